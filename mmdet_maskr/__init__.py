@@ -1,0 +1,15 @@
+"""Mask R-CNN (He et al. 2017) for MMDetection 3.x.
+
+Importing this package checks the installed stack and registers the plugin's parts into mmdet's
+registries; a config does so by ``custom_imports = dict(imports=['mmdet_maskr'])``.
+"""
+
+from mmdet_maskr import compat
+from mmdet_maskr.version import __version__
+
+compat.check_dependencies()
+compat.apply()
+
+from mmdet_maskr import datasets, engine, models  # noqa: E402  (only after the checks above)
+
+__all__ = ["__version__", "datasets", "engine", "models"]

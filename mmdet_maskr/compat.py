@@ -1,0 +1,238 @@
+"""The few adjustments that today's torch, numpy and OpenMMLab packages need, each with its reason.
+
+Nothing here imports mmdet or mmcv before :func:`check_dependencies` has seen that they fit, so
+that a wrong installation ends in one sentence and not in a traceback from inside a library.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pickle
+import re
+import runpy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmdet_maskr.errors import UserError
+
+PINNED_TORCH = "2.13.0"
+# How torch (and _history_buffer_method) say that a file wants more than weights_only=True gives.
+REFUSALS = r"GLOBAL \S+|Trying to \w+ .*|Can only \w+ .*|the file asks for .*"
+MINIMUM_TORCH = "2.6"  # loads checkpoints without executing what they carry, by default
+
+
+class Stack(NamedTuple):
+    """Versions (at least, below) that belong together, and the commands that install them."""
+
+    mmdet: tuple[str, str]
+    mmengine: tuple[str, str]
+    mmcv: tuple[str, str]
+    install: dict[str, str]
+
+
+STACKS = {
+    "openmmlab": Stack(
+        mmdet=("3.3", "3.4"),
+        mmengine=("0.10", "0.11"),
+        mmcv=("2.0", "2.2"),
+        install=dict(
+            mmdet='pip install "mmdet>=3.3,<3.4"',
+            mmengine='pip install "mmengine>=0.10.4,<0.11"',
+            mmcv="python {tools}/install_mmcv.py",
+        ),
+    ),
+    # The maintained fork: other distribution names, the same import names.
+    "onedl": Stack(
+        mmdet=("3.4", "3.6"),
+        mmengine=("0.10", "0.11"),
+        mmcv=("2.2", "2.4"),
+        install=dict(
+            mmdet='pip install "onedl-mmdetection>=3.4,<3.6"',
+            mmengine='pip install "onedl-mmengine>=0.10,<0.11"',
+            mmcv="python {tools}/install_mmcv.py --stack onedl",
+        ),
+    ),
+}
+
+
+class UnsafeCheckpointError(UserError):
+    """A checkpoint asks for code to be executed while it is being loaded."""
+
+
+def _version_tuple(version: str) -> tuple[int, ...]:
+    """``'2.13.0+cpu'`` -> ``(2, 13, 0)``; what follows the digits and dots does not count."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    if match is None:
+        raise ValueError(f"not a version: {version!r}")
+    return tuple(int(part) for part in match.group().split("."))
+
+
+def _within(version: str, bounds: tuple[str, str]) -> bool:
+    return _version_tuple(bounds[0]) <= _version_tuple(version) < _version_tuple(bounds[1])
+
+
+def installed_version(package: str) -> str | None:
+    """Version of an importable package without importing it, or None where it is missing.
+
+    Read from the package's own ``version.py``: distribution names differ between OpenMMLab's
+    packages and their maintained forks, import names do not.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    version_file = Path(spec.origin).with_name("version.py")
+    return str(runpy.run_path(str(version_file))["__version__"])
+
+
+def tools_dir() -> Path:
+    """Folder of the command-line tools: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    beside = package.parent / "tools"
+    return beside if (beside / "install_mmcv.py").is_file() else package / ".mim" / "tools"
+
+
+def check_dependencies() -> str:
+    """Check that torch, mmengine, mmcv (with its compiled ops) and mmdet are there and fit.
+
+    Returns:
+        The name of the stack in use, a key of :data:`STACKS`.
+
+    Raises:
+        ImportError: one sentence that names the package, what was found, what is needed, and the
+            command that mends it.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise ImportError(
+            "mmdet_maskr needs PyTorch, which is not installed: "
+            f"run `pip install torch=={PINNED_TORCH}`."
+        )
+    import torch
+
+    if _version_tuple(torch.__version__) < _version_tuple(MINIMUM_TORCH):
+        raise ImportError(
+            f"mmdet_maskr needs torch >= {MINIMUM_TORCH}, but {torch.__version__} is installed: "
+            f"run `pip install torch=={PINNED_TORCH}`."
+        )
+    mmdet_version = installed_version("mmdet")
+    name = "openmmlab"
+    if mmdet_version is not None and _within(mmdet_version, STACKS["onedl"].mmdet):
+        name = "onedl"
+    stack = STACKS[name]
+    for package in ("mmdet", "mmengine", "mmcv"):
+        _check_package(package, getattr(stack, package), stack.install[package])
+    try:
+        importlib.import_module("mmcv._ext")
+    except ImportError as error:
+        raise ImportError(
+            f"mmcv {installed_version('mmcv')} has no compiled ops that fit torch "
+            f"{torch.__version__} ({error}): run `{_command(stack.install['mmcv'])}`."
+        ) from error
+    return name
+
+
+def _command(template: str) -> str:
+    return template.format(tools=tools_dir())
+
+
+def _check_package(package: str, bounds: tuple[str, str], install: str) -> None:
+    version = installed_version(package)
+    if version is not None and _within(version, bounds):
+        return
+    found = "is not installed" if version is None else f"{version} is installed"
+    raise ImportError(
+        f"mmdet_maskr needs {package} >= {bounds[0]}, < {bounds[1]}, but {package} {found}: "
+        f"run `{_command(install)}`."
+    )
+
+
+def apply() -> None:
+    """Apply all adjustments; called once when the package is imported."""
+    _allow_mmengine_checkpoints()
+    _explain_refused_checkpoints()
+
+
+def _history_buffer_method(owner: Any, name: str) -> Any:
+    """Stands in for ``getattr`` in checkpoints: gives HistoryBuffer's statistics, nothing else.
+
+    mmengine's HistoryBuffer pickles its statistics as ``getattr(HistoryBuffer, 'mean')``. Allowing
+    the real ``getattr`` would open every attribute of every allowed object to the file.
+    """
+    from mmengine.logging import HistoryBuffer
+
+    if owner is HistoryBuffer and name in ("min", "max", "mean", "current"):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(f"the file asks for the attribute {name!r} of {owner!r}")
+
+
+def _allow_mmengine_checkpoints() -> None:
+    """Let torch >= 2.6 load what mmengine 0.10 writes (mmengine #1655).
+
+    mmengine stores its message hub in the checkpoint: HistoryBuffer objects, numpy arrays and numpy
+    scalars. torch refuses these unless they are on its list of allowed classes. The way out that is
+    mostly recommended, ``weights_only=False``, would execute whatever a checkpoint contains.
+    """
+    import numpy as np
+    import torch
+    from mmengine.logging import HistoryBuffer
+
+    multiarray = importlib.import_module(
+        "numpy._core.multiarray"
+        if np.lib.NumpyVersion(np.__version__) >= "2.0.0b1"
+        else "numpy.core.multiarray"
+    )
+    codes = "?bhilqBHILQefd"  # bool, integers, floats; no objects, no strings
+    dtype_classes = {type(np.dtype(code)) for code in codes}
+    allowed: list[Any] = [HistoryBuffer, np.ndarray, np.dtype, *dtype_classes]
+    allowed.append((_history_buffer_method, "builtins.getattr"))
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # numpy 1 and numpy 2
+        allowed += [
+            (multiarray._reconstruct, f"{module}._reconstruct"),
+            (multiarray.scalar, f"{module}.scalar"),
+        ]
+    torch.serialization.add_safe_globals(allowed)
+
+
+def _explain_refused_checkpoints() -> None:
+    """Turn torch's refusal of a checkpoint file into an error that names file and reason."""
+    import torch
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    def load_local(filename: str, map_location: Any = None) -> dict:
+        """Load a local checkpoint without executing anything that it carries.
+
+        Args:
+            filename: path of the file.
+            map_location: as in :func:`torch.load`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            UserError: the file is damaged, or no checkpoint.
+            UnsafeCheckpointError: the file holds objects other than tensors, plain containers and
+                what mmengine writes.
+        """
+        path = Path(filename).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"checkpoint {filename} can not be found.")
+        try:
+            return torch.load(path, map_location=map_location, weights_only=True)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # damaged files end in errors of many types
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            if "deserialize object on" in reason:  # a device that this machine has not
+                raise
+            refused = re.search(REFUSALS, str(error))
+            if refused is None:
+                raise UserError(
+                    f"checkpoint {filename} cannot be read: it is damaged, or no checkpoint of "
+                    f"torch ({reason})."
+                ) from error
+            raise UnsafeCheckpointError(
+                f"checkpoint {filename} was refused: it holds more than weights, and loading it "
+                f"could run code ({refused.group().rstrip('.')}). If you trust its author, convert "
+                "it once: load it with torch.load(..., weights_only=False) in a separate process "
+                "and save only its 'state_dict'."
+            ) from error
+
+    CheckpointLoader.register_scheme(prefixes="", loader=load_local, force=True)

@@ -1,0 +1,5 @@
+"""Errors that the user can mend; tools print their message alone and exit with code 2."""
+
+
+class UserError(ValueError):
+    """Wrong input: a file, an option or a name. The message says which, and what would mend it."""

@@ -1,0 +1,37 @@
+"""Packaging of mmdet_maskr. torch and mmcv come first and apart: see tools/quickstart.sh."""
+
+import runpy
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = runpy.run_path(str(HERE / "mmdet_maskr" / "version.py"))["__version__"]
+
+setup(
+    name="mmdet-maskr",
+    version=VERSION,
+    description="Mask R-CNN for MMDetection 3.x: boxes, masks and keypoints in parallel",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["mmdet_maskr", "mmdet_maskr.*"]),
+    install_requires=["torch>=2.6", "numpy", "opencv-python", "pycocotools", "matplotlib"],
+    extras_require={
+        # mmcv is listed for its version only: install it with tools/install_mmcv.py, which compiles
+        # its ops in minutes, before asking for this extra.
+        "openmmlab": ["mmengine>=0.10.4,<0.11", "mmcv>=2.0.1,<2.2", "mmdet>=3.3,<3.4"],
+        "onedl": [
+            "onedl-mmengine>=0.10,<0.11",
+            "onedl-mmcv>=2.2,<2.4",
+            "onedl-mmdetection>=3.4,<3.6",
+        ],
+        "test": ["pytest", "ruff"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)

@@ -1,0 +1,40 @@
+"""What tests share: the repository's folder, a small shapes data set, small models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mmengine.registry import init_default_scope
+
+from mmdet_maskr.datasets import shapes
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shapes data set of 16 train and 4 val images of 96 pixels."""
+    root = tmp_path_factory.mktemp("shapes")
+    shapes.write_dataset(root, images=16, val_images=4, size=96, seed=0)
+    return root
+
+
+@pytest.fixture(scope="session")
+def coco_mini() -> Path:
+    """Real COCO photos, where the checkout has them beside it."""
+    root = REPO.parent / "shared" / "data" / "coco_mini"
+    if not root.is_dir():
+        pytest.skip(f"needs the folder {root} with a small piece of COCO")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def mmdet_scope() -> None:
+    """Build by mmdet's names, as the Runner does for a config with default_scope='mmdet'."""
+    init_default_scope("mmdet")
