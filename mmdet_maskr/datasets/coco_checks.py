@@ -1,0 +1,157 @@
+"""Checks of a COCO annotation file against the classes and folders that a config names.
+
+Pure functions on names, paths and parsed JSON. Each raises a UserError (a ValueError) that says what
+differs and what would mend it. Stock mmdet accepts most of these cases in silence and trains on no
+annotations, or on swapped names (mmdetection #2942, #4241, #9381, #10675).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmdet_maskr.errors import UserError
+
+SECTIONS = ("images", "annotations", "categories")
+
+
+def check_metainfo(metainfo: Mapping | None) -> None:
+    """Refuse spellings of ``metainfo`` that mmdet 3.x would ignore or misread.
+
+    Args:
+        metainfo: the data set's ``metainfo`` option, e.g. ``dict(classes=('cat', 'dog'))``.
+
+    Raises:
+        UserError: old keys of mmdet 2.x, a bare string that is no list file, names given twice.
+    """
+    if metainfo is None:
+        return
+    for key in ("CLASSES", "PALETTE"):
+        if key in metainfo:
+            raise UserError(
+                f"metainfo has the key {key!r} of MMDetection 2.x, which MMDetection 3.x ignores: "
+                f"write {key.lower()!r}."
+            )
+    classes = metainfo.get("classes")
+    if classes is None:
+        return
+    if isinstance(classes, str):
+        if Path(classes).is_file():  # mmengine reads one name a line
+            return
+        raise UserError(
+            f"metainfo['classes'] is the bare string {classes!r}, not a tuple: write "
+            f"classes=({classes!r},) for one class (mind the comma), or the path of an existing "
+            "text file with one name a line."
+        )
+    doubled = [name for name, count in Counter(classes).items() if count > 1]
+    if doubled:
+        raise UserError(f"metainfo['classes'] names {doubled} more than once: {tuple(classes)}.")
+
+
+def check_classes(classes: Sequence[str], in_file: Sequence[str], ann_file: str) -> None:
+    """Check that the configured classes are in the annotation file, in the file's order.
+
+    A subset of the file's categories is fine: annotations of the others are left out.
+
+    Args:
+        classes: class names of the data set, in label order.
+        in_file: names of the file's ``categories``, in the file's order.
+        ann_file: path of the annotation file, for messages.
+
+    Raises:
+        UserError: a name that the file lacks, no name in common, another order than the file's, or
+            a file that has one name twice.
+    """
+    doubled = [name for name, count in Counter(in_file).items() if count > 1]
+    if doubled:
+        raise UserError(
+            f"{ann_file} has several categories with the same name: {doubled}. "
+            "Labels would be shifted; give each category its own name."
+        )
+    missing = [name for name in classes if name not in set(in_file)]
+    if len(missing) == len(classes):
+        raise UserError(
+            f"none of the {len(classes)} classes of the data set is in {ann_file}: the config has "
+            f"{_shorten(classes)}, the file has {_shorten(in_file)}. Set "
+            f"metainfo=dict(classes={_as_tuple(in_file)}) in the data set (and num_classes="
+            f"{len(in_file)} in the heads)."
+        )
+    if missing:
+        raise UserError(
+            f"{ann_file} lacks {len(missing)} of the data set's classes: "
+            + "; ".join(_with_guess(name, in_file) for name in missing)
+            + f". The file has {_shorten(in_file)}."
+        )
+    in_file_order = [name for name in in_file if name in set(classes)]
+    if list(classes) != in_file_order:
+        raise UserError(
+            f"the classes are in another order than the categories of {ann_file}, and labels "
+            f"follow the file: names would be swapped. Set metainfo=dict(classes="
+            f"{_as_tuple(in_file_order)}); the config has {_as_tuple(classes)}."
+        )
+
+
+def check_sections(content: object, ann_file: str) -> None:
+    """Check that a parsed annotation file is a COCO instance file with images and categories.
+
+    Args:
+        content: the parsed JSON.
+        ann_file: path of the annotation file, for messages.
+
+    Raises:
+        UserError: it is no JSON object, or one of its three lists is missing or (but for the
+            annotations) empty.
+    """
+    if not isinstance(content, dict):
+        raise UserError(
+            f"annotation file {ann_file} holds a {type(content).__name__}, not a COCO object with "
+            f"{SECTIONS}; a list is COCO's format for results."
+        )
+    lacking = [key for key in SECTIONS if not isinstance(content.get(key), list)]
+    if lacking:
+        raise UserError(
+            f"annotation file {ann_file} lacks {lacking}; it has {sorted(content)}. A COCO "
+            f"instance file has the lists {SECTIONS}."
+        )
+    empty = [key for key in ("images", "categories") if not content[key]]
+    if empty:
+        raise UserError(f"annotation file {ann_file} has no entry under {empty}: nothing to do.")
+
+
+def check_image_folder(folder: str, first_image: str) -> None:
+    """Check that the image folder is there and holds the first image of the annotation file.
+
+    Args:
+        folder: path of the image folder.
+        first_image: path of the first image that the annotation file names.
+
+    Raises:
+        UserError: no such folder, or the image is not in it.
+    """
+    if folder and not Path(folder).is_dir():
+        raise UserError(
+            f"there is no image folder {Path(folder).absolute()}: set data_root (--data-root in "
+            "tools/train.py and tools/test.py) or the data set's data_prefix=dict(img=...)."
+        )
+    if not Path(first_image).is_file():
+        raise UserError(
+            f"the image folder {folder or '.'} lacks {first_image}, the first image of the "
+            "annotation file: does data_prefix=dict(img=...) name the folder of this split?"
+        )
+
+
+def _with_guess(name: str, known: Sequence[str]) -> str:
+    lowered = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), list(lowered), n=1)
+    return f"{name!r} (did you mean {lowered[close[0]]!r}?)" if close else repr(name)
+
+
+def _as_tuple(names: Sequence[str]) -> str:
+    return repr(tuple(names))
+
+
+def _shorten(names: Sequence[str], limit: int = 12) -> str:
+    text = ", ".join(repr(name) for name in names[:limit])
+    return text + (f", ... ({len(names)} in all)" if len(names) > limit else "")

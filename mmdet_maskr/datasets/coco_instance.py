@@ -1,0 +1,75 @@
+"""COCO instance data sets that say what is wrong before training starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.registry import DATASETS
+
+from mmdet_maskr.datasets import coco_checks, shapes
+from mmdet_maskr.errors import UserError
+
+
+class CheckedCOCO(COCO):
+    """pycocotools' COCO, strict about its file and about the names that it is asked for."""
+
+    def __init__(self, annotation_file: str) -> None:
+        path = Path(annotation_file)
+        if not path.is_file():
+            raise UserError(
+                f"there is no annotation file {path.absolute()}: set data_root (--data-root in "
+                "tools/train.py and tools/test.py) or the data set's ann_file."
+            )
+        super().__init__()
+        try:
+            self.dataset = json.loads(path.read_bytes())
+        except ValueError as error:  # also of a wrong encoding
+            raise UserError(f"annotation file {annotation_file} is not JSON: {error}.") from error
+        coco_checks.check_sections(self.dataset, annotation_file)
+        self.annotation_file = annotation_file
+        self.createIndex()
+        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
+
+    def get_cat_ids(self, cat_names: Sequence[str] = (), **kwargs) -> list[int]:
+        """Category ids in the file's order; each of ``cat_names`` must be there, in that order."""
+        if cat_names:
+            in_file = [category["name"] for category in self.dataset["categories"]]
+            coco_checks.check_classes(cat_names, in_file, self.annotation_file)
+        return super().get_cat_ids(cat_names=cat_names, **kwargs)
+
+
+@DATASETS.register_module()
+class CocoInstanceDataset(CocoDataset):
+    """mmdet's CocoDataset with checked class names, annotation file and image folder.
+
+    Takes CocoDataset's options. Own classes go into ``metainfo=dict(classes=(...))``, in the order
+    of the file's categories; a subset is fine.
+
+    Raises:
+        UserError: what :mod:`mmdet_maskr.datasets.coco_checks` finds; when the data set is built,
+            which the Runner does before the first iteration.
+    """
+
+    COCOAPI = CheckedCOCO
+
+    def __init__(self, *args, metainfo: dict | None = None, **kwargs) -> None:
+        coco_checks.check_metainfo(metainfo)
+        super().__init__(*args, metainfo=metainfo, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Load and parse the annotation file; check it, and that its first image is there."""
+        data_list = super().load_data_list()
+        if self.backend_args is None:
+            coco_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])
+        return data_list
+
+
+@DATASETS.register_module()
+class ShapesDataset(CocoInstanceDataset):
+    """The synthetic shapes of :mod:`mmdet_maskr.datasets.shapes` (``tools/make_shapes.py``)."""
+
+    METAINFO = dict(classes=shapes.CLASSES, palette=shapes.PALETTE)
