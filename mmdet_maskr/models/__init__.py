@@ -1,0 +1,5 @@
+"""Model parts: what mmdet has not got, or has in another form."""
+
+from mmdet_maskr.models.roi_heads import ParallelRoIHead
+
+__all__ = ["ParallelRoIHead"]

@@ -1,0 +1,184 @@
+"""Box, mask and further branches side by side on each RoI (He et al. 2017, section 3)."""
+
+from __future__ import annotations
+
+import torch
+from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox2roi
+from mmdet.utils import ConfigType, InstanceList
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_maskr.errors import UserError
+
+
+@MODELS.register_module()
+class ParallelRoIHead(StandardRoIHead):
+    """RoI head whose branches run in parallel: box, and any of :attr:`instance_branches`.
+
+    The box branch classifies and refines each RoI. An instance branch then works on positive RoIs
+    when training and on the kept detections when testing, without seeing the other branches. For a
+    branch NAME the head has ``with_NAME``, ``NAME_loss`` and ``predict_NAME``; adding one changes
+    neither :meth:`loss` nor :meth:`predict`.
+
+    Takes StandardRoIHead's options and has its parameter names, so mmdet's Mask R-CNN checkpoints
+    load unchanged.
+
+    Raises:
+        UserError: no ``bbox_head``: every other branch needs its boxes.
+    """
+
+    instance_branches: tuple[str, ...] = ("mask",)
+
+    def __init__(self, *args, bbox_head: ConfigType | None = None, **kwargs) -> None:
+        if bbox_head is None:
+            raise UserError(
+                "ParallelRoIHead needs roi_head.bbox_head: the other branches work on its boxes. "
+                "For proposals alone use mmdet's RPN detector."
+            )
+        super().__init__(*args, bbox_head=bbox_head, **kwargs)
+
+    @property
+    def active_branches(self) -> list[str]:
+        """Names of the instance branches that this model has."""
+        return [name for name in self.instance_branches if getattr(self, f"with_{name}")]
+
+    def loss(
+        self, x: tuple[Tensor], rpn_results_list: InstanceList, batch_data_samples: SampleList
+    ) -> dict[str, Tensor]:
+        """Losses of all branches, to be summed 1:1:1.
+
+        Args:
+            x: feature maps, each (B, C, H_l, W_l).
+            rpn_results_list: for each of B images the proposals, ``bboxes`` (P, 4) in pixels of the
+                network's input.
+            batch_data_samples: for each image ``gt_instances`` and ``ignored_instances``.
+
+        Returns:
+            The losses by name. All of them depend on the parameters of their branch, also where an
+            image has no ground truth, so that distributed training never waits for a gradient.
+        """
+        x = _features_for_roi_layers(x)
+        gt_instances, ignored_instances, _ = unpack_gt_instances(batch_data_samples)
+        sampling_results = self._sample(x, rpn_results_list, gt_instances, ignored_instances)
+
+        bbox_results = self.bbox_loss(x, sampling_results)
+        losses = dict(bbox_results["loss_bbox"])
+        for name in self.active_branches:
+            branch_loss = getattr(self, f"{name}_loss")
+            results = branch_loss(x, sampling_results, bbox_results["bbox_feats"], gt_instances)
+            losses.update(results[f"loss_{name}"])
+        return losses
+
+    def _sample(
+        self,
+        x: tuple[Tensor],
+        rpn_results_list: InstanceList,
+        gt_instances: InstanceList,
+        ignored_instances: InstanceList,
+    ) -> list[SamplingResult]:
+        """Match proposals with ground truth and draw the RoIs to train on, image by image."""
+        sampling_results = []
+        for i, proposals in enumerate(rpn_results_list):
+            priors = InstanceData(priors=proposals.bboxes)
+            assigned = self.bbox_assigner.assign(priors, gt_instances[i], ignored_instances[i])
+            feats = [level[i][None] for level in x]
+            sampling_results.append(
+                self.bbox_sampler.sample(assigned, priors, gt_instances[i], feats=feats)
+            )
+        return sampling_results
+
+    def mask_loss(
+        self,
+        x: tuple[Tensor],
+        sampling_results: list[SamplingResult],
+        bbox_feats: Tensor,
+        batch_gt_instances: InstanceList,
+    ) -> dict:
+        """Forward the positive RoIs through the mask branch and compute its loss.
+
+        Args:
+            x: feature maps, each (B, C, H_l, W_l).
+            sampling_results: the sampled RoIs of each image, positives first.
+            bbox_feats: (N, C', h, w) features of all sampled RoIs, which a mask branch without RoI
+                extractor of its own shares.
+            batch_gt_instances: ground truth of each image, with ``masks``.
+
+        Returns:
+            ``mask_preds``, ``mask_feats`` and the dictionary ``loss_mask``.
+        """
+        if self.share_roi_extractor:
+            is_positive = torch.cat(
+                [
+                    torch.arange(len(result.priors), device=bbox_feats.device)
+                    < len(result.pos_priors)
+                    for result in sampling_results
+                ]
+            )
+            mask_results = self._mask_forward(x, pos_inds=is_positive, bbox_feats=bbox_feats)
+        else:
+            rois = bbox2roi([result.pos_priors for result in sampling_results])
+            mask_results = self._mask_forward(x, rois)
+        loss_and_target = self.mask_head.loss_and_target(
+            mask_preds=mask_results["mask_preds"],
+            sampling_results=sampling_results,
+            batch_gt_instances=batch_gt_instances,
+            rcnn_train_cfg=self.train_cfg,
+        )
+        mask_results.update(loss_mask=loss_and_target["loss_mask"])
+        return mask_results
+
+    def predict(
+        self,
+        x: tuple[Tensor],
+        rpn_results_list: InstanceList,
+        batch_data_samples: SampleList,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """Detect: boxes first, then every other branch on the kept boxes only.
+
+        Args:
+            x: feature maps, each (B, C, H_l, W_l).
+            rpn_results_list: for each image the proposals in pixels of the network's input.
+            batch_data_samples: for the images' meta information.
+            rescale: give boxes and masks in pixels of the original image instead.
+
+        Returns:
+            For each image ``bboxes`` (D, 4) xyxy, ``scores`` (D,), ``labels`` (D,) and what the
+            branches add, such as ``masks`` (D, H, W).
+        """
+        x = _features_for_roi_layers(x)
+        metas = [sample.metainfo for sample in batch_data_samples]
+        results = self.predict_bbox(
+            x, metas, rpn_results_list, rcnn_test_cfg=self.test_cfg, rescale=False
+        )
+        for name in self.active_branches:
+            # A branch gets its own copy of the boxes at network scale: mmdet's mask head divides
+            # them by the scale factor in place, and the next branch would crop at the wrong place.
+            inputs = [_copy_detections(result) for result in results]
+            outputs = getattr(self, f"predict_{name}")(x, metas, inputs, rescale=rescale)
+            for result, output in zip(results, outputs, strict=True):
+                for field in set(output.keys()) - set(result.keys()):
+                    result.set_field(output.get(field), field)
+        if rescale:
+            for result, meta in zip(results, metas, strict=True):
+                result.bboxes = result.bboxes / result.bboxes.new_tensor(
+                    meta["scale_factor"]
+                ).repeat(2)
+        return results
+
+
+def _copy_detections(result: InstanceData) -> InstanceData:
+    return InstanceData(bboxes=result.bboxes.clone(), scores=result.scores, labels=result.labels)
+
+
+def _features_for_roi_layers(x: tuple[Tensor]) -> tuple[Tensor]:
+    """Feature maps in a type that mmcv's RoI layers have a kernel for: float32 on a CPU."""
+    return tuple(
+        level.float() if level.device.type == "cpu" and level.dtype == torch.bfloat16 else level
+        for level in x
+    )
