@@ -1,0 +1,147 @@
+"""What ``tools/train.py`` and ``tools/test.py`` have in common: options, config, Runner."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.distributed
+from mmdet.registry import RUNNERS
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import Runner
+
+from mmdet_maskr.errors import UserError
+
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that training and testing share; names and meaning are those of mmdet's tools."""
+    parser.add_argument("--work-dir", help="folder for logs, checkpoints and results")
+    parser.add_argument(
+        "--data-root",
+        help="folder of the data set (default: data_root of the config); replaces it everywhere in "
+        "the config, the evaluators' annotation files included",
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="override settings of the config, e.g. model.backbone.depth=101 or "
+        "'train_cfg.max_epochs=24'; lists as key=\"[a,b]\" or key=a,b, without blanks",
+    )
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="job launcher")
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
+    )  # torch.distributed.launch passes it
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config that ``args`` names and apply the common options to it.
+
+    Raises:
+        UserError: no such file, or a ``--data-root`` without ``data_root`` in the config.
+    """
+    if not Path(args.config).is_file():
+        raise UserError(f"there is no config file {args.config}.")
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    setup_cache_size_limit_of_dynamo()
+    cfg = Config.fromfile(args.config)
+    configured_root = cfg.get("data_root")
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.data_root is not None:
+        cfg.data_root = args.data_root
+    if cfg.get("data_root") != configured_root:
+        if configured_root is None:
+            raise UserError(
+                f"{args.config} has no data_root that could be replaced: set the data sets' own "
+                "with --cfg-options train_dataloader.dataset.data_root=..."
+            )
+        replace_data_root(cfg, configured_root, cfg.data_root)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = str(Path("work_dirs") / Path(args.config).stem)
+    return cfg
+
+
+def replace_data_root(cfg: Config, old: str, new: str) -> None:
+    """Replace the folder ``old`` by ``new`` in data loaders and evaluators, in place.
+
+    ``data_root`` and paths that begin with it (``ann_file=data_root + '...'``) are values of their
+    own after a config is parsed, so setting ``data_root`` alone would change nothing.
+    """
+    old_prefix, new_prefix = os.path.join(old, ""), os.path.join(new, "")
+
+    def replaced(value: object) -> object:
+        if isinstance(value, dict):
+            for key in value:
+                value[key] = replaced(value[key])
+        elif isinstance(value, (list, tuple)):
+            return type(value)(replaced(item) for item in value)
+        elif isinstance(value, str) and os.path.join(value, "").startswith(old_prefix):
+            return new_prefix + value[len(old_prefix) :]
+        return value
+
+    for split in ("train", "val", "test"):
+        for part in ("dataloader", "evaluator"):
+            section = cfg.get(f"{split}_{part}")
+            if section is not None:
+                cfg[f"{split}_{part}"] = replaced(section)
+
+
+def enable_mixed_precision(cfg: Config) -> None:
+    """``--amp``: float16 with loss scaling on a GPU, bfloat16 on a CPU."""
+    wrapper = cfg.optim_wrapper
+    if torch.cuda.is_available():
+        wrapper.type = "AmpOptimWrapper"
+        wrapper.setdefault("loss_scale", "dynamic")
+    else:
+        wrapper.type = "BFloat16OptimWrapper"
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the Runner of a config, distributed as ``cfg.launcher`` says, on GPUs or CPUs.
+
+    Without a GPU the process group is made here, with gloo: mmengine's own ``init_dist`` selects a
+    CUDA device first and fails.
+
+    Raises:
+        UserError: a launcher other than pytorch on a machine without GPUs.
+    """
+    if cfg.launcher != "none" and not torch.cuda.is_available():
+        if cfg.launcher != "pytorch":
+            raise UserError(
+                f"--launcher {cfg.launcher} needs GPUs, and torch sees none: use --launcher "
+                "pytorch (tools/dist_train.sh) for several processes on CPUs."
+            )
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group(backend="gloo")
+        wrapper = cfg.get("model_wrapper_cfg") or dict(
+            type="MMDistributedDataParallel",
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get("find_unused_parameters", False),
+        )
+        cfg.model_wrapper_cfg = ConfigDict(wrapper)
+        cfg.env_cfg.setdefault("dist_cfg", {})["backend"] = "gloo"
+    return Runner.from_cfg(cfg) if "runner_type" not in cfg else RUNNERS.build(cfg)
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Run a tool's ``main``; an error of the user's ends with its message and exit code 2."""
+    try:
+        main()
+    except UserError as error:
+        if os.environ.get("MMDET_MASKR_TRACEBACK"):
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Train on several GPUs or, without any, several CPU processes:
+#   bash tools/dist_train.sh CONFIG PROCESSES [options of tools/train.py]
+# On several nodes run it on each, with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
+set -euo pipefail
+if [ $# -lt 2 ]; then
+    sed -n '2,4p' "$0" | cut -c3- >&2
+    exit 2
+fi
+exec bash "$(dirname "$0")/_torchrun.sh" "$2" "$(dirname "$0")/train.py" "$1" "${@:3}"

@@ -1,0 +1,62 @@
+"""Test a checkpoint: AP, pictures, predictions. Takes the options of mmdet's tools/test.py.
+
+Examples:
+    python tools/test.py configs/maskr_r50_fpn_1x.py work_dirs/maskr_r50_fpn_1x/epoch_12.pth
+    python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out predictions.pkl
+    bash tools/dist_test.sh CONFIG CHECKPOINT 8
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmdet.engine.hooks.utils import trigger_visualization_hook
+from mmdet.evaluation import DumpDetResults
+
+from mmdet_maskr.engine.launch import (
+    add_common_arguments,
+    build_runner,
+    load_config,
+    run_tool,
+)
+from mmdet_maskr.errors import UserError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="path of the config")
+    parser.add_argument("checkpoint", help="path or URL of the checkpoint")
+    add_common_arguments(parser)
+    parser.add_argument("--out", metavar="FILE.pkl", help="write the predictions to this file")
+    parser.add_argument("--show", action="store_true", help="show the predictions in a window")
+    parser.add_argument(
+        "--show-dir",
+        help="write pictures of ground truth beside predictions to WORK_DIR/TIMESTAMP/SHOW_DIR",
+    )
+    parser.add_argument(
+        "--wait-time", type=float, default=2, help="seconds that --show shows a picture"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
+        raise UserError(f"--out {args.out}: the name must end in .pkl or .pickle.")
+    if "://" not in args.checkpoint and not Path(args.checkpoint).is_file():
+        raise UserError(f"there is no checkpoint {args.checkpoint}.")
+    cfg = load_config(args)
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        trigger_visualization_hook(cfg, args)
+    runner = build_runner(cfg)
+    if args.out is not None:
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    runner.test()
+
+
+if __name__ == "__main__":
+    run_tool(main)
