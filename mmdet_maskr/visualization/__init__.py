@@ -1,0 +1,1 @@
+"""Pictures: instances drawn on images, ground truth beside predictions, curves of a training."""

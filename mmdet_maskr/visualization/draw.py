@@ -1,0 +1,125 @@
+"""Boxes, masks and labels drawn on an image; pure functions on arrays.
+
+Symbols: N instances, H x W image size in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+Colour = tuple[int, int, int]
+
+MASK_ALPHA = 0.45
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_instances(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    masks: Sequence[np.ndarray] | None,
+    texts: Sequence[str],
+    colours: Sequence[Colour],
+) -> np.ndarray:
+    """Draw instances on a copy of an image: masks with contours, then boxes, then labels.
+
+    Args:
+        image: (H, W, 3) uint8, RGB or BGR as ``colours`` are.
+        boxes: (N, 4) xyxy in pixels of ``image``.
+        masks: N masks (H, W) bool or uint8, or None.
+        texts: N labels; an empty one is left out.
+        colours: N colours.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    canvas = image.copy()
+    unit = math.sqrt(image.shape[0] * image.shape[1]) / 480  # lines and letters grow with the image
+    order = np.argsort(-_areas(boxes), kind="stable")  # small ones last, so that none is covered
+    if masks is not None:
+        for i in order:
+            _draw_mask(
+                canvas, np.asarray(masks[i], np.uint8), colours[i], max(1, round(1.6 * unit))
+            )
+    for i in order:
+        x1, y1, x2, y2 = (round(float(value)) for value in boxes[i])
+        thickness = max(1, round(1.2 * unit))
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colours[i], thickness, cv2.LINE_AA)
+    taken: list[tuple[int, int, int, int]] = []
+    for i in order[::-1]:
+        if texts[i]:
+            taken.append(_draw_label(canvas, boxes[i], texts[i], colours[i], unit, taken))
+    return canvas
+
+
+def enlarge(
+    image: np.ndarray, boxes: np.ndarray, masks: Sequence[np.ndarray], short_side: int
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Enlarge a small image with its boxes and masks so that labels are readable.
+
+    Args:
+        image: (H, W, 3) uint8.
+        boxes: (N, 4) xyxy.
+        masks: N masks (H, W) bool or uint8.
+        short_side: the shorter side is at least this many pixels afterwards.
+
+    Returns:
+        Image, boxes and masks (uint8) of the new size; the same ones where the image is large.
+    """
+    factor = max(1.0, short_side / min(image.shape[:2]))
+    size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+    larger = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    smooth = [cv2.resize(np.asarray(mask, np.float32), size) >= 0.5 for mask in masks]
+    return larger, boxes * factor, [mask.astype(np.uint8) for mask in smooth]
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    boxes = np.asarray(boxes, float).reshape(-1, 4)
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def _draw_mask(canvas: np.ndarray, mask: np.ndarray, colour: Colour, thickness: int) -> None:
+    inside = mask.astype(bool)
+    blended = (1 - MASK_ALPHA) * canvas[inside] + MASK_ALPHA * np.asarray(colour, float)
+    canvas[inside] = blended.round().astype(np.uint8)
+    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(canvas, contours, -1, (255, 255, 255), thickness + 1, cv2.LINE_AA)
+    cv2.drawContours(canvas, contours, -1, colour, thickness, cv2.LINE_AA)
+
+
+def _draw_label(
+    canvas: np.ndarray,
+    box: np.ndarray,
+    text: str,
+    colour: Colour,
+    unit: float,
+    taken: list[tuple[int, int, int, int]],
+) -> tuple[int, int, int, int]:
+    """Draw a label at a corner of its box where no other label is; returns its xyxy."""
+    scale, pad = 0.42 * unit, max(2, round(3 * unit))
+    thickness = max(1, round(unit))
+    (width, height), baseline = cv2.getTextSize(text, FONT, scale, thickness)
+    width, height = width + 2 * pad, height + baseline + pad
+    x1, y1, x2, y2 = (round(float(value)) for value in box)
+    corners = [(x1, y1 - height), (x1, y1), (x1, y2), (x2 - width, y2 - height)]
+    places = [_into(canvas, x, y, width, height) for x, y in corners]
+    place = next((p for p in places if not any(_overlap(p, other) for other in taken)), places[0])
+    cv2.rectangle(canvas, place[:2], place[2:], colour, cv2.FILLED)
+    light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
+    ink = (0, 0, 0) if light else (255, 255, 255)
+    at = (place[0] + pad, place[3] - baseline)
+    cv2.putText(canvas, text, at, FONT, scale, ink, thickness, cv2.LINE_AA)
+    return place
+
+
+def _into(canvas: np.ndarray, x: int, y: int, width: int, height: int) -> tuple[int, int, int, int]:
+    x = max(0, min(x, canvas.shape[1] - width))
+    y = max(0, min(y, canvas.shape[0] - height))
+    return x, y, x + width, y + height
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

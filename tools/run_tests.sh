@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Set up the environment as tools/quickstart.sh does, then run the tests.
+#   bash tools/run_tests.sh [--here] [options of pytest]
+set -euo pipefail
+here=
+if [ "${1:-}" = --here ]; then
+    here=--here
+    shift
+fi
+source "$(dirname "${BASH_SOURCE[0]}")/_setup.sh"
+ensure_setup $here
+cd "$REPO"
+"$PYTHON" -m ruff check .
+exec "$PYTHON" -m pytest "$@"
