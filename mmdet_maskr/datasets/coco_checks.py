@@ -1,8 +1,8 @@
 """Checks of a COCO annotation file against the classes and folders that a config names.
 
-Pure functions on names, paths and parsed JSON. Each raises a UserError (a ValueError) that says what
-differs and what would mend it. Stock mmdet accepts most of these cases in silence and trains on no
-annotations, or on swapped names (mmdetection #2942, #4241, #9381, #10675).
+Pure functions on names, paths and parsed JSON. Each raises a UserError (a ValueError) that says
+what differs and what would mend it. Stock mmdet accepts most of these cases in silence and trains
+on no annotations, or on swapped names (mmdetection #2942, #4241, #9381, #10675).
 """
 
 from __future__ import annotations
