@@ -131,7 +131,8 @@ def build_runner(cfg: Config) -> Runner:
             broadcast_buffers=False,
             find_unused_parameters=cfg.get("find_unused_parameters", False),
         )
-        cfg.model_wrapper_cfg = ConfigDict(wrapper)
+        # mmengine fills in the local rank as a GPU's number
+        cfg.model_wrapper_cfg = ConfigDict(wrapper, device_ids=None)
         cfg.env_cfg.setdefault("dist_cfg", {})["backend"] = "gloo"
     return Runner.from_cfg(cfg) if "runner_type" not in cfg else RUNNERS.build(cfg)
 

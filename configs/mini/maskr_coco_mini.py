@@ -1,0 +1,52 @@
+# A small model on COCO photos, from scratch on a CPU: to see the whole way work on real data, in
+# minutes on a folder of some hundred photos (in COCO's own layout: --data-root FOLDER).
+_base_ = [
+    '../_base_/models/maskr_mini_fpn.py', '../_base_/datasets/coco_instance.py',
+    '../_base_/default_runtime.py'
+]
+
+model = dict(
+    # photos are larger than shapes: anchors of 16 to 256 pixels
+    neck=dict(num_outs=5),
+    rpn_head=dict(anchor_generator=dict(strides=[4, 8, 16, 32, 64])),
+    roi_head=dict(bbox_head=dict(num_classes=80), mask_head=dict(num_classes=80)))
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='Resize', scale=(416, 256), keep_ratio=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs')
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(416, 256), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+]
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=1,
+    sampler=dict(type='InfiniteSampler'),
+    dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=300, val_interval=150)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=300, T_max=300, eta_min_ratio=0.01)
+]
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01),
+    clip_grad=dict(max_norm=10))
+auto_scale_lr = dict(enable=False, base_batch_size=4)
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(by_epoch=False, interval=150))
+log_processor = dict(by_epoch=False, window_size=10)

@@ -1,0 +1,135 @@
+"""Two gloo processes train like one process with the same total batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+BOXES = [(8, 8, 32, 32), (48, 40, 36, 30), (20, 50, 18, 34)]  # x, y, w, h; the same on all images
+
+
+@pytest.fixture(scope="module")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 noisy images with boxes at the same places, of other colours each."""
+    root = tmp_path_factory.mktemp("toy")
+    (root / "annotations").mkdir()
+    (root / "train").mkdir()
+    rng = np.random.default_rng(0)
+    content = dict(images=[], annotations=[], categories=[])
+    for i, name in enumerate(("disc", "box", "triangle", "ring", "bar", "figure"), start=1):
+        content["categories"].append(dict(id=i, name=name))
+    for i in range(16):
+        image = rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)
+        for k, (x, y, w, h) in enumerate(BOXES):
+            image[y : y + h, x : x + w] = rng.integers(0, 255, 3)
+            polygon = [x, y, x + w, y, x + w, y + h, x, y + h]
+            content["annotations"].append(
+                dict(id=3 * i + k, image_id=i, category_id=1 + (i + k) % 6, bbox=[x, y, w, h],
+                     area=w * h, iscrowd=0, segmentation=[polygon])
+            )  # fmt: skip
+        cv2.imwrite(str(root / "train" / f"{i}.png"), image)
+        content["images"].append(dict(id=i, file_name=f"{i}.png", width=96, height=96))
+    (root / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    return root
+
+
+def train(command: list[str], work_dir: Path, data: Path, batch_size: int, **env: str) -> dict:
+    """Run a training command; returns the parameters of each process by rank."""
+    command = [
+        *command, "--work-dir", str(work_dir), "--data-root", str(data),
+        "--cfg-options", f"train_dataloader.batch_size={batch_size}",
+    ]  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(HERE), "PATH": _path(), **env}
+    result = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return {file.stem: torch.load(file) for file in sorted(work_dir.glob("rank_*.pth"))}
+
+
+def _path() -> str:
+    """PATH on which `python` is this interpreter."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def largest_difference(a: dict, b: dict) -> float:
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+def test_two_processes_equal_one(tmp_path: Path, repo: Path, toy_data: Path):
+    """Four SGD steps: 2 processes x 2 images against 1 x 4 images, within 2e-6."""
+    config = str(HERE / "distributed_config.py")
+    dist_train = ["bash", str(repo / "tools" / "dist_train.sh"), config, "2"]
+    two = train(dist_train, tmp_path / "two", toy_data, 2, PORT=free_port())
+    single = [sys.executable, str(repo / "tools" / "train.py"), config]
+    one = train(single, tmp_path / "one", toy_data, 4)
+    half = train(single, tmp_path / "half", toy_data, 2)
+
+    assert sorted(two) == ["rank_0", "rank_1"]
+    assert largest_difference(two["rank_0"], two["rank_1"]) == 0
+    assert largest_difference(two["rank_0"], one["rank_0"]) <= 2e-6
+    # the comparison can fail: other batches give other parameters
+    assert largest_difference(one["rank_0"], half["rank_0"]) > 1e-3
+
+
+def test_wrong_number_of_processes(repo: Path):
+    command = ["bash", str(repo / "tools" / "dist_train.sh"), "config.py", "two"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "must be a whole number from 1, not 'two'" in result.stderr
+
+
+@pytest.mark.parametrize("tool", ["dist_train.sh", "dist_test.sh", "slurm_train.sh"])
+def test_launchers_print_their_usage(repo: Path, tool: str):
+    result = subprocess.run(["bash", str(repo / "tools" / tool)], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert f"bash tools/{tool}" in result.stderr
+
+
+def test_launchers_pass_nodes_and_arguments(repo: Path, tmp_path: Path):
+    """NNODES, NODE_RANK, MASTER_ADDR and PORT reach torchrun; GPUS and friends reach srun."""
+    for name in ("python", "srun"):
+        fake = tmp_path / name
+        fake.write_text('#!/bin/sh\nif [ "$1" = -c ]; then echo 8; else echo "$@"; fi\n')
+        fake.chmod(0o755)
+    nodes = dict(NNODES="4", NODE_RANK="3", MASTER_ADDR="10.0.0.1", PORT="1234")
+    env = {**os.environ, **nodes, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    tools = repo / "tools"
+
+    def output(*command: str, **extra: str) -> str:
+        result = subprocess.run(
+            ["bash", *command], env={**env, **extra}, capture_output=True, text=True, check=True
+        )
+        return result.stdout.strip()
+
+    assert output(f"{tools}/dist_train.sh", "c.py", "8", "--amp", "--resume") == (
+        "-m torch.distributed.run --nnodes=4 --node_rank=3 --master_addr=10.0.0.1 "
+        f"--master_port=1234 --nproc_per_node=8 {tools}/train.py c.py --amp --resume "
+        "--launcher pytorch"
+    )
+    assert f"{tools}/test.py c.py w.pth --out p.pkl --launcher pytorch" in output(
+        f"{tools}/dist_test.sh", "c.py", "w.pth", "2", "--out", "p.pkl"
+    )
+    slurm = output(
+        f"{tools}/slurm_train.sh", "gpu", "job", "c.py", "w", "--amp",
+        GPUS="16", SRUN_ARGS="--exclusive --time=1:00",
+    )  # fmt: skip
+    assert slurm == (
+        "-p gpu --job-name=job --gres=gpu:8 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=5 "
+        f"--kill-on-bad-exit=1 --exclusive --time=1:00 python -u {tools}/train.py c.py "
+        "--work-dir=w --launcher=slurm --amp"
+    )

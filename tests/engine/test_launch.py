@@ -1,0 +1,93 @@
+"""Options of the tools: what they change in a config, and what they refuse."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmdet_maskr.engine import launch
+from mmdet_maskr.errors import UserError
+
+
+def arguments(config: Path, *args: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config")
+    launch.add_common_arguments(parser)
+    return parser.parse_args([str(config), *args])
+
+
+@pytest.fixture
+def config_file(repo: Path) -> Path:
+    return repo / "configs" / "mini" / "maskr_coco_mini.py"
+
+
+@pytest.mark.parametrize("option", [["--data-root"], ["--cfg-options"]])
+@pytest.mark.parametrize("root", ["/photos", "../photos/"])
+def test_data_root_is_replaced_everywhere(config_file: Path, option: list[str], root: str):
+    value = root if option == ["--data-root"] else f"data_root={root}"
+    cfg = launch.load_config(arguments(config_file, *option, value))
+    prefix = root.rstrip("/") + "/"
+    for split, year in (("train", "train2017"), ("val", "val2017"), ("test", "val2017")):
+        dataset = cfg[f"{split}_dataloader"].dataset
+        assert dataset.data_root == prefix
+        assert dataset.ann_file == f"annotations/instances_{year}.json"
+        assert dataset.data_prefix.img == f"{year}/"
+    for split in ("val", "test"):
+        expected = prefix + "annotations/instances_val2017.json"
+        assert cfg[f"{split}_evaluator"].ann_file == expected
+
+
+def test_data_root_is_replaced_inside_wrappers():
+    cfg = Config(
+        dict(
+            train_dataloader=dict(
+                dataset=dict(
+                    type="ConcatDataset",
+                    datasets=[dict(data_root="data/a"), dict(data_root="data/ab/")],
+                )
+            ),
+            test_evaluator=[dict(ann_file="data/a/x.json"), dict(ann_file="elsewhere.json")],
+        )
+    )
+    launch.replace_data_root(cfg, "data/a/", "/new")
+    datasets = cfg.train_dataloader.dataset.datasets
+    assert [dataset.data_root for dataset in datasets] == ["/new/", "data/ab/"]
+    assert [e.ann_file for e in cfg.test_evaluator] == ["/new/x.json", "elsewhere.json"]
+
+
+def test_work_dir_follows_mmdet(config_file: Path):
+    assert launch.load_config(arguments(config_file)).work_dir == "work_dirs/maskr_coco_mini"
+    assert launch.load_config(arguments(config_file, "--work-dir", "w")).work_dir == "w"
+
+
+def test_config_without_data_root(tmp_path: Path):
+    (tmp_path / "c.py").write_text("model = dict()\n")
+    with pytest.raises(UserError, match=r"c\.py has no data_root"):
+        launch.load_config(arguments(tmp_path / "c.py", "--data-root", "x"))
+
+
+@pytest.mark.parametrize(
+    ("tool", "args", "message"),
+    [
+        ("train.py", ["none.py"], "error: there is no config file none.py."),
+        ("test.py", ["{config}", "none.pth"], "error: there is no checkpoint none.pth."),
+        ("test.py", ["{config}", "x", "--out", "x.txt"], "must end in .pkl or .pickle"),
+        ("train.py", ["{config}", "--launcher", "slurm"], "--launcher slurm needs GPUs"),
+        ("train.py", ["{config}", "--data-root", "nowhere"], "there is no annotation file"),
+    ],
+)
+def test_tools_refuse(
+    repo: Path, config_file: Path, tmp_path: Path, tool: str, args: list[str], message: str
+):
+    """The message alone, no traceback, and exit code 2."""
+    command = [sys.executable, str(repo / "tools" / tool)]
+    command += [arg.format(config=config_file) for arg in args]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
