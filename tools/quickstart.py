@@ -150,7 +150,8 @@ def main() -> None:
     args = parser.parse_args()
     quickstart = Quickstart(args.work_dir, args.data_root)
     run = quickstart.run_step
-    run("data", "making the shapes", args.data_root / "shapes.json", quickstart.make_data)
+    last_written = args.data_root / "annotations" / "instances_val.json"
+    run("data", "making the shapes", last_written, quickstart.make_data)
     run("train", f"training {CONFIG.name}", quickstart.checkpoint, quickstart.train)
     run("test", "testing", args.work_dir / "metrics.json", quickstart.test)
     run("draw", "drawing", args.work_dir / "pictures" / "sheet.png", quickstart.draw)

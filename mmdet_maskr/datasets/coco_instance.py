@@ -72,4 +72,4 @@ class CocoInstanceDataset(CocoDataset):
 class ShapesDataset(CocoInstanceDataset):
     """The synthetic shapes of :mod:`mmdet_maskr.datasets.shapes` (``tools/make_shapes.py``)."""
 
-    METAINFO = dict(classes=shapes.CLASSES, palette=shapes.PALETTE)
+    METAINFO = dict(classes=shapes.CLASSES, palette=list(shapes.PALETTE))

@@ -21,7 +21,7 @@ model = dict(
         init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
     neck=dict(type='FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=5),
     rpn_head=dict(
-        type='RPNHead',
+        type='MaskRRPNHead',
         in_channels=256,
         feat_channels=256,
         anchor_generator=dict(

@@ -92,6 +92,19 @@ class ParallelRoIHead(StandardRoIHead):
             )
         return sampling_results
 
+    def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict[str, Tensor]:
+        """mmdet's, with logits and deltas in float32 under mixed precision too."""
+        results = super()._bbox_forward(x, rois)
+        for name in ("cls_score", "bbox_pred"):
+            results[name] = results[name].float()
+        return results
+
+    def _mask_forward(self, *args, **kwargs) -> dict[str, Tensor]:
+        """mmdet's, with mask logits in float32 under mixed precision too."""
+        results = super()._mask_forward(*args, **kwargs)
+        results["mask_preds"] = results["mask_preds"].float()
+        return results
+
     def mask_loss(
         self,
         x: tuple[Tensor],

@@ -1,0 +1,39 @@
+"""Every config builds; the models are what their names say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py") if "_base_" not in p.parts)
+
+
+def load(name: Path | str) -> Config:
+    cfg = Config.fromfile(ROOT / name)
+    cfg.model.backbone.init_cfg = None  # weights are not there to be downloaded
+    return cfg
+
+
+@pytest.mark.parametrize("name", CONFIGS, ids=str)
+def test_builds(name: Path):
+    cfg = load(name)
+    assert cfg.custom_imports.imports == ["mmdet_maskr"]
+    model = MODELS.build(cfg.model)
+    assert model.roi_head.bbox_head.num_classes == model.roi_head.mask_head.num_classes
+    for split in ("train", "val", "test"):
+        assert cfg[f"{split}_dataloader"].dataset.type in ("CocoInstanceDataset", "ShapesDataset")
+
+
+def test_r50_fpn_1x():
+    """44.4 M parameters; 16 images a batch, lr 0.02, 12 epochs with drops after 8 and 11."""
+    cfg = load("maskr_r50_fpn_1x.py")
+    parameters = sum(p.numel() for p in MODELS.build(cfg.model).parameters())
+    assert round(parameters / 1e6, 1) == 44.4
+    assert cfg.optim_wrapper.optimizer.lr == 0.02
+    assert cfg.auto_scale_lr.base_batch_size == 16 == 8 * cfg.train_dataloader.batch_size
+    assert cfg.train_cfg.max_epochs == 12
+    assert cfg.param_scheduler[1].milestones == [8, 11]
