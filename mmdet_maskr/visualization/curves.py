@@ -68,11 +68,11 @@ def plot_curves(work_dir: str | Path, out_file: str | Path) -> Path:
     loss_axes.set(xlabel="iteration", ylabel="loss", title="Training loss", ylim=(0, None))
     loss_axes.legend()
     for name, points in aps.items():
-        ap_axes.plot(*zip(*points, strict=True), "o-", label=AP_NAMES[name])
-        epoch, value = points[-1]
-        ap_axes.annotate(f"{value:.3f}", (epoch, value), xytext=(0, 6), textcoords="offset points")
+        label = f"{AP_NAMES[name]}: {points[-1][1]:.3f}"
+        ap_axes.plot(*zip(*points, strict=True), "o-", label=label)
     ap_axes.set(xlabel="epoch", ylabel="COCO AP (IoU .50:.95)", title="AP on the val split")
     ap_axes.set_ylim(0, 1)
+    ap_axes.xaxis.get_major_locator().set_params(integer=True)
     if aps:
         ap_axes.legend()
     for axes in (loss_axes, ap_axes):

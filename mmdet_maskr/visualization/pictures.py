@@ -12,9 +12,10 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.draw import Colour, draw_instances, enlarge
+from mmdet_maskr.visualization.draw import FONT, Colour, draw_instances, enlarge
 
 SHORT_SIDE = 480
+CAPTION = 28  # pixels above the pictures of a sheet
 GAP = 8  # white pixels between ground truth and prediction
 
 
@@ -94,14 +95,16 @@ def _draw_annotations(
 
 
 def _contact_sheet(pictures: list[np.ndarray], columns: int) -> np.ndarray:
-    """Pictures in rows of ``columns``, each shrunk to half its size, on white."""
+    """Pictures in rows of ``columns``, each shrunk to half its size, on white, with a caption."""
     small = [cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in pictures]
     height = max(p.shape[0] for p in small) + GAP
     width = max(p.shape[1] for p in small) + 2 * GAP
     rows = -(-len(small) // columns)
-    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    sheet = np.full((CAPTION + rows * height, columns * width, 3), 255, np.uint8)
+    text = "left: ground truth, right: prediction"
+    cv2.putText(sheet, text, (GAP, CAPTION - GAP), FONT, 0.5, (60, 60, 60), 1, cv2.LINE_AA)
     for i, picture in enumerate(small):
-        y, x = i // columns * height, i % columns * width
+        y, x = CAPTION + i // columns * height, i % columns * width
         sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
     return sheet
 

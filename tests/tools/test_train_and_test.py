@@ -1,4 +1,4 @@
-"""tools/train.py and tools/test.py: train, resume, mixed precision, scaled rates, test, pictures."""
+"""tools/train.py and tools/test.py: resume, mixed precision, scaled rates, scores, pictures."""
 
 from __future__ import annotations
 

@@ -11,8 +11,9 @@ from torch import Tensor
 class MaskRRPNHead(RPNHead):
     """mmdet's RPNHead, with float32 results whatever the type of the features.
 
-    Thousands of proposals are ranked by their logits: bfloat16 has 8 significant bits, so most would
-    be ties, and mmcv's NMS has no kernel for it on a CPU. Options and parameters are RPNHead's.
+    Thousands of proposals are ranked by their logits: bfloat16 has 8 significant bits, so most
+    would be ties, and mmcv's NMS has no kernel for it on a CPU. Options and parameters are those
+    of RPNHead.
     """
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
