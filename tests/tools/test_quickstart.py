@@ -1,4 +1,4 @@
-"""The quickstart does each step once, goes on after an interruption, and reports what it measured."""
+"""The quickstart does each step once, goes on where it was interrupted, and reports."""
 
 from __future__ import annotations
 
