@@ -47,6 +47,7 @@ class Commands:
 
     def __init__(self) -> None:
         self.signal = 0
+        self.env: dict[str, str] = {}  # for each child, on top of its own
         self.farewell = "Interrupted: nothing is left behind, mmcv is as it was."
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
@@ -78,7 +79,7 @@ class Commands:
             command,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=env,
+            env=(os.environ if env is None else env) | self.env,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             start_new_session=True,

@@ -385,22 +385,21 @@ def main(argv: list[str] | None = None) -> int:
     if fcntl is None:
         say("This tool works on Linux and macOS; on Windows follow the mmcv documentation.")
         return 2
-    commands = Commands()
-    tmp = Path(tempfile.mkdtemp(prefix="mmcv-build-"))
+    commands = Commands()  # from here on a signal only takes effect where it leaves no trace
     try:
-        return Installer(args, commands, tmp).run()
+        tmp = Path(tempfile.mkdtemp(prefix="mmcv-build-"))
+        commands.env["TMPDIR"] = str(tmp)  # a killed compiler leaves its files there
+        try:
+            return Installer(args, commands, tmp).run()
+        finally:
+            shutil.rmtree(tmp, ignore_errors=True)
     except Stop as stop:
         print(stop, file=sys.stderr, flush=True)
         return stop.code
     except OSError as error:
-        print(
-            f"{error}: is there room, and may you write there? (--cache-dir, TMPDIR)",
-            file=sys.stderr,
-            flush=True,
-        )
+        hint = "is there room, and may you write there? (--cache-dir, TMPDIR)"
+        print(f"{error}: {hint}", file=sys.stderr, flush=True)
         return 1
-    finally:
-        shutil.rmtree(tmp, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -323,9 +323,10 @@ def fake_mmcv(tmp_path) -> Path:
         (lambda mmcv: (mmcv.parent / "mmcv-2.1.0.dist-info" / "RECORD").unlink(), "incomplete"),
     ],
 )
-def test_check_finds_what_is_wrong(fake_mmcv, harm, message):
+def test_check_finds_what_is_wrong(fake_mmcv, stub_env, harm, message):
     harm(fake_mmcv / "mmcv")
-    code, output = run("--check", env={"PYTHONPATH": str(fake_mmcv)})
+    path = os.pathsep.join([str(fake_mmcv), stub_env["PYTHONPATH"]])
+    code, output = run("--check", env=stub_env | {"PYTHONPATH": path, "HIDE_MMCV": ""})
     assert code == 1 and message in output, output
 
 
@@ -433,7 +434,8 @@ def test_interrupted_build_leaves_nothing(stub_env, tmp_path, number):
         stub_env,
         tmp_path,
         f"""
-import subprocess, sys, time
+import subprocess, sys, tempfile, time
+tempfile.mkstemp(prefix='cc-')
 code = 'import signal, time; {deaf}; time.sleep(99)'
 child = subprocess.Popen([sys.executable, '-c', code], process_group=0) if (
     sys.version_info >= (3, 11)) else subprocess.Popen([sys.executable, '-c', code])
@@ -452,6 +454,7 @@ time.sleep(99)
     assert child.returncode == 128 + number, output
     assert "nothing is left behind" in output
     stat = Path(f"/proc/{pid_file.read_text()}/stat")
+    assert not list(tmp_path.glob("cc-*"))  # what a compiler keeps in TMPDIR
     assert not stat.exists() or ") Z " in stat.read_text()
     assert not list(tmp_path.glob("mmcv-build-*"))
     cache = tmp_path / "xdg" / "mmdet_maskr" / "wheels"
