@@ -17,6 +17,11 @@ from mmdet_maskr import compat
 from mmdet_maskr.errors import UserError
 
 
+on_openmmlab = pytest.mark.skipif(
+    compat.check_dependencies() != "openmmlab", reason="replaces one package of OpenMMLab's stack"
+)
+
+
 def fake_package(folder: Path, name: str, version: str) -> None:
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").write_text("from .version import __version__\n")
@@ -32,6 +37,7 @@ def import_error(path: Path, repo: Path) -> str:
     return result.stderr.strip().splitlines()[-1]
 
 
+@on_openmmlab
 @pytest.mark.parametrize(
     ("package", "version", "command"),
     [
@@ -49,6 +55,7 @@ def test_wrong_version(tmp_path: Path, repo: Path, package: str, version: str, c
     assert message.endswith(command + ".")
 
 
+@on_openmmlab
 def test_mmcv_without_compiled_ops(tmp_path: Path, repo: Path):
     fake_package(tmp_path, "mmcv", "2.1.0")
     message = import_error(tmp_path, repo)
