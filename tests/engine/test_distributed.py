@@ -71,7 +71,10 @@ def largest_difference(a: dict, b: dict) -> float:
 
 
 def test_two_processes_equal_one(tmp_path: Path, repo: Path, toy_data: Path):
-    """Four SGD steps: 2 processes x 2 images against 1 x 4 images, within 2e-6."""
+    """Four SGD steps: 2 processes x 2 images against 1 x 4 images, within 5e-5.
+
+    The sums of gradients are rounded in another order; other batches differ a thousand times more.
+    """
     config = str(HERE / "distributed_config.py")
     dist_train = ["bash", str(repo / "tools" / "dist_train.sh"), config, "2"]
     two = train(dist_train, tmp_path / "two", toy_data, 2, PORT=free_port())
@@ -81,9 +84,9 @@ def test_two_processes_equal_one(tmp_path: Path, repo: Path, toy_data: Path):
 
     assert sorted(two) == ["rank_0", "rank_1"]
     assert largest_difference(two["rank_0"], two["rank_1"]) == 0
-    assert largest_difference(two["rank_0"], one["rank_0"]) <= 2e-6
+    assert largest_difference(two["rank_0"], one["rank_0"]) <= 5e-5
     # the comparison can fail: other batches give other parameters
-    assert largest_difference(one["rank_0"], half["rank_0"]) > 1e-3
+    assert largest_difference(one["rank_0"], half["rank_0"]) > 5e-3
 
 
 def test_wrong_number_of_processes(repo: Path):
