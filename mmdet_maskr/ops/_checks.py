@@ -1,0 +1,160 @@
+"""Checks of what RoI layers are given; each raises a UserError that names the value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmdet_maskr.errors import UserError
+
+POOL_MODES = ("avg", "max")
+FLOAT_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def check_output_size(value: int | Sequence[int]) -> tuple[int, int]:
+    """``output_size`` as (height, width) in bins."""
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(pair) != 2 or not all(isinstance(v, int) and v > 0 for v in pair):
+        raise UserError(f"output_size must be one or two positive integers, not {value!r}.")
+    return pair
+
+
+def check_spatial_scale(value: float) -> float:
+    if not 0 < float(value) < float("inf"):
+        raise UserError(f"spatial_scale must be positive (1 / stride), not {value!r}.")
+    return float(value)
+
+
+def check_sampling_ratio(value: int) -> int:
+    if int(value) != value or value < 0:
+        raise UserError(
+            f"sampling_ratio must be 0 (as many samples as the bin has pixels) or a positive "
+            f"integer, not {value!r}."
+        )
+    return int(value)
+
+
+def check_pool_mode(value: str) -> str:
+    if value not in POOL_MODES:
+        raise UserError(f"pool_mode must be one of {POOL_MODES}, not {value!r}.")
+    return value
+
+
+def check_features(features: Sequence[Tensor]) -> None:
+    """All levels are (B, C, H, W) and agree in B, C, type and device."""
+    first = features[0]
+    for level, feature in enumerate(features):
+        if feature.dim() != 4:
+            raise UserError(
+                f"features must be (B, C, H, W), but level {level} is {tuple(feature.shape)}."
+            )
+        if feature.dtype not in FLOAT_TYPES:
+            raise UserError(f"features must be of a floating type, not {feature.dtype}.")
+        if feature.shape[1:].numel() == 0:
+            raise UserError(f"level {level} has no pixels or channels: {tuple(feature.shape)}.")
+        if (
+            feature.shape[:2] != first.shape[:2]
+            or feature.dtype != first.dtype
+            or feature.device != first.device
+        ):
+            raise UserError(
+                "levels must agree in batch, channels, type and device, but level 0 is "
+                f"{tuple(first.shape)} {first.dtype} on {first.device} and level {level} "
+                f"{tuple(feature.shape)} {feature.dtype} on {feature.device}."
+            )
+
+
+def check_roi_shape(rois: Tensor) -> None:
+    if rois.dim() != 2 or rois.shape[1] != 5:
+        raise UserError(
+            f"RoIs must be (N, 5): image index, x1, y1, x2, y2; got {tuple(rois.shape)}."
+        )
+
+
+def check_rois(rois: Tensor, features: Tensor) -> Tensor:
+    """RoIs that fit a batch, detached, in float32 (float64 for float64 features).
+
+    Low-precision RoIs would move by up to several pixels: bfloat16 has 8 bits for a coordinate
+    of 1333. So RoIs keep float32 whatever the features have.
+
+    Args:
+        rois: (N, 5), image index in the batch, then x1, y1, x2, y2 in pixels of the input image.
+        features: (B, C, H, W).
+
+    Returns:
+        (N, 5), contiguous, on the features' device.
+
+    Raises:
+        UserError: another shape, another device, an index outside the batch, a size that is
+            negative, infinite or NaN; with the first such RoI.
+    """
+    check_roi_shape(rois)
+    if rois.device != features.device:
+        raise UserError(
+            f"RoIs are on {rois.device}, features on {features.device}: move one of them."
+        )
+    exact = torch.float64 if features.dtype == torch.float64 else torch.float32
+    rois = rois.detach().to(exact).contiguous()
+    if len(rois) and not torch.onnx.is_in_onnx_export():
+        good = _is_good(rois, len(features))
+        if not bool(good.all()):  # one comparison, so that a GPU is waited for once
+            _explain_bad_roi(rois, int((~good).int().argmax()), len(features))
+    return rois
+
+
+def _is_good(rois: Tensor, batch: int) -> Tensor:
+    """(N,) whether a RoI can be pooled; NaN fails every comparison, inf - inf is NaN."""
+    image = rois[:, 0]
+    size = rois[:, 3:] - rois[:, 1:3]
+    size_ok = ((size >= 0) & (size < float("inf"))).all(1)
+    return size_ok & (image >= 0) & (image < batch) & (image == image.floor())
+
+
+def _explain_bad_roi(rois: Tensor, index: int, batch: int) -> None:
+    image, *box = rois[index].tolist()
+    box_text = f"(x1, y1, x2, y2) = ({', '.join(f'{v:g}' for v in box)})"
+    if not (0 <= image < batch and image == int(image)):
+        raise UserError(
+            f"RoI {index} has image index {image:g}, but the batch has {batch} images "
+            f"(0 to {batch - 1}); its box is {box_text}."
+        )
+    raise UserError(
+        f"RoI {index} has a negative, infinite or NaN size: {box_text}. The box may be empty, but "
+        "x1 <= x2 and y1 <= y2 must hold. NaN here mostly means that training has diverged."
+    )
+
+
+def check_scales(scales: Sequence[float], features: Sequence[Tensor]) -> list[float]:
+    if len(features) == 0 or len(scales) != len(features):
+        raise UserError(
+            f"a pyramid of {len(features)} levels needs as many spatial scales, got {scales!r}."
+        )
+    return [check_spatial_scale(scale) for scale in scales]
+
+
+def check_levels(levels: Tensor | None, rois: Tensor, count: int) -> Tensor:
+    """(N,) int64 level of each RoI; all zero where there is only one level."""
+    if levels is None:
+        if count != 1:
+            raise UserError(f"a pyramid of {count} levels needs the level of each RoI.")
+        return torch.zeros(len(rois), dtype=torch.int64, device=rois.device)
+    if levels.shape != rois.shape[:1] or levels.is_floating_point():
+        raise UserError(
+            f"levels must be ({len(rois)},) integers, got {tuple(levels.shape)} {levels.dtype}."
+        )
+    if len(levels) and not torch.onnx.is_in_onnx_export():
+        low, high = torch.stack(levels.aminmax()).tolist()
+        if low < 0 or high >= count:
+            bad = low if low < 0 else high
+            raise UserError(f"RoI level {bad} is outside a pyramid of {count} levels.")
+    return levels.to(rois.device, torch.int64)
+
+
+def memory_format(features: Sequence[Tensor]) -> torch.memory_format:
+    """channels_last if all maps are, and for one at least that differs from contiguous."""
+    last = all(f.is_contiguous(memory_format=torch.channels_last) for f in features)
+    if last and not all(f.is_contiguous() for f in features):
+        return torch.channels_last
+    return torch.contiguous_format

@@ -1,0 +1,118 @@
+"""RoIPool (Girshick 2015), the quantised pooling that RoIAlign replaces (He et al. 2017, table 2d).
+
+The RoI's boundary is rounded to whole pixels, then each bin's: bin p of an extent of n pixels is
+``[floor(p * n / P), ceil((p + 1) * n / P))``, which is Fast R-CNN's Caffe layer in exact integers.
+
+``mmcv.ops.RoIPool`` is another layer: its CUDA kernel takes the box [x1 * scale, (x2 + 1) * scale)
+without rounding it and only rounds the bins outwards (roi_pool_cuda_kernel.cuh), so that the RoI
+moves by less than a bin; and it has no CPU kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmdet_maskr.ops import _checks
+from mmdet_maskr.ops._quantise import quantise_boxes
+from mmdet_maskr.ops._roi_layer import RoILayer, pool_per_level, without_rois
+
+
+def roi_pool(
+    features: Tensor,
+    rois: Tensor,
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+) -> Tensor:
+    """Maximum over each bin of a RoI that is rounded to whole pixels.
+
+    Args:
+        features: (B, C, H, W) in any memory format and float type.
+        rois: (N, 5): image index in the batch, then x1, y1, x2, y2 in pixels of the image.
+        output_size: bins (height, width), or one number for both.
+        spatial_scale: pixels of the feature map per pixel of the image, 1 / stride.
+
+    Returns:
+        (N, C, height, width) in the features' type, channels_last where they are. A bin outside
+        the map is 0. Of equal maxima the first in reading order gets the gradient. Zero RoIs give
+        an empty tensor that is part of the graph.
+
+    Raises:
+        UserError: an option, shape, device or RoI that does not fit; it names the value.
+    """
+    return roi_pool_pyramid([features], rois, None, output_size, [spatial_scale])
+
+
+def roi_pool_pyramid(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    levels: Tensor | None,
+    output_size: int | tuple[int, int],
+    spatial_scales: Sequence[float],
+) -> Tensor:
+    """:func:`roi_pool` of each RoI from its level, (N,)."""
+    size = _checks.check_output_size(output_size)
+    scales = _checks.check_scales(spatial_scales, features)
+    _checks.check_features(features)
+    rois = _checks.check_rois(rois, features[0])
+    levels = _checks.check_levels(levels, rois, len(features))
+
+    def pool(level: int, rois: Tensor) -> Tensor:
+        return _pool(features[level], rois, size, scales[level])
+
+    return pool_per_level(features, rois, levels, size, pool)
+
+
+def _pool(features: Tensor, rois: Tensor, size: tuple[int, int], scale: float) -> Tensor:
+    if len(rois) == 0:
+        return without_rois(features, size)
+    _, channels, height, width = features.shape
+    boxes = quantise_boxes(rois, scale).long()
+    y_begin, y_end = _bin_bounds(boxes[:, 1], boxes[:, 3], size[0], height)
+    x_begin, x_end = _bin_bounds(boxes[:, 0], boxes[:, 2], size[1], width)
+
+    # Each bin (n, p, q) is a bag of the pixels in its rectangle, in reading order.
+    rows = (y_end - y_begin)[:, :, None].expand(-1, -1, size[1]).flatten()
+    columns = (x_end - x_begin)[:, None].expand(-1, size[0], -1).flatten()
+    first = (rois[:, 0].long() * height)[:, None, None] + y_begin[:, :, None]
+    first = (first * width + x_begin[:, None]).flatten()
+    area = rows * columns
+    offsets = area.cumsum(0) - area
+    bin_of = torch.repeat_interleave(area)
+    place = torch.arange(len(bin_of), device=rois.device) - offsets[bin_of]
+    across = columns[bin_of]
+    row = torch.div(place, across, rounding_mode="floor")
+    pixels = first[bin_of] + row * width + (place - row * across)
+
+    table = features.permute(0, 2, 3, 1).reshape(-1, channels)
+    if features.device.type == "cpu":
+        table = table.to(rois.dtype)
+    pooled = F.embedding_bag(pixels, table, offsets, mode="max").to(features.dtype)
+    pooled = pooled.view(-1, *size, channels).permute(0, 3, 1, 2)
+    return pooled.contiguous(memory_format=_checks.memory_format([features]))
+
+
+def _bin_bounds(begin: Tensor, end: Tensor, bins: int, length: int) -> tuple[Tensor, Tensor]:
+    """(N, P) first pixel and the one after the last of each bin, within a map of this length."""
+    extent = (end - begin)[:, None]
+    bin_ = torch.arange(bins, device=begin.device)
+    first = torch.div(bin_ * extent, bins, rounding_mode="floor")
+    last = -torch.div(-(bin_ + 1) * extent, bins, rounding_mode="floor")
+    first = (first + begin[:, None]).clamp(0, length)
+    return first, torch.maximum((last + begin[:, None]).clamp(0, length), first)
+
+
+class RoIPool(RoILayer):
+    """:func:`roi_pool` as a module without parameters."""
+
+    def pool_pyramid(
+        self,
+        features: Sequence[Tensor],
+        rois: Tensor,
+        levels: Tensor | None,
+        spatial_scales: Sequence[float],
+    ) -> Tensor:
+        return roi_pool_pyramid(features, rois, levels, self.output_size, spatial_scales)
