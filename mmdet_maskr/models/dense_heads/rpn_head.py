@@ -1,10 +1,17 @@
-"""The region proposal network, right in mixed precision too."""
+"""The region proposal network: right in mixed precision too, and with faster NMS on a CPU."""
 
 from __future__ import annotations
 
+import torch
+from mmcv.ops import nms
 from mmdet.models.dense_heads import RPNHead
 from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
 from torch import Tensor
+
+NMS_OPTIONS = {"type", "iou_threshold"}
+SPLIT_THRESHOLD = 10000  # from so many boxes on, mmcv's batched_nms goes level by level itself
 
 
 @MODELS.register_module()
@@ -14,9 +21,96 @@ class MaskRRPNHead(RPNHead):
     Thousands of proposals are ranked by their logits: bfloat16 has 8 significant bits, so most
     would be ties, and mmcv's NMS has no kernel for it on a CPU. Options and parameters are those
     of RPNHead.
+
+    On a CPU the best boxes of each pyramid level go through NMS on their own
+    (:func:`nms_per_level`): the same proposals, in less time.
     """
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, A, H, W) and box deltas (B, 4 A, H, W) of one level with A anchors a cell."""
         logits, deltas = super().forward_single(x)
         return logits.float(), deltas.float()
+
+    def _bbox_post_process(
+        self,
+        results: InstanceData,
+        cfg: ConfigDict,
+        rescale: bool = False,
+        with_nms: bool = True,
+        img_meta: dict | None = None,
+    ) -> InstanceData:
+        """mmdet's, with NMS by level where that gives the same."""
+        if rescale or not with_nms or not _goes_by_level(results, cfg.get("nms"), cfg.max_per_img):
+            return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
+        smallest = cfg.get("min_bbox_size", -1)
+        if smallest >= 0:
+            sides = results.bboxes[:, 2:] - results.bboxes[:, :2]
+            results = results[(sides > smallest).all(1)]
+        if len(results) == 0:
+            return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
+        keep = nms_per_level(
+            results.bboxes,
+            results.scores,
+            results.level_ids,
+            cfg.nms.iou_threshold,
+            cfg.max_per_img,
+        )
+        return InstanceData(
+            bboxes=results.bboxes[keep],
+            scores=results.scores[keep],
+            labels=torch.zeros_like(keep),
+        )
+
+
+def nms_per_level(
+    boxes: Tensor, scores: Tensor, level_ids: Tensor, iou_threshold: float, max_num: int
+) -> Tensor:
+    """The first ``max_num`` indices that mmcv's ``batched_nms`` keeps, best first, on a CPU.
+
+    mmcv moves each level's boxes to a place of their own and compares all with all. Two things make
+    that faster: boxes of two levels never overlap there, so comparing within levels is enough; and
+    a box is dropped only for a better one, so the best boxes come out right without the others.
+
+    Boxes are moved here too: in float32 the move rounds coordinates, which decides now and then
+    whether an overlap exceeds the threshold, and a CPU is meant to keep what a GPU keeps.
+
+    Args:
+        boxes: (N, 4) xyxy, not negative, N > 0.
+        scores: (N,).
+        level_ids: (N,) the pyramid level of each box.
+        iou_threshold: boxes that overlap a better one by more are dropped.
+        max_num: how many to return at most.
+    """
+    moved = boxes + level_ids.to(boxes)[:, None] * (boxes.max() + 1)
+    order = scores.sort(descending=True).indices  # as mmcv: among equal scores it is not stable
+    count = max_num + max_num // 2
+    while True:
+        best = order[:count]
+        kept = _nms_of_sorted(moved[best], level_ids[best], iou_threshold)
+        if len(kept) >= max_num or count >= len(order):
+            return best[kept[:max_num]]
+        count *= 2
+
+
+def _nms_of_sorted(boxes: Tensor, level_ids: Tensor, iou_threshold: float) -> Tensor:
+    """Rising indices of the boxes (N, 4), best first, that NMS within each level keeps."""
+    ranks = torch.arange(0, -len(boxes), -1, dtype=boxes.dtype)  # scores without ties
+    kept = []
+    for level in level_ids.unique():
+        inside = (level_ids == level).nonzero()[:, 0]
+        kept.append(inside[nms(boxes[inside], ranks[inside], iou_threshold)[1]])
+    return torch.cat(kept).sort().values
+
+
+def _goes_by_level(results: InstanceData, nms_cfg: ConfigDict | None, max_num: int) -> bool:
+    """Whether per-level NMS is there, gives the same, and is not what mmcv does anyway."""
+    return (
+        isinstance(results.bboxes, Tensor)
+        and results.bboxes.device.type == "cpu"
+        and nms_cfg is not None
+        and set(nms_cfg) <= NMS_OPTIONS
+        and nms_cfg.get("type", "nms") == "nms"
+        and 0 < len(results) < SPLIT_THRESHOLD
+        and max_num > 0
+        and not torch.onnx.is_in_onnx_export()
+    )

@@ -11,9 +11,11 @@ from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.mask_heads import ComposedMaskHead
+from mmdet_maskr.models.mask_heads.mask_head import check_mask_output
 
 
 @MODELS.register_module()
@@ -29,7 +31,8 @@ class ParallelRoIHead(StandardRoIHead):
     load unchanged.
 
     Raises:
-        UserError: no ``bbox_head``: every other branch needs its boxes.
+        UserError: no ``bbox_head``: every other branch needs its boxes; a mask size that the mask
+            head cannot give; an unknown ``test_cfg.mask_output``.
     """
 
     instance_branches: tuple[str, ...] = ("mask",)
@@ -41,6 +44,29 @@ class ParallelRoIHead(StandardRoIHead):
                 "For proposals alone use mmdet's RPN detector."
             )
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
+        if self.with_mask:
+            self._check_mask_options()
+
+    def _check_mask_options(self) -> None:
+        """Check what the mask branch is asked for against what it gives, before any training.
+
+        Raises:
+            UserError: a mask size that the head cannot give, an unknown or unsupported mask_output.
+        """
+        composed = isinstance(self.mask_head, ComposedMaskHead)
+        if self.test_cfg is not None and check_mask_output(self.test_cfg) == "rle" and not composed:
+            raise UserError(
+                "test_cfg.rcnn.mask_output='rle' needs mask_head.type='ComposedMaskHead', not "
+                f"{type(self.mask_head).__name__}, which gives 'dense' masks only."
+            )
+        if composed:
+            if self.with_shared_head:  # it may change the resolution
+                size = self.mask_head.roi_feat_size
+            else:
+                size = _output_size(self.mask_roi_extractor)
+            if size is not None:
+                wanted = None if self.train_cfg is None else self.train_cfg.get("mask_size")
+                self.mask_head.check_sizes(size, wanted)
 
     @property
     def active_branches(self) -> list[str]:
@@ -99,11 +125,37 @@ class ParallelRoIHead(StandardRoIHead):
             results[name] = results[name].float()
         return results
 
-    def _mask_forward(self, *args, **kwargs) -> dict[str, Tensor]:
-        """mmdet's, with mask logits in float32 under mixed precision too."""
-        results = super()._mask_forward(*args, **kwargs)
-        results["mask_preds"] = results["mask_preds"].float()
-        return results
+    def _mask_forward(
+        self,
+        x: tuple[Tensor],
+        rois: Tensor | None = None,
+        pos_inds: Tensor | None = None,
+        bbox_feats: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """mmdet's, with mask logits in float32 under mixed precision too.
+
+        Args:
+            x: feature maps, each (B, C, H_l, W_l).
+            rois: (N, 5) image index and box, or:
+            pos_inds: which of ``bbox_feats`` to take.
+            bbox_feats: RoI features that the mask branch shares with the box branch.
+            labels: (N,) the class of each RoI; a head that can then computes its mask only.
+
+        Returns:
+            ``mask_preds`` (N, K or 1, m, m) and ``mask_feats``.
+        """
+        if rois is not None:
+            mask_feats = self.mask_roi_extractor(x[: self.mask_roi_extractor.num_inputs], rois)
+            if self.with_shared_head:
+                mask_feats = self.shared_head(mask_feats)
+        else:
+            mask_feats = bbox_feats[pos_inds]
+        if labels is not None and isinstance(self.mask_head, ComposedMaskHead):
+            mask_preds = self.mask_head(mask_feats, labels)
+        else:
+            mask_preds = self.mask_head(mask_feats)
+        return dict(mask_preds=mask_preds.float(), mask_feats=mask_feats)
 
     def mask_loss(
         self,
@@ -124,6 +176,7 @@ class ParallelRoIHead(StandardRoIHead):
         Returns:
             ``mask_preds``, ``mask_feats`` and the dictionary ``loss_mask``.
         """
+        labels = torch.cat([result.pos_gt_labels for result in sampling_results])
         if self.share_roi_extractor:
             is_positive = torch.cat(
                 [
@@ -132,10 +185,12 @@ class ParallelRoIHead(StandardRoIHead):
                     for result in sampling_results
                 ]
             )
-            mask_results = self._mask_forward(x, pos_inds=is_positive, bbox_feats=bbox_feats)
+            mask_results = self._mask_forward(
+                x, pos_inds=is_positive, bbox_feats=bbox_feats, labels=labels
+            )
         else:
             rois = bbox2roi([result.pos_priors for result in sampling_results])
-            mask_results = self._mask_forward(x, rois)
+            mask_results = self._mask_forward(x, rois, labels=labels)
         loss_and_target = self.mask_head.loss_and_target(
             mask_preds=mask_results["mask_preds"],
             sampling_results=sampling_results,
@@ -144,6 +199,39 @@ class ParallelRoIHead(StandardRoIHead):
         )
         mask_results.update(loss_mask=loss_and_target["loss_mask"])
         return mask_results
+
+    def predict_mask(
+        self,
+        x: tuple[Tensor],
+        batch_img_metas: list[dict],
+        results_list: InstanceList,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """Masks of the kept detections, computed for their class only where the head can.
+
+        Args:
+            x: feature maps, each (B, C, H_l, W_l).
+            batch_img_metas: for each image its meta information.
+            results_list: for each image ``bboxes`` (D, 4) in pixels of the network's input and
+                ``labels`` (D,); they are rescaled as the masks are.
+            rescale: give masks in pixels of the original image.
+
+        Returns:
+            ``results_list`` with ``masks``: (D, H, W), or RLEMasks for
+            ``test_cfg.mask_output='rle'``.
+        """
+        if not isinstance(self.mask_head, ComposedMaskHead):
+            return super().predict_mask(x, batch_img_metas, results_list, rescale)
+        rois = bbox2roi([results.bboxes for results in results_list])
+        labels = torch.cat([results.labels for results in results_list])
+        mask_preds = self._mask_forward(x, rois, labels=labels)["mask_preds"]
+        return self.mask_head.predict_by_feat(
+            mask_preds=mask_preds.split([len(results) for results in results_list]),
+            results_list=results_list,
+            batch_img_metas=batch_img_metas,
+            rcnn_test_cfg=self.test_cfg,
+            rescale=rescale,
+        )
 
     def predict(
         self,
@@ -183,6 +271,16 @@ class ParallelRoIHead(StandardRoIHead):
                     meta["scale_factor"]
                 ).repeat(2)
         return results
+
+
+def _output_size(roi_extractor: nn.Module) -> int | None:
+    """Side of square RoI features in bins; None where the RoI layer does not tell."""
+    for layer in roi_extractor.modules():
+        size = getattr(layer, "output_size", None)
+        if size is not None:
+            pair = (size, size) if isinstance(size, int) else tuple(size)
+            return int(pair[0]) if pair[0] == pair[1] else None
+    return None
 
 
 def _copy_detections(result: InstanceData) -> InstanceData:

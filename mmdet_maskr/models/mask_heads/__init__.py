@@ -1,0 +1,5 @@
+"""Mask heads: towers and predictors, freely combined."""
+
+from mmdet_maskr.models.mask_heads.mask_head import ComposedMaskHead
+
+__all__ = ["ComposedMaskHead"]

@@ -1,0 +1,299 @@
+"""The mask branch: a tower and a predictor, freely combined (He et al. 2017, section 3, 4.2)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.registry import MODELS
+from mmdet.utils import ConfigType, InstanceList, OptConfigType
+from mmengine.config import ConfigDict
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.mask_heads import predictors, towers
+from mmdet_maskr.ops.mask_paste import paste_masks
+from mmdet_maskr.ops.mask_rle import encode_masks
+from mmdet_maskr.ops.mask_targets import mask_targets
+
+MASK_OUTPUTS = ("dense", "rle")
+
+
+@MODELS.register_module()
+class ComposedMaskHead(BaseModule):
+    """Mask head of {FCN, MLP, res5} x {per-class, class-agnostic, softmax}.
+
+    With ``tower='fcn'`` it has the options, parameter names and initial weights of mmdet's
+    FCNMaskHead and computes the same; checkpoints load both ways. Given labels (ParallelRoIHead
+    gives them), the per-class predictor computes one channel for each RoI instead of K.
+
+    Args:
+        tower: 'fcn', 'mlp' or 'res5' (see :mod:`.towers`).
+        num_convs: convolutions of the FCN, 0 to 8. Default 4, and 0 for the other towers.
+        num_fcs: layers of the MLP.
+        fc_out_channels: their width.
+        in_channels: channels of the RoI features.
+        conv_kernel_size: of the FCN.
+        conv_out_channels: width of the FCN and of the deconvolution.
+        roi_feat_size: s, side of the RoI features in bins. The MLP needs it (default 14); else it
+            is checked where given.
+        mask_size: m. Default: what the tower gives of s; the MLP gives any (default 28).
+        num_classes: K.
+        class_agnostic: one mask for all classes.
+        activation: 'sigmoid' (masks do not compete) or 'softmax' (over K classes and background).
+        upsample_cfg: ``type`` 'deconv', 'bilinear', 'nearest' or None, and ``scale_factor``, so
+            that m = s * scale_factor. Not for the MLP. Default: deconvolution by 2.
+        conv_cfg: type of the convolutions.
+        norm_cfg: their normalisation.
+        loss_mask: mmdet's CrossEntropyLoss (use_mask=True), DiceLoss, FocalLoss or another loss on
+            (N, m * m) logits; for softmax CrossEntropyLoss(use_mask=False).
+
+    Raises:
+        UserError: options that are unknown or contradict each other, with the accepted values.
+    """
+
+    def __init__(
+        self,
+        tower: str = "fcn",
+        num_convs: int | None = None,
+        num_fcs: int = 2,
+        fc_out_channels: int = 1024,
+        in_channels: int = 256,
+        conv_kernel_size: int = 3,
+        conv_out_channels: int = 256,
+        roi_feat_size: int | None = None,
+        mask_size: int | None = None,
+        num_classes: int = 80,
+        class_agnostic: bool = False,
+        activation: str = "sigmoid",
+        upsample_cfg: OptConfigType = None,
+        conv_cfg: OptConfigType = None,
+        norm_cfg: OptConfigType = None,
+        loss_mask: ConfigType | None = None,
+    ) -> None:
+        super().__init__()
+        num_convs = (4 if tower == "fcn" else 0) if num_convs is None else num_convs
+        towers.check_tower(tower, num_convs, num_fcs, conv_kernel_size)
+        self.predictor = predictors.build_predictor(activation, class_agnostic, num_classes)
+        if loss_mask is None:
+            loss_mask = dict(type="CrossEntropyLoss", use_mask=activation == "sigmoid")
+        predictors.check_loss(activation, loss_mask)
+        self.tower = tower
+        self.num_classes = num_classes
+        self.class_agnostic = class_agnostic
+        self.roi_feat_size = roi_feat_size
+        self.loss_mask = MODELS.build(loss_mask)
+
+        if tower == "mlp":
+            if upsample_cfg is not None:
+                raise UserError(
+                    "mask_head.upsample_cfg does nothing with tower='mlp', whose last layer gives "
+                    "mask_size x mask_size: leave it out."
+                )
+            self.roi_feat_size = roi_feat_size or 14
+            self.scale_factor = None
+            self.mask_size = mask_size or 28
+            self.fcs = towers.MLPTower(
+                num_fcs, in_channels * self.roi_feat_size**2, fc_out_channels
+            )
+            self.upsample = None
+            self.fc_logits = predictors.VectorLogits(
+                fc_out_channels, self.predictor.out_channels, self.mask_size
+            )
+        else:
+            method, self.scale_factor = towers.check_upsampling(upsample_cfg or {})
+            self.mask_size = mask_size
+            if roi_feat_size is not None:
+                self.mask_size = self.check_sizes(roi_feat_size, mask_size)
+            self.convs = towers.FCNTower(
+                num_convs, in_channels, conv_out_channels, conv_kernel_size, conv_cfg, norm_cfg
+            )
+            self.upsample, channels = towers.build_upsampling(
+                method, self.scale_factor, self.convs.out_channels, conv_out_channels
+            )
+            self.conv_logits = predictors.PixelLogits(channels, self.predictor.out_channels)
+
+    @property
+    def selects_channel(self) -> bool:
+        """Whether :meth:`forward` with labels computes less than without."""
+        return self.predictor.selects_channel
+
+    def check_sizes(self, roi_feat_size: int, mask_size: int | None = None) -> int:
+        """Side of the masks that RoI features of s x s give.
+
+        Args:
+            roi_feat_size: s.
+            mask_size: what is asked for: ``train_cfg.rcnn.mask_size``.
+
+        Raises:
+            UserError: the tower does not take s, or cannot give the size asked for.
+        """
+        if self.roi_feat_size not in (None, roi_feat_size):
+            raise UserError(
+                f"mask_head.roi_feat_size={self.roi_feat_size}, but the RoI layer gives "
+                f"{roi_feat_size} x {roi_feat_size} (mask_roi_extractor.roi_layer.output_size)."
+            )
+        if self.tower == "mlp":
+            given, how = self.mask_size, "mask_head.mask_size"
+        else:
+            given = roi_feat_size * self.scale_factor
+            how = (
+                f"RoI features of {roi_feat_size} and upsample_cfg.scale_factor {self.scale_factor}"
+            )
+        for wanted in (mask_size, self.mask_size):
+            if wanted not in (None, given):
+                raise UserError(
+                    f"mask_size={wanted} cannot be had: with {how}, tower={self.tower!r} gives "
+                    f"masks of {given} x {given}. Set mask_size in train_cfg.rcnn (and in "
+                    f"mask_head, where it is given) to {given}, or change the RoI layer's "
+                    "output_size or the scale_factor."
+                )
+        return given
+
+    def init_weights(self) -> None:
+        """mmdet's initialisation: Kaiming for upsampling and logits too."""
+        super().init_weights()
+        for layer in (self.upsample, self._logits):
+            if layer is not None and hasattr(layer, "weight"):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+
+    @property
+    def _logits(self) -> predictors.PixelLogits | predictors.VectorLogits:
+        return self.fc_logits if self.tower == "mlp" else self.conv_logits
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Mask logits of RoIs.
+
+        Args:
+            x: (N, C, s, s) RoI features.
+            labels: (N,) the class whose mask is wanted, in [0, K).
+
+        Returns:
+            (N, 1, m, m) of the labels with a per-class predictor and labels, else all channels:
+            (N, K, m, m), class-agnostic (N, 1, m, m), softmax (N, K + 1, m, m).
+
+        Raises:
+            UserError: a label outside [0, K), or RoI features of another size than the MLP's.
+        """
+        if labels is not None:
+            predictors.check_labels(labels, self.num_classes)
+        if self.tower == "mlp":
+            if x.shape[2:] != (self.roi_feat_size, self.roi_feat_size):
+                raise UserError(
+                    f"mask_head.roi_feat_size={self.roi_feat_size}, but RoI features are "
+                    f"{x.shape[2]} x {x.shape[3]}."
+                )
+            x = self.fcs(x)
+        else:
+            x = self.convs(x)
+            if self.upsample is not None:
+                x = self.upsample(x)
+                if isinstance(self.upsample, nn.ConvTranspose2d):
+                    x = F.relu(x, inplace=True)
+        return self._logits(x, labels if self.selects_channel else None)
+
+    def get_targets(
+        self,
+        sampling_results: list[SamplingResult],
+        batch_gt_instances: InstanceList,
+        rcnn_train_cfg: ConfigDict,
+    ) -> Tensor:
+        """Targets (N, m, m) of the positive RoIs of a batch, equal to mmdet's ``mask_target``."""
+        return mask_targets(
+            [result.pos_priors for result in sampling_results],
+            [result.pos_assigned_gt_inds for result in sampling_results],
+            [instances.masks for instances in batch_gt_instances],
+            rcnn_train_cfg.mask_size,
+            soft=rcnn_train_cfg.get("soft_mask_target", False),
+        )
+
+    def loss_and_target(
+        self,
+        mask_preds: Tensor,
+        sampling_results: list[SamplingResult],
+        batch_gt_instances: InstanceList,
+        rcnn_train_cfg: ConfigDict,
+    ) -> dict:
+        """The mask loss of the positive RoIs of a batch.
+
+        Args:
+            mask_preds: logits (N, 1 or all channels, m, m) from :meth:`forward`.
+            sampling_results: for each image its positive RoIs and their ground truths.
+            batch_gt_instances: for each image ``masks``.
+            rcnn_train_cfg: ``mask_size`` and, optional, ``soft_mask_target``.
+
+        Returns:
+            ``loss_mask`` (a dictionary of the loss, zero with a graph where N is 0) and
+            ``mask_targets``.
+
+        Raises:
+            UserError: a label outside [0, K), or masks of another size than ``mask_size``.
+        """
+        targets = self.get_targets(sampling_results, batch_gt_instances, rcnn_train_cfg)
+        labels = torch.cat([result.pos_gt_labels for result in sampling_results])
+        predictors.check_labels(labels, self.num_classes)
+        if targets.shape[1:] != mask_preds.shape[2:]:
+            raise UserError(
+                f"train_cfg.rcnn.mask_size={rcnn_train_cfg.mask_size}, but the mask head gives "
+                f"{mask_preds.shape[2]} x {mask_preds.shape[3]}: set one to the other."
+            )
+        if len(mask_preds) == 0:
+            loss = mask_preds.sum()
+        else:
+            loss = self.predictor.loss(self.loss_mask, mask_preds, targets, labels)
+        return dict(loss_mask=dict(loss_mask=loss), mask_targets=targets)
+
+    def predict_by_feat(
+        self,
+        mask_preds: tuple[Tensor],
+        results_list: InstanceList,
+        batch_img_metas: list[dict],
+        rcnn_test_cfg: ConfigDict,
+        rescale: bool = False,
+        activate_map: bool = False,
+    ) -> InstanceList:
+        """Masks of detections.
+
+        Args:
+            mask_preds: for each image logits (D, 1 or all channels, m, m).
+            results_list: for each image ``bboxes`` (D, 4) in pixels of the network's input and
+                ``labels`` (D,).
+            batch_img_metas: for each image ``ori_shape`` and ``scale_factor``.
+            rcnn_test_cfg: ``mask_thr_binary``, and ``mask_output`` 'dense' (default) or 'rle'.
+            rescale: give boxes and masks in pixels of the original image.
+            activate_map: ``mask_preds`` are probabilities already.
+
+        Returns:
+            ``results_list`` with ``masks``: (D, H, W) bool, or RLEMasks.
+        """
+        output = check_mask_output(rcnn_test_cfg)
+        for logits, results, meta in zip(mask_preds, results_list, batch_img_metas, strict=True):
+            if activate_map:
+                masks = self.predictor.logits_of(logits, results.labels)
+            else:
+                masks = self.predictor.probabilities(logits, results.labels)
+            scale = results.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
+            height, width = meta["ori_shape"][:2]
+            if rescale:  # mmdet's StandardRoIHead counts on the mask head to rescale its boxes
+                results.bboxes = results.bboxes / scale
+            else:
+                width, height = round(width * scale[0].item()), round(height * scale[1].item())
+            convert = encode_masks if output == "rle" else paste_masks
+            results.masks = convert(
+                masks, results.bboxes, height, width, rcnn_test_cfg.mask_thr_binary
+            )
+        return results_list
+
+
+def check_mask_output(rcnn_test_cfg: ConfigDict) -> str:
+    """``test_cfg.rcnn.mask_output``: 'dense' or 'rle'.
+
+    Raises:
+        UserError: another value.
+    """
+    output = rcnn_test_cfg.get("mask_output", "dense")
+    if output not in MASK_OUTPUTS:
+        raise UserError(f"test_cfg.rcnn.mask_output must be one of {MASK_OUTPUTS}, not {output!r}.")
+    return output

@@ -1,0 +1,113 @@
+"""NMS by pyramid level keeps the proposals, and their order, of mmcv's batched form."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from mmcv.ops import batched_nms
+from mmdet.models.dense_heads import RPNHead
+from mmdet.registry import MODELS
+from mmengine.config import Config, ConfigDict
+from mmengine.structures import InstanceData
+
+from mmdet_maskr.models import MaskRRPNHead
+from mmdet_maskr.models.dense_heads import rpn_head
+from mmdet_maskr.models.dense_heads.rpn_head import nms_per_level
+
+NMS = dict(type="nms", iou_threshold=0.7)
+
+
+def proposals(count: int, levels: int = 5, ties: bool = False, seed: int = 0) -> InstanceData:
+    """Crowded boxes of an image of 320 x 240 pixels, a few of them empty."""
+    generator = torch.Generator().manual_seed(seed)
+    centre = torch.rand(count, 2, generator=generator) * torch.tensor([320.0, 240])
+    centre = centre[torch.randint(max(1, count // 8), (count,), generator=generator)]
+    half = 10 + 30 * torch.rand(count, 2, generator=generator)
+    half[::50] = 0
+    boxes = torch.cat([centre - half, centre + half], 1)
+    boxes = boxes.clamp(min=0).minimum(torch.tensor([320.0, 240, 320, 240]))
+    scores = torch.rand(count, generator=generator)
+    if ties:
+        scores = (scores * 20).round() / 20
+    level_ids = torch.randint(levels, (count,), generator=generator).sort().values
+    return InstanceData(bboxes=boxes, scores=scores, level_ids=level_ids)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("levels", [1, 5])
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.7, 1.0])
+def test_keeps_what_batched_nms_keeps(ties: bool, levels: int, threshold: float):
+    for seed in range(5):
+        data = proposals(1000, levels, ties, seed)
+        args = (data.bboxes, data.scores, data.level_ids)
+        _, expected = batched_nms(*args, dict(type="nms", iou_threshold=threshold))
+        assert len(expected) < 1000 or threshold == 1.0
+        for count in (1, 100, len(expected), 2000):
+            assert torch.equal(nms_per_level(*args, threshold, count), expected[:count])
+
+
+@pytest.fixture(scope="module")
+def heads(repo: Path) -> tuple[RPNHead, MaskRRPNHead]:
+    cfg = Config.fromfile(repo / "configs" / "_base_" / "models" / "maskr_mini_fpn.py").model
+    options = dict(
+        cfg.rpn_head, num_classes=1, train_cfg=cfg.train_cfg.rpn, test_cfg=cfg.test_cfg.rpn
+    )
+    built = []
+    for name in ("RPNHead", "MaskRRPNHead"):
+        torch.manual_seed(0)
+        built.append(MODELS.build(dict(copy.deepcopy(options), type=name)))
+    return tuple(built)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(),
+        dict(min_bbox_size=25),
+        dict(max_per_img=7),
+        dict(nms=dict(type="nms", iou_threshold=0.3, max_num=40)),
+        dict(nms=dict(type="soft_nms", iou_threshold=0.5, min_score=0.05)),
+        dict(nms=None),
+    ],
+)
+def test_proposals_equal_mmdet(heads, options: dict, ties: bool):
+    """Boxes, scores and order, with every option of NMS, whether it goes by level or not."""
+    cfg = ConfigDict({**dict(nms=NMS, max_per_img=500, min_bbox_size=0), **options})
+    before = copy.deepcopy(cfg)
+    expected, ours = (
+        head._bbox_post_process(proposals(1500, ties=ties), cfg, img_meta={}) for head in heads
+    )
+    assert cfg == before
+    assert 0 < len(ours) == len(expected)
+    assert sorted(ours.keys()) == sorted(expected.keys())
+    for name in ours.keys():
+        assert torch.equal(ours[name], expected[name]), name
+
+
+def test_no_proposals(heads):
+    cfg = ConfigDict(nms=NMS, max_per_img=5, min_bbox_size=0)
+    for data in (proposals(0), proposals(1)):  # the one is empty
+        result = heads[1]._bbox_post_process(data, cfg, img_meta={})
+        assert result.bboxes.shape == (0, 4) and result.scores.shape == (0,)
+
+
+def test_prediction_equals_mmdet(heads, monkeypatch: pytest.MonkeyPatch):
+    """From features on; and NMS did go by level."""
+    calls = []
+    original = rpn_head.nms_per_level
+    monkeypatch.setattr(rpn_head, "nms_per_level", lambda *args: calls.append(1) or original(*args))
+    generator = torch.Generator().manual_seed(1)
+    x = [torch.randn(1, 64, s, s, generator=generator) for s in (24, 12, 6, 3)]
+    meta = dict(img_shape=(96, 96), scale_factor=(1.0, 1.0))
+    with torch.no_grad():
+        expected, ours = (
+            head.predict_by_feat(*head(x), batch_img_metas=[meta], cfg=head.test_cfg)[0]
+            for head in heads
+        )
+    assert calls == [1]
+    assert len(ours) > 10
+    assert torch.equal(ours.bboxes, expected.bboxes) and torch.equal(ours.scores, expected.scores)
