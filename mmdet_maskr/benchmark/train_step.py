@@ -1,0 +1,243 @@
+"""A whole training step against stock mmdet: same weights, same images and targets, same draws."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_maskr.benchmark.measure import (
+    Row,
+    add_measuring_options,
+    compare,
+    peak_mib,
+    time_in_turn,
+)
+from mmdet_maskr.errors import UserError
+
+PEER = "stock"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "_base_" / "models"
+STOCK = "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
+LOSS_TOLERANCE = 1e-4
+EXTRACTORS = ("bbox_roi_extractor", "mask_roi_extractor")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model and its images."""
+
+    label: str
+    config: str
+    image: tuple[int, int]
+    batch: int
+    objects: int
+    optimizer: str
+    stock_config: str | None = None  # None: ours, with mmdet's extractor and mmcv's layer
+
+
+SETTINGS = dict(
+    mini=Setting("mini model, 8 images 160x160", "maskr_mini_fpn.py", (160, 160), 8, 5, "AdamW"),
+    r50=Setting("R50-FPN, 2 images 800x1333", "maskr_r50_fpn.py", (800, 1333), 2, 10, "SGD", STOCK),
+)
+
+
+def model_config(setting: Setting, name: str) -> ConfigDict:
+    """Config of one contender; weights at random, so that nothing is downloaded."""
+    if name == PEER and setting.stock_config is not None:
+        config = get_config(setting.stock_config).model
+    else:
+        file = CONFIGS / setting.config
+        if not file.is_file():
+            raise UserError(f"there is no {file}: train-step needs the repository's checkout.")
+        config = copy.deepcopy(Config.fromfile(file).model)
+        for part in EXTRACTORS:
+            extractor = config.roi_head[part]
+            if name == PEER:
+                kept = ("roi_layer", "out_channels", "featmap_strides")
+                extractor = {k: extractor[k] for k in kept}
+                config.roi_head[part] = ConfigDict(extractor, type="SingleRoIExtractor")
+            else:
+                extractor.type = "FPNRoIExtractor"
+    config.backbone.init_cfg = None
+    return config
+
+
+def samples(setting: Setting, classes: int) -> tuple[Tensor, list[DetDataSample]]:
+    """Images of noise, padded to a multiple of 32, with elliptic objects."""
+    height, width = setting.image
+    padded = tuple(-(-side // 32) * 32 for side in setting.image)
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.standard_normal((setting.batch, 3, *padded)).astype(np.float32))
+    rows, columns = np.ogrid[: padded[0], : padded[1]]
+    data = []
+    for _ in range(setting.batch):
+        side = min(height, width) * (0.08 * 8 ** rng.random((setting.objects, 2)))
+        corner = rng.random((setting.objects, 2)) * (np.array([width, height]) - side)
+        boxes = np.concatenate([corner, corner + side], axis=1).astype(np.float32)
+        masks = [
+            ((columns - (x1 + x2) / 2) / (x2 - x1)) ** 2 + ((rows - (y1 + y2) / 2) / (y2 - y1)) ** 2
+            <= 0.25
+            for x1, y1, x2, y2 in boxes
+        ]
+        meta = dict(
+            img_shape=setting.image,
+            pad_shape=padded,
+            batch_input_shape=padded,
+            ori_shape=setting.image,
+            scale_factor=(1.0, 1.0),
+        )
+        sample = DetDataSample(metainfo=meta)
+        sample.gt_instances = InstanceData(
+            bboxes=torch.from_numpy(boxes),
+            labels=torch.from_numpy(rng.integers(classes, size=setting.objects)),
+            masks=BitmapMasks(np.stack(masks).astype(np.uint8), *padded),
+        )
+        sample.ignored_instances = InstanceData(
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+        )
+        data.append(sample)
+    return images, data
+
+
+class Step:
+    """Forward, backward and optimizer step of one contender.
+
+    The learning rate is zero, so that every step does the same work, and the samplers draw from
+    the same seed in every step.
+    """
+
+    def __init__(self, setting: Setting, name: str, memory_format: torch.memory_format) -> None:
+        config = model_config(setting, name)
+        torch.manual_seed(0)
+        MMLogger.get_current_instance().setLevel("WARNING")  # init_weights reports every weight
+        with DefaultScope.overwrite_default_scope("mmdet"):
+            self.model = MODELS.build(config)
+            self.model.init_weights()
+        self.model.train()
+        self.memory_format = memory_format
+        self.model.to(memory_format=memory_format)
+        optimizer = getattr(torch.optim, setting.optimizer)
+        self.optimizer = optimizer(self.model.parameters(), lr=0.0, weight_decay=0.0)
+        self.images, self.samples = samples(setting, config.roi_head.bbox_head.num_classes)
+        self.images = self.images.contiguous(memory_format=memory_format)
+        self.losses: dict[str, float] = {}
+
+    def __call__(self) -> float:
+        """Seconds of one step."""
+        torch.manual_seed(3)
+        start = time.perf_counter()
+        self.optimizer.zero_grad()
+        losses = self.model.loss(self.images, copy.deepcopy(self.samples))
+        total, log = self.model.parse_losses(losses)
+        total.backward()
+        self.optimizer.step()
+        seconds = time.perf_counter() - start
+        self.losses = {name: float(value) for name, value in log.items()}
+        return seconds
+
+
+def prepare_for_peak(setting: Setting, name: str, channels_last: bool) -> Callable[[], object]:
+    """The first step of a process: with the gradients of the weights."""
+    return Step(setting, name, _memory_format(channels_last))
+
+
+def _memory_format(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def add_train_step(subparsers: argparse._SubParsersAction) -> None:
+    """Add the subcommand train-step."""
+    parser = subparsers.add_parser(
+        "train-step",
+        help="a training step against stock mmdet's",
+        description="Forward, backward and optimizer step. r50: R50-FPN, 2 images of 800x1333, up "
+        "to 512 RoIs each, against mmdet's mask-rcnn_r50_fpn_1x_coco with the same weights, "
+        "images, targets and draws. mini: the model of configs/mini against itself with mmdet's "
+        "extractor and mmcv's RoIAlign. Fails where the losses differ by more than 1e-4.",
+        epilog="example: python tools/benchmark.py train-step --models mini --repeats 15 --profile",
+    )
+    add_measuring_options(parser, repeats=5)
+    parser.add_argument("--models", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
+    parser.add_argument(
+        "--channels-last", action="store_true", help="run our model in channels_last"
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="then show what is left of our step, by operator"
+    )
+    parser.set_defaults(run=lambda args: compare(args, PEER, measure))
+
+
+def measure(args: argparse.Namespace) -> list[Row]:
+    """A row for each model that is asked for."""
+    rows = []
+    for name in args.models:
+        setting = SETTINGS[name]
+        rows.append(measure_setting(setting, args.repeats, not args.no_memory, args.channels_last))
+        if args.profile:
+            print_profile(setting, args.channels_last)
+    return rows
+
+
+def measure_setting(setting: Setting, repeats: int, memory: bool, channels_last: bool) -> Row:
+    """Our step against that of stock mmdet.
+
+    Raises:
+        UserError: a loss differs by more than LOSS_TOLERANCE.
+    """
+    print(f"{setting.label} ...", flush=True)
+    ours = Step(setting, "ours", _memory_format(channels_last))
+    peer = Step(setting, PEER, torch.contiguous_format)
+    ours.model.load_state_dict(peer.model.state_dict(), strict=True)
+    timings = time_in_turn({"ours": ours, PEER: peer}, repeats)
+    difference = loss_difference(ours.losses, peer.losses)
+    if not difference <= LOSS_TOLERANCE:
+        raise UserError(
+            f"{setting.label}: losses differ by {difference:g}: ours {ours.losses}, stock "
+            f"{peer.losses}."
+        )
+    notes = dict(max_loss_difference=difference, losses=ours.losses, peer_losses=peer.losses)
+    del ours, peer
+    if memory:
+        threads = torch.get_num_threads()
+        for name, last in (("ours", channels_last), (PEER, False)):
+            timings[name].peak_mib = peak_mib(
+                prepare_for_peak, setting, name, last, threads=threads
+            )
+    label = setting.label + (" channels_last" if channels_last else "")
+    return Row(label, timings["ours"], timings[PEER], notes)
+
+
+def loss_difference(ours: dict[str, float], peer: dict[str, float]) -> float:
+    """Largest difference of a loss that both have, relative where the loss is above 1."""
+    shared = [name for name in ours if name in peer and "loss" in name]
+    return max(abs(ours[name] - peer[name]) / max(1.0, abs(peer[name])) for name in shared)
+
+
+def print_profile(setting: Setting, channels_last: bool, lines: int = 18) -> None:
+    """What is left: our step by operator, forward and backward, with the share of each."""
+    step = Step(setting, "ours", _memory_format(channels_last))
+    step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        step()
+    events = sorted(profiler.key_averages(), key=lambda e: -e.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    print(f"\n{setting.label}: {total / 1e6:.2f} s by operator")
+    for event in events[:lines]:
+        milliseconds = event.self_cpu_time_total / 1e3
+        share = milliseconds * 1e3 / total
+        print(f"  {share:6.1%} {milliseconds:10.1f} ms {event.count:6d} x {event.key}")

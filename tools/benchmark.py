@@ -1,0 +1,40 @@
+"""Compare speed and memory with stock mmdet and mmcv.
+
+Contenders run alternately in one process with the same inputs and the same number of threads, so
+that both see the same machine; medians count, and the smallest and largest are shown with them.
+Peak memory is the highest resident size during one run in a fresh process, above that before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.registry import init_default_scope
+
+import mmdet_maskr  # noqa: F401  (registers its parts)
+from mmdet_maskr.benchmark.mask import add_mask_head, add_mask_paste
+from mmdet_maskr.benchmark.roi_align import add_roi_align
+from mmdet_maskr.benchmark.train_step import add_train_step
+from mmdet_maskr.engine.launch import run_tool
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Options of a comparison: python tools/benchmark.py NAME --help",
+    )
+    subparsers = parser.add_subparsers(metavar="NAME", required=True)
+    for add in (add_roi_align, add_train_step, add_mask_head, add_mask_paste):
+        add(subparsers)
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    args = parse_args()
+    init_default_scope("mmdet")
+    args.run(args)
+
+
+if __name__ == "__main__":
+    run_tool(main)
