@@ -16,7 +16,6 @@ from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
 from mmdet_maskr import compat
 from mmdet_maskr.errors import UserError
 
-
 on_openmmlab = pytest.mark.skipif(
     compat.check_dependencies() != "openmmlab", reason="replaces one package of OpenMMLab's stack"
 )

@@ -114,11 +114,33 @@ def samples(setting: Setting, classes: int) -> tuple[Tensor, list[DetDataSample]
     return images, data
 
 
+def trained_proposals(sample: DetDataSample, count: int, seed: int) -> InstanceData:
+    """What a trained RPN would propose: half near the objects, half anywhere.
+
+    A random RPN finds no positive RoIs, and the mask branch would have nothing to do.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    height, width = sample.img_shape
+    objects = sample.gt_instances.bboxes
+    near = objects[torch.arange(count // 2) % len(objects)]
+    size = (near[:, 2:] - near[:, :2]).repeat(1, 2)
+    near = near + 0.1 * size * torch.randn(near.shape, generator=generator).clamp(-2, 2)
+    side = min(height, width) * 0.75
+    size = 16 * (side / 16) ** torch.rand(count - len(near), 2, generator=generator)
+    corner = torch.rand(size.shape, generator=generator) * (torch.tensor([width, height]) - size)
+    boxes = torch.cat([near, torch.cat([corner, corner + size], dim=1)])
+    boxes = boxes.clamp(min=0).minimum(torch.tensor([width, height]).repeat(2))
+    return InstanceData(
+        bboxes=boxes, scores=torch.ones(count), labels=torch.zeros(count, dtype=torch.long)
+    )
+
+
 class Step:
     """Forward, backward and optimizer step of one contender.
 
     The learning rate is zero, so that every step does the same work, and the samplers draw from
-    the same seed in every step.
+    the same seed in every step. The RPN does its work, but the RoI head gets the proposals of
+    :func:`trained_proposals`.
     """
 
     def __init__(self, setting: Setting, name: str, memory_format: torch.memory_format) -> None:
@@ -136,6 +158,16 @@ class Step:
         self.images, self.samples = samples(setting, config.roi_head.bbox_head.num_classes)
         self.images = self.images.contiguous(memory_format=memory_format)
         self.losses: dict[str, float] = {}
+        count = config.train_cfg.rpn_proposal.max_per_img
+        self.proposals = [
+            trained_proposals(sample, count, seed) for seed, sample in enumerate(self.samples)
+        ]
+        rpn = self.model.rpn_head
+        loss_and_predict = rpn.loss_and_predict
+        rpn.loss_and_predict = lambda *args, **kwargs: (
+            loss_and_predict(*args, **kwargs)[0],
+            copy.deepcopy(self.proposals),
+        )
 
     def __call__(self) -> float:
         """Seconds of one step."""
@@ -147,7 +179,7 @@ class Step:
         total.backward()
         self.optimizer.step()
         seconds = time.perf_counter() - start
-        self.losses = {name: float(value) for name, value in log.items()}
+        self.losses = {name: float(value.detach()) for name, value in log.items()}
         return seconds
 
 
@@ -167,7 +199,7 @@ def add_train_step(subparsers: argparse._SubParsersAction) -> None:
         help="a training step against stock mmdet's",
         description="Forward, backward and optimizer step. r50: R50-FPN, 2 images of 800x1333, up "
         "to 512 RoIs each, against mmdet's mask-rcnn_r50_fpn_1x_coco with the same weights, "
-        "images, targets and draws. mini: the model of configs/mini against itself with mmdet's "
+        "images, targets, proposals and draws. mini: the model of configs/mini against itself with mmdet's "
         "extractor and mmcv's RoIAlign. Fails where the losses differ by more than 1e-4.",
         epilog="example: python tools/benchmark.py train-step --models mini --repeats 15 --profile",
     )

@@ -88,7 +88,6 @@ class ParallelRoIHead(StandardRoIHead):
             The losses by name. All of them depend on the parameters of their branch, also where an
             image has no ground truth, so that distributed training never waits for a gradient.
         """
-        x = _features_for_roi_layers(x)
         gt_instances, ignored_instances, _ = unpack_gt_instances(batch_data_samples)
         sampling_results = self._sample(x, rpn_results_list, gt_instances, ignored_instances)
 
@@ -252,7 +251,6 @@ class ParallelRoIHead(StandardRoIHead):
             For each image ``bboxes`` (D, 4) xyxy, ``scores`` (D,), ``labels`` (D,) and what the
             branches add, such as ``masks`` (D, H, W).
         """
-        x = _features_for_roi_layers(x)
         metas = [sample.metainfo for sample in batch_data_samples]
         results = self.predict_bbox(
             x, metas, rpn_results_list, rcnn_test_cfg=self.test_cfg, rescale=False
@@ -285,11 +283,3 @@ def _output_size(roi_extractor: nn.Module) -> int | None:
 
 def _copy_detections(result: InstanceData) -> InstanceData:
     return InstanceData(bboxes=result.bboxes.clone(), scores=result.scores, labels=result.labels)
-
-
-def _features_for_roi_layers(x: tuple[Tensor]) -> tuple[Tensor]:
-    """Feature maps in a type that mmcv's RoI layers have a kernel for: float32 on a CPU."""
-    return tuple(
-        level.float() if level.device.type == "cpu" and level.dtype == torch.bfloat16 else level
-        for level in x
-    )
