@@ -11,21 +11,10 @@ model = dict(
     rpn_head=dict(anchor_generator=dict(strides=[4, 8, 16, 32, 64])),
     roi_head=dict(bbox_head=dict(num_classes=80), mask_head=dict(num_classes=80)))
 
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='Resize', scale=(416, 256), keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs')
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(416, 256), keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[2] = dict(type='Resize', scale=(416, 256), keep_ratio=True)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1] = dict(type='Resize', scale=(416, 256), keep_ratio=True)
 train_dataloader = dict(
     batch_size=4,
     num_workers=1,
