@@ -199,8 +199,8 @@ def add_train_step(subparsers: argparse._SubParsersAction) -> None:
         help="a training step against stock mmdet's",
         description="Forward, backward and optimizer step. r50: R50-FPN, 2 images of 800x1333, up "
         "to 512 RoIs each, against mmdet's mask-rcnn_r50_fpn_1x_coco with the same weights, "
-        "images, targets, proposals and draws. mini: the model of configs/mini against itself with mmdet's "
-        "extractor and mmcv's RoIAlign. Fails where the losses differ by more than 1e-4.",
+        "images, targets, proposals and draws. mini: the model of configs/mini against itself with "
+        "mmdet's extractor and mmcv's RoIAlign. Fails where losses differ by more than 1e-4.",
         epilog="example: python tools/benchmark.py train-step --models mini --repeats 15 --profile",
     )
     add_measuring_options(parser, repeats=5)

@@ -112,7 +112,7 @@ def test_detector_equals_the_one_with_fcn_mask_head(config: Config):
         {
             "roi_head.mask_head.class_agnostic": True,
             "roi_head.mask_head.upsample_cfg": dict(type="bilinear", scale_factor=4),
-            "train_cfg.rcnn.mask_size": 56,
+            "train_cfg.rcnn.mask_size": (56, 56),
         },
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmcv.ops import batched_nms
+from mmcv.ops import batched_nms, nms
 from mmdet.models.dense_heads import RPNHead
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
@@ -47,6 +47,23 @@ def test_keeps_what_batched_nms_keeps(ties: bool, levels: int, threshold: float)
         assert len(expected) < 1000 or threshold == 1.0
         for count in (1, 100, len(expected), 2000):
             assert torch.equal(nms_per_level(*args, threshold, count), expected[:count])
+
+
+def test_overlaps_at_the_threshold_are_decided_as_by_batched_nms():
+    """Moving the levels apart rounds coordinates; here that decides, so it must be done alike."""
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.arange(400.0)[:, None] * torch.tensor([3.3, 0]) + 0.1
+    side = 20 + 80 * torch.rand(400, 1, generator=generator)
+    whole = torch.cat([corner, corner + side], 1)
+    part = whole.clone()  # 70 % of the height, give or take rounding
+    part[:, 3:] = part[:, 1:2] + side * (0.7 + 1e-6 * torch.randn(400, 1, generator=generator))
+    boxes = torch.stack([whole, part], 1).view(-1, 4)
+    level_ids = torch.arange(800) // 2 % 5
+    scores = torch.linspace(1, 0, 800)
+    _, expected = batched_nms(boxes, scores, level_ids, NMS)
+    assert torch.equal(nms_per_level(boxes, scores, level_ids, 0.7, 800), expected)
+    unmoved = [nms(boxes[level_ids == i], scores[level_ids == i], 0.7)[1] for i in range(5)]
+    assert sum(len(kept) for kept in unmoved) != len(expected)
 
 
 @pytest.fixture(scope="module")

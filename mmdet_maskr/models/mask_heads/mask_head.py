@@ -119,12 +119,14 @@ class ComposedMaskHead(BaseModule):
         """Whether :meth:`forward` with labels computes less than without."""
         return self.predictor.selects_channel
 
-    def check_sizes(self, roi_feat_size: int, mask_size: int | None = None) -> int:
+    def check_sizes(
+        self, roi_feat_size: int, mask_size: int | tuple[int, int] | None = None
+    ) -> int:
         """Side of the masks that RoI features of s x s give.
 
         Args:
             roi_feat_size: s.
-            mask_size: what is asked for: ``train_cfg.rcnn.mask_size``.
+            mask_size: what is asked for: ``train_cfg.rcnn.mask_size``, one or two numbers.
 
         Raises:
             UserError: the tower does not take s, or cannot give the size asked for.
@@ -142,7 +144,7 @@ class ComposedMaskHead(BaseModule):
                 f"RoI features of {roi_feat_size} and upsample_cfg.scale_factor {self.scale_factor}"
             )
         for wanted in (mask_size, self.mask_size):
-            if wanted not in (None, given):
+            if wanted not in (None, given, (given, given), [given, given]):
                 raise UserError(
                     f"mask_size={wanted} cannot be had: with {how}, tower={self.tower!r} gives "
                     f"masks of {given} x {given}. Set mask_size in train_cfg.rcnn (and in "
