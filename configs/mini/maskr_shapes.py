@@ -4,12 +4,12 @@ _base_ = [
     '../_base_/default_runtime.py'
 ]
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=2)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=9, val_interval=3)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=8, T_max=8,
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=9, T_max=9,
          convert_to_iter_based=True, eta_min_ratio=0.01)
 ]
 # AdamW, as SGD needs far longer from scratch.
@@ -17,5 +17,6 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.01),
     clip_grad=dict(max_norm=10))
+randomness = dict(seed=0)
 auto_scale_lr = dict(enable=False, base_batch_size=8)
 default_hooks = dict(logger=dict(interval=20))
