@@ -86,10 +86,9 @@ def installed_version(package: str) -> str | None:
 
 
 def tools_dir() -> Path:
-    """Folder of the command-line tools: beside the package in a checkout, inside it in a wheel."""
-    package = Path(__file__).resolve().parent
-    beside = package.parent / "tools"
-    return beside if (beside / "install_mmcv.py").is_file() else package / ".mim" / "tools"
+    """Folder of the command-line tools: that of this checkout, or its name in the repository."""
+    beside = Path(__file__).resolve().parent.parent / "tools"
+    return beside if (beside / "install_mmcv.py").is_file() else Path("tools")
 
 
 def check_dependencies() -> str:
@@ -114,6 +113,12 @@ def check_dependencies() -> str:
             f"mmdet_maskr needs torch >= {MINIMUM_TORCH}, but {torch.__version__} is installed: "
             f"run `pip install torch=={PINNED_TORCH}`."
         )
+    for module, distribution in (("cv2", "opencv-python"), ("pycocotools", "pycocotools")):
+        if importlib.util.find_spec(module) is None:
+            raise ImportError(
+                f"mmdet_maskr needs {module}, which is not installed: "
+                f"run `pip install {distribution}`."
+            )
     mmdet_version = installed_version("mmdet")
     name = "openmmlab"
     if mmdet_version is not None and _within(mmdet_version, STACKS["onedl"].mmdet):

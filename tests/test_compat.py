@@ -75,6 +75,19 @@ def test_missing_torch(monkeypatch: pytest.MonkeyPatch):
         compat.check_dependencies()
 
 
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [("cv2", "pip install opencv-python"), ("pycocotools", "pip install pycocotools")],
+)
+def test_missing_library(monkeypatch: pytest.MonkeyPatch, module: str, command: str):
+    find_spec = compat.importlib.util.find_spec
+    monkeypatch.setattr(
+        compat.importlib.util, "find_spec", lambda name: None if name == module else find_spec(name)
+    )
+    with pytest.raises(ImportError, match=f"needs {module}, which is not .* run `{command}`"):
+        compat.check_dependencies()
+
+
 def test_onedl_versions_belong_together(monkeypatch: pytest.MonkeyPatch):
     versions = {"mmdet": "3.5.1", "mmengine": "0.10.12", "mmcv": "2.1.0"}
     monkeypatch.setattr(compat, "installed_version", versions.get)
