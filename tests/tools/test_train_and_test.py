@@ -78,3 +78,16 @@ def test_mixed_precision_and_scaled_rate(repo: Path, shapes_root: Path, tmp_path
     assert "Scaling the original LR by 0.5" in output  # 4 images instead of 8
     losses = [float(value) for value in re.findall(r"\bloss: (\d+\.\d+)", output)]
     assert len(losses) == 4 and all(0 < loss < 10 for loss in losses)
+
+
+def test_real_photos(repo: Path, coco_mini: Path, tmp_path: Path):
+    """Two iterations on COCO photos, crowds and grayscale images included, and a checkpoint."""
+    config = str(repo / "configs" / "mini" / "maskr_coco_mini.py")
+    options = ["train_cfg.max_iters=2", "default_hooks.logger.interval=1", *SETTINGS[:6]]
+    output = call(
+        repo, "train.py", config, "--work-dir", str(tmp_path), "--data-root", str(coco_mini),
+        "--cfg-options", *options, "train_cfg.val_interval=5",
+    )  # fmt: skip
+    losses = [float(value) for value in re.findall(r"\bloss: (\d+\.\d+)", output)]
+    assert len(losses) == 2 and all(1 < loss < 20 for loss in losses)  # ln 81 for the classes alone
+    assert (tmp_path / "iter_2.pth").is_file()
