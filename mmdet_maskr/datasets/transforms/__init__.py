@@ -1,0 +1,30 @@
+"""Transforms that keep boxes, masks and keypoints in step, or refuse."""
+
+from mmdet_maskr.datasets.transforms._in_step import move_keypoints, record_step
+from mmdet_maskr.datasets.transforms.affine import KeypointRandomAffine
+from mmdet_maskr.datasets.transforms.geometric import (
+    KeypointPad,
+    KeypointRandomCrop,
+    KeypointRandomFlip,
+    KeypointResize,
+)
+from mmdet_maskr.datasets.transforms.loading import (
+    KeypointFilterAnnotations,
+    LoadKeypointAnnotations,
+)
+from mmdet_maskr.datasets.transforms.packing import PackKeypointInputs
+from mmdet_maskr.datasets.transforms.pipeline_check import check_pipeline
+
+__all__ = [
+    "KeypointFilterAnnotations",
+    "KeypointPad",
+    "KeypointRandomAffine",
+    "KeypointRandomCrop",
+    "KeypointRandomFlip",
+    "KeypointResize",
+    "LoadKeypointAnnotations",
+    "PackKeypointInputs",
+    "check_pipeline",
+    "move_keypoints",
+    "record_step",
+]
