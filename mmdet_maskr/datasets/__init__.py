@@ -1,5 +1,17 @@
-"""Data sets: COCO instances with checked class names, and the synthetic shapes."""
+"""Data sets with checked annotation files, and transforms that keep keypoints in step."""
 
-from mmdet_maskr.datasets.coco_instance import CocoInstanceDataset, ShapesDataset
+from mmdet_maskr.datasets import transforms
+from mmdet_maskr.datasets.coco_instance import CocoInstanceDataset
+from mmdet_maskr.datasets.coco_keypoint import (
+    CocoJointDataset,
+    CocoKeypointDataset,
+    ShapesDataset,
+)
 
-__all__ = ["CocoInstanceDataset", "ShapesDataset"]
+__all__ = [
+    "CocoInstanceDataset",
+    "CocoJointDataset",
+    "CocoKeypointDataset",
+    "ShapesDataset",
+    "transforms",
+]

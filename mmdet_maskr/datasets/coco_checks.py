@@ -50,6 +50,23 @@ def check_metainfo(metainfo: Mapping | None) -> None:
         raise UserError(f"metainfo['classes'] names {doubled} more than once: {tuple(classes)}.")
 
 
+def check_filter(filter_cfg: Mapping | None, options: Sequence[str]) -> None:
+    """Refuse a ``filter_cfg`` with options that the data set has not got; mmdet ignores them.
+
+    Args:
+        filter_cfg: the data set's option of this name.
+        options: names of the options that it takes; the values are numbers, or True and False.
+
+    Raises:
+        UserError: another name, or a value that is no number from 0.
+    """
+    for name, value in (filter_cfg or {}).items():
+        if name not in options:
+            raise UserError(f"filter_cfg has {name!r}; this data set has {tuple(options)}.")
+        if not isinstance(value, (int, float)) or not value >= 0:
+            raise UserError(f"filter_cfg has {name}={value!r}, which is no number from 0.")
+
+
 def check_classes(classes: Sequence[str], in_file: Sequence[str], ann_file: str) -> None:
     """Check that the configured classes are in the annotation file, in the file's order.
 

@@ -10,19 +10,27 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
-from mmdet_maskr.datasets import coco_checks, shapes
+from mmdet_maskr.datasets import coco_checks
 from mmdet_maskr.errors import UserError
 
 
 class CheckedCOCO(COCO):
-    """pycocotools' COCO, strict about its file and about the names that it is asked for."""
+    """pycocotools' COCO, strict about its file and about the names that it is asked for.
 
-    def __init__(self, annotation_file: str) -> None:
+    Args:
+        annotation_file: path of the file.
+        option: the option that names it, for messages.
+
+    Raises:
+        UserError: no such file, or none that :func:`.coco_checks.check_sections` takes.
+    """
+
+    def __init__(self, annotation_file: str, option: str = "ann_file") -> None:
         path = Path(annotation_file)
         if not path.is_file():
             raise UserError(
                 f"there is no annotation file {path.absolute()}: set data_root (--data-root in "
-                "tools/train.py and tools/test.py) or the data set's ann_file."
+                f"tools/train.py and tools/test.py) or the data set's {option}."
             )
         super().__init__()
         try:
@@ -55,10 +63,14 @@ class CocoInstanceDataset(CocoDataset):
     """
 
     COCOAPI = CheckedCOCO
+    FILTER_OPTIONS = ("filter_empty_gt", "min_size")
 
-    def __init__(self, *args, metainfo: dict | None = None, **kwargs) -> None:
+    def __init__(
+        self, *args, metainfo: dict | None = None, filter_cfg: dict | None = None, **kwargs
+    ) -> None:
         coco_checks.check_metainfo(metainfo)
-        super().__init__(*args, metainfo=metainfo, **kwargs)
+        coco_checks.check_filter(filter_cfg, self.FILTER_OPTIONS)
+        super().__init__(*args, metainfo=metainfo, filter_cfg=filter_cfg, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Load and parse the annotation file; check it, and that its first image is there."""
@@ -66,10 +78,3 @@ class CocoInstanceDataset(CocoDataset):
         if self.backend_args is None:
             coco_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])
         return data_list
-
-
-@DATASETS.register_module()
-class ShapesDataset(CocoInstanceDataset):
-    """The synthetic shapes of :mod:`mmdet_maskr.datasets.shapes` (``tools/make_shapes.py``)."""
-
-    METAINFO = dict(classes=shapes.CLASSES, palette=list(shapes.PALETTE))

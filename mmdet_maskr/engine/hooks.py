@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from mmcv.cnn import VGG
 from mmdet.evaluation import CocoMetric, DumpDetResults
-from mmdet.models.roi_heads.mask_heads import FusedSemanticHead
 from mmdet.registry import HOOKS
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
@@ -12,19 +10,21 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from mmdet_maskr.errors import UserError
+from mmdet_maskr.engine import model_checks
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 
 
 @HOOKS.register_module()
 class ClassCountCheckHook(Hook):
-    """Checks when the runner starts that the heads have as many classes as the data sets.
+    """Checks when the runner starts that the model fits the data sets.
 
-    mmdet's NumClassCheckHook asserts the same before the first epoch, for training and validation;
-    this one looks at test data too and names the keys of the config.
+    Heads have as many classes as the data; a keypoint head has the data's keypoints and classes
+    with keypoints, and no batch augmentation leaves keypoints behind. mmdet's NumClassCheckHook
+    asserts the number of classes before the first epoch, for training and validation; this one
+    looks at test data too and names the keys of the config.
 
     Raises:
-        UserError: with the data set's number of classes and every head's that differs.
+        UserError: what :mod:`mmdet_maskr.engine.model_checks` finds.
     """
 
     def before_run(self, runner: Runner) -> None:
@@ -33,32 +33,21 @@ class ClassCountCheckHook(Hook):
         for split in ("train", "val", "test"):
             loop = getattr(runner, f"_{split}_loop")
             if isinstance(loop, BaseLoop):
-                _check_classes(model, loop.dataloader.dataset, split, runner)
+                _check_data(model, loop.dataloader.dataset, split, runner)
+                if split == "train":
+                    model_checks.check_batch_augments(model)
 
 
-def _check_classes(model: nn.Module, dataset: object, split: str, runner: Runner) -> None:
-    classes = getattr(dataset, "metainfo", {}).get("classes")
-    if classes is None:
+def _check_data(model: nn.Module, dataset: object, split: str, runner: Runner) -> None:
+    metainfo = getattr(dataset, "metainfo", {})
+    if metainfo.get("classes") is None:
         runner.logger.warning(
             f"{type(dataset).__name__} of {split}_dataloader has no classes in its metainfo, so "
             "the heads' num_classes is not checked."
         )
         return
-    wrong = []
-    for name, module in model.named_modules():
-        count = getattr(module, "num_classes", None)
-        if count is None or name.endswith("rpn_head"):
-            continue
-        if isinstance(module, (VGG, FusedSemanticHead)):
-            continue
-        if count != len(classes):
-            wrong.append(f"model.{name}.num_classes={count}")
-    if wrong:
-        raise UserError(
-            f"the data set of {split}_dataloader has {len(classes)} classes, but "
-            f"{', '.join(wrong)}: set num_classes={len(classes)} there, or other classes in "
-            f"{split}_dataloader.dataset.metainfo."
-        )
+    model_checks.check_class_counts(model, metainfo, split)
+    model_checks.check_keypoints(model, metainfo, split)
 
 
 @HOOKS.register_module()

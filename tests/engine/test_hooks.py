@@ -13,6 +13,7 @@ import pycocotools.mask
 import pytest
 import torch
 from mmdet.evaluation import CocoMetric, DumpDetResults, LVISMetric
+from mmdet.models import BatchResize
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -60,6 +61,21 @@ def test_number_of_classes(repo: Path, shapes_root: Path, tmp_path: Path, mode: 
     assert "model.roi_head.bbox_head.num_classes=4" in message
     assert "model.roi_head.mask_head.num_classes=80" in message
     assert "rpn" not in message
+
+
+@pytest.mark.parametrize("mode", ["train", "test"])
+def test_keypoints(repo: Path, shapes_root: Path, tmp_path: Path, mode: str):
+    """A keypoint head for persons does not fit the shapes' figures."""
+    broken = runner(repo, shapes_root, tmp_path)
+    head = broken.model.roi_head.keypoint_head = torch.nn.Module()
+    head.num_keypoints, head.keypoint_labels = 17, [5]
+    with pytest.raises(UserError, match=rf"of {mode}_dataloader has 9 keypoints, .*=17"):
+        getattr(broken, mode)()
+    head.num_keypoints = 9
+    broken.model.data_preprocessor.batch_augments = torch.nn.ModuleList([BatchResize((64, 96))])
+    if mode == "train":
+        with pytest.raises(UserError, match="BatchResize, which resizes images and boxes but not"):
+            broken.train()
 
 
 def test_evaluation_on_rles(

@@ -23,11 +23,20 @@ from mmdet_maskr.datasets.shapes.dataset import (
     make_image,
     write_dataset,
 )
-from mmdet_maskr.datasets.shapes.meta import CLASSES, KEYPOINTS, PALETTE, SIGMAS, SKELETON, SWAPS
+from mmdet_maskr.datasets.shapes.meta import (
+    CLASSES,
+    KEYPOINT_META,
+    KEYPOINTS,
+    PALETTE,
+    SIGMAS,
+    SKELETON,
+    SWAPS,
+)
 
 __all__ = [
     "CLASSES",
     "KEYPOINTS",
+    "KEYPOINT_META",
     "MANIFEST",
     "PALETTE",
     "SIGMAS",

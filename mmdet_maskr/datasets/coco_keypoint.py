@@ -1,0 +1,215 @@
+"""COCO data sets with keypoints: persons, the joint form with 80 classes, and the shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
+
+import numpy as np
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.fileio import get_local_path, join_path
+from mmengine.logging import print_log
+from mmengine.utils import is_abs
+
+from mmdet_maskr.datasets import keypoint_checks, keypoint_meta, shapes, transforms
+from mmdet_maskr.datasets.coco_instance import CheckedCOCO, CocoInstanceDataset
+from mmdet_maskr.errors import UserError
+
+
+class KeypointCOCO(CheckedCOCO):
+    """COCO annotations whose ``keypoints`` are checked, and K x 3 float32 arrays x, y, v.
+
+    Annotations of classes without keypoints have none, whatever the file says.
+
+    Args:
+        annotation_file: path of the file with boxes, masks and, without the next one, keypoints.
+        metainfo: of the data set.
+        keypoint_ann_file: path of a file with the keypoints of the same annotations.
+
+    Raises:
+        UserError: what CheckedCOCO and :mod:`mmdet_maskr.datasets.keypoint_checks` find.
+    """
+
+    def __init__(
+        self, annotation_file: str, metainfo: Mapping, keypoint_ann_file: str | None = None
+    ) -> None:
+        super().__init__(annotation_file)
+        source, self.keypoint_file = self.dataset, annotation_file
+        if keypoint_ann_file is not None:
+            source = CheckedCOCO(keypoint_ann_file, option="keypoint_ann_file").dataset
+            self.keypoint_file = keypoint_ann_file
+            keypoint_checks.join_by_id(self.dataset, source, annotation_file, keypoint_ann_file)
+        names = metainfo["keypoints"]
+        classes = set(metainfo.get("keypoint_classes", metainfo["classes"]))
+        categories = [c for c in source["categories"] if c["name"] in classes]
+        for category in categories:
+            keypoint_checks.check_category_keypoints(category, names, self.keypoint_file)
+        keypoint_checks.check_keypoints_present(
+            categories, source["annotations"], self.keypoint_file
+        )
+        self._read_keypoints(classes, len(names))
+
+    def _read_keypoints(self, classes: set[str], num_keypoints: int) -> None:
+        ids = {c["id"] for c in self.dataset["categories"] if c["name"] in classes}
+        wanted = [a for a in self.dataset["annotations"] if a["category_id"] in ids]
+        having = [a for a in wanted if "keypoints" in a]
+        points = keypoint_checks.read_keypoints(having, num_keypoints, self.keypoint_file)
+        unused = sum("keypoints" in a for a in self.dataset["annotations"]) - len(having)
+        for annotation in self.dataset["annotations"]:
+            annotation.pop("keypoints", None)
+        labelled = (points[..., 2] > 0).sum(1).tolist()
+        for annotation, own, number in zip(having, points, labelled, strict=True):
+            annotation.update(keypoints=own, num_keypoints=number)
+        notes = []
+        if len(having) < len(wanted):
+            notes.append(f"{len(wanted) - len(having)} of {len(wanted)} annotations have none")
+        if unused:
+            notes.append(f"those of {unused} annotations of other classes are not read")
+        if notes:
+            print_log(
+                f"{self.keypoint_file}: keypoints of {tuple(sorted(classes))}: {'; '.join(notes)}.",
+                logger="current",
+            )
+
+
+@DATASETS.register_module()
+class CocoKeypointDataset(CocoInstanceDataset):
+    """COCO instances with keypoints; as it stands, COCO's persons.
+
+    Every instance has ``keypoints``: K x 3 float32, x and y as in the file (pixel indices of the
+    original image) and visibility v, all zeros where an annotation has none; and
+    ``num_keypoints``, the number of those with v > 0. Every image has ``keypoint_flip_indices``,
+    the K indices that :func:`.keypoint_meta.flip_indices` returns.
+
+    Own keypoints go into ``metainfo``, see :mod:`mmdet_maskr.datasets.keypoint_meta`; what goes
+    with COCO's names (swaps, sigmas, skeleton, colours) does not carry over to others.
+
+    Args:
+        keypoint_ann_file: file with the keypoints, where ``ann_file`` has none; joined by
+            annotation id. Relative to ``data_root`` as ``ann_file`` is.
+        filter_cfg: CocoDataset's, and ``min_visible_keypoints``: images with fewer keypoints with
+            v > 0, in all annotations but crowds, are left out of training (Detectron2's
+            MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE).
+
+    Raises:
+        UserError: as CocoInstanceDataset; what :mod:`.keypoint_meta` and :mod:`.keypoint_checks`
+            find; a pipeline that would leave keypoints behind.
+    """
+
+    METAINFO = dict(
+        classes=("person",),
+        palette=CocoDataset.METAINFO["palette"][:1],
+        **keypoint_meta.COCO_PERSON,
+    )
+    FILTER_OPTIONS = (*CocoInstanceDataset.FILTER_OPTIONS, "min_visible_keypoints")
+
+    def __init__(self, *args, keypoint_ann_file: str | None = None, **kwargs) -> None:
+        self.keypoint_ann_file = keypoint_ann_file
+        super().__init__(*args, **kwargs)
+        transforms.check_pipeline(self.pipeline)
+
+    @classmethod
+    def _load_metainfo(cls, metainfo: Mapping | Config | None = None) -> dict:
+        loaded = super()._load_metainfo(metainfo)
+        given = metainfo or {}
+        if "keypoints" in given:
+            for key in keypoint_meta.KEYS_OF_NAMES:
+                if key not in given:
+                    loaded.pop(key, None)
+        keypoint_meta.check_keypoint_meta(loaded)
+        return loaded
+
+    def _join_prefix(self) -> None:
+        super()._join_prefix()
+        file = self.keypoint_ann_file
+        if file is not None and self.data_root and not is_abs(file):
+            self.keypoint_ann_file = join_path(self.data_root, file)
+
+    def load_data_list(self) -> list[dict]:
+        """Load, check and parse the annotation file and, where there is one, the keypoints'."""
+        file = self.keypoint_ann_file
+        self._flip_indices = keypoint_meta.flip_indices(self._metainfo)
+        local = nullcontext() if file is None else get_local_path(file, self.backend_args)
+        with local as path:
+            self.COCOAPI = partial(KeypointCOCO, metainfo=self._metainfo, keypoint_ann_file=path)
+            return super().load_data_list()
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Parse one image and its annotations; see the class for what is added."""
+        # CocoDataset leaves some annotations out and does not say which, but passes their
+        # segmentation on as it is: each takes itself along there, and so is found again.
+        carriers = [{**a, "segmentation": a} for a in raw_data_info["raw_ann_info"]]
+        data_info = super().parse_data_info({**raw_data_info, "raw_ann_info": carriers})
+        none = np.zeros((len(self._flip_indices), 3), np.float32)
+        for instance in data_info["instances"]:
+            annotation = instance.pop("mask")
+            if annotation.get("segmentation"):
+                instance["mask"] = annotation["segmentation"]
+            has = "keypoints" in annotation
+            instance["keypoints"] = annotation["keypoints"] if has else none
+            instance["num_keypoints"] = annotation["num_keypoints"] if has else 0
+        data_info["keypoint_flip_indices"] = list(self._flip_indices)
+        return data_info
+
+    def filter_data(self) -> list[dict]:
+        """Leave images out as ``filter_cfg`` says; never in test mode.
+
+        Raises:
+            UserError: no image is left.
+        """
+        kept = super().filter_data()
+        least = (self.filter_cfg or {}).get("min_visible_keypoints", 0)
+        if self.test_mode or not least:
+            return kept
+        enough = [info for info in kept if _num_keypoints(info) >= least]
+        if not enough:
+            raise UserError(
+                f"filter_cfg=dict(min_visible_keypoints={least}) leaves none of the {len(kept)} "
+                f"images of {self.ann_file}."
+            )
+        print_log(
+            f"{self.ann_file}: {len(kept) - len(enough)} of {len(kept)} images have fewer than "
+            f"{least} visible keypoints and are left out (filter_cfg.min_visible_keypoints).",
+            logger="current",
+        )
+        return enough
+
+
+@DATASETS.register_module()
+class CocoJointDataset(CocoKeypointDataset):
+    """COCO's 80 classes with boxes and masks, and keypoints for the persons among them.
+
+    ``ann_file`` is the instances file and ``keypoint_ann_file`` the person-keypoints file of the
+    same split. Own classes need ``metainfo['keypoint_classes']``, unless one is called 'person'.
+
+    Raises:
+        UserError: as CocoKeypointDataset; no ``keypoint_ann_file``.
+    """
+
+    METAINFO = dict(
+        **CocoDataset.METAINFO, **keypoint_meta.COCO_PERSON, keypoint_classes=("person",)
+    )
+
+    def __init__(self, *args, keypoint_ann_file: str | None = None, **kwargs) -> None:
+        if keypoint_ann_file is None:
+            raise UserError(
+                "CocoJointDataset needs keypoint_ann_file, the file with the keypoints, e.g. "
+                "'annotations/person_keypoints_train2017.json' beside ann_file="
+                "'annotations/instances_train2017.json'. For a single file that has all, use "
+                "CocoKeypointDataset with metainfo=dict(classes=..., keypoint_classes=...)."
+            )
+        super().__init__(*args, keypoint_ann_file=keypoint_ann_file, **kwargs)
+
+
+@DATASETS.register_module()
+class ShapesDataset(CocoKeypointDataset):
+    """The synthetic shapes of :mod:`mmdet_maskr.datasets.shapes` (``tools/make_shapes.py``)."""
+
+    METAINFO = dict(classes=shapes.CLASSES, palette=list(shapes.PALETTE), **shapes.KEYPOINT_META)
+
+
+def _num_keypoints(data_info: dict) -> int:
+    return sum(i["num_keypoints"] for i in data_info["instances"] if not i["ignore_flag"])
