@@ -1,0 +1,77 @@
+"""Ground truth that COCO's evaluation compares with: of boxes and masks, and of keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from mmdet.datasets.api_wrappers import COCO
+
+from mmdet_maskr.datasets import keypoint_checks
+from mmdet_maskr.datasets.coco_instance import CheckedCOCO
+
+
+class GroundTruth(COCO):
+    """pycocotools' COCO that takes an empty list of results too.
+
+    pycocotools raises IndexError there, so that mmdet's CocoMetric logs an error and gives no
+    scores at all; hooks that look for one (the best checkpoint's) then fail.
+    """
+
+    def loadRes(self, resFile: str | list[dict]) -> COCO:
+        """The results as a COCO object; without any, one that has images and categories only."""
+        if not isinstance(resFile, list) or resFile:
+            return super().loadRes(resFile)
+        nothing = COCO()
+        nothing.dataset = {
+            "images": self.dataset["images"],
+            "categories": self.dataset["categories"],
+            "annotations": [],
+        }
+        nothing.createIndex()
+        return nothing
+
+
+class GroundTruthFile(CheckedCOCO, GroundTruth):
+    """GroundTruth read from an annotation file, which is checked as a data set's is."""
+
+
+def keypoint_truth(
+    coco: COCO, category_ids: Collection[int], names: Sequence[str], ann_file: str
+) -> GroundTruth:
+    """The annotations of some categories, each with ``keypoints`` and ``num_keypoints``.
+
+    One without keypoints counts as COCO's unlabelled people do: it is not looked for, and a
+    detection near it is no mistake. Annotations are copies, because COCOeval marks as ignored what
+    has no keypoints, and mmdet's ``proposal_fast`` would leave these out.
+
+    Args:
+        coco: all annotations.
+        category_ids: ids of the categories with keypoints.
+        names: of the K keypoints.
+        ann_file: path of the annotation file, for messages.
+
+    Raises:
+        UserError: what :mod:`mmdet_maskr.datasets.keypoint_checks` finds.
+    """
+    categories = coco.load_cats(list(category_ids))
+    for category in categories:
+        keypoint_checks.check_category_keypoints(category, names, ann_file)
+    keypoint_checks.check_keypoints_present(categories, coco.dataset["annotations"], ann_file)
+    wanted = set(category_ids)
+    found = [a for a in coco.dataset["annotations"] if a["category_id"] in wanted]
+    having = [annotation for annotation in found if "keypoints" in annotation]
+    keypoint_checks.read_keypoints(having, len(names), ann_file)
+    truth = GroundTruth()
+    truth.dataset = {
+        "images": coco.dataset["images"],
+        "categories": coco.dataset["categories"],
+        "annotations": [_with_keypoints(annotation, len(names)) for annotation in found],
+    }
+    truth.createIndex()
+    return truth
+
+
+def _with_keypoints(annotation: dict, num_keypoints: int) -> dict:
+    keypoints = annotation.get("keypoints", [0] * (3 * num_keypoints))
+    labelled = sum(visibility > 0 for visibility in keypoints[2::3])
+    return {"iscrowd": 0, **annotation, "keypoints": keypoints, "num_keypoints": labelled}

@@ -1,0 +1,13 @@
+"""A small data set for the tests of the metric."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from metric_cases import write_tiny
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write_tiny(tmp_path)
