@@ -10,6 +10,7 @@ from mmdet_maskr.version import __version__
 compat.check_dependencies()
 compat.apply()
 
-from mmdet_maskr import datasets, engine, models  # noqa: E402  (only after the checks above)
+# only after the checks above
+from mmdet_maskr import datasets, engine, evaluation, models, visualization  # noqa: E402
 
-__all__ = ["__version__", "datasets", "engine", "models"]
+__all__ = ["__version__", "datasets", "engine", "evaluation", "models", "visualization"]

@@ -1,1 +1,5 @@
 """Pictures: instances drawn on images, ground truth beside predictions, curves of a training."""
+
+from mmdet_maskr.visualization.visualizer import InstanceVisualizer
+
+__all__ = ["InstanceVisualizer"]

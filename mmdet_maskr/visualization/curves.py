@@ -14,8 +14,13 @@ LOSS_NAMES = {
     "loss_cls": "class",
     "loss_bbox": "box",
     "loss_mask": "mask",
+    "loss_keypoint": "keypoint",
 }
-AP_NAMES = {"coco/bbox_mAP": "box AP", "coco/segm_mAP": "mask AP"}
+AP_NAMES = {
+    "coco/bbox_mAP": "box AP",
+    "coco/segm_mAP": "mask AP",
+    "coco/keypoints_mAP": "keypoint AP",
+}
 
 Series = dict[str, list[tuple[int, float]]]
 

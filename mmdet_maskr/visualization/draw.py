@@ -1,19 +1,21 @@
-"""Boxes, masks and labels drawn on an image; pure functions on arrays.
+"""Boxes, masks, skeletons and labels drawn on an image; pure functions on arrays.
 
-Symbols: N instances, H x W image size in pixels.
+Symbols: N instances, K keypoints, H x W image size in pixels.
 """
 
 from __future__ import annotations
 
+import colorsys
 import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-Colour = tuple[int, int, int]
+from mmdet_maskr.visualization.skeleton import Colour, Skeleton, draw_skeleton
 
 MASK_ALPHA = 0.45
+LEAST_FONT_SCALE = 0.3  # letters below some six pixels cannot be read
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -23,8 +25,11 @@ def draw_instances(
     masks: Sequence[np.ndarray] | None,
     texts: Sequence[str],
     colours: Sequence[Colour],
+    keypoints: np.ndarray | None = None,
+    skeleton: Skeleton | None = None,
+    mask_alpha: float = MASK_ALPHA,
 ) -> np.ndarray:
-    """Draw instances on a copy of an image: masks with contours, then boxes, then labels.
+    """Draw instances on a copy of an image: masks with contours, boxes, skeletons, then labels.
 
     Args:
         image: (H, W, 3) uint8, RGB or BGR as ``colours`` are.
@@ -32,22 +37,28 @@ def draw_instances(
         masks: N masks (H, W) bool or uint8, or None.
         texts: N labels; an empty one is left out.
         colours: N colours.
+        keypoints: (N, K, 3) x, y and visibility (0 absent, 1 occluded, 2 visible) in pixels of
+            ``image``, or None.
+        skeleton: of K keypoints; needed where there are keypoints.
+        mask_alpha: opacity of the masks, 0 to 1.
 
     Returns:
         (H, W, 3) uint8.
     """
-    canvas = image.copy()
+    canvas = np.ascontiguousarray(image).copy()
     unit = math.sqrt(image.shape[0] * image.shape[1]) / 480  # lines and letters grow with the image
     order = np.argsort(-_areas(boxes), kind="stable")  # small ones last, so that none is covered
     if masks is not None:
         for i in order:
-            _draw_mask(
-                canvas, np.asarray(masks[i], np.uint8), colours[i], max(1, round(1.6 * unit))
-            )
+            thickness = max(1, round(1.6 * unit))
+            _draw_mask(canvas, np.asarray(masks[i], np.uint8), colours[i], thickness, mask_alpha)
     for i in order:
         x1, y1, x2, y2 = (round(float(value)) for value in boxes[i])
         thickness = max(1, round(1.2 * unit))
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colours[i], thickness, cv2.LINE_AA)
+    if keypoints is not None:
+        for i in order:
+            draw_skeleton(canvas, keypoints[i], skeleton, unit)
     taken: list[tuple[int, int, int, int]] = []
     for i in order[::-1]:
         if texts[i]:
@@ -56,24 +67,51 @@ def draw_instances(
 
 
 def enlarge(
-    image: np.ndarray, boxes: np.ndarray, masks: Sequence[np.ndarray], short_side: int
-) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Enlarge a small image with its boxes and masks so that labels are readable.
+    image: np.ndarray,
+    boxes: np.ndarray,
+    masks: Sequence[np.ndarray] | None,
+    keypoints: np.ndarray | None,
+    short_side: int,
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray] | None, np.ndarray | None]:
+    """Enlarge a small image with its instances so that labels are readable.
 
     Args:
         image: (H, W, 3) uint8.
         boxes: (N, 4) xyxy.
-        masks: N masks (H, W) bool or uint8.
+        masks: N masks (H, W) bool or uint8, or None.
+        keypoints: (N, K, 3) x, y, visibility, or None.
         short_side: the shorter side is at least this many pixels afterwards.
 
     Returns:
-        Image, boxes and masks (uint8) of the new size; the same ones where the image is large.
+        Image, boxes, masks (uint8) and keypoints of the new size; the same ones where the image is
+        large.
     """
     factor = max(1.0, short_side / min(image.shape[:2]))
     size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
     larger = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
-    smooth = [cv2.resize(np.asarray(mask, np.float32), size) >= 0.5 for mask in masks]
-    return larger, boxes * factor, [mask.astype(np.uint8) for mask in smooth]
+    if masks is not None:
+        smooth = [cv2.resize(np.asarray(mask, np.float32), size) >= 0.5 for mask in masks]
+        masks = [mask.astype(np.uint8) for mask in smooth]
+    if keypoints is not None:
+        keypoints = keypoints * [factor, factor, 1]
+    return larger, boxes * factor, masks, keypoints
+
+
+def class_colours(palette: Sequence[Colour] | str | None, num_classes: int) -> list[Colour]:
+    """A colour for each class, always the same ones.
+
+    Args:
+        palette: RGB colours; 'random' or None for distinct colours by the class's number, which
+            classes beyond the palette get too.
+        num_classes: how many.
+    """
+    given = [] if palette is None or isinstance(palette, str) else list(palette)[:num_classes]
+    colours = [tuple(int(value) for value in colour) for colour in given]
+    for i in range(len(colours), num_classes):
+        hue = (0.02 + i * 0.618034) % 1  # golden section: neighbours are far apart
+        red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 0.9)
+        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return colours
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
@@ -81,12 +119,15 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def _draw_mask(canvas: np.ndarray, mask: np.ndarray, colour: Colour, thickness: int) -> None:
+def _draw_mask(
+    canvas: np.ndarray, mask: np.ndarray, colour: Colour, thickness: int, alpha: float
+) -> None:
     inside = mask.astype(bool)
-    blended = (1 - MASK_ALPHA) * canvas[inside] + MASK_ALPHA * np.asarray(colour, float)
+    blended = (1 - alpha) * canvas[inside] + alpha * np.asarray(colour, float)
     canvas[inside] = blended.round().astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(canvas, contours, -1, (255, 255, 255), thickness + 1, cv2.LINE_AA)
+    if thickness > 1:
+        cv2.drawContours(canvas, contours, -1, (255, 255, 255), thickness + 1, cv2.LINE_AA)
     cv2.drawContours(canvas, contours, -1, colour, thickness, cv2.LINE_AA)
 
 
@@ -99,7 +140,7 @@ def _draw_label(
     taken: list[tuple[int, int, int, int]],
 ) -> tuple[int, int, int, int]:
     """Draw a label at a corner of its box where no other label is; returns its xyxy."""
-    scale, pad = 0.42 * unit, max(2, round(3 * unit))
+    scale, pad = max(0.42 * unit, LEAST_FONT_SCALE), max(2, round(3 * unit))
     thickness = max(1, round(unit))
     (width, height), baseline = cv2.getTextSize(text, FONT, scale, thickness)
     width, height = width + 2 * pad, height + baseline + pad

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections import defaultdict, deque
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -12,7 +14,13 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.draw import FONT, Colour, draw_instances, enlarge
+from mmdet_maskr.visualization.draw import FONT, draw_instances, enlarge
+from mmdet_maskr.visualization.skeleton import (
+    KEYPOINT_THR,
+    Colour,
+    make_skeleton,
+    with_visibility,
+)
 
 SHORT_SIDE = 480
 CAPTION = 28  # pixels above the pictures of a sheet
@@ -27,27 +35,41 @@ def draw_predictions(
     palette: dict[int, Colour],
     count: int = 12,
     score_thr: float = 0.5,
+    keypoint_file: str | Path | None = None,
+    metainfo: Mapping | None = None,
 ) -> list[Path]:
     """Draw images of a split, evenly spread over it, as pairs: ground truth left, prediction right.
+
+    Keypoints are drawn where annotations or results have them. The third number of a predicted
+    keypoint is read as its score.
 
     Args:
         ann_file: COCO annotation file.
         image_dir: folder of its images.
-        results_file: COCO results with ``bbox`` and ``segmentation``, e.g. ``*.segm.json``.
+        results_file: COCO results with any of ``bbox``, ``segmentation`` and ``keypoints``, e.g.
+            ``*.segm.json``.
         out_dir: folder for one PNG per image, named as the image, and all of them in sheet.png.
         palette: RGB colour of each category id.
         count: how many images.
         score_thr: predictions below this score are left out.
+        keypoint_file: COCO results with ``keypoints`` of detections in ``results_file``, e.g.
+            ``*.keypoints.json``, where they are not in ``results_file`` itself.
+        metainfo: of the data set, with names, swaps and skeleton of the keypoints; without it,
+            keypoints are drawn without limbs.
 
     Returns:
         The paths of the pictures, sheet.png last.
 
     Raises:
-        UserError: an image cannot be read.
+        UserError: an image cannot be read; keypoints of no detection in ``results_file``; another
+            number of keypoints than in ``metainfo``.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its timings
         truth = COCO(str(ann_file))
         results = json.loads(Path(results_file).read_text(encoding="utf-8"))
+        if keypoint_file is not None:
+            _add_keypoints(results, keypoint_file, results_file)
+        with_masks = any("segmentation" in entry for entry in results)  # loadRes invents some
         found = truth.loadRes(results) if results else COCO()  # loadRes fails on an empty list
     image_ids = sorted(truth.imgs)
     chosen = [image_ids[i] for i in np.linspace(0, len(image_ids) - 1, count).round().astype(int)]
@@ -60,14 +82,13 @@ def draw_predictions(
         if image is None:
             raise UserError(f"the image {file} cannot be read.")
         image = image[..., ::-1]
+        found_here = [a for a in found.imgToAnns.get(image_id, ()) if a["score"] >= score_thr]
         sides = [
-            _draw_annotations(image, truth, truth.imgToAnns[image_id], palette),
-            _draw_annotations(
-                image,
-                truth,
-                [ann for ann in found.imgToAnns.get(image_id, ()) if ann["score"] >= score_thr],
-                palette,
-            ),
+            _draw_annotations(image, truth, annotations, palette, metainfo or {}, has_masks)
+            for annotations, has_masks in (
+                (truth.imgToAnns[image_id], True),
+                (found_here, with_masks),
+            )
         ]
         gap = np.full((sides[0].shape[0], GAP, 3), 255, np.uint8)
         pairs.append(np.hstack([sides[0], gap, sides[1]]))
@@ -78,34 +99,71 @@ def draw_predictions(
     return paths
 
 
+def _add_keypoints(results: list[dict], keypoint_file: str | Path, results_file: object) -> None:
+    """Put keypoints into the results of the same image, category and score, in the files' order."""
+    waiting = defaultdict(deque)
+    for entry in results:
+        waiting[entry["image_id"], entry["category_id"], entry["score"]].append(entry)
+    for entry in json.loads(Path(keypoint_file).read_text(encoding="utf-8")):
+        key = entry["image_id"], entry["category_id"], entry["score"]
+        if not waiting[key]:
+            raise UserError(
+                f"{keypoint_file} has keypoints of a detection that {results_file} has not (image "
+                f"{key[0]}, category {key[1]}, score {key[2]}): are they of the same test run?"
+            )
+        waiting[key].popleft()["keypoints"] = entry["keypoints"]
+
+
 def _draw_annotations(
-    image: np.ndarray, coco: COCO, annotations: list[dict], palette: dict[int, Colour]
+    image: np.ndarray,
+    coco: COCO,
+    annotations: list[dict],
+    palette: dict[int, Colour],
+    metainfo: Mapping,
+    with_masks: bool,
 ) -> np.ndarray:
     boxes = np.array([ann["bbox"] for ann in annotations], float).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    masks = [coco.annToMask(ann) for ann in annotations]
-    image, boxes, masks = enlarge(image, boxes, masks, SHORT_SIDE)
+    masks = [coco.annToMask(ann) for ann in annotations] if with_masks else None
+    keypoints = _stack_keypoints(annotations)
+    image, boxes, masks, keypoints = enlarge(image, boxes, masks, keypoints, SHORT_SIDE)
     texts = []
     for ann in annotations:
         text = "crowd" if ann.get("iscrowd") and "score" not in ann else ""
         text = text or coco.cats[ann["category_id"]]["name"]
         texts.append(f"{text} {ann['score']:.2f}" if "score" in ann else text)
     colours = [palette[ann["category_id"]] for ann in annotations]
-    return draw_instances(image, boxes, masks, texts, colours)
+    skeleton = None if keypoints is None else make_skeleton(metainfo, keypoints.shape[1])
+    return draw_instances(image, boxes, masks, texts, colours, keypoints, skeleton)
+
+
+def _stack_keypoints(annotations: list[dict]) -> np.ndarray | None:
+    """(N, K, 3) x, y, visibility, absent where an annotation has none; None where none has any."""
+    lists = [ann["keypoints"] for ann in annotations if ann.get("keypoints")]
+    if not lists:
+        return None
+    keypoints = np.zeros((len(annotations), len(lists[0]) // 3, 3))
+    for row, ann in zip(keypoints, annotations, strict=True):
+        if ann.get("keypoints"):
+            row[:] = np.reshape(ann["keypoints"], (-1, 3))
+            if "score" in ann:
+                row[:] = with_visibility(row[:, :2], row[:, 2], KEYPOINT_THR)
+    keypoints[..., :2] += 0.5  # COCO has pixel indices
+    return keypoints
 
 
 def _contact_sheet(pictures: list[np.ndarray], columns: int) -> np.ndarray:
     """Pictures in rows of ``columns``, each shrunk to half its size, on white, with a caption."""
     small = [cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in pictures]
-    height = max(p.shape[0] for p in small) + GAP
+    rows = [small[i : i + columns] for i in range(0, len(small), columns)]
+    tops = CAPTION + np.cumsum([0] + [max(p.shape[0] for p in row) + GAP for row in rows])
     width = max(p.shape[1] for p in small) + 2 * GAP
-    rows = -(-len(small) // columns)
-    sheet = np.full((CAPTION + rows * height, columns * width, 3), 255, np.uint8)
+    sheet = np.full((tops[-1], columns * width, 3), 255, np.uint8)
     text = "left: ground truth, right: prediction"
     cv2.putText(sheet, text, (GAP, CAPTION - GAP), FONT, 0.5, (60, 60, 60), 1, cv2.LINE_AA)
-    for i, picture in enumerate(small):
-        y, x = CAPTION + i // columns * height, i % columns * width
-        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    for y, row in zip(tops, rows, strict=False):
+        for x, picture in zip(range(0, columns * width, width), row, strict=False):
+            sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
     return sheet
 
 

@@ -1,0 +1,117 @@
+"""mmdet's visualizer, drawing with :mod:`mmdet_maskr.visualization.draw`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmdet.registry import VISUALIZERS
+from mmdet.structures.bbox import get_box_tensor
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from mmdet.visualization import DetLocalVisualizer, get_palette
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_maskr.ops.mask_rle import RLEMasks
+from mmdet_maskr.visualization.draw import MASK_ALPHA, Colour, class_colours, draw_instances
+from mmdet_maskr.visualization.skeleton import KEYPOINT_THR, make_skeleton, with_visibility
+
+
+@VISUALIZERS.register_module()
+class InstanceVisualizer(DetLocalVisualizer):
+    """Draws masks with contours, boxes, skeletons, and labels that keep clear of one another.
+
+    Works wherever mmdet's DetLocalVisualizer does: ``visualizer.type`` of a config, for
+    DetVisualizationHook, ``tools/test.py --show-dir`` and the inferencers. Sizes of lines and
+    letters follow the image. Names, colours and skeleton are those of ``dataset_meta``.
+
+    Args:
+        name: name of the instance.
+        image: (H, W, 3) RGB image to start with.
+        vis_backends: configs of where pictures and scalars are stored.
+        save_dir: folder for the backends.
+        mask_alpha: opacity of masks, 0 to 1.
+        keypoint_thr: predicted keypoints with a lower score are left out, with their limbs.
+    """
+
+    def __init__(
+        self,
+        name: str = "visualizer",
+        image: np.ndarray | None = None,
+        vis_backends: list[dict] | None = None,
+        save_dir: str | None = None,
+        mask_alpha: float = MASK_ALPHA,
+        keypoint_thr: float = KEYPOINT_THR,
+    ) -> None:
+        super().__init__(name=name, image=image, vis_backends=vis_backends, save_dir=save_dir)
+        self.mask_alpha = mask_alpha
+        self.keypoint_thr = keypoint_thr
+
+    def _draw_instances(
+        self,
+        image: np.ndarray,
+        instances: InstanceData,
+        classes: Sequence[str] | None,
+        palette: Sequence[Colour] | str | None,
+    ) -> np.ndarray:
+        """Draw ground truth or predictions.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            instances: on the CPU, ``bboxes`` (N, 4) xyxy and ``labels`` (N,), and perhaps
+                ``scores`` (N,), ``masks`` ((N, H, W), BitmapMasks, PolygonMasks or RLEMasks) and
+                ``keypoints``: (N, K, 3) with visibilities, or (N, K, 2) with ``keypoint_scores``
+                (N, K). All in pixels of ``image``.
+            classes: names by label.
+            palette: RGB colours by label, or a name as mmdet's visualizer takes it.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+
+        Raises:
+            UserError: as many keypoints as ``dataset_meta`` does not name.
+        """
+        if "bboxes" not in instances or len(instances) == 0:
+            return image
+        labels = instances.labels.tolist()
+        if isinstance(palette, str) and palette != "random":  # 'coco', 'voc', a colour's name ...
+            palette = get_palette(palette, max(labels) + 1)
+        colours = class_colours(palette, max(labels) + 1)
+        names = [classes[label] if classes else f"class {label}" for label in labels]
+        if "scores" in instances:
+            scores = instances.scores.tolist()
+            names = [f"{name} {score:.2f}" for name, score in zip(names, scores, strict=True)]
+        keypoints = self._keypoints(instances)
+        skeleton = None
+        if keypoints is not None:
+            skeleton = make_skeleton(self.dataset_meta, keypoints.shape[1])
+        return draw_instances(
+            image,
+            get_box_tensor(instances.bboxes).numpy(),
+            to_arrays(instances.masks) if "masks" in instances else None,
+            names,
+            [colours[label] for label in labels],
+            keypoints,
+            skeleton,
+            self.mask_alpha,
+        )
+
+    def _keypoints(self, instances: InstanceData) -> np.ndarray | None:
+        """(N, K, 3) x, y, visibility."""
+        if "keypoints" not in instances:
+            return None
+        keypoints = np.asarray(instances.keypoints, float)
+        if "keypoint_scores" not in instances:
+            return keypoints
+        return with_visibility(keypoints, instances.keypoint_scores, self.keypoint_thr)
+
+
+def to_arrays(
+    masks: Tensor | np.ndarray | BitmapMasks | PolygonMasks | RLEMasks,
+) -> np.ndarray:
+    """Masks of any kind as (N, H, W) uint8."""
+    if isinstance(masks, (BitmapMasks, PolygonMasks)):
+        masks = masks.to_ndarray()
+    elif isinstance(masks, (Tensor, RLEMasks)):
+        masks = masks.numpy()
+    return np.asarray(masks, np.uint8)

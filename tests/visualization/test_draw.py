@@ -1,0 +1,107 @@
+"""Masks, boxes, labels and skeletons are drawn where they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmdet_maskr.visualization.draw import class_colours, draw_instances, enlarge
+from mmdet_maskr.visualization.skeleton import Limb, Skeleton
+
+LEFT, RIGHT = (0, 0, 255), (255, 200, 0)
+PAIR = Skeleton((Limb(0, 1, (LEFT, RIGHT)),), (LEFT, RIGHT))
+
+
+def test_draws_masks_boxes_and_labels_where_they_are():
+    image = np.full((120, 160, 3), 100, np.uint8)
+    mask = np.zeros((120, 160), np.uint8)
+    mask[50:90, 40:100] = 1
+    drawn = draw_instances(image, np.array([[40, 50, 100, 90]]), [mask], ["disc"], [(255, 0, 0)])
+    assert (image == 100).all(), "the image itself is not drawn on"
+    inside = drawn[60:80, 60:80].astype(int)  # 55 % grey, 45 % red
+    assert (abs(inside - [170, 55, 55]) <= 1).all()
+    changed = (drawn != image).any(-1)
+    assert changed[30:50, 40:70].any(), "the label stands above the box"
+    assert not changed[95:].any() and not changed[:, 105:].any()
+
+
+def test_labels_of_the_same_box_do_not_cover_each_other():
+    image = np.zeros((200, 200, 3), np.uint8)
+    boxes = np.array([[60, 80, 140, 120], [60, 80, 140, 120]], float)
+    colours = [(255, 0, 0), (0, 255, 0)]
+    drawn = draw_instances(image, boxes, None, ["one", "two"], colours)
+    areas = [int((drawn == colour).all(-1).sum()) for colour in colours]
+    assert min(areas) > 0.5 * max(areas) > 0
+
+
+def test_no_instances():
+    image = np.zeros((40, 40, 3), np.uint8)
+    assert (draw_instances(image, np.zeros((0, 4)), [], [], []) == 0).all()
+
+
+def test_enlarge_moves_boxes_masks_and_keypoints_together():
+    image = np.zeros((40, 50, 3), np.uint8)
+    mask = np.zeros((40, 50), np.uint8)
+    mask[10:20, 5:25] = 1
+    keypoints = np.array([[[5.0, 10, 2], [0, 0, 0]]])  # a corner of the box, and an absent one
+    image, boxes, (mask,), keypoints = enlarge(
+        image, np.array([[5.0, 10, 25, 20]]), [mask], keypoints, 120
+    )
+    assert image.shape == (120, 150, 3)
+    assert boxes.tolist() == [[15, 30, 75, 60]]
+    assert keypoints.tolist() == [[[15, 30, 2], [0, 0, 0]]]
+    ys, xs = np.nonzero(mask)
+    assert np.allclose([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], boxes[0], atol=1)
+
+
+def test_large_images_stay_as_they_are():
+    image = np.zeros((40, 50, 3), np.uint8)
+    larger, boxes, masks, keypoints = enlarge(image, np.array([[5.0, 10, 25, 20]]), None, None, 30)
+    assert larger.shape == image.shape and boxes.tolist() == [[5, 10, 25, 20]]
+    assert masks is None and keypoints is None
+
+
+def test_masks_are_as_opaque_as_asked():
+    image = np.zeros((40, 40, 3), np.uint8)
+    mask = np.ones((40, 40), np.uint8)
+    box = np.array([[0, 0, 40, 40]])
+    drawn = draw_instances(image, box, [mask], [""], [(200, 100, 0)], mask_alpha=0.25)
+    assert drawn[20, 20].tolist() == [50, 25, 0]
+
+
+def test_skeletons_lie_over_masks():
+    image = np.zeros((200, 200, 3), np.uint8)
+    masks = np.ones((2, 200, 200), np.uint8)
+    boxes = np.array([[0, 0, 200, 200], [0, 0, 190, 190]])
+    keypoints = np.array([[[40.5, 100.5, 2], [160.5, 100.5, 2]], [[0, 0, 0], [0, 0, 0]]])
+    grey = (128, 128, 128)
+    drawn = draw_instances(image, boxes, masks, ["", ""], [grey, grey], keypoints, PAIR)
+    assert tuple(drawn[100, 40]) == LEFT and tuple(drawn[100, 160]) == RIGHT
+
+
+def test_colours_by_class_number():
+    """The palette's, then distinct ones that do not depend on how many are asked for."""
+    palette = [(1, 2, 3), (4, 5, 6)]
+    assert class_colours(palette, 2) == palette
+    assert class_colours(palette, 1) == palette[:1]
+    more = class_colours(palette, 20)
+    assert more[:2] == palette and len(set(more)) == 20
+    assert class_colours(palette, 12) == more[:12]
+    assert class_colours("random", 20)[2:] == class_colours(None, 20)[2:] == more[2:]
+
+
+@pytest.mark.parametrize("side", [100, 1600])
+def test_lines_grow_with_the_image(side: int):
+    """Box and limb are about as wide, relative to the image, at any size."""
+    image = np.zeros((side, side, 3), np.uint8)
+    boxes = np.array([[0.1, 0.1, 0.9, 0.9]]) * side
+    keypoints = np.array([[[0.3, 0.5, 2], [0.7, 0.5, 2]]]) * [side, side, 1]
+    blue = Skeleton((Limb(0, 1, (LEFT, LEFT)),), (LEFT, LEFT))
+    drawn = draw_instances(image, boxes, None, [""], [(255, 0, 0)], keypoints, blue)
+    column = drawn[:, side // 2].astype(int)
+    limb = (column[:, 2] > 128).sum()
+    box = (column[: side // 3, 0] > 128).sum()
+    assert limb >= box >= 1
+    assert limb <= max(2, 0.012 * side) and box <= max(1, 0.006 * side)
+    if side == 1600:
+        assert box >= 3 and limb >= 6

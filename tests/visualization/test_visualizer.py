@@ -1,0 +1,199 @@
+"""InstanceVisualizer draws what data samples hold, from mmdet's hook too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData
+from pycocotools import mask as mask_api
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.ops.mask_rle import RLEMasks
+from mmdet_maskr.visualization import InstanceVisualizer
+
+SIZE = 240
+META = dict(
+    classes=("stone", "person"),
+    palette=[(200, 60, 60), (40, 80, 160)],
+    keypoints=("head", "left_hand", "right_hand"),
+    keypoint_swaps=(("left_hand", "right_hand"),),
+    skeleton=(("head", "left_hand"), ("head", "right_hand")),
+    keypoint_classes=("person",),
+)
+POINTS = [[150.5, 60.5], [190.5, 150.5], [110.5, 150.5]]
+
+
+@pytest.fixture
+def visualizer() -> InstanceVisualizer:
+    built = InstanceVisualizer()
+    built.dataset_meta = META
+    return built
+
+
+def dense_masks() -> torch.Tensor:
+    masks = torch.zeros(2, SIZE, SIZE, dtype=torch.bool)
+    masks[0, 160:220, 20:80] = True
+    masks[1, 40:170, 100:200] = True
+    return masks
+
+
+def predictions(masks: object | None = None, scores: tuple = (0.9, 0.8)) -> InstanceData:
+    """A stone without keypoints, and a person."""
+    points = torch.zeros(2, 3, 2)
+    points[1] = torch.tensor(POINTS)
+    return InstanceData(
+        bboxes=torch.tensor([[20.0, 160, 80, 220], [100, 40, 200, 170]]),
+        labels=torch.tensor([0, 1]),
+        scores=torch.tensor(scores),
+        masks=dense_masks() if masks is None else masks,
+        keypoints=points,
+        keypoint_scores=torch.tensor([[0.0, 0, 0], [0.7, 0.7, 0.7]]),
+    )
+
+
+def truth() -> InstanceData:
+    points = torch.zeros(2, 3, 3)
+    points[1] = torch.tensor([[*point, 2] for point in POINTS])
+    return InstanceData(
+        bboxes=HorizontalBoxes(predictions().bboxes),
+        labels=torch.tensor([0, 1]),
+        masks=BitmapMasks(dense_masks().numpy().astype(np.uint8), SIZE, SIZE),
+        keypoints=points,
+    )
+
+
+def draw(visualizer: InstanceVisualizer, tmp_path: Path, **parts) -> np.ndarray:
+    """RGB of what add_datasample writes."""
+    options = {k: parts.pop(k) for k in ("draw_gt", "draw_pred", "pred_score_thr") if k in parts}
+    image = np.full((SIZE, SIZE, 3), 100, np.uint8)
+    file = tmp_path / "drawn.png"
+    visualizer.add_datasample("x", image, DetDataSample(**parts), out_file=str(file), **options)
+    return cv2.imread(str(file))[..., ::-1]
+
+
+def at(drawn: np.ndarray, point: list[float]) -> tuple[int, ...]:
+    return tuple(drawn[int(point[1]), int(point[0])].tolist())
+
+
+def test_ground_truth_beside_predictions(visualizer: InstanceVisualizer, tmp_path: Path):
+    """Same masks, boxes and skeletons on both sides; scores in the predictions' labels only."""
+    drawn = draw(visualizer, tmp_path, gt_instances=truth(), pred_instances=predictions())
+    assert drawn.shape == (SIZE, 2 * SIZE, 3)
+    left, right = drawn[:, :SIZE], drawn[:, SIZE:]
+    different = np.argwhere((left != right).any(axis=2))
+    assert 0 < len(different) < 0.06 * SIZE * SIZE
+    assert np.array_equal(left[60:150, 105:195], right[60:150, 105:195]), "the person's inside"
+    colours = [at(left, point) for point in POINTS]
+    assert len(set(colours)) == 3, "left, right and middle"
+    blended = 0.55 * 100 + 0.45 * np.array(META["palette"][0])
+    assert np.abs(left[190, 50] - blended).max() <= 1
+
+
+def test_masks_of_every_kind(visualizer: InstanceVisualizer, tmp_path: Path):
+    dense = dense_masks().numpy().astype(np.uint8)
+    rles = [mask_api.encode(np.asfortranarray(mask)) for mask in dense]
+    corners = [[20, 160, 80, 160, 80, 220, 20, 220], [100, 40, 200, 40, 200, 170, 100, 170]]
+    polygons = [[np.array(c, np.float32)] for c in corners]
+    expected = draw(visualizer, tmp_path, draw_gt=False, pred_instances=predictions())
+    for masks in (
+        RLEMasks(rles, (SIZE, SIZE)),
+        BitmapMasks(dense, SIZE, SIZE),
+        PolygonMasks(polygons, SIZE, SIZE),
+        dense,
+    ):
+        instances = predictions(masks)
+        drawn = draw(visualizer, tmp_path, draw_gt=False, pred_instances=instances)
+        assert np.array_equal(drawn, expected), type(masks)
+
+
+def test_boxes_alone(visualizer: InstanceVisualizer, tmp_path: Path):
+    instances = predictions()
+    for name in ("masks", "keypoints", "keypoint_scores"):
+        instances.pop(name)
+    drawn = draw(visualizer, tmp_path, draw_gt=False, pred_instances=instances)
+    assert (drawn[50:160, 110:190] == 100).all()
+    assert (drawn != 100).any()
+
+
+def test_thresholds(visualizer: InstanceVisualizer, tmp_path: Path):
+    """Instances below pred_score_thr, and joints below keypoint_thr, are left out."""
+    instances = predictions(scores=(0.9, 0.25))
+    drawn = draw(visualizer, tmp_path, draw_gt=False, pred_instances=instances)
+    assert (drawn[:140] == 100).all(), "the stone's label begins below"
+    drawn = draw(visualizer, tmp_path, draw_gt=False, pred_instances=instances, pred_score_thr=0.2)
+    without = predictions()
+    without.keypoint_scores[1, 1] = 0.04
+    fewer = draw(visualizer, tmp_path, draw_gt=False, pred_instances=without)
+    mask_only = 0.55 * 100 + 0.45 * np.array(META["palette"][1])
+    assert np.abs(np.array(at(drawn, POINTS[1])) - mask_only).max() > 50
+    assert np.abs(np.array(at(fewer, POINTS[1])) - mask_only).max() <= 1
+    assert at(fewer, POINTS[2]) == at(drawn, POINTS[2])
+
+
+def test_nothing_to_draw(visualizer: InstanceVisualizer, tmp_path: Path):
+    """No detections; a test pipeline without annotations packs instances without any field."""
+    empty = predictions()[torch.zeros(2, dtype=torch.bool)]
+    drawn = draw(visualizer, tmp_path, gt_instances=InstanceData(), pred_instances=empty)
+    assert drawn.shape == (SIZE, 2 * SIZE, 3) and (drawn == 100).all()
+
+
+@pytest.mark.parametrize("palette", [None, "random", "coco", ((200, 60, 60), (40, 80, 160))])
+def test_colours_do_not_depend_on_the_image(
+    visualizer: InstanceVisualizer, tmp_path: Path, palette: object
+):
+    """A class has one colour, whatever else is in the image."""
+    visualizer.dataset_meta = {**META, "palette": palette}
+    both = predictions()
+    stone = draw(visualizer, tmp_path, draw_gt=False, pred_instances=both[:1])[190, 50]
+    together = draw(visualizer, tmp_path, draw_gt=False, pred_instances=both)[190, 50]
+    assert stone.tolist() == together.tolist()
+
+
+def test_another_number_of_keypoints(visualizer: InstanceVisualizer, tmp_path: Path):
+    instances = predictions()
+    instances.keypoints = torch.ones(2, 4, 2)
+    instances.keypoint_scores = torch.ones(2, 4)
+    with pytest.raises(UserError, match="4 keypoints"):
+        draw(visualizer, tmp_path, draw_gt=False, pred_instances=instances)
+
+
+def test_from_a_test_run(repo: Path, shapes_root: Path, tmp_path: Path):
+    """visualizer.type is all that a config changes for DetVisualizationHook."""
+    cfg = Config.fromfile(repo / "configs" / "mini" / "maskr_shapes.py")
+    file = shapes_root / "annotations" / "instances_val.json"
+    cfg.merge_from_dict(
+        {
+            "work_dir": str(tmp_path),
+            "visualizer.type": "InstanceVisualizer",
+            "visualizer.name": tmp_path.name,  # the hook takes the newest name's
+            "default_hooks.visualization.draw": True,
+            "default_hooks.visualization.score_thr": 0.0,
+            "default_hooks.visualization.test_out_dir": "shown",
+            "test_dataloader.dataset.data_root": str(shapes_root),
+            "test_dataloader.num_workers": 0,
+            "test_dataloader.persistent_workers": False,
+            "test_evaluator.ann_file": str(file),
+            "model.test_cfg.rcnn.score_thr": 0.0,
+            "model.test_cfg.rcnn.max_per_img": 5,
+        }
+    )
+    runner = Runner.from_cfg(cfg)
+    assert type(runner.visualizer) is InstanceVisualizer
+    assert runner.visualizer is InstanceVisualizer.get_current_instance()
+    runner.test()
+    pictures = [cv2.imread(str(path)) for path in sorted(tmp_path.glob("*/shown/*.png"))]
+    originals = [cv2.imread(str(path)) for path in sorted((shapes_root / "val").glob("*.png"))]
+    assert len(pictures) == len(originals) == 4
+    for picture, original in zip(pictures, originals, strict=True):
+        truth, found = picture[:, :96], picture[:, 96:]
+        assert found.shape == original.shape
+        assert (truth != original).any() and (found != original).any()
