@@ -1,5 +1,6 @@
-"""RoI layers: tensor functions and small modules that know torch and mmcv, but no detectors."""
+"""RoI layers and decoding: tensor functions and small modules that know no detectors."""
 
+from mmdet_maskr.ops.keypoint_decode import decode_heatmaps
 from mmdet_maskr.ops.roi_align import RoIAlign, roi_align, roi_align_pyramid
 from mmdet_maskr.ops.roi_pool import RoIPool, roi_pool, roi_pool_pyramid
 from mmdet_maskr.ops.roi_warp import RoIWarp, roi_warp, roi_warp_pyramid
@@ -8,6 +9,7 @@ __all__ = [
     "RoIAlign",
     "RoIPool",
     "RoIWarp",
+    "decode_heatmaps",
     "roi_align",
     "roi_align_pyramid",
     "roi_pool",
