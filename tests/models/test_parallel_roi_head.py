@@ -8,58 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
-from mmengine.structures import InstanceData
+from roi_head_cases import SAMPLES, SIZE, build, images, sample
 
 from mmdet_maskr.errors import UserError
-
-SIZE = 96
 
 
 @pytest.fixture(scope="module")
 def config(repo: Path) -> Config:
     return Config.fromfile(repo / "configs" / "_base_" / "models" / "maskr_mini_fpn.py").model
-
-
-def build(config: Config, **roi_head: object):
-    config = copy.deepcopy(config)
-    config.roi_head.update(roi_head)
-    torch.manual_seed(0)
-    model = MODELS.build(config)
-    model.init_weights()
-    return model
-
-
-def sample(boxes: list[list[float]], labels: list[int], scale: float = 1.0) -> DetDataSample:
-    masks = torch.zeros(len(boxes), SIZE, SIZE, dtype=torch.uint8)
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
-        mask[int(y1) : int(y2), int(x1) : int(x2)] = 1
-    original = round(SIZE / scale)
-    data = DetDataSample(
-        metainfo=dict(
-            img_shape=(SIZE, SIZE),
-            pad_shape=(SIZE, SIZE),
-            batch_input_shape=(SIZE, SIZE),
-            ori_shape=(original, original),
-            scale_factor=(scale, scale),
-        )
-    )
-    data.gt_instances = InstanceData(
-        bboxes=torch.tensor(boxes).reshape(-1, 4),
-        labels=torch.tensor(labels, dtype=torch.long),
-        masks=BitmapMasks(masks.numpy(), SIZE, SIZE),
-    )
-    data.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
-    return data
-
-
-def images(count: int = 2) -> torch.Tensor:
-    return torch.randn(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-
-
-SAMPLES = [([[8.0, 8, 60, 50], [40, 30, 90, 90]], [1, 4]), ([[20.0, 4, 70, 80]], [0])]
 
 
 def test_losses_equal_standard_roi_head(config: Config):

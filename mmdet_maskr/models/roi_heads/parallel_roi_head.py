@@ -9,18 +9,19 @@ from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
-from mmdet.utils import ConfigType, InstanceList
+from mmdet.utils import ConfigType, InstanceList, OptConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import check_mask_output
+from mmdet_maskr.models.roi_heads.keypoint_branch import KeypointBranch
 
 
 @MODELS.register_module()
-class ParallelRoIHead(StandardRoIHead):
-    """RoI head whose branches run in parallel: box, and any of :attr:`instance_branches`.
+class ParallelRoIHead(KeypointBranch, StandardRoIHead):
+    """RoI head whose branches run in parallel: box, and any of mask and keypoint.
 
     The box branch classifies and refines each RoI. An instance branch then works on positive RoIs
     when training and on the kept detections when testing, without seeing the other branches. For a
@@ -28,16 +29,27 @@ class ParallelRoIHead(StandardRoIHead):
     neither :meth:`loss` nor :meth:`predict`.
 
     Takes StandardRoIHead's options and has its parameter names, so mmdet's Mask R-CNN checkpoints
-    load unchanged.
+    load unchanged. Further options:
+
+    Args:
+        keypoint_head: config of the keypoint head; None for no keypoints.
+        keypoint_roi_extractor: config of its RoI extractor; None to use the box branch's.
 
     Raises:
         UserError: no ``bbox_head``: every other branch needs its boxes; a mask size that the mask
             head cannot give; an unknown ``test_cfg.mask_output``.
     """
 
-    instance_branches: tuple[str, ...] = ("mask",)
+    instance_branches: tuple[str, ...] = ("mask", "keypoint")
 
-    def __init__(self, *args, bbox_head: ConfigType | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        bbox_head: ConfigType | None = None,
+        keypoint_roi_extractor: OptConfigType = None,
+        keypoint_head: OptConfigType = None,
+        **kwargs,
+    ) -> None:
         if bbox_head is None:
             raise UserError(
                 "ParallelRoIHead needs roi_head.bbox_head: the other branches work on its boxes. "
@@ -46,6 +58,10 @@ class ParallelRoIHead(StandardRoIHead):
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
         if self.with_mask:
             self._check_mask_options()
+        if keypoint_head is not None:
+            self.init_keypoint_head(keypoint_roi_extractor, keypoint_head)
+        elif keypoint_roi_extractor is not None:
+            raise UserError("roi_head.keypoint_roi_extractor is set, but no keypoint_head.")
 
     def _check_mask_options(self) -> None:
         """Check what the mask branch is asked for against what it gives, before any training.
