@@ -3,6 +3,7 @@
 Examples:
     python tools/test.py configs/maskr_r50_fpn_1x.py work_dirs/maskr_r50_fpn_1x/epoch_12.pth
     python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out predictions.pkl
+    python tools/test.py CONFIG CHECKPOINT --tta --tta-scales 0.75 1 1.25
     bash tools/dist_test.sh CONFIG CHECKPOINT 8
 """
 
@@ -20,6 +21,7 @@ from mmdet_maskr.engine.launch import (
     load_config,
     run_tool,
 )
+from mmdet_maskr.engine.tta import enable_tta
 from mmdet_maskr.errors import UserError
 
 
@@ -39,6 +41,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--wait-time", type=float, default=2, help="seconds that --show shows a picture"
     )
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="test-time augmentation of boxes, masks and keypoints: each image is also seen "
+        "flipped (or as tta_pipeline of the config says), and the results are averaged",
+    )
+    parser.add_argument(
+        "--tta-scales",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="S",
+        help="with --tta: see each image in these sizes, as factors of the test size (default: 1)",
+    )
     return parser.parse_args()
 
 
@@ -52,6 +68,10 @@ def main() -> None:
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
         trigger_visualization_hook(cfg, args)
+    if args.tta:
+        enable_tta(cfg, args.tta_scales)
+    elif args.tta_scales != [1.0]:
+        raise UserError("--tta-scales does nothing without --tta.")
     runner = build_runner(cfg)
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))

@@ -5,11 +5,13 @@ from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
 from mmdet_maskr.models.roi_heads import ParallelRoIHead
+from mmdet_maskr.models.tta import InstanceTTAModel
 
 __all__ = [
     "ComposedMaskHead",
     "FPNRoIExtractor",
     "HeatmapKeypointHead",
+    "InstanceTTAModel",
     "MaskRRPNHead",
     "ParallelRoIHead",
 ]

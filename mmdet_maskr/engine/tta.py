@@ -1,0 +1,83 @@
+"""``tools/test.py --tta``: the config's model and test pipeline with test-time augmentation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from mmengine.config import Config, ConfigDict
+
+from mmdet_maskr.errors import UserError
+
+META_KEYS = ("flip", "flip_direction", "keypoint_flip_indices")
+
+
+def enable_tta(cfg: Config, scales: Sequence[float] = (1.0,)) -> None:
+    """Wrap the model and the test pipeline of a config, in place.
+
+    ``tta_model`` and ``tta_pipeline`` of the config are taken where they are there. The defaults
+    are InstanceTTAModel, and the test pipeline with each image also flipped, at each of ``scales``.
+
+    Args:
+        cfg: the config.
+        scales: factors of the test pipeline's image size.
+
+    Raises:
+        UserError: a pipeline in which sizes have no place, or scales that would be ignored.
+    """
+    dataset = cfg.test_dataloader.dataset
+    while "dataset" in dataset:  # wrapped data sets
+        dataset = dataset.dataset
+    if "tta_pipeline" in cfg:
+        if tuple(scales) != (1.0,):
+            raise UserError(
+                "--tta-scales would be ignored: the config has a tta_pipeline of its own."
+            )
+        dataset.pipeline = cfg.tta_pipeline
+    else:
+        dataset.pipeline = augmented_pipeline(dataset.pipeline, scales)
+    cfg.model = ConfigDict(**cfg.get("tta_model", dict(type="InstanceTTAModel")), module=cfg.model)
+
+
+def augmented_pipeline(pipeline: Sequence[dict], scales: Sequence[float]) -> list[dict]:
+    """A test pipeline whose images come in every size, flipped and not.
+
+    Flips follow the resize, so annotations that are loaded after it (for pictures) are those of the
+    original image.
+
+    Args:
+        pipeline: loading, one transform with ``scale`` or ``scale_factor``, others, packing.
+        scales: factors of that size.
+
+    Raises:
+        UserError: no such transform, no packing, or a scale that is not positive.
+    """
+    if not scales or min(scales) <= 0:
+        raise UserError(f"scales of test-time augmentation must be positive, not {list(scales)}.")
+    resizes = [i for i, step in enumerate(pipeline) if {"scale", "scale_factor"} & step.keys()]
+    if len(resizes) != 1 or not pipeline[-1]["type"].startswith("Pack"):
+        raise UserError(
+            "--tta needs a test pipeline with one resize (a transform with 'scale' or "
+            "'scale_factor') that ends with packing; this one has "
+            f"{[step['type'] for step in pipeline]}. Give the config a tta_pipeline."
+        )
+    resize = resizes[0]
+    packing = copy.deepcopy(pipeline[-1])
+    if "meta_keys" in packing:
+        packing["meta_keys"] = (*packing["meta_keys"], *META_KEYS)
+    forms = [
+        [_resized(pipeline[resize], factor) for factor in scales],
+        [dict(type="RandomFlip", prob=prob) for prob in (0.0, 1.0)],
+        *([copy.deepcopy(step)] for step in pipeline[resize + 1 : -1]),
+        [packing],
+    ]
+    return [*copy.deepcopy(list(pipeline[:resize])), dict(type="TestTimeAug", transforms=forms)]
+
+
+def _resized(step: dict, factor: float) -> dict:
+    step = copy.deepcopy(step)
+    if "scale" in step:
+        step["scale"] = tuple(round(side * factor) for side in step["scale"])
+    else:
+        step["scale_factor"] = step["scale_factor"] * factor
+    return step

@@ -1,0 +1,168 @@
+"""Test-time augmentation of boxes, masks and keypoints over flips and scales.
+
+Symbols: A augmented forms of an image, D merged detections, K keypoints, m x m masks, S x S
+heatmaps.
+"""
+
+from __future__ import annotations
+
+import torch
+from mmdet.models.test_time_augs import DetTTAModel
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox2roi, bbox_flip
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.mask_heads import ComposedMaskHead
+from mmdet_maskr.models.roi_heads import ParallelRoIHead
+
+FLIPPED_DIMS = {"horizontal": (-1,), "vertical": (-2,), "diagonal": (-2, -1)}
+
+
+@MODELS.register_module()
+class InstanceTTAModel(DetTTAModel):
+    """Averages a Mask R-CNN over flipped and resized forms of each image.
+
+    Boxes of all forms are merged by NMS, as in mmdet's DetTTAModel. Masks and keypoints are then
+    computed for the merged boxes on the features of every form, and averaged before anything is
+    decoded: mask probabilities as in Detectron2, keypoint logits as in Detectron. mmdet refuses
+    masks, Detectron2 keypoints.
+
+    Args:
+        tta_cfg: ``nms`` and ``max_per_img`` of the merged boxes; by default those of the detector's
+            ``test_cfg.rcnn``.
+        **kwargs: ``module``, the detector or its config.
+
+    Raises:
+        UserError: the detector has another RoI head than ParallelRoIHead, or another mask head
+            than ComposedMaskHead.
+    """
+
+    def __init__(self, tta_cfg: dict | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        roi_head = getattr(self.module, "roi_head", None)
+        if not isinstance(roi_head, ParallelRoIHead):
+            raise UserError(
+                "InstanceTTAModel needs a two-stage detector with roi_head.type='ParallelRoIHead', "
+                f"not {type(self.module).__name__} with {type(roi_head).__name__}."
+            )
+        if roi_head.with_mask and not isinstance(roi_head.mask_head, ComposedMaskHead):
+            raise UserError(
+                "InstanceTTAModel needs roi_head.mask_head.type='ComposedMaskHead', not "
+                f"{type(roi_head.mask_head).__name__}."
+            )
+        own = {name: roi_head.test_cfg[name] for name in ("nms", "max_per_img")}
+        self.tta_cfg = ConfigDict(own | dict(tta_cfg or {}))
+
+    @property
+    def roi_head(self) -> ParallelRoIHead:
+        """The detector's RoI head."""
+        return self.module.roi_head
+
+    @torch.no_grad()
+    def test_step(self, data: dict) -> SampleList:
+        """Merged predictions of a batch whose values are lists over the A forms of its images.
+
+        Args:
+            data: ``inputs`` and ``data_samples``, each a list of A batches.
+
+        Returns:
+            For each image a data sample with ``pred_instances`` in pixels of the original image.
+        """
+        features, samples = [], []
+        for form in range(len(data["inputs"])):
+            batch = self.module.data_preprocessor(
+                {key: value[form] for key, value in data.items()}, False
+            )
+            features.append(self.module.extract_feat(batch["inputs"]))
+            samples.append(self._predict_boxes(features[-1], batch["data_samples"]))
+        merged = self.merge_preds(list(zip(*samples, strict=True)))
+        metas = [[sample.metainfo for sample in form] for form in samples]
+        results = [sample.pred_instances for sample in merged]
+        if self.roi_head.with_mask:
+            self._predict_masks(features, metas, results)
+        if self.roi_head.with_keypoint:
+            self._predict_keypoints(features, metas, results)
+        return merged
+
+    def _predict_boxes(self, x: tuple[Tensor], batch_data_samples: SampleList) -> SampleList:
+        """Boxes of one form of each image, in pixels of the original image, flipped as it is."""
+        proposals = self.module.rpn_head.predict(x, batch_data_samples, rescale=False)
+        metas = [sample.metainfo for sample in batch_data_samples]
+        results = self.roi_head.predict_bbox(
+            x, metas, proposals, rcnn_test_cfg=self.roi_head.test_cfg, rescale=True
+        )
+        return self.module.add_pred_to_datasample(batch_data_samples, results)
+
+    def _rois(self, metas: list[dict], results: list[InstanceData]) -> Tensor:
+        """RoIs (N, 5) of merged boxes on one form of the images."""
+        boxes = []
+        for meta, found in zip(metas, results, strict=True):
+            box = found.bboxes * found.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
+            if meta.get("flip", False):
+                box = bbox_flip(box, meta["img_shape"], meta["flip_direction"])
+            boxes.append(box)
+        return bbox2roi(boxes)
+
+    def _predict_masks(
+        self, features: list[tuple[Tensor]], metas: list[list[dict]], results: list[InstanceData]
+    ) -> None:
+        """Set ``masks`` of each image: the mean of the forms' probabilities."""
+        head = self.roi_head.mask_head
+        counts = [len(found) for found in results]
+        labels = torch.cat([found.labels for found in results])
+        total = [0.0] * len(results)
+        for x, form in zip(features, metas, strict=True):
+            logits = self.roi_head._mask_forward(x, self._rois(form, results), labels=labels)
+            masks = head.predictor.probabilities(logits["mask_preds"], labels)
+            for i, (part, meta) in enumerate(zip(masks.split(counts), form, strict=True)):
+                total[i] = total[i] + _unflip(part, meta)
+        head.predict_by_feat(
+            mask_preds=[(sums / len(features))[:, None] for sums in total],
+            results_list=results,
+            # the boxes are those of the original image already
+            batch_img_metas=[{**meta, "scale_factor": (1.0, 1.0)} for meta in metas[0]],
+            rcnn_test_cfg=self.roi_head.test_cfg,
+            rescale=True,
+            activate_map=True,
+        )
+
+    def _predict_keypoints(
+        self, features: list[tuple[Tensor]], metas: list[list[dict]], results: list[InstanceData]
+    ) -> None:
+        """Set ``keypoints`` and ``keypoint_scores`` of each image, of the mean of the logits."""
+        head = self.roi_head.keypoint_head
+        wanted = [found[head.has_keypoints(found.labels)] for found in results]
+        counts = [len(found) for found in wanted]
+        total = [0.0] * len(results)
+        for x, form in zip(features, metas, strict=True):
+            logits = self.roi_head.keypoint_forward(x, self._rois(form, wanted))
+            for i, (part, meta) in enumerate(zip(logits.split(counts), form, strict=True)):
+                total[i] = total[i] + _unflip(part, meta, _swaps(meta))
+        for found, chosen, sums in zip(results, wanted, total, strict=True):
+            points, scores = head.codec.decode(sums / len(features), chosen.bboxes)
+            self.roi_head.set_keypoints(found, points, scores)
+
+
+def _unflip(maps: Tensor, meta: dict, swaps: list[int] | None = None) -> Tensor:
+    """Maps (D, ..., h, w) as of the image that is not flipped; channels swapped where mirrored."""
+    if not meta.get("flip", False):
+        return maps
+    direction = meta["flip_direction"]
+    if swaps is not None and direction != "diagonal":  # a turn by 180 degrees keeps the sides
+        maps = maps[:, swaps]
+    return maps.flip(FLIPPED_DIMS[direction])
+
+
+def _swaps(meta: dict) -> list[int] | None:
+    if not meta.get("flip", False):
+        return None
+    if "keypoint_flip_indices" not in meta:
+        raise UserError(
+            "test-time flips of keypoints need 'keypoint_flip_indices' among the meta_keys of "
+            "PackKeypointInputs in tta_pipeline."
+        )
+    return list(meta["keypoint_flip_indices"])
