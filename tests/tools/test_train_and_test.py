@@ -60,11 +60,24 @@ def test_scores_and_pictures(trained: Path, repo: Path, shapes_root: Path, tmp_p
         "--data-root", str(shapes_root), "--show-dir", "shown", "--out", str(tmp_path / "p.pkl"),
         "--cfg-options", *SETTINGS,
     )  # fmt: skip
-    assert "coco/bbox_mAP:" in output and "coco/segm_mAP:" in output
     scores = json.loads(next(tmp_path.glob("*/*.json")).read_text())
-    assert 0 <= scores["coco/segm_mAP"] <= 1
+    for kind in ("bbox", "segm", "keypoints"):
+        assert f"coco/{kind}_mAP:" in output
+        assert 0 <= scores[f"coco/{kind}_mAP"] <= 1
     assert len(list(tmp_path.glob("*/shown/*.png"))) == 4
     assert (tmp_path / "p.pkl").stat().st_size > 0
+
+
+def test_test_time_augmentation(trained: Path, repo: Path, shapes_root: Path, tmp_path: Path):
+    config = str(repo / "configs" / "mini" / "maskr_shapes.py")
+    output = call(
+        repo, "test.py", config, str(trained / "epoch_1.pth"), "--work-dir", str(tmp_path),
+        "--data-root", str(shapes_root), "--tta", "--tta-scales", "1", "1.25", "--show-dir",
+        "shown", "--cfg-options", *SETTINGS,
+    )  # fmt: skip
+    for kind in ("bbox", "segm", "keypoints"):
+        assert f"coco/{kind}_mAP:" in output
+    assert len(list(tmp_path.glob("*/shown/*.png"))) == 4
 
 
 def test_mixed_precision_and_scaled_rate(repo: Path, shapes_root: Path, tmp_path: Path):
@@ -77,7 +90,7 @@ def test_mixed_precision_and_scaled_rate(repo: Path, shapes_root: Path, tmp_path
     assert f"type='{wrapper}'" in output
     assert "Scaling the original LR by 0.5" in output  # 4 images instead of 8
     losses = [float(value) for value in re.findall(r"\bloss: (\d+\.\d+)", output)]
-    assert len(losses) == 4 and all(0 < loss < 10 for loss in losses)
+    assert len(losses) == 4 and all(0 < loss < 20 for loss in losses)
 
 
 def test_real_photos(repo: Path, coco_mini: Path, tmp_path: Path):

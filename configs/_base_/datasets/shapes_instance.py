@@ -1,13 +1,26 @@
-# The synthetic shapes (python tools/make_shapes.py data/shapes): six classes, boxes and masks.
+# The synthetic shapes (python tools/make_shapes.py data/shapes): boxes and masks of six classes,
+# keypoints of the class "figure".
 _base_ = 'coco_instance.py'
 
 dataset_type = 'ShapesDataset'
 data_root = 'data/shapes/'
 
-train_pipeline = _base_.train_pipeline
-del train_pipeline[2]  # the images are small and of one size: no Resize
-test_pipeline = _base_.test_pipeline
-test_pipeline[1] = dict(type='Resize', scale_factor=1.0)  # the heads need a scale factor
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True),
+    # the images are small and of one size: no resize
+    dict(type='KeypointRandomFlip', prob=0.5),
+    dict(type='PackKeypointInputs')
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='KeypointResize', scale_factor=1.0),  # the heads need a scale factor
+    # ground truth is drawn beside the predictions; it keeps the original size
+    dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True),
+    dict(
+        type='PackKeypointInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+]
 
 train_dataloader = dict(
     batch_size=8,
@@ -31,5 +44,7 @@ val_dataloader = dict(
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
+val_evaluator = dict(
+    ann_file=data_root + 'annotations/instances_val.json',
+    metric=['bbox', 'segm', 'keypoints'])
 test_evaluator = val_evaluator
