@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmdet_maskr.datasets import shapes
+from mmdet_maskr.datasets import ShapesDataset, shapes
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.visualization.curves import plot_curves
@@ -24,7 +24,7 @@ from mmdet_maskr.visualization.pictures import draw_predictions
 
 TOOLS = Path(__file__).resolve().parent
 CONFIG = TOOLS.parent / "configs" / "mini" / "maskr_shapes.py"
-METRICS = {"bbox": "box", "segm": "mask"}
+METRICS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 COLUMNS = {"mAP": "AP", "mAP_50": "AP50", "mAP_75": "AP75", "mAP_s": "APs", "mAP_m": "APm"}
 
 
@@ -81,6 +81,8 @@ class Quickstart:
             self.work_dir / "test" / "predictions.segm.json",
             self.work_dir / "pictures",
             palette=dict(enumerate(shapes.PALETTE, start=1)),
+            keypoint_file=self.work_dir / "test" / "predictions.keypoints.json",
+            metainfo=ShapesDataset.METAINFO,
         )
 
     def report(self, setup_seconds: float) -> None:
@@ -124,10 +126,14 @@ class Quickstart:
 
 
 def ap_table(metrics: dict) -> str:
-    """COCO's APs of boxes and masks as a Markdown table, in percent."""
+    """COCO's APs of boxes, masks and keypoints as a Markdown table, in percent.
+
+    There is no APs of keypoints: COCO does not label them on small objects.
+    """
     rows = ["| | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for key, name in METRICS.items():
-        values = [f"{100 * metrics[f'coco/{key}_{column}']:.1f}" for column in COLUMNS]
+        found = [metrics.get(f"coco/{key}_{column}") for column in COLUMNS]
+        values = ["" if value is None else f"{100 * value:.1f}" for value in found]
         rows.append(f"| {name} | " + " | ".join(values) + " |")
     return "\n".join(rows) + "\n"
 

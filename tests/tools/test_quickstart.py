@@ -13,9 +13,10 @@ from mmdet_maskr.errors import UserError
 
 METRICS = {
     f"coco/{key}_{column}": value
-    for key, value in (("bbox", 0.5), ("segm", 0.45))
+    for key, value in (("bbox", 0.5), ("segm", 0.45), ("keypoints", 0.4))
     for column in ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m")
 }
+del METRICS["coco/keypoints_mAP_s"]  # COCO has none
 
 
 @pytest.fixture
@@ -70,7 +71,9 @@ def test_steps_are_done_once(quickstart, tmp_path: Path, monkeypatch, capsys):
     assert tools.called == ["make_shapes.py", "train.py", "test.py", "draw"]
     assert result["bbox_mAP"] == 0.5 and result["segm_mAP"] == 0.45
     assert result["setup_seconds"] == 100 <= result["total_seconds"]
-    assert "| mask | 45.0 |" in (tmp_path / "work" / "ap_table.md").read_text()
+    assert result["keypoints_mAP"] == 0.4
+    table = (tmp_path / "work" / "ap_table.md").read_text()
+    assert "| mask | 45.0 |" in table and "| keypoint | 40.0 | 40.0 | 40.0 |  | 40.0 |" in table
     tools.called.clear()
     assert run(quickstart, tools, monkeypatch) == result
     assert tools.called == []
