@@ -75,7 +75,7 @@ def plot_curves(work_dir: str | Path, out_file: str | Path) -> Path:
     for name, points in aps.items():
         label = f"{AP_NAMES[name]}: {points[-1][1]:.3f}"
         ap_axes.plot(*zip(*points, strict=True), "o-", label=label)
-    ap_axes.set(xlabel="epoch", ylabel="COCO AP (IoU .50:.95)", title="AP on the val split")
+    ap_axes.set(xlabel="epoch", ylabel="COCO AP (IoU or OKS .50:.95)", title="AP on the val split")
     ap_axes.set_ylim(0, 1)
     ap_axes.xaxis.get_major_locator().set_params(integer=True)
     if aps:
