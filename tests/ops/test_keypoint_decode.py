@@ -101,6 +101,10 @@ def test_boxes_of_unusual_shapes():
     torch.manual_seed(0)
     assert_same(torch.randn(len(boxes), 3, 56, 56), boxes)
     assert_same(blobs(len(boxes), 3), boxes)
+    corners = torch.arange(56.0) + torch.arange(56.0)[:, None] + 0.1 * torch.randn(56, 56)
+    corners = torch.stack([corners, corners.flip(0), corners.flip(1), -corners])[None]
+    for box in boxes:  # alone: what a piece needs depends on all of its boxes
+        assert_same(corners, box[None])
 
 
 def test_huge_boxes():
@@ -150,6 +154,21 @@ def test_bounds_hold_and_are_tight():
     excess = (bounds - largest).flatten(1) / (maps.amax((1, 2)) - maps.amin((1, 2)))[:, None]
     assert excess.min() > -1e-6
     assert excess[:20].mean() < 0.02
+
+
+def test_bounds_are_the_largest_bezier_control_points():
+    """From the cubics' coefficients (A = -3/4), converted to Bernstein's basis, cell by cell."""
+    a = -0.75
+    powers = torch.tensor(  # of t: rows 1, t, t^2, t^3; columns the samples a, b, c, d
+        [[0, 1, 0, 0], [a, 0, -a, 0], [-2 * a, -(a + 3), 2 * a + 3, a], [a, a + 2, -(a + 2), -a]]
+    )
+    bernstein = torch.tensor([[1, 0, 0, 0], [1, 1 / 3, 0, 0], [1, 2 / 3, 1 / 3, 0], [1, 1, 1, 1]])
+    controls = bernstein @ powers
+    torch.manual_seed(0)
+    padded = F.pad(torch.randn(1, 4, 6, 6), (2,) * 4, mode="replicate")[0]
+    windows = padded.unfold(1, 4, 1).unfold(2, 4, 1)
+    expected = (controls @ windows @ controls.T).amax((3, 4))
+    torch.testing.assert_close(keypoint_decode._cell_bounds(padded), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
