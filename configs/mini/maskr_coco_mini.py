@@ -2,7 +2,7 @@
 # minutes on a folder of some hundred photos (in COCO's own layout: --data-root FOLDER).
 _base_ = [
     '../_base_/models/maskr_mini_fpn.py', '../_base_/datasets/coco_instance.py',
-    '../_base_/default_runtime.py'
+    '../_base_/schedules/schedule_mini_photos.py', '../_base_/default_runtime.py'
 ]
 
 model = dict(
@@ -23,18 +23,6 @@ train_dataloader = dict(
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=300, val_interval=150)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=300, T_max=300, eta_min_ratio=0.01)
-]
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01),
-    clip_grad=dict(max_norm=10))
-auto_scale_lr = dict(enable=False, base_batch_size=4)
 default_hooks = dict(
     logger=dict(interval=10),
     checkpoint=dict(by_epoch=False, interval=150))
