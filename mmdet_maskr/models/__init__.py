@@ -3,6 +3,6 @@
 from mmdet_maskr.models.dense_heads import MaskRRPNHead
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
-from mmdet_maskr.models.roi_heads import ParallelRoIHead
+from mmdet_maskr.models.roi_heads import ParallelRoIHead, Res5Head
 
-__all__ = ["ComposedMaskHead", "FPNRoIExtractor", "MaskRRPNHead", "ParallelRoIHead"]
+__all__ = ["ComposedMaskHead", "FPNRoIExtractor", "MaskRRPNHead", "ParallelRoIHead", "Res5Head"]
