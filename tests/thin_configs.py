@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from pathlib import Path
 
 from mmengine.config import Config
@@ -19,12 +21,17 @@ SMALLEST = 256  # smaller sizes are of patches, strides and kernels
 
 def load(name: str) -> Config:
     """A config without pretrained weights, which are not there to be downloaded."""
-    cfg = Config.fromfile(ROOT / name)
+    cfg = copy.deepcopy(_read(name))
     for part in walk(cfg.model):
         if isinstance(part.get("init_cfg"), dict) and part["init_cfg"]["type"] == "Pretrained":
             part["init_cfg"] = None
     cfg.load_from = None
     return cfg
+
+
+@functools.cache
+def _read(name: str) -> Config:
+    return Config.fromfile(ROOT / name)
 
 
 def walk(value: object):
@@ -58,6 +65,8 @@ def thin(cfg: Config, data_root: Path) -> Config:
             part["num_groups"] = 4
     if backbone.type == "SwinTransformer":
         backbone.update(depths=[1, 1, 2, 1], num_heads=[1, 2, 3, 4])
+    if backbone.type == "PlainViT":
+        backbone.update(depth=3, global_blocks=(2,), img_size=backbone.img_size // SIZE)
     divide(cfg.model, WIDTHS, WIDTH)
     if backbone.type == "RegNet":  # no width to divide: the smallest one
         backbone.arch = "regnetx_400mf"
