@@ -10,6 +10,6 @@ from mmdet_maskr.version import __version__
 compat.check_dependencies()
 compat.apply()
 
-from mmdet_maskr import datasets, engine, models  # noqa: E402  (only after the checks above)
+from mmdet_maskr import datasets, engine, evaluation, models  # noqa: E402  (only after the checks above)
 
-__all__ = ["__version__", "datasets", "engine", "models"]
+__all__ = ["__version__", "datasets", "engine", "evaluation", "models"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import sys
+import types
 from pathlib import Path
 
 import mmdet
@@ -16,7 +18,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from small_datasets import write_coco
+from small_datasets import write_cityscapes, write_coco, write_lvis, write_voc
 from thin_configs import CONFIGS, ROOT, load, thin, walk
 from torch import nn
 
@@ -48,6 +50,19 @@ PEERS = {
     "maskr_r50-mdconv-c3-c5_fpn_1x": "dcnv2/mask-rcnn_r50-mdconv-c3-c5_fpn_1x_coco",
     "maskr_swin-t_fpn_1x": "swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco",
     "maskr_swin-s_fpn_ms-crop-3x": "swin/mask-rcnn_swin-s-p4-w7_fpn_amp-ms-crop-3x_coco",
+    "compositions/cascade_maskr_r50_fpn_1x": "cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco",
+    "compositions/htc_without_semantic_r50_fpn_1x": "htc/htc-without-semantic_r50_fpn_1x_coco",
+    "compositions/htc_r50_fpn_1x": "htc/htc_r50_fpn_1x_coco",
+    "compositions/ms_maskr_r50_fpn_1x": "ms_rcnn/ms-rcnn_r50_fpn_1x_coco",
+    "compositions/point_rend_r50_fpn_1x": "point_rend/point-rend_r50-caffe_fpn_ms-1x_coco",
+    "compositions/panoptic_fpn_r50_fpn_1x": "panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco",
+    "compositions/faster_r50_fpn_1x": "faster_rcnn/faster-rcnn_r50_fpn_1x_coco",
+    "compositions/faster_r101_fpn_160k": "faster_rcnn/faster-rcnn_r101_fpn_1x_coco",
+    "compositions/rpn_r50_fpn_1x": "rpn/rpn_r50_fpn_1x_coco",
+    "cityscapes/maskr_r50_fpn_24k": "cityscapes/mask-rcnn_r50_fpn_1x_cityscapes",
+    "lvis/maskr_r50_fpn_ms-1x": "lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1",
+    "voc/faster_r50_fpn_ms-18k": "pascal_voc/faster-rcnn_r50_fpn_1x_voc0712",
+    "voc/faster_r50-caffe_c4_ms-18k": "pascal_voc/faster-rcnn_r50-caffe-c4_ms-18k_voc0712",
 }
 
 
@@ -58,6 +73,9 @@ def data_roots(tmp_path_factory: pytest.TempPathFactory, shapes_root: Path) -> d
     return {
         "data/coco/": write_coco(folder / "coco", shapes_root),
         "data/shapes/": shapes_root,
+        "data/lvis_v1/": write_lvis(folder / "lvis", shapes_root),
+        "data/cityscapes/": write_cityscapes(folder / "cityscapes", shapes_root),
+        "data/VOCdevkit/": write_voc(folder / "voc", shapes_root),
     }
 
 
@@ -98,6 +116,8 @@ def test_trains_and_predicts(name: str, data_roots: dict[str, Path]):
     cfg = load(name)
     assert cfg.custom_imports.imports == ["mmdet_maskr"]
     check_schedule(cfg)
+    if cfg.dataset_type == "LVISInstanceDataset":
+        pytest.importorskip("lvis", reason="LVIS needs the package lvis")
     thin(cfg, data_roots[cfg.data_root])
     train, test = cfg.train_dataloader.dataset, cfg.test_dataloader.dataset
     # what does not change the computation, so that it is done once for all schedules
@@ -120,6 +140,14 @@ def check_schedule(cfg: Config) -> None:
         cfg.train_dataloader.batch_size,
         8 * cfg.train_dataloader.batch_size,
     )
+
+
+@pytest.fixture(autouse=True)
+def panoptic_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What panopticapi, which is on no index, does when panoptic segments are loaded."""
+    package = types.ModuleType("panopticapi")
+    package.utils = types.SimpleNamespace(rgb2id=lambda c: c.astype(int) @ [1, 256, 65536])
+    monkeypatch.setitem(sys.modules, "panopticapi", package)
 
 
 @functools.cache
@@ -151,9 +179,13 @@ def run_once(parts: str) -> None:
 
     test_set = DATASETS.build(cfg.test)
     model.eval()
-    results = model.test_step(pseudo_collate([test_set[0], test_set[1]]))
+    with torch.no_grad():
+        results = model.test_step(pseudo_collate([test_set[0], test_set[1]]))
     assert len(results) == 2
     for sample in results:
+        if hasattr(model, "semantic_head"):  # panoptic segmentation
+            assert sample.pred_panoptic_seg.sem_seg.shape == (1, *sample.ori_shape)
+            continue
         predicted = sample.pred_instances
         assert len(predicted.bboxes) == len(predicted.scores) == len(predicted.labels) > 0
         if getattr(getattr(model, "roi_head", None), "with_mask", False):

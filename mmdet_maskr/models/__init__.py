@@ -2,7 +2,7 @@
 
 from mmdet_maskr.models.backbones import PlainViT
 from mmdet_maskr.models.dense_heads import MaskRRPNHead
-from mmdet_maskr.models.mask_heads import ComposedMaskHead
+from mmdet_maskr.models.mask_heads import ComposedMaskHead, InterleavedMaskHead
 from mmdet_maskr.models.necks import ChannelLayerNorm, SimpleFeaturePyramid
 from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
 from mmdet_maskr.models.roi_heads import ParallelRoIHead, Res5Head
@@ -11,6 +11,7 @@ __all__ = [
     "ChannelLayerNorm",
     "ComposedMaskHead",
     "FPNRoIExtractor",
+    "InterleavedMaskHead",
     "MaskRRPNHead",
     "ParallelRoIHead",
     "PlainViT",

@@ -1,0 +1,6 @@
+"""Metrics: how predictions are scored."""
+
+from mmdet_maskr.evaluation.cityscapes_metric import CityscapesInstanceMetric
+from mmdet_maskr.evaluation.lvis_metric import LVISInstanceMetric
+
+__all__ = ["CityscapesInstanceMetric", "LVISInstanceMetric"]
