@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import urllib.error
 
@@ -46,7 +45,7 @@ def test_names_become_addresses(name: str, url: str, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     "error",
-    [urllib.error.URLError("no route"), socket.timeout("timed out"), RuntimeError("invalid hash")],
+    [urllib.error.URLError("no route"), TimeoutError("timed out"), RuntimeError("invalid hash")],
 )
 def test_no_connection(error: Exception, monkeypatch: pytest.MonkeyPatch):
     """One sentence names the weights and the reason, one the options."""

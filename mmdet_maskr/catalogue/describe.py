@@ -97,6 +97,7 @@ def heads_of(cfg: Config) -> str:
     text = ", ".join(branches)
     plain = ("MaskRCNN", "FasterRCNN", "PanopticFPN")
     named = cfg.model.type if cfg.model.type not in plain else roi_head.type
+    named = getattr(named, "__name__", named)  # configs with read_base hold the class
     return text if named == "ParallelRoIHead" else f"{text} ({named})"
 
 
