@@ -287,3 +287,28 @@ def test_own_data_set_as_in_the_readme(tmp_path: Path):
     cfg.model.backbone.init_cfg = None
     roi_head = MODELS.build(cfg.model).roi_head
     assert roi_head.bbox_head.num_classes == roi_head.mask_head.num_classes == 2
+
+
+def test_the_file_to_copy_for_own_data(tmp_path: Path, shapes_root: Path):
+    """custom_instance.py gives three splits and a metric, and trains once its names are changed."""
+    bases = ("models/maskr_r50_fpn", "datasets/custom_instance", "schedules/schedule_1x")
+    files = [str(ROOT / "_base_" / f"{base}.py") for base in (*bases, "default_runtime")]
+    (tmp_path / "own.py").write_text(f"_base_ = {files}\n", encoding="utf-8")
+    cfg = Config.fromfile(tmp_path / "own.py")
+    for split, file in (("train", "train"), ("val", "val"), ("test", "val")):
+        dataset = cfg[f"{split}_dataloader"].dataset
+        assert dataset.ann_file == f"annotations/{file}.json"
+        assert dataset.metainfo.classes == ("cat", "dog", "bird")
+    assert cfg.val_evaluator.ann_file == "data/custom/annotations/val.json"
+    dataset.update(
+        data_root=str(shapes_root),
+        metainfo=dict(classes=("disc", "box")),
+        ann_file="annotations/instances_val.json",
+        data_prefix=dict(img="val"),
+    )
+    labels = [
+        i["bbox_label"]
+        for info in DATASETS.build(dataset).load_data_list()
+        for i in info["instances"]
+    ]
+    assert set(labels) == {0, 1}

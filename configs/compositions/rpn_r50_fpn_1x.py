@@ -1,4 +1,4 @@
-# Proposals alone, scored by their recall: average recall of 100, 300 and 1000 proposals.
+# Proposals alone, scored by COCO: average recall of 100, 300 and 1000 proposals of any class.
 _base_ = '../maskr_r50_fpn_1x.py'
 
 model = dict(
@@ -10,7 +10,7 @@ model = dict(
     rpn_head=_base_.model.rpn_head,
     train_cfg=dict(rpn=_base_.model.train_cfg.rpn),
     test_cfg=dict(rpn=_base_.model.test_cfg.rpn))
-val_evaluator = dict(metric='proposal_fast')
+val_evaluator = dict(metric='proposal')
 test_evaluator = val_evaluator
 # there are no classes to count
 custom_hooks = [dict(type='CheckpointFitHook')]

@@ -12,8 +12,10 @@ import pytest
 import torch
 from mmdet.models.roi_heads.shared_heads import ResLayer
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import save_checkpoint
 
 import mmdet_maskr  # noqa: F401  (registers its parts)
@@ -51,11 +53,10 @@ def reference(repo: Path) -> Path:
     return folder
 
 
-def test_detectron2_form(repo: Path, reference: Path):
-    """Features, proposals' logits and the branches' logits with Detectron2's weights in a config.
-
-    The reference model is a quarter as wide as the config's.
-    """
+@pytest.fixture(scope="module")
+def model(repo: Path, reference: Path) -> torch.nn.Module:
+    """The config's model with Detectron2's weights, which are a quarter as wide."""
+    init_default_scope("mmdet")
     cfg = Config.fromfile(repo / "configs" / "maskr_r50-caffe_c4_ms-1x.py").model
     cfg.backbone.update(base_channels=16, init_cfg=None)
     cfg.rpn_head.update(in_channels=256, feat_channels=256)
@@ -71,6 +72,11 @@ def test_detectron2_form(repo: Path, reference: Path):
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing)
 
+    return model
+
+
+def test_detectron2_form(model: torch.nn.Module, reference: Path):
+    """Features, proposals' logits and the branches' logits for given boxes."""
     expected = {k: torch.from_numpy(v) for k, v in np.load(reference / "outputs.npz").items()}
     image = torch.from_numpy(cv2.imread(str(reference / "image.png"))).permute(2, 0, 1)
     batch = model.data_preprocessor(dict(inputs=[image], data_samples=None))["inputs"]
@@ -89,6 +95,25 @@ def test_detectron2_form(repo: Path, reference: Path):
         (masks, "mask_logits"),
     ):
         assert torch.allclose(ours, expected[theirs], atol=1e-3), theirs
+
+
+def test_detections_of_detectron2(model: torch.nn.Module, reference: Path):
+    """The whole way, anchors, proposals, NMS and masks: the same 100 detections."""
+    expected = np.load(reference / "outputs.npz")
+    image = torch.from_numpy(cv2.imread(str(reference / "image.png"))).permute(2, 0, 1)
+    shape = tuple(image.shape[1:])
+    sample = DetDataSample(
+        metainfo=dict(img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0), img_id=0)
+    )
+    with torch.no_grad():
+        (result,) = model.test_step(dict(inputs=[image], data_samples=[sample]))
+    found = result.pred_instances
+    assert len(found) == len(expected["det_boxes"]) == 100
+    assert np.abs(found.scores.numpy() - expected["det_scores"]).max() < 1e-4
+    assert np.abs(found.bboxes.numpy() - expected["det_boxes"]).max() < 0.05
+    assert np.array_equal(found.labels.numpy(), expected["det_labels"])
+    areas = found.masks.flatten(1).sum(1).numpy()
+    assert np.abs(areas - expected["det_mask_area"]).max() <= 2
 
 
 @pytest.mark.parametrize(("depth", "stride", "style"), [(50, 1, "pytorch"), (18, 2, "pytorch")])
