@@ -1,12 +1,30 @@
 """Packaging of mmdet_maskr. torch and mmcv come first and apart: see tools/quickstart.sh."""
 
 import runpy
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = runpy.run_path(str(HERE / "mmdet_maskr" / "version.py"))["__version__"]
+
+
+class BuildWithConfigs(build_py):
+    """Puts configs and tools into the package's .mim, where mim and config_path look for them."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:  # the checkout's own are used
+            return
+        target = Path(self.build_lib) / "mmdet_maskr" / ".mim"
+        shutil.rmtree(target, ignore_errors=True)
+        for name in ("configs", "tools"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(HERE / name, target / name, ignore=ignored)
+        shutil.copy(HERE / "model-index.yml", target)
+
 
 setup(
     name="mmdet-maskr",
@@ -17,6 +35,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["mmdet_maskr", "mmdet_maskr.*"]),
+    package_data={"mmdet_maskr.catalogue": ["published.json"]},
+    cmdclass={"build_py": BuildWithConfigs},
     install_requires=["torch>=2.6", "numpy", "opencv-python", "pycocotools", "matplotlib"],
     extras_require={
         # mmcv is listed for its version only: install it with tools/install_mmcv.py, which compiles
@@ -27,6 +47,9 @@ setup(
             "onedl-mmcv>=2.2,<2.4",
             "onedl-mmdetection>=3.4,<3.6",
         ],
+        # Evaluation by the data sets' own packages.
+        "lvis": ["lvis>=0.5.3"],
+        "cityscapes": ["cityscapesscripts>=2.2"],
         "test": ["pytest", "ruff"],
     },
     classifiers=[

@@ -8,7 +8,11 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'))
-custom_hooks = [dict(type='ClassCountCheckHook'), dict(type='RLEMasksInEvaluationHook')]
+custom_hooks = [
+    dict(type='ClassCountCheckHook'),
+    dict(type='CheckpointFitHook'),
+    dict(type='RLEMasksInEvaluationHook')
+]
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -1,17 +1,23 @@
-"""Data sets with checked annotation files, and transforms that keep keypoints in step."""
+"""Data sets (COCO, Cityscapes, LVIS, VOC, synthetic shapes) with checks; transforms in step."""
 
 from mmdet_maskr.datasets import transforms
+from mmdet_maskr.datasets.cityscapes import CityscapesInstanceDataset
 from mmdet_maskr.datasets.coco_instance import CocoInstanceDataset
 from mmdet_maskr.datasets.coco_keypoint import (
     CocoJointDataset,
     CocoKeypointDataset,
     ShapesDataset,
 )
+from mmdet_maskr.datasets.lvis import LVISInstanceDataset
+from mmdet_maskr.datasets.voc import VOCBoxDataset
 
 __all__ = [
+    "CityscapesInstanceDataset",
     "CocoInstanceDataset",
     "CocoJointDataset",
     "CocoKeypointDataset",
+    "LVISInstanceDataset",
     "ShapesDataset",
+    "VOCBoxDataset",
     "transforms",
 ]

@@ -1,5 +1,7 @@
-"""Evaluation: COCO's scores of boxes, masks and keypoints by one metric."""
+"""Metrics: how predictions are scored."""
 
+from mmdet_maskr.evaluation.cityscapes_metric import CityscapesInstanceMetric
 from mmdet_maskr.evaluation.coco_metric import CocoInstanceMetric
+from mmdet_maskr.evaluation.lvis_metric import LVISInstanceMetric
 
-__all__ = ["CocoInstanceMetric"]
+__all__ = ["CityscapesInstanceMetric", "CocoInstanceMetric", "LVISInstanceMetric"]

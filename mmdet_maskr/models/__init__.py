@@ -1,17 +1,24 @@
 """Model parts: what mmdet has not got, or has in another form."""
 
+from mmdet_maskr.models.backbones import PlainViT
 from mmdet_maskr.models.dense_heads import MaskRRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
-from mmdet_maskr.models.mask_heads import ComposedMaskHead
+from mmdet_maskr.models.mask_heads import ComposedMaskHead, InterleavedMaskHead
+from mmdet_maskr.models.necks import ChannelLayerNorm, SimpleFeaturePyramid
 from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
-from mmdet_maskr.models.roi_heads import ParallelRoIHead
+from mmdet_maskr.models.roi_heads import ParallelRoIHead, Res5Head
 from mmdet_maskr.models.tta import InstanceTTAModel
 
 __all__ = [
+    "ChannelLayerNorm",
     "ComposedMaskHead",
     "FPNRoIExtractor",
     "HeatmapKeypointHead",
     "InstanceTTAModel",
+    "InterleavedMaskHead",
     "MaskRRPNHead",
     "ParallelRoIHead",
+    "PlainViT",
+    "Res5Head",
+    "SimpleFeaturePyramid",
 ]

@@ -79,7 +79,8 @@ class SparseProduct(torch.autograd.Function):
         ctx.matrices = sampling.matrices(features, fused=not ctx.whole)
         product = _whole_forward if ctx.whole else _pieces_forward
         out = product(ctx.matrices, features)
-        return out.unflatten(2, sampling.output_size)
+        # .data, as autograd forbids to change views that a function made: HTC adds to RoI features
+        return out.unflatten(2, sampling.output_size).data
 
     @staticmethod
     @once_differentiable

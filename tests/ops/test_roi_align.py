@@ -275,3 +275,15 @@ def test_onnx_export():
     example = (features(), all_sorts_of_rois())
     torch.onnx.export(RoIAlign(7, 0.25), example, file, dynamo=False, opset_version=16)
     assert b"RoiAlign" in file.getvalue()
+
+
+def test_result_may_be_changed_in_place():
+    """As HTC does, which adds semantic features to the pooled ones; the gradient is the same."""
+    x = torch.randn(1, 3, 8, 8, requires_grad=True)
+    rois = torch.tensor([[0, 1.0, 1.0, 6.0, 6.0]])
+    pooled = roi_align(x, rois, 2, spatial_scale=1.0)
+    (expected,) = torch.autograd.grad(pooled.sum(), x)
+    changed = roi_align(x, rois, 2, spatial_scale=1.0)
+    changed += 1
+    changed.sum().backward()
+    assert torch.equal(x.grad, expected)

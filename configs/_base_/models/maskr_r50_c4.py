@@ -12,9 +12,8 @@ model = dict(
         anchor_generator=dict(scales=[2, 4, 8, 16, 32], strides=[16])),
     roi_head=dict(
         shared_head=dict(
-            type='ResLayer',
+            type='Res5Head',
             depth=50,
-            stage=3,
             stride=1,
             style='pytorch',
             norm_cfg=dict(type='BN', requires_grad=True),

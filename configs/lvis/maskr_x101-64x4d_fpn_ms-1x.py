@@ -1,0 +1,9 @@
+# LVIS v1 with ResNeXt-101-64x4d.
+_base_ = 'maskr_r101_fpn_ms-1x.py'
+
+model = dict(
+    backbone=dict(
+        type='ResNeXt',
+        groups=64,
+        base_width=4,
+        init_cfg=dict(checkpoint='open-mmlab://resnext101_64x4d')))

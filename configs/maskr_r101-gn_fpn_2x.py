@@ -1,0 +1,5 @@
+# ResNet-101 with group normalisation.
+_base_ = 'maskr_r50-gn_fpn_2x.py'
+
+model = dict(
+    backbone=dict(depth=101, init_cfg=dict(checkpoint='open-mmlab://detectron/resnet101_gn')))

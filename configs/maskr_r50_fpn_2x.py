@@ -1,0 +1,5 @@
+# Mask R-CNN, ResNet-50-FPN, 2x: 24 epochs, 16 images a batch, lr 0.02.
+_base_ = [
+    '_base_/models/maskr_r50_fpn.py', '_base_/datasets/coco_instance.py',
+    '_base_/schedules/schedule_2x.py', '_base_/default_runtime.py'
+]

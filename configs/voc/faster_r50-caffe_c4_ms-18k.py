@@ -1,0 +1,9 @@
+# Boxes of PASCAL VOC with Faster R-CNN, Detectron2's faster_rcnn_R_50_C4.
+_base_ = [
+    '../_base_/models/faster_r50-caffe_c4.py', '../_base_/datasets/voc0712.py',
+    '../_base_/schedules/schedule_18k_voc.py', '../_base_/iteration_runtime.py'
+]
+
+model = dict(roi_head=dict(bbox_head=dict(num_classes=20)))
+train_dataloader = dict(sampler=dict(type='InfiniteSampler'))
+default_hooks = dict(checkpoint=dict(interval=3000))

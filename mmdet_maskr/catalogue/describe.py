@@ -1,0 +1,126 @@
+"""What a config is, in a line: body, heads, data set, schedule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from mmengine.config import Config
+
+from mmdet_maskr.catalogue.complexity import build_bare, count_operations, count_parameters
+from mmdet_maskr.catalogue.files import configs_dir
+
+DATASETS = dict(
+    CocoInstanceDataset="COCO",
+    CocoPanopticDataset="COCO panoptic",
+    CityscapesInstanceDataset="Cityscapes",
+    LVISInstanceDataset="LVIS v1",
+    ShapesDataset="shapes",
+    VOCBoxDataset="PASCAL VOC",
+)
+
+
+class Row(NamedTuple):
+    """A config in the catalogue.
+
+    Attributes:
+        name: relative to the folder of configs, without ``.py``.
+        body: backbone and neck.
+        heads: branches on RoIs, and their detector where it is no Mask R-CNN.
+        dataset: what it trains on.
+        schedule: length, and images a batch.
+        parameters: number of them.
+        operations: multiply-adds of an image of 1280 x 800, or None where they are not counted.
+    """
+
+    name: str
+    body: str
+    heads: str
+    dataset: str
+    schedule: str
+    parameters: int
+    operations: int | None
+
+
+def describe(path: Path) -> Row:
+    """The row of one config; mmdet's scope must be the default one."""
+    cfg = Config.fromfile(path)
+    model = build_bare(cfg.model)
+    return Row(
+        name=path.relative_to(configs_dir()).with_suffix("").as_posix(),
+        body=body_of(cfg),
+        heads=heads_of(cfg),
+        dataset=DATASETS.get(cfg.dataset_type, cfg.dataset_type),
+        schedule=schedule_of(cfg),
+        parameters=count_parameters(model),
+        operations=count_operations(model),
+    )
+
+
+def body_of(cfg: Config) -> str:
+    """Type and size of the backbone, and the neck or the stage that is used without one."""
+    backbone = cfg.model.backbone
+    depths = "-".join(str(depth) for depth in backbone.get("depths", ()))
+    text = f"{backbone.type} {backbone.get('arch') or backbone.get('depth') or depths}"
+    if backbone.type == "ResNeXt":
+        text += f" {backbone.groups}x{backbone.base_width}d"
+    if backbone.get("dcn"):
+        text += f" {backbone.dcn.type}"
+    norm = backbone.get("norm_cfg", {}).get("type", "BN")
+    if norm != "BN":
+        text += f" {norm}"
+    neck = cfg.model.get("neck")
+    if neck:
+        return f"{text}, {neck.type}"
+    stage = backbone.out_indices[-1] + 2
+    dilated = backbone.get("dilations", (1,))[-1] > 1
+    return f"{text}, {'DC' if dilated else 'C'}{stage}"
+
+
+def heads_of(cfg: Config) -> str:
+    """Branches of the RoI head, such as 'box, mask'; the detector where it is another one."""
+    roi_head = cfg.model.get("roi_head")
+    if roi_head is None:
+        return cfg.model.type
+    branches = [
+        key.removesuffix("_head").replace("bbox", "box")
+        for key, value in roi_head.items()
+        if key.endswith("_head") and key != "shared_head" and value is not None
+    ]
+    if "semantic_head" in cfg.model:
+        branches.append("semantic")
+    mask = roi_head.get("mask_head") or {}
+    if isinstance(mask, dict):
+        forms = [mask.get("tower", "fcn"), mask.get("activation", "sigmoid")]
+        forms += ["class-agnostic"] if mask.get("class_agnostic") else []
+        branches += [form for form in forms if form not in ("fcn", "sigmoid")]
+    text = ", ".join(branches)
+    plain = ("MaskRCNN", "FasterRCNN", "PanopticFPN")
+    named = cfg.model.type if cfg.model.type not in plain else roi_head.type
+    named = getattr(named, "__name__", named)  # configs with read_base hold the class
+    return text if named == "ParallelRoIHead" else f"{text} ({named})"
+
+
+def schedule_of(cfg: Config) -> str:
+    """Such as '12 epochs x 16' (images a batch) or '90k iterations x 16'."""
+    train = cfg.train_cfg
+    if train.type == "EpochBasedTrainLoop":
+        length = f"{train.max_epochs} epochs"
+    else:
+        length = f"{train.max_iters / 1000:g}k iterations"
+    return f"{length} x {cfg.auto_scale_lr.base_batch_size}"
+
+
+def table(rows: list[Row]) -> str:
+    """The catalogue as text in columns."""
+    cells = [("config", "body", "heads", "data", "schedule", "M params", "GFLOPs")]
+    for row in rows:
+        operations = "-" if row.operations is None else f"{row.operations / 1e9:.0f}"
+        cells.append((*row[:5], f"{row.parameters / 1e6:.1f}", operations))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for line in cells:
+        left = [text.ljust(width) for text, width in zip(line[:5], widths[:5], strict=True)]
+        right = [text.rjust(width) for text, width in zip(line[5:], widths[5:], strict=True)]
+        lines.append("  ".join([*left, *right]).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,59 @@
+"""``model-index.yml`` and the metafile, which mim reads: written from the configs, never typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from mmdet_maskr.catalogue.describe import Row
+from mmdet_maskr.catalogue.published import published
+
+HEADER = "# Written by python tools/make_model_index.py: do not edit.\n"
+COLLECTION = dict(
+    Name="Mask R-CNN (mmdet_maskr)",
+    Paper=dict(URL="https://arxiv.org/abs/1703.06870", Title="Mask R-CNN"),
+    README="README.md",
+)
+
+
+def entry(row: Row) -> dict:
+    """A model of the metafile. It has no results of ours until a checkpoint is published."""
+    found = published(row.name)
+    metadata = {
+        "Training Data": row.dataset,
+        "Schedule": row.schedule,
+        "Architecture": [row.body, row.heads],
+        "Parameters": row.parameters,
+    }
+    if row.operations is not None:
+        metadata["FLOPs"] = row.operations
+    model = {
+        "Name": row.name.replace("/", "_"),
+        "In Collection": COLLECTION["Name"],
+        "Config": f"configs/{row.name}.py",
+        "Metadata": metadata,
+        "Results": [],
+    }
+    if found is not None:
+        model["Published By Others"] = dict(Source=found.source, Row=found.row, Scores=found.scores)
+    return model
+
+
+def contents(rows: list[Row]) -> dict[str, str]:
+    """Both files by their path in the repository."""
+    metafile = dict(Collections=[COLLECTION], Models=[entry(row) for row in rows])
+    index = dict(Import=["configs/metafile.yml"])
+    return {
+        path: HEADER + yaml.safe_dump(content, sort_keys=False, width=100)
+        for path, content in (("model-index.yml", index), ("configs/metafile.yml", metafile))
+    }
+
+
+def outdated(root: Path, rows: list[Row]) -> list[str]:
+    """Paths of the files that are not what the configs give."""
+    return [
+        path
+        for path, text in contents(rows).items()
+        if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != text
+    ]

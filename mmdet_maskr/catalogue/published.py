@@ -1,0 +1,103 @@
+"""What others published for the counterparts of our configs: the paper, Detectron2 and mmdet.
+
+The numbers are in ``published.json``; here is which of them belong to which config. They are
+theirs, got with their code: ours are what a trained checkpoint of this repository gives.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+PAPER = "He et al. 2017, arXiv 1703.06870v3, {}"
+DETECTRON2 = "Detectron2 MODEL_ZOO.md"
+MMDET = "mmdet mask_rcnn metafile"
+# config: row of a table of the paper
+PAPER_ROWS = {
+    "maskr_r50_c4_160k": ("2a", "ResNet-50-C4"),
+    "maskr_r101_c4_160k": ("2a", "ResNet-101-C4"),
+    "maskr_r50_fpn_160k": ("2a", "ResNet-50-FPN"),
+    "maskr_r101_fpn_160k": ("2a", "ResNet-101-FPN"),
+    "maskr_x101-64x4d_fpn_160k": ("2a", "ResNeXt-101-FPN"),
+    "maskr_r50_c5_160k": ("2d", "RoIAlign"),
+    "compositions/faster_r101_fpn_160k": ("3", "Faster R-CNN, RoIAlign, ResNet-101-FPN"),
+    "ablations/table_2b/maskr_r50_c4_sigmoid_1x": ("2b", "sigmoid"),
+    "ablations/table_2b/maskr_r50_c4_softmax_1x": ("2b", "softmax"),
+    "ablations/table_2e/maskr_r50_fpn_fcn_1x": ("2e", "FCN conv 256x4-80"),
+    "ablations/table_2e/maskr_r50_fpn_mlp2_1x": ("2e", "MLP fc 1024-1024-80*28*28"),
+    "ablations/table_2e/maskr_r50_fpn_mlp3_1x": ("2e", "MLP fc 1024-1024-1024-80*28*28"),
+    "ablations/class_agnostic/maskr_r50_c4_class_agnostic_1x": ("class_specific", "class-agnostic"),
+    "ablations/class_agnostic/maskr_r50_c4_class_specific_1x": ("class_specific", "class-specific"),
+    "cityscapes/maskr_r50_fpn_24k": ("7", "fine"),
+    "cityscapes/maskr_r50_fpn_coco_4k": ("7", "fine + COCO"),
+}
+DETECTRON2_ROWS = {
+    "maskr_r50-caffe_c4_ms-1x": "R50-C4 1x",
+    "maskr_r50-caffe_c4_ms-3x": "R50-C4 3x",
+    "maskr_r101-caffe_c4_ms-3x": "R101-C4 3x",
+    "maskr_r50-caffe_dc5_ms-1x": "R50-DC5 1x",
+    "maskr_r50-caffe_dc5_ms-3x": "R50-DC5 3x",
+    "maskr_r101-caffe_dc5_ms-3x": "R101-DC5 3x",
+    "maskr_r50-caffe_fpn_ms-1x": "R50-FPN 1x",
+    "maskr_r50-caffe_fpn_ms-3x": "R50-FPN 3x",
+    "maskr_r50-caffe_fpn_ms-270k": "R50-FPN 3x",
+    "maskr_r101-caffe_fpn_ms-3x": "R101-FPN 3x",
+    "maskr_x101-32x8d_fpn_ms-3x": "X101-32x8d-FPN 3x",
+}
+MMDET_ROWS = {
+    "maskr_r50_fpn_1x": "R50-FPN 1x",
+    "maskr_r50_fpn_2x": "R50-FPN 2x",
+    "maskr_r50_fpn_ms-3x": "R50 ms-poly-3x",
+    "maskr_r101_fpn_1x": "R101-FPN 1x",
+    "maskr_x101-64x4d_fpn_1x": "X101-64x4d 1x",
+}
+
+
+class Published(NamedTuple):
+    """Numbers of a counterpart.
+
+    Attributes:
+        source: who published them, and where.
+        row: its name there.
+        scores: AP in percent by name.
+    """
+
+    source: str
+    row: str
+    scores: dict[str, float]
+
+
+@functools.cache
+def numbers() -> dict:
+    """The tables of the paper and of the model zoos, as they were published."""
+    return json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+
+
+def published(name: str) -> Published | None:
+    """The counterpart's numbers of a config, or None where there is none.
+
+    Args:
+        name: of the config, relative to the folder of configs, without ``.py``.
+    """
+    zoo = numbers()["zoo"]
+    if name in PAPER_ROWS:
+        table_name, row = PAPER_ROWS[name]
+        table = numbers()["tables"][table_name]
+        columns = table["columns"]
+        if isinstance(table["metric"], str) and table_name != "7":
+            kind = "box" if table["metric"] == "bbox" else "mask"
+            columns = [f"{kind} {column}" for column in columns]
+        scores = dict(zip(columns, table["rows"][row], strict=True))
+        place = "section 4.2" if table_name == "class_specific" else f"Table {table_name}"
+        return Published(PAPER.format(place), row, scores)
+    if name in DETECTRON2_ROWS:
+        row = DETECTRON2_ROWS[name]
+        box, mask = zoo[row][3:]
+        return Published(DETECTRON2, row, {"box AP": box, "mask AP": mask})
+    if name in MMDET_ROWS:
+        row = MMDET_ROWS[name]
+        box, mask = zoo["mmdet mask_rcnn metafile (box, mask)"][row]
+        return Published(MMDET, row, {"box AP": box, "mask AP": mask})
+    return None

@@ -1,0 +1,59 @@
+"""LVIS v1 instances (Gupta et al. 2019), checked before training starts."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from mmdet.datasets import LVISV1Dataset
+from mmdet.registry import DATASETS
+
+from mmdet_maskr.datasets import coco_checks
+from mmdet_maskr.errors import UserError
+
+
+@DATASETS.register_module()
+class LVISInstanceDataset(LVISV1Dataset):
+    """mmdet's LVISV1Dataset that says what is missing. Takes its options.
+
+    LVIS takes COCO's images; ``coco_url`` of each image names folder and file, so ``data_prefix``
+    is where ``train2017/`` and ``val2017/`` lie.
+
+    Raises:
+        UserError: the lvis package, annotation file or image folder is missing, or the file has
+            another number of categories than there are classes.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """Load the annotation file and check it."""
+        require_lvis()
+        if self.backend_args is None:
+            check_lvis_file(self.ann_file)
+        data_list = super().load_data_list()
+        classes = self.metainfo["classes"]
+        if len(self.cat_ids) != len(classes):
+            raise UserError(
+                f"{self.ann_file} has {len(self.cat_ids)} categories, but the data set has "
+                f"{len(classes)} classes, and labels follow the file: LVIS v1 has 1203. For a file "
+                "with classes of your own use CocoInstanceDataset."
+            )
+        if self.backend_args is None:
+            coco_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])
+        return data_list
+
+
+def require_lvis() -> None:
+    """Raise a UserError where the lvis package is not installed."""
+    if importlib.util.find_spec("lvis") is None:
+        raise UserError(
+            "LVIS needs the package lvis, which is not installed: run `pip install --no-deps lvis`."
+        )
+
+
+def check_lvis_file(path: str | None) -> None:
+    """Raise a UserError where the annotation file is not there."""
+    if path is None or not Path(path).is_file():
+        raise UserError(
+            f"there is no LVIS annotation file {path and Path(path).absolute()}: set data_root "
+            "(--data-root in tools/train.py and tools/test.py) or ann_file."
+        )

@@ -1,0 +1,63 @@
+"""PASCAL VOC boxes, checked before training starts."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from mmdet.datasets import VOCDataset
+from mmdet.registry import DATASETS
+
+from mmdet_maskr.datasets import coco_checks
+from mmdet_maskr.errors import UserError
+
+
+@DATASETS.register_module()
+class VOCBoxDataset(VOCDataset):
+    """mmdet's VOCDataset that says what is missing. Takes its options.
+
+    Raises:
+        UserError: the list of images, an annotation file or the first image is not there; an
+            annotation file is no XML; no object has a class of the data set; unknown spellings of
+            ``metainfo``.
+    """
+
+    def __init__(self, *args, metainfo: dict | None = None, **kwargs) -> None:
+        coco_checks.check_metainfo(metainfo)
+        super().__init__(*args, metainfo=metainfo, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Load the images that the list names, with their boxes; check them."""
+        if self.backend_args is None and not Path(self.ann_file).is_file():
+            raise UserError(
+                f"there is no list of images {Path(self.ann_file).absolute()}: set data_root "
+                "(--data-root in tools/train.py and tools/test.py) to the folder VOCdevkit."
+            )
+        data_list = super().load_data_list()
+        if not data_list:
+            raise UserError(f"the list of images {self.ann_file} is empty.")
+        if self.backend_args is None:
+            path = data_list[0]["img_path"]
+            coco_checks.check_image_folder(str(Path(path).parent), path)
+        if not any(info["instances"] for info in data_list):
+            names = {
+                element.text
+                for info in data_list
+                for element in ET.parse(info["xml_path"]).findall("object/name")
+            }
+            raise UserError(
+                f"no object of {self.ann_file} has one of the data set's classes "
+                f"{tuple(self.metainfo['classes'])}; they are named {sorted(names)}. Set "
+                "metainfo=dict(classes=...)."
+            )
+        return data_list
+
+    def parse_data_info(self, img_info: dict) -> dict:
+        """Size, path and boxes of one image."""
+        path = img_info["xml_path"]
+        if self.backend_args is None and not Path(path).is_file():
+            raise UserError(f"{self.ann_file} names {img_info['img_id']}, but there is no {path}.")
+        try:
+            return super().parse_data_info(img_info)
+        except ET.ParseError as error:
+            raise UserError(f"annotation file {path} is not XML: {error}.") from error

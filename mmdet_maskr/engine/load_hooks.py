@@ -1,0 +1,159 @@
+"""Hooks on checkpoints that ``load_from`` names: do they fit, and which classes do they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
+from torch import Tensor, nn
+
+from mmdet_maskr.errors import UserError
+
+
+@HOOKS.register_module()
+class CheckpointFitHook(Hook):
+    """Refuses a checkpoint of another body, or with heads of other sizes.
+
+    mmengine loads what fits and lists the rest in the log, so training goes on from random weights.
+    Heads that the checkpoint lacks altogether are fine: that is how a box detector becomes a
+    mask detector.
+
+    Raises:
+        UserError: weights of other shapes, or a body with other weights, with the config's key.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare names and shapes with the model's."""
+        found = state_dict_of(checkpoint)
+        wanted = unwrapped(runner).state_dict()
+        other = [n for n in wanted if n in found and found[n].shape != wanted[n].shape]
+        if other:
+            raise UserError(_other_shape(other, found, wanted))
+        body = {n for n in wanted if n.startswith("backbone.") and n.split(".")[-1] != COUNTER}
+        missing = sorted(body - set(found))
+        unexpected = sorted(n for n in found if n.startswith("backbone.") and n not in wanted)
+        if missing or unexpected:
+            what = f"lacks {missing[0]}" if missing else f"has {unexpected[0]}"
+            raise UserError(
+                f"load_from is a checkpoint of another body: it {what}, and {len(missing)} of the "
+                f"{len(body)} weights of model.backbone are not in it. Set model.backbone to the "
+                "checkpoint's, or load_from to a checkpoint of this body."
+            )
+
+
+COUNTER = "num_batches_tracked"  # older checkpoints lack it
+
+
+def _other_shape(names: list[str], found: dict, wanted: dict) -> str:
+    name = names[0]
+    part = name.rpartition(".")[0]
+    shapes = f"{tuple(found[name].shape)} in the checkpoint, {tuple(wanted[name].shape)} here"
+    message = f"load_from does not fit in {len(names)} weights, of which {name} is {shapes}. "
+    if part.endswith("fc_cls"):
+        return message + (
+            f"Set model.{part.rpartition('.')[0]}.num_classes={len(found[name]) - 1} (and the mask "
+            "head's), or keep the classes that both have by custom_hooks = "
+            "[..., dict(type='ClassTransferHook')]."
+        )
+    return message + f"Set model.{part.split('.')[0]} to the checkpoint's."
+
+
+@HOOKS.register_module()
+class ClassTransferHook(Hook):
+    """Starts from a checkpoint with other classes: classes of the same name keep their weights.
+
+    Rows of the box head's class scores and boxes and of the mask head's last layer are put in the
+    order of this data set's classes; what the checkpoint has not got keeps its initial weights.
+    The paper starts Cityscapes from COCO so (appendix A): seven of eight classes are shared.
+
+    Args:
+        source_classes: the checkpoint's classes, in label order; by default what it says itself.
+
+    Raises:
+        UserError: the checkpoint does not name its classes, or shares none.
+    """
+
+    priority = "HIGH"  # before CheckpointFitHook
+
+    def __init__(self, source_classes: Sequence[str] | None = None) -> None:
+        self.source_classes = source_classes
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Replace the weights that count classes, in the loaded checkpoint."""
+        target = classes_in_use(runner)
+        source = tuple(self.source_classes or classes_of(checkpoint))
+        if source == target:
+            return  # also where a run goes on
+        if not source:
+            raise UserError(
+                "the checkpoint of load_from does not say which classes it has: set "
+                "ClassTransferHook's source_classes."
+            )
+        shared = [name for name in target if name in source]
+        if not shared:
+            raise UserError(f"load_from has none of the classes {target}, but {source}.")
+        weights = state_dict_of(checkpoint)
+        for name, initial in unwrapped(runner).state_dict().items():
+            if name in weights and weights[name].shape != initial.shape:
+                weights[name] = transferred(weights[name], initial, source, target)
+        runner.logger.info(
+            f"{len(shared)} of {len(target)} classes start from the checkpoint's weights: {shared}"
+        )
+
+
+def transferred(
+    weight: Tensor, initial: Tensor, source: Sequence[str], target: Sequence[str]
+) -> Tensor:
+    """Rows of the classes that both have from ``weight``, the others from ``initial``.
+
+    Args:
+        weight: (R, ...) rows for the source's classes: one or several each, background last.
+        initial: rows for the target's classes, likewise.
+        source: names of the source's classes.
+        target: names of the target's classes.
+
+    Returns:
+        As ``initial``; ``weight`` itself where its rows do not count classes.
+    """
+    counts = len(source), len(target)
+    rows = len(weight) // counts[0]
+    background = (len(weight), len(initial)) == (counts[0] + 1, counts[1] + 1)
+    if background:
+        rows = 1
+    elif (len(weight), len(initial)) != (rows * counts[0], rows * counts[1]):
+        return weight
+    result = initial.detach().clone()
+    for to, name in enumerate(target):
+        if name in source:
+            at = source.index(name)
+            result[to * rows : (to + 1) * rows] = weight[at * rows : (at + 1) * rows]
+    if background:
+        result[-1] = weight[-1]
+    return result
+
+
+def classes_of(checkpoint: dict) -> tuple[str, ...]:
+    """Names of a checkpoint's classes, as mmdet 3 and 2 store them; empty where it has none."""
+    meta = checkpoint.get("meta", {})
+    stored = meta.get("dataset_meta") or meta
+    return tuple(stored.get("classes") or stored.get("CLASSES") or ())
+
+
+def classes_in_use(runner: Runner) -> tuple[str, ...]:
+    """Names of the classes of the data set that the run trains or tests on."""
+    loops = [getattr(runner, f"_{split}_loop") for split in ("train", "val", "test")]
+    built = next(loop for loop in loops if isinstance(loop, BaseLoop))
+    return tuple(built.dataloader.dataset.metainfo["classes"])
+
+
+def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
+    """The weights in a checkpoint."""
+    return checkpoint.get("state_dict", checkpoint)
+
+
+def unwrapped(runner: Runner) -> nn.Module:
+    """The model without the wrapper of distributed training."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model

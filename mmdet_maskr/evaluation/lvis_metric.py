@@ -1,0 +1,40 @@
+"""LVIS's federated evaluation by the lvis package, on today's numpy."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+from mmdet.evaluation import CocoMetric, LVISMetric
+from mmdet.registry import METRICS
+
+from mmdet_maskr.datasets.lvis import check_lvis_file, require_lvis
+from mmdet_maskr.evaluation import _old_numpy
+
+
+@METRICS.register_module()
+class LVISInstanceMetric(LVISMetric):
+    """mmdet's LVISMetric; takes RLEs of masks as they are. Options are LVISMetric's.
+
+    Federated: a category counts on an image only where the image is known to have, or not to have,
+    it. AP of rare, common and frequent categories are ``APr``, ``APc`` and ``APf``.
+
+    Args:
+        ann_file: LVIS v1 annotations; needed, as a data set does not carry the federated part.
+
+    Raises:
+        UserError: the lvis package or the annotation file is missing.
+    """
+
+    accepts_rle = True
+
+    def __init__(self, ann_file: str | None = None, **options) -> None:
+        require_lvis()
+        check_lvis_file(ann_file)
+        super().__init__(ann_file=ann_file, **options)
+        self._coco_api = self._lvis_api  # CocoMetric.process asks whether there is a file
+        _old_numpy.provide(importlib.import_module("lvis.eval"), float=float)  # lvis 0.5.3
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep the predictions of a batch; masks are dense or RLEs."""
+        CocoMetric.process(self, data_batch, data_samples)

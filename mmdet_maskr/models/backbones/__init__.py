@@ -1,0 +1,5 @@
+"""Backbones that mmdet has not got: the plain vision transformer."""
+
+from mmdet_maskr.models.backbones.vit import PlainViT
+
+__all__ = ["PlainViT"]

@@ -1,0 +1,68 @@
+"""Our mask head with the link between stages that Hybrid Task Cascade needs."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.mask_heads.mask_head import ComposedMaskHead
+
+
+@MODELS.register_module()
+class InterleavedMaskHead(ComposedMaskHead):
+    """ComposedMaskHead for mmdet's HybridTaskCascadeRoIHead (Chen et al. 2019, section 3.2).
+
+    That RoI head passes the features of one stage's mask head to the next and asks for features,
+    logits or both, which other mask heads do not take. Parameter names are HTCMaskHead's.
+
+    Args:
+        with_conv_res: whether features of the stage before come in (all stages but the first).
+        options: ComposedMaskHead's, with ``tower='fcn'``.
+
+    Raises:
+        UserError: another tower.
+    """
+
+    def __init__(self, with_conv_res: bool = True, **options) -> None:
+        super().__init__(**options)
+        if self.tower != "fcn":
+            raise UserError(f"InterleavedMaskHead needs tower='fcn', not {self.tower!r}.")
+        if with_conv_res:
+            width = self.convs.out_channels
+            self.conv_res = ConvModule(
+                width, width, 1, conv_cfg=options.get("conv_cfg"), norm_cfg=options.get("norm_cfg")
+            )
+
+    def forward(
+        self,
+        x: Tensor,
+        res_feat: Tensor | None = None,
+        return_logits: bool = True,
+        return_feat: bool = True,
+    ) -> Tensor | list[Tensor]:
+        """Logits, features of the tower, or both.
+
+        Args:
+            x: (N, C, s, s) RoI features.
+            res_feat: (N, W, s, s) features of the stage before.
+            return_logits: give (N, K, m, m).
+            return_feat: give (N, W, s, s).
+
+        Returns:
+            What is asked for; a list of both, logits first.
+        """
+        if res_feat is not None:
+            x = x + self.conv_res(res_feat)
+        features = self.convs(x)
+        outs = []
+        if return_logits:
+            upsampled = features if self.upsample is None else self.upsample(features)
+            if isinstance(self.upsample, nn.ConvTranspose2d):
+                upsampled = F.relu(upsampled)
+            outs.append(self._logits(upsampled))
+        if return_feat:
+            outs.append(features)
+        return outs if len(outs) == 2 else outs[0]

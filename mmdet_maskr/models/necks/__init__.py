@@ -1,0 +1,5 @@
+"""Necks that mmdet has not got: the simple feature pyramid of plain backbones."""
+
+from mmdet_maskr.models.necks.simple_feature_pyramid import ChannelLayerNorm, SimpleFeaturePyramid
+
+__all__ = ["ChannelLayerNorm", "SimpleFeaturePyramid"]

@@ -1,0 +1,77 @@
+"""A built wheel carries the configs, and works outside of the repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+BUILD = """
+import os, sys
+from setuptools import build_meta
+os.chdir(sys.argv[1])
+print(build_meta.build_wheel(sys.argv[2]))
+"""
+INFER = """
+import json, sys
+import numpy as np
+import mmdet_maskr
+from mmdet.apis import DetInferencer
+from mmdet_maskr.catalogue import config_path, config_paths
+inferencer = DetInferencer(model=config_path("mini/maskr_shapes"), device="cpu")
+result = inferencer(np.zeros((64, 64, 3), np.uint8), no_save_vis=True, return_datasamples=False)
+keys = sorted(result["predictions"][0])
+print("RESULT", json.dumps([mmdet_maskr.__file__, len(config_paths()), keys]))
+"""
+
+
+def run(code: str, *args: str, **options) -> str:
+    command = [sys.executable, "-c", code, *args]
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, repo: Path) -> Path:
+    """The wheel's content, unpacked into a folder of its own."""
+    source = tmp_path_factory.mktemp("source")
+    names = subprocess.run(
+        ["git", "-C", str(repo), "ls-files", "-co", "--exclude-standard"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if names.returncode != 0:
+        pytest.skip("needs a git checkout, to know which files belong to the source")
+    for name in names.stdout.splitlines():
+        if (repo / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((repo / name).read_bytes())
+    wheels = tmp_path_factory.mktemp("wheels")
+    run(BUILD, str(source), str(wheels))
+    target = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
+        wheel.extractall(target)
+    return target
+
+
+def test_configs_and_tools_are_in_the_wheel(installed: Path, repo: Path):
+    mim = installed / "mmdet_maskr" / ".mim"
+    for folder in ("configs", "tools"):
+        ours = {p.relative_to(repo) for p in (repo / folder).rglob("*.py")}
+        assert {p.relative_to(mim) for p in (mim / folder).rglob("*.py")} == ours
+    assert (mim / "model-index.yml").read_bytes() == (repo / "model-index.yml").read_bytes()
+    assert (mim / "configs" / "metafile.yml").is_file()
+    assert not any(p.is_symlink() for p in mim.rglob("*"))
+
+
+def test_inferencer_builds_one_outside_of_the_repository(installed: Path, tmp_path: Path):
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    output = run(INFER, cwd=tmp_path, env=env)
+    path, count, keys = json.loads(output.split("RESULT", 1)[1])
+    assert path == str(installed / "mmdet_maskr" / "__init__.py")
+    assert count >= 45 and keys == ["bboxes", "labels", "masks", "scores"]
