@@ -2,7 +2,7 @@
 # iterations of 16 images.
 _base_ = [
     '_base_/models/maskr_keypoint_r50_fpn.py', '_base_/datasets/coco_keypoint.py',
-    '_base_/schedules/schedule_keypoint_90k.py', '_base_/default_runtime.py'
+    '_base_/schedules/schedule_90k.py', '_base_/default_runtime.py'
 ]
 
 model = dict(

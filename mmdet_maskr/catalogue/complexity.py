@@ -21,7 +21,7 @@ from mmdet_maskr.models import ParallelRoIHead
 
 IMAGE = (800, 1280)  # height and width, as in mmdet's tables
 PROPOSALS = 1000  # RoIs of the box heads
-DETECTIONS = 100  # RoIs of the mask heads
+DETECTIONS = 100  # RoIs of the mask and keypoint heads
 COUNTED = (CascadeRoIHead, MaskScoringRoIHead, ParallelRoIHead)
 
 
@@ -82,20 +82,22 @@ def _count_as_convolution(module: nn.Module) -> None:
 
 
 def _run_heads(roi_head: nn.Module) -> None:
-    """Box heads on proposals, mask heads on detections; a cascade's stages one after another."""
+    """Box heads on proposals, the others on detections; a cascade's stages one after another."""
     for extractor, head in zip(
         _stages(roi_head.bbox_roi_extractor), _stages(roi_head.bbox_head), strict=True
     ):
         head(_shared(roi_head, _pooled(extractor, PROPOSALS)))
-    if not roi_head.with_mask:
-        return
-    for extractor, head in zip(
-        _stages(roi_head.mask_roi_extractor), _stages(roi_head.mask_head), strict=True
-    ):
-        features = _shared(roi_head, _pooled(extractor, DETECTIONS))
-        masks = head(features)
-        if hasattr(roi_head, "mask_iou_head"):
-            roi_head.mask_iou_head(features, masks[:, 0])
+    if roi_head.with_mask:
+        for extractor, head in zip(
+            _stages(roi_head.mask_roi_extractor), _stages(roi_head.mask_head), strict=True
+        ):
+            features = _shared(roi_head, _pooled(extractor, DETECTIONS))
+            masks = head(features)
+            if hasattr(roi_head, "mask_iou_head"):
+                roi_head.mask_iou_head(features, masks[:, 0])
+    if getattr(roi_head, "with_keypoint", False):
+        features = _pooled(roi_head.keypoint_extractor, DETECTIONS)
+        roi_head.keypoint_head(_shared(roi_head, features))
 
 
 def _stages(part: nn.Module) -> Iterable[nn.Module]:

@@ -90,6 +90,15 @@ def test_any_subset_of_branches(config: Config, mask: bool, keypoint: bool):
             assert found.keypoint_scores.shape == (count, K)
 
 
+def test_raw_outputs(config: Config):
+    """mode='tensor' gives class logits, box deltas, masks and heatmaps of proposals."""
+    model = build(config).eval()
+    with torch.no_grad():
+        (outputs,) = model(images(), samples(), mode="tensor")
+    assert [tuple(o.shape[1:]) for o in outputs[-4:]] == [(7,), (24,), (6, 28, 28), (K, 56, 56)]
+    assert len(outputs[-1]) == len(outputs[-2]) > 0
+
+
 def test_other_branches_do_not_change(config: Config):
     """The same weights with and without the keypoint branch give the same boxes and masks."""
     both = build(config)

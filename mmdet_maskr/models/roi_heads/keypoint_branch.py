@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
+from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
 
@@ -32,9 +33,27 @@ class KeypointBranch:
         """Whether there is a keypoint branch."""
         return getattr(self, "keypoint_head", None) is not None
 
+    @property
+    def keypoint_extractor(self) -> nn.Module:
+        """The RoI extractor that the branch uses."""
+        return getattr(self, "keypoint_roi_extractor", self.bbox_roi_extractor)
+
+    def forward(
+        self,
+        x: tuple[Tensor],
+        rpn_results_list: InstanceList,
+        batch_data_samples: SampleList | None = None,
+    ) -> tuple:
+        """mmdet's raw outputs, and heatmap logits of the RoIs that its mask branch sees too."""
+        results = super().forward(x, rpn_results_list, batch_data_samples)
+        if self.with_keypoint:
+            rois = bbox2roi([proposals.bboxes for proposals in rpn_results_list])[:100]
+            results = (*results, self.keypoint_forward(x, rois))
+        return results
+
     def keypoint_forward(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
         """Heatmap logits (N, K, S, S), float32, of RoIs (N, 5)."""
-        extractor = getattr(self, "keypoint_roi_extractor", self.bbox_roi_extractor)
+        extractor = self.keypoint_extractor
         feats = extractor(x[: extractor.num_inputs], rois)
         if self.with_shared_head:
             feats = self.shared_head(feats)
