@@ -12,6 +12,10 @@ from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
 
+COUNTER = "num_batches_tracked"  # older checkpoints lack it
+# Layers whose rows count classes; None for as many rows as the mask has pixels.
+ROWS_PER_CLASS = dict(fc_cls=1, fc_reg=4, conv_logits=1, fc_logits=None)
+
 
 @HOOKS.register_module()
 class CheckpointFitHook(Hook):
@@ -27,7 +31,8 @@ class CheckpointFitHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes with the model's."""
-        found = state_dict_of(checkpoint)
+        # mmengine strips what DataParallel puts before names
+        found = {n.removeprefix("module."): v for n, v in state_dict_of(checkpoint).items()}
         wanted = unwrapped(runner).state_dict()
         other = [n for n in wanted if n in found and found[n].shape != wanted[n].shape]
         if other:
@@ -42,9 +47,6 @@ class CheckpointFitHook(Hook):
                 f"{len(body)} weights of model.backbone are not in it. Set model.backbone to the "
                 "checkpoint's, or load_from to a checkpoint of this body."
             )
-
-
-COUNTER = "num_batches_tracked"  # older checkpoints lack it
 
 
 def _other_shape(names: list[str], found: dict, wanted: dict) -> str:
@@ -97,41 +99,40 @@ class ClassTransferHook(Hook):
             raise UserError(f"load_from has none of the classes {target}, but {source}.")
         weights = state_dict_of(checkpoint)
         for name, initial in unwrapped(runner).state_dict().items():
-            if name in weights and weights[name].shape != initial.shape:
-                weights[name] = transferred(weights[name], initial, source, target)
+            layer = name.split(".")[-2] if "." in name else name
+            if name in weights and layer in ROWS_PER_CLASS:
+                rows = ROWS_PER_CLASS[layer] or len(weights[name]) // len(source)
+                weights[name] = transferred(weights[name], initial, source, target, rows)
         runner.logger.info(
             f"{len(shared)} of {len(target)} classes start from the checkpoint's weights: {shared}"
         )
 
 
 def transferred(
-    weight: Tensor, initial: Tensor, source: Sequence[str], target: Sequence[str]
+    weight: Tensor, initial: Tensor, source: Sequence[str], target: Sequence[str], rows: int
 ) -> Tensor:
     """Rows of the classes that both have from ``weight``, the others from ``initial``.
 
     Args:
-        weight: (R, ...) rows for the source's classes: one or several each, background last.
+        weight: (R, ...) rows for the source's classes, and for the background last where it is.
         initial: rows for the target's classes, likewise.
         source: names of the source's classes.
         target: names of the target's classes.
+        rows: how many rows a class has.
 
     Returns:
-        As ``initial``; ``weight`` itself where its rows do not count classes.
+        As ``initial``; ``weight`` itself where its rows do not count classes (class-agnostic ones).
     """
-    counts = len(source), len(target)
-    rows = len(weight) // counts[0]
-    background = (len(weight), len(initial)) == (counts[0] + 1, counts[1] + 1)
-    if background:
-        rows = 1
-    elif (len(weight), len(initial)) != (rows * counts[0], rows * counts[1]):
+    extra = len(weight) - rows * len(source)
+    if extra not in (0, rows) or len(initial) != rows * len(target) + extra:
         return weight
     result = initial.detach().clone()
     for to, name in enumerate(target):
         if name in source:
             at = source.index(name)
             result[to * rows : (to + 1) * rows] = weight[at * rows : (at + 1) * rows]
-    if background:
-        result[-1] = weight[-1]
+    if extra:
+        result[-extra:] = weight[-extra:]
     return result
 
 

@@ -83,8 +83,20 @@ def test_going_on_changes_nothing():
 
 def test_weights_that_count_no_classes_stay():
     """A class-agnostic head has one row whatever the classes."""
-    weight = torch.randn(1, 3)
-    assert transferred(weight, torch.zeros(1, 3), ("a", "b"), ("b",)) is weight
+    for rows, height in ((1, 1), (4, 4)):
+        weight = torch.randn(height, 3)
+        assert transferred(weight, torch.zeros(height, 3), ("a", "b"), ("b", "c"), rows) is weight
+
+
+def test_as_many_classes_under_other_names():
+    """Shapes are the same, so nothing but the names says that rows have to move."""
+    source, target = Heads(2), Heads(2)
+    meta = dict(dataset_meta=dict(classes=("cat", "dog")))
+    checkpoint = dict(state_dict=source.state_dict(), meta=meta)
+    ClassTransferHook().after_load_checkpoint(runner_of(target, ("dog", "owl")), checkpoint)
+    loaded = rows(checkpoint["state_dict"], "bbox_head.fc_reg")
+    assert torch.equal(loaded[:4], rows(source.state_dict(), "bbox_head.fc_reg")[4:])
+    assert torch.equal(loaded[4:], rows(target.state_dict(), "bbox_head.fc_reg")[4:])
 
 
 @pytest.mark.parametrize(
