@@ -13,6 +13,8 @@ from mmdet_maskr.catalogue.files import configs_dir
 DATASETS = dict(
     CocoInstanceDataset="COCO",
     CocoPanopticDataset="COCO panoptic",
+    CocoJointDataset="COCO and person keypoints",
+    CocoKeypointDataset="COCO person keypoints",
     CityscapesInstanceDataset="Cityscapes",
     LVISInstanceDataset="LVIS v1",
     ShapesDataset="shapes",

@@ -14,6 +14,7 @@ from typing import NamedTuple
 PAPER = "He et al. 2017, arXiv 1703.06870v3, {}"
 DETECTRON2 = "Detectron2 MODEL_ZOO.md"
 MMDET = "mmdet mask_rcnn metafile"
+KINDS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 # config: row of a table of the paper
 PAPER_ROWS = {
     "maskr_r50_c4_160k": ("2a", "ResNet-50-C4"),
@@ -30,6 +31,14 @@ PAPER_ROWS = {
     "ablations/table_2e/maskr_r50_fpn_mlp3_1x": ("2e", "MLP fc 1024-1024-1024-80*28*28"),
     "ablations/class_agnostic/maskr_r50_c4_class_agnostic_1x": ("class_specific", "class-agnostic"),
     "ablations/class_agnostic/maskr_r50_c4_class_specific_1x": ("class_specific", "class-specific"),
+    "ablations/table_4/maskr_keypoint_r50_fpn_1x": ("4", "keypoint-only"),
+    "ablations/table_4/maskr_keypoint_mask_r50_fpn_1x": ("4", "keypoint and mask"),
+    "ablations/table_5/maskr_person_box_1x": ("5", "Faster R-CNN"),
+    "ablations/table_5/maskr_person_mask_1x": ("5", "mask-only"),
+    "ablations/table_5/maskr_person_keypoint_1x": ("5", "keypoint-only"),
+    "ablations/table_5/maskr_person_keypoint_mask_1x": ("5", "keypoint and mask"),
+    "ablations/table_6/maskr_keypoint_roialign_1x": ("6", "RoIAlign"),
+    "ablations/table_6/maskr_keypoint_roipool_1x": ("6", "RoIPool"),
     "cityscapes/maskr_r50_fpn_24k": ("7", "fine"),
     "cityscapes/maskr_r50_fpn_coco_4k": ("7", "fine + COCO"),
 }
@@ -45,6 +54,7 @@ DETECTRON2_ROWS = {
     "maskr_r50-caffe_fpn_ms-270k": "R50-FPN 3x",
     "maskr_r101-caffe_fpn_ms-3x": "R101-FPN 3x",
     "maskr_x101-32x8d_fpn_ms-3x": "X101-32x8d-FPN 3x",
+    "maskr_keypoint_r50_fpn_1x": "keypoint R50-FPN 1x",
 }
 MMDET_ROWS = {
     "maskr_r50_fpn_1x": "R50-FPN 1x",
@@ -87,15 +97,17 @@ def published(name: str) -> Published | None:
         table = numbers()["tables"][table_name]
         columns = table["columns"]
         if isinstance(table["metric"], str) and table_name != "7":
-            kind = "box" if table["metric"] == "bbox" else "mask"
+            kind = KINDS[table["metric"]]
             columns = [f"{kind} {column}" for column in columns]
         scores = dict(zip(columns, table["rows"][row], strict=True))
+        scores = {name: score for name, score in scores.items() if score is not None}
         place = "section 4.2" if table_name == "class_specific" else f"Table {table_name}"
         return Published(PAPER.format(place), row, scores)
     if name in DETECTRON2_ROWS:
         row = DETECTRON2_ROWS[name]
-        box, mask = zoo[row][3:]
-        return Published(DETECTRON2, row, {"box AP": box, "mask AP": mask})
+        box, other = zoo[row][3:]
+        kind = "keypoint" if row.startswith("keypoint") else "mask"
+        return Published(DETECTRON2, row, {"box AP": box, f"{kind} AP": other})
     if name in MMDET_ROWS:
         row = MMDET_ROWS[name]
         box, mask = zoo["mmdet mask_rcnn metafile (box, mask)"][row]

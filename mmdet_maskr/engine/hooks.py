@@ -6,11 +6,11 @@ from mmdet.evaluation import CocoMetric, DumpDetResults
 from mmdet.registry import HOOKS
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmdet_maskr.engine import model_checks
+from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 
 
@@ -29,7 +29,7 @@ class ClassCountCheckHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Compare each data set that the run will use with the model."""
-        model = _unwrapped(runner)
+        model = unwrapped(runner)
         for split in ("train", "val", "test"):
             loop = getattr(runner, f"_{split}_loop")
             if isinstance(loop, BaseLoop):
@@ -78,7 +78,7 @@ class RLEMasksInEvaluationHook(Hook):
         self._ask_for_dense(runner)
 
     def _ask_for_rles(self, runner: Runner, loop: BaseLoop) -> None:
-        roi_head = getattr(_unwrapped(runner), "roi_head", None)
+        roi_head = getattr(unwrapped(runner), "roi_head", None)
         metrics = getattr(getattr(loop, "evaluator", None), "metrics", ())
         if (
             isinstance(getattr(roi_head, "mask_head", None), ComposedMaskHead)
@@ -97,7 +97,3 @@ class RLEMasksInEvaluationHook(Hook):
 def _accepts_rle(metric: BaseMetric) -> bool:
     processes = (CocoMetric.process, DumpDetResults.process)
     return getattr(metric, "accepts_rle", type(metric).process in processes)
-
-
-def _unwrapped(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

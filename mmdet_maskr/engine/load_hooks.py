@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
-from torch import Tensor, nn
+from torch import Tensor
 
+from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.errors import UserError
 
 COUNTER = "num_batches_tracked"  # older checkpoints lack it
@@ -153,8 +153,3 @@ def classes_in_use(runner: Runner) -> tuple[str, ...]:
 def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
     """The weights in a checkpoint."""
     return checkpoint.get("state_dict", checkpoint)
-
-
-def unwrapped(runner: Runner) -> nn.Module:
-    """The model without the wrapper of distributed training."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

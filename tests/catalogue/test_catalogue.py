@@ -96,9 +96,10 @@ def test_operations_of_the_body_are_mmengines(repo: Path):
     cells = sum((96 // stride) ** 2 for stride in (4, 8, 16, 32))
     expected += cells * (64 * 64 * 9 + 64 * 15)
     # box head: two layers, 7 scores and 24 deltas; mask head: two convolutions at 14x14, a
-    # deconvolution, six masks at 28x28
+    # deconvolution, six masks at 28x28; keypoint head: four and a deconvolution of nine keypoints
     expected += 1000 * (64 * 49 * 256 + 256 * 256 + 256 * (7 + 24))
     expected += 100 * (2 * 14 * 14 * 64 * 64 * 9 + 28 * 28 * 64 * 64 + 28 * 28 * 64 * 6)
+    expected += 100 * (4 * 14 * 14 * 64 * 64 * 9 + 14 * 14 * 64 * 9 * 16)
     assert count_operations(build_bare(cfg), (96, 96)) == expected
 
 

@@ -77,7 +77,7 @@ HARMLESS = [
     dict(type="Color", prob=1.0),
     dict(type="AutoContrast", prob=1.0),
     dict(type="YOLOXHSVRandomAug"),
-    dict(type="RandomGrayscale", prob=0.5),
+    dict(type="RandomGrayscale", prob=0.5, keep_channels=True),
     dict(type="PhotoMetricDistortion"),
     dict(type="Normalize", mean=[1, 2, 3], std=[1, 1, 1]),
 ]
