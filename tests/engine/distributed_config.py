@@ -2,8 +2,9 @@
 
 Losses are means over each process's samples, so the mean over processes equals the mean over the
 whole batch only where each image has the same number of samples. Here it has: all images show
-boxes at the same places, every anchor and proposal is sampled, none is ignored, and the number of
-proposals is fixed. The images themselves differ, so that the gradients of the processes do.
+boxes at the same places with as many keypoints, every anchor and proposal is sampled, none is
+ignored, and the number of proposals is fixed. The images themselves differ, so that the gradients
+of the processes do.
 """
 
 _base_ = "../../configs/mini/maskr_shapes.py"
@@ -11,6 +12,7 @@ _base_ = "../../configs/mini/maskr_shapes.py"
 model = dict(
     backbone=dict(norm_cfg=dict(type="GN", num_groups=8)),  # batch statistics would differ
     neck=dict(norm_cfg=None),
+    roi_head=dict(keypoint_head=dict(keypoint_labels=None)),
     train_cfg=dict(
         rpn=dict(
             assigner=dict(pos_iou_thr=0.5, neg_iou_thr=0.5, match_low_quality=False),
@@ -29,14 +31,17 @@ model = dict(
 )
 train_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-    dict(type="PackDetInputs"),
+    dict(type="LoadKeypointAnnotations", with_bbox=True, with_mask=True),
+    dict(type="PackKeypointInputs"),
 ]
 train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     sampler=dict(shuffle=False),
-    dataset=dict(pipeline=train_pipeline),
+    dataset=dict(
+        pipeline=train_pipeline,
+        metainfo=dict(keypoint_classes=("disc", "box", "triangle", "ring", "bar", "figure")),
+    ),
 )
 val_dataloader = None
 val_evaluator = None

@@ -14,28 +14,33 @@ import numpy as np
 import pytest
 import torch
 
+from mmdet_maskr.datasets import shapes
+
 HERE = Path(__file__).parent
 BOXES = [(8, 8, 32, 32), (48, 40, 36, 30), (20, 50, 18, 34)]  # x, y, w, h; the same on all images
 
 
 @pytest.fixture(scope="module")
 def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """16 noisy images with boxes at the same places, of other colours each."""
+    """16 noisy images with boxes at the same places, of other colours and keypoints each."""
     root = tmp_path_factory.mktemp("toy")
     (root / "annotations").mkdir()
     (root / "train").mkdir()
     rng = np.random.default_rng(0)
     content = dict(images=[], annotations=[], categories=[])
-    for i, name in enumerate(("disc", "box", "triangle", "ring", "bar", "figure"), start=1):
+    for i, name in enumerate(shapes.CLASSES, start=1):
         content["categories"].append(dict(id=i, name=name))
     for i in range(16):
         image = rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)
         for k, (x, y, w, h) in enumerate(BOXES):
             image[y : y + h, x : x + w] = rng.integers(0, 255, 3)
             polygon = [x, y, x + w, y, x + w, y + h, x, y + h]
+            points = rng.integers((x, y), (x + w, y + h), (len(shapes.KEYPOINTS), 2))
+            keypoints = [value for point in points.tolist() for value in (*point, 2)]
             content["annotations"].append(
                 dict(id=3 * i + k, image_id=i, category_id=1 + (i + k) % 6, bbox=[x, y, w, h],
-                     area=w * h, iscrowd=0, segmentation=[polygon])
+                     area=w * h, iscrowd=0, segmentation=[polygon], keypoints=keypoints,
+                     num_keypoints=len(points))
             )  # fmt: skip
         cv2.imwrite(str(root / "train" / f"{i}.png"), image)
         content["images"].append(dict(id=i, file_name=f"{i}.png", width=96, height=96))
@@ -49,7 +54,8 @@ def train(command: list[str], work_dir: Path, data: Path, batch_size: int, **env
         *command, "--work-dir", str(work_dir), "--data-root", str(data),
         "--cfg-options", f"train_dataloader.batch_size={batch_size}",
     ]  # fmt: skip
-    env = {**os.environ, "PYTHONPATH": str(HERE), "PATH": _path(), **env}
+    paths = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "PYTHONPATH": paths, "PATH": _path(), **env}
     result = subprocess.run(command, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return {file.stem: torch.load(file) for file in sorted(work_dir.glob("rank_*.pth"))}
