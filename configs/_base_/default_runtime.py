@@ -1,11 +1,12 @@
 custom_imports = dict(imports=['mmdet_maskr'])
 default_scope = 'mmdet'
+runner_type = 'DurableRunner'
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type='DurableCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'))
 custom_hooks = [dict(type='ClassCountCheckHook'), dict(type='RLEMasksInEvaluationHook')]

@@ -1,6 +1,16 @@
-"""Training and testing: how a run is configured, launched and distributed."""
+"""Training and testing: how a run is configured, launched, distributed, saved and resumed."""
 
+from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
+from mmdet_maskr.engine.durable_runner import DurableRunner
 from mmdet_maskr.engine.hooks import ClassCountCheckHook, RLEMasksInEvaluationHook
+from mmdet_maskr.engine.loops import ExactEpochTrainLoop
 from mmdet_maskr.engine.optim_wrapper import BFloat16OptimWrapper
 
-__all__ = ["BFloat16OptimWrapper", "ClassCountCheckHook", "RLEMasksInEvaluationHook"]
+__all__ = [
+    "BFloat16OptimWrapper",
+    "ClassCountCheckHook",
+    "DurableCheckpointHook",
+    "DurableRunner",
+    "ExactEpochTrainLoop",
+    "RLEMasksInEvaluationHook",
+]

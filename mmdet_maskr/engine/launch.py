@@ -112,6 +112,8 @@ def enable_mixed_precision(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner of a config, distributed as ``cfg.launcher`` says, on GPUs or CPUs.
 
+    It is a DurableRunner where the config names no other ``runner_type``.
+
     Without a GPU the process group is made here, with gloo: mmengine's own ``init_dist`` selects a
     CUDA device first and fails.
 
@@ -134,7 +136,8 @@ def build_runner(cfg: Config) -> Runner:
         # mmengine fills in the local rank as a GPU's number
         cfg.model_wrapper_cfg = ConfigDict(wrapper, device_ids=None)
         cfg.env_cfg.setdefault("dist_cfg", {})["backend"] = "gloo"
-    return Runner.from_cfg(cfg) if "runner_type" not in cfg else RUNNERS.build(cfg)
+    cfg.setdefault("runner_type", "DurableRunner")
+    return RUNNERS.build(cfg)
 
 
 def run_tool(main: Callable[[], None]) -> None:
