@@ -9,12 +9,17 @@ default_hooks = dict(
     checkpoint=dict(type='DurableCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'))
-custom_hooks = [dict(type='ClassCountCheckHook'), dict(type='RLEMasksInEvaluationHook')]
+custom_hooks = [
+    dict(type='ClassCountCheckHook'),
+    dict(type='RLEMasksInEvaluationHook'),
+    dict(type='LossGuardHook'),
+    dict(type='HangGuardHook')
+]
 
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    dist_cfg=dict(backend='nccl', timeout=1800))
 
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')

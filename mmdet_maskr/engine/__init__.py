@@ -2,8 +2,10 @@
 
 from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_runner import DurableRunner
+from mmdet_maskr.engine.hang_guard import HangGuardHook
 from mmdet_maskr.engine.hooks import ClassCountCheckHook, RLEMasksInEvaluationHook
 from mmdet_maskr.engine.loops import ExactEpochTrainLoop
+from mmdet_maskr.engine.loss_guard import LossGuardHook
 from mmdet_maskr.engine.optim_wrapper import BFloat16OptimWrapper
 
 __all__ = [
@@ -12,5 +14,7 @@ __all__ = [
     "DurableCheckpointHook",
     "DurableRunner",
     "ExactEpochTrainLoop",
+    "HangGuardHook",
+    "LossGuardHook",
     "RLEMasksInEvaluationHook",
 ]

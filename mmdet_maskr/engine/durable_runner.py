@@ -50,6 +50,8 @@ class DurableRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Load weights, or go on from a checkpoint, as ``load_from`` and ``resume`` say."""
+        if not self._has_loaded:
+            self._resume_after_restart()
         if not self._has_loaded and self._resume and self._load_from is None:
             self._load_from = self._newest_checkpoint()
             if self._load_from is None:
@@ -57,11 +59,28 @@ class DurableRunner(Runner):
                 return
         super().load_or_resume()
 
-    def _newest_checkpoint(self) -> str | None:
+    def _resume_after_restart(self) -> None:
+        """After a restart by torchrun, go on from what this launch has saved, if anything.
+
+        Older checkpoints do not count: they are of another run, and the options that this one was
+        started with say what to do with them.
+        """
+        restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+        launched = os.environ.get("MMDET_MASKR_LAUNCHED")  # set by tools/dist_train.sh
+        if restarts == 0 or launched is None:
+            return
+        found = self._newest_checkpoint(newer_than=float(launched))
+        if found is not None:
+            self._resume, self._load_from = True, found
+        self.logger.warning(
+            f"restart {restarts} of at most {os.environ.get('TORCHELASTIC_MAX_RESTARTS')}: "
+            + (f"going on from {found}" if found else "no checkpoint yet, starting as before")
+        )
+
+    def _newest_checkpoint(self, newer_than: float = 0.0) -> str | None:
         """What the first rank finds; the others might see a shared folder in another state."""
         found: list = [None, None]
         if is_main_process():
-            newer_than = float(os.environ.get("MMDET_MASKR_RESUME_NEWER_THAN", 0))
             try:
                 found[0] = newest_checkpoint(self.work_dir, self.logger, newer_than)
             except UserError as error:

@@ -1,7 +1,7 @@
 """The mini model on the small shapes, smaller still: what tests of durability train in seconds.
 
-Random flips and crops in data workers, RoI sampling, dropout-free but random: everything that an
-exact resume has to bring back. The hook writes each iteration's losses, bit for bit.
+Random flips and colours in data workers, random RoIs, averaged weights: all that an exact resume
+has to bring back. A hook writes each iteration's losses, bit for bit.
 """
 
 _base_ = "../../configs/mini/maskr_shapes.py"
@@ -43,4 +43,9 @@ default_hooks = dict(
     logger=dict(interval=1), checkpoint=dict(interval=1, save_best="coco/segm_mAP")
 )
 custom_imports = dict(imports=["mmdet_maskr", "write_losses"])
-custom_hooks = [dict(type="WriteLosses"), dict(type="EMAHook")]
+custom_hooks = [
+    dict(type="WriteLosses"),
+    dict(type="EMAHook"),
+    dict(type="LossGuardHook"),
+    dict(type="HangGuardHook"),
+]
