@@ -12,6 +12,7 @@ import argparse
 from mmengine.registry import init_default_scope
 
 import mmdet_maskr  # noqa: F401  (registers its parts)
+from mmdet_maskr.benchmark.guards import add_guards
 from mmdet_maskr.benchmark.mask import add_mask_head, add_mask_paste
 from mmdet_maskr.benchmark.roi_align import add_roi_align
 from mmdet_maskr.benchmark.train_step import add_train_step
@@ -25,7 +26,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         epilog="Options of a comparison: python tools/benchmark.py NAME --help",
     )
     subparsers = parser.add_subparsers(metavar="NAME", required=True)
-    for add in (add_roi_align, add_train_step, add_mask_head, add_mask_paste):
+    for add in (add_roi_align, add_train_step, add_mask_head, add_mask_paste, add_guards):
         add(subparsers)
     return parser.parse_args(argv)
 
