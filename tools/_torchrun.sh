@@ -10,10 +10,21 @@ fi
 # One thread a process would be torchrun's default; processes on CPUs share the cores evenly.
 cores=$(python -c 'import os; print(len(os.sched_getaffinity(0)))')
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > processes ? cores / processes : 1))}
+# A restart needs a rendezvous and a store of its own: in torchrun's usual ones, the new processes
+# read the addresses of those that are gone.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+host=$([ "${NODE_RANK:-0}" = 0 ] && echo 1 || echo 0)
+local_addr=()
+if [ "${NNODES:-1}" = 1 ]; then
+    local_addr=(--local_addr=127.0.0.1)  # the machine's own name may lead nowhere
+fi
 exec python -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
+    --rdzv_backend=c10d \
+    --rdzv_endpoint="${MASTER_ADDR:-127.0.0.1}:${PORT:-29500}" \
+    --rdzv_id="${PORT:-29500}" \
+    --rdzv_conf="is_host=$host" \
+    "${local_addr[@]}" \
     --nproc_per_node="$processes" \
+    --max_restarts="${MAX_RESTARTS:-0}" \
     "$script" "${@:3}" --launcher pytorch

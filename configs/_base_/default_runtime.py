@@ -1,23 +1,26 @@
 custom_imports = dict(imports=['mmdet_maskr'])
 default_scope = 'mmdet'
+runner_type = 'DurableRunner'
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type='DurableCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'))
 custom_hooks = [
     dict(type='ClassCountCheckHook'),
     dict(type='CheckpointFitHook'),
-    dict(type='RLEMasksInEvaluationHook')
+    dict(type='RLEMasksInEvaluationHook'),
+    dict(type='LossGuardHook'),
+    dict(type='HangGuardHook')
 ]
 
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    dist_cfg=dict(backend='nccl', timeout=1800))
 
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='InstanceVisualizer', vis_backends=vis_backends, name='visualizer')

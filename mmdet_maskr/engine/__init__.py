@@ -1,7 +1,12 @@
-"""Training and testing: how a run is configured, launched and distributed."""
+"""Training and testing: how a run is configured, launched, distributed, saved and resumed."""
 
+from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
+from mmdet_maskr.engine.durable_runner import DurableRunner
+from mmdet_maskr.engine.hang_guard import HangGuardHook
 from mmdet_maskr.engine.hooks import ClassCountCheckHook, RLEMasksInEvaluationHook
 from mmdet_maskr.engine.load_hooks import CheckpointFitHook, ClassTransferHook
+from mmdet_maskr.engine.loops import ExactEpochTrainLoop
+from mmdet_maskr.engine.loss_guard import LossGuardHook
 from mmdet_maskr.engine.optim_wrapper import BFloat16OptimWrapper
 
 __all__ = [
@@ -9,5 +14,10 @@ __all__ = [
     "CheckpointFitHook",
     "ClassCountCheckHook",
     "ClassTransferHook",
+    "DurableCheckpointHook",
+    "DurableRunner",
+    "ExactEpochTrainLoop",
+    "HangGuardHook",
+    "LossGuardHook",
     "RLEMasksInEvaluationHook",
 ]

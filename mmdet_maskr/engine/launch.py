@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import re
+import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -18,6 +23,7 @@ from mmengine.runner import Runner
 
 from mmdet_maskr.errors import UserError
 
+_MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
@@ -47,7 +53,8 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config that ``args`` names and apply the common options to it.
 
     Raises:
-        UserError: no such file, or a ``--data-root`` without ``data_root`` in the config.
+        UserError: no such file, a ``--data-root`` without ``data_root`` in the config, or a work
+            dir that cannot be written.
     """
     if not Path(args.config).is_file():
         raise UserError(f"there is no config file {args.config}.")
@@ -71,7 +78,20 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:
         cfg.work_dir = str(Path("work_dirs") / Path(args.config).stem)
+    _check_work_dir(Path(cfg.work_dir))
     return cfg
+
+
+def _check_work_dir(work_dir: Path) -> None:
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work_dir):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"work dir {work_dir.absolute()} cannot be written: {error.strerror}. Name another one "
+            "with --work-dir."
+        ) from error
 
 
 def replace_data_root(cfg: Config, old: str, new: str) -> None:
@@ -112,6 +132,8 @@ def enable_mixed_precision(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner of a config, distributed as ``cfg.launcher`` says, on GPUs or CPUs.
 
+    It is a DurableRunner where the config names no other ``runner_type``.
+
     Without a GPU the process group is made here, with gloo: mmengine's own ``init_dist`` selects a
     CUDA device first and fails.
 
@@ -125,7 +147,8 @@ def build_runner(cfg: Config) -> Runner:
                 "pytorch (tools/dist_train.sh) for several processes on CPUs."
             )
         if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group(backend="gloo")
+            seconds = cfg.env_cfg.get("dist_cfg", {}).get("timeout", 1800)
+            torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=seconds))
         wrapper = cfg.get("model_wrapper_cfg") or dict(
             type="MMDistributedDataParallel",
             broadcast_buffers=False,
@@ -134,15 +157,54 @@ def build_runner(cfg: Config) -> Runner:
         # mmengine fills in the local rank as a GPU's number
         cfg.model_wrapper_cfg = ConfigDict(wrapper, device_ids=None)
         cfg.env_cfg.setdefault("dist_cfg", {})["backend"] = "gloo"
-    return Runner.from_cfg(cfg) if "runner_type" not in cfg else RUNNERS.build(cfg)
+    cfg.setdefault("runner_type", "DurableRunner")
+    return RUNNERS.build(cfg)
+
+
+# What libraries say (as regular expressions) when something outside of the program ended it.
+_EXPLAINED = {
+    r"DataLoader worker .*(is killed by signal|exited unexpectedly)": "a data worker was ended "
+    "from outside, most likely for lack of memory: lower num_workers or batch_size",
+    r"gloo.*(Connection (reset|closed|refused)|Broken pipe|Timed out|timed out)": "another process "
+    "of this job died or stands still; its own message says why",
+    r"can't allocate memory|CUDA out of memory|DefaultCPUAllocator": "there is not enough memory: "
+    "lower train_dataloader.batch_size or the size of the images",
+}
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool's ``main``; an error of the user's ends with its message and exit code 2."""
+    """Run a tool's ``main``; an error of the user's ends with its message and exit code 2.
+
+    What a machine does to a run (memory, disk, dead processes) ends with a message and exit code 1.
+    """
     try:
         main()
     except UserError as error:
-        if os.environ.get("MMDET_MASKR_TRACEBACK"):
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        _print_error(str(error))
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            os.kill(os.getppid(), signal.SIGTERM)  # or torchrun would start it again, in vain
         sys.exit(2)
+    except (RuntimeError, MemoryError, OSError) as error:
+        explanation = _explain(error)
+        if explanation is None:
+            raise
+        _print_error(f"{explanation}. The same command with --resume goes on.")
+        sys.exit(1)
+
+
+def _explain(error: Exception) -> str | None:
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory ({error})"
+    if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
+        return f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+    text = str(error)
+    for pattern, explanation in _EXPLAINED.items():
+        if re.search(pattern, text, re.DOTALL):
+            return f"{explanation} ({text.splitlines()[0][:200]})"
+    return None
+
+
+def _print_error(message: str) -> None:
+    if os.environ.get("MMDET_MASKR_TRACEBACK"):
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr, flush=True)

@@ -126,10 +126,11 @@ def test_launchers_pass_nodes_and_arguments(repo: Path, tmp_path: Path):
         return result.stdout.strip()
 
     assert output(f"{tools}/dist_train.sh", "c.py", "8", "--amp", "--resume") == (
-        "-m torch.distributed.run --nnodes=4 --node_rank=3 --master_addr=10.0.0.1 "
-        f"--master_port=1234 --nproc_per_node=8 {tools}/train.py c.py --amp --resume "
-        "--launcher pytorch"
+        "-m torch.distributed.run --nnodes=4 --rdzv_backend=c10d --rdzv_endpoint=10.0.0.1:1234 "
+        "--rdzv_id=1234 --rdzv_conf=is_host=0 --nproc_per_node=8 --max_restarts=3 "
+        f"{tools}/train.py c.py --amp --resume --launcher pytorch"
     )
+    assert "--max_restarts=7" in output(f"{tools}/dist_train.sh", "c.py", "8", MAX_RESTARTS="7")
     assert f"{tools}/test.py c.py w.pth --out p.pkl --launcher pytorch" in output(
         f"{tools}/dist_test.sh", "c.py", "w.pth", "2", "--out", "p.pkl"
     )

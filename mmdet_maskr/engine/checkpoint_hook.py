@@ -1,0 +1,246 @@
+"""Checkpoints that survive crashes, full disks and preemption."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmdet.registry import HOOKS
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.runner import Runner
+
+from mmdet_maskr.engine import resume
+from mmdet_maskr.engine.durable_files import (
+    LAST_CHECKPOINT,
+    remove_partial_files,
+    write_durably,
+)
+from mmdet_maskr.engine.signals import StopRequest
+from mmdet_maskr.errors import UserError
+
+INTERRUPTED = "interrupted_iter_{}.pth"
+
+
+@HOOKS.register_module()
+class DurableCheckpointHook(CheckpointHook):
+    """mmengine's CheckpointHook, so that at no moment a crash can cost what was saved before.
+
+    Takes CheckpointHook's options. In a local folder a checkpoint is written beside its place,
+    flushed, renamed, and gets a checksum; ``last_checkpoint`` follows, and only then are those
+    beyond ``max_keep_ckpts`` removed. Each holds what an exact resume needs
+    (:mod:`mmdet_maskr.engine.resume`).
+
+    On SIGTERM or SIGINT to any process all of them finish their iteration, save once as
+    ``interrupted_iter_N.pth`` (removed after the next regular checkpoint) and leave with exit code
+    128 + signal. A second signal ends the process at once.
+
+    Raises:
+        UserError: a checkpoint could not be written; names the reason and what is intact.
+    """
+
+    _state: dict | None = None
+    _resumed: dict | None = None
+    _stop: StopRequest | None = None
+    _validated_at = -1
+    _saved_at = -1
+
+    def before_train(self, runner: Runner) -> None:
+        """Choose the file backend, restore the state of a resumed run, watch for signals."""
+        folder = self.out_dir or runner.work_dir
+        if self.backend_args is None and self.file_client_args is None:
+            if type(get_file_backend(folder)) is LocalBackend:
+                self.backend_args = dict(backend="durable")
+        super().before_train(runner)
+        if is_main_process() and self._is_local():
+            remove_partial_files(Path(self.out_dir))
+        self._stop = StopRequest(runner.logger)
+        if self._resumed is not None:
+            state, self._resumed = self._resumed, None
+            resume.restore(runner, state)
+            if not state["validated"] and resume.is_validation_due(runner):
+                runner.logger.info("running the validation that was due when the run ended")
+                runner.val_loop.run()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the stored state for :meth:`before_train`, if the run is resumed."""
+        state = checkpoint.pop(resume.KEY, None)
+        if runner._resume:
+            self._resumed = state
+            if state is None:
+                runner.logger.warning(
+                    "the checkpoint has no random states (DurableCheckpointHook saves them): the "
+                    "resumed run will not equal an undisturbed one."
+                )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the state that all ranks have gathered."""
+        if self._state is not None:
+            checkpoint[resume.KEY] = self._state
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Save at the end of an interval, or if a signal wants the run to end."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if self._stop.is_agreed():
+            self._leave(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Leave a validation within training if a signal wants it.
+
+        Several processes go on to the next training iteration: they may differ in their number of
+        validation batches, and so cannot agree here.
+        """
+        if self._stop is None or not self._stop.is_wanted_here():
+            return
+        for hook in runner.hooks:  # the averaged weights are in the model's place during validation
+            if isinstance(hook, EMAHook):
+                hook._swap_ema_parameters()
+        self._leave(runner, dict(epoch=runner.epoch, iter=runner.iter))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Save the best checkpoint; the one before it is removed only afterwards."""
+        self._validated_at = runner.iter
+        super().after_val_epoch(runner, metrics)
+
+    def after_train(self, runner: Runner) -> None:
+        super().after_train(runner)
+        self._stop.close()
+        self._stop = None
+
+    def _leave(self, runner: Runner, meta: dict) -> None:
+        if self._saved_at != meta["iter"]:
+            name = INTERRUPTED.format(meta["iter"])
+            self._write(runner, name, meta, by_epoch=False)
+            self._point_to(runner, name)
+            saved = name
+        else:
+            saved = Path(self.last_ckpt).name
+        signal_name, code = self._stop.describe()
+        runner.logger.warning(
+            f"{signal_name}: saved {saved} after iteration {meta['iter']} and leaving; "
+            "the same command with --resume goes on."
+        )
+        self._stop.close()
+        raise SystemExit(code)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        """Save, then point to the file, then remove those beyond ``max_keep_ckpts``.
+
+        mmengine removes first: with ``max_keep_ckpts=1``, a crash would leave nothing.
+        """
+        if not self._is_local():
+            self._state = self._capture(runner, meta)
+            super()._save_checkpoint_with_step(runner, step, meta)
+            self._state = None
+            return
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        if self.max_keep_ckpts > 0:
+            if step not in self.keep_ckpt_ids:
+                self.keep_ckpt_ids.append(step)  # its maxlen drops the oldest
+            runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+        self._write(runner, name, meta, self.by_epoch)
+        self._point_to(runner, name)
+        self._saved_at = meta["iter"]
+        if is_main_process():
+            self._remove_outdated(step)
+
+    def _write(self, runner: Runner, name: str, meta: dict, by_epoch: bool) -> None:
+        """Write one checkpoint on the first rank; all ranks learn whether it worked."""
+        self._state = self._capture(runner, meta)
+        failure: list = [None]
+        try:
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
+        except OSError as error:
+            failure = [f"{error.strerror or error} ({self._intact()})"]
+        finally:
+            self._state = None
+        broadcast_object_list(failure)
+        if failure[0] is not None:
+            raise UserError(
+                f"checkpoint {name} could not be written to {self.out_dir}: {failure[0]}. Mend "
+                "that, then the same command with --resume goes on."
+            )
+
+    def _capture(self, runner: Runner, meta: dict) -> dict:
+        finished_epoch = meta["epoch"] > runner.epoch  # counted up after the epoch's last hook
+        return resume.capture(runner, finished_epoch, self._validated_at == meta["iter"])
+
+    def _intact(self) -> str:
+        pointer = Path(self.out_dir) / LAST_CHECKPOINT
+        kept = [file.name for file in sorted(Path(self.out_dir).glob("*.pth"))]
+        last = f", the last is {Path(pointer.read_text()).name}" if pointer.is_file() else ""
+        return f"intact are {', '.join(kept)}{last}" if kept else "it would have been the first"
+
+    def _point_to(self, runner: Runner, name: str) -> None:
+        if is_main_process():
+            path = self.file_backend.join_path(self.out_dir, name)
+            write_durably(Path(runner.work_dir) / LAST_CHECKPOINT, str(path).encode())
+
+    def _is_local(self) -> bool:
+        return isinstance(self.file_backend, LocalBackend)
+
+    def _remove_outdated(self, step: int) -> None:
+        """Remove what ``max_keep_ckpts`` and this checkpoint make superfluous.
+
+        Found by their names: a run that was killed before it could remove a file has forgotten it.
+        """
+        folder = Path(self.out_dir)
+        outdated = list(folder.glob(INTERRUPTED.format("*")))
+        if self.max_keep_ckpts > 0:
+            number = re.compile(re.escape(self.filename_tmpl).replace(r"\{\}", r"(\d+)"))
+            for path in folder.iterdir():
+                match = number.fullmatch(path.name)
+                if match and int(match[1]) < step and int(match[1]) not in self.keep_ckpt_ids:
+                    outdated.append(path)
+        for path in outdated:
+            self.file_backend.remove(path)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """As mmengine's, but the best one so far is removed after the new one is there."""
+        if not self.save_best:
+            return
+        single = len(self.key_indicators) == 1
+        before = {None: self.best_ckpt_path} if single else dict(self.best_ckpt_path_dict)
+        self._set_best(dict.fromkeys(before), single)
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            after = {None: self.best_ckpt_path} if single else dict(self.best_ckpt_path_dict)
+            self._set_best({key: after[key] or before[key] for key in before}, single)
+        for key, path in before.items():
+            if path and after[key] not in (None, path) and is_main_process():
+                if self.file_backend.isfile(path):
+                    self.file_backend.remove(path)
+                    runner.logger.info(f"The previous best checkpoint {path} is removed")
+
+    def _set_best(self, paths: dict, single: bool) -> None:
+        if single:
+            self.best_ckpt_path = paths[None]
+        else:
+            self.best_ckpt_path_dict = paths

@@ -1,0 +1,90 @@
+"""Ends a process whose training stands still, and says where it stood."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+
+from mmdet.registry import HOOKS
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+
+from mmdet_maskr.errors import UserError
+
+EXIT_CODE = 124  # of timeout(1)
+
+
+@HOOKS.register_module()
+class HangGuardHook(Hook):
+    """Ends the process if no training iteration finishes for a while (a deadlock, a dead disk).
+
+    The process prints its rank, the last iteration and where each of its threads stands, and exits
+    with code 124; tools/dist_train.sh then restarts the job from the newest checkpoint. Time spent
+    in validation does not count: COCO's evaluation takes as long as it takes.
+
+    Args:
+        minutes: time without an iteration after which the process is ended; also has to suffice
+            for the start of the data workers and for writing a checkpoint.
+    """
+
+    def __init__(self, minutes: float = 30.0) -> None:
+        if not minutes > 0:
+            raise UserError(f"HangGuardHook.minutes must be greater than 0, not {minutes}.")
+        self._limit = 60 * minutes
+        self._last_sign = time.monotonic()
+        self._armed = False
+        self._iteration = 0
+        self._ended = threading.Event()
+
+    def before_run(self, runner: Runner) -> None:
+        if isinstance(runner._train_loop, BaseLoop):  # built: this is a training
+            self._ended.clear()
+            self._arm(runner)
+            threading.Thread(target=self._watch, name="hang guard", daemon=True).start()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        self._arm(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        self._armed = False
+
+    def after_val(self, runner: Runner) -> None:
+        self._arm(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        self._armed = False
+        self._ended.set()
+
+    def _arm(self, runner: Runner) -> None:
+        self._last_sign, self._iteration = time.monotonic(), runner.iter
+        self._armed = True
+
+    def _watch(self) -> None:
+        pause = min(10.0, self._limit / 4)
+        while not self._ended.wait(pause):
+            if not self._armed:
+                faulthandler.cancel_dump_traceback_later()
+                continue
+            # for hangs in compiled code that keeps Python, this thread included, from running
+            faulthandler.dump_traceback_later(self._limit + 3 * pause, exit=True)
+            silent = time.monotonic() - self._last_sign
+            if silent > self._limit:
+                self._end(silent)
+        faulthandler.cancel_dump_traceback_later()
+
+    def _end(self, silent: float) -> None:
+        print(
+            f"\nerror: rank {get_rank()} stands still: nothing has moved for {silent:.0f} s, since "
+            f"iteration {self._iteration + 1} (HangGuardHook.minutes={self._limit / 60:g}). It is "
+            "ended here; its threads stood at:",
+            file=sys.stderr,
+            flush=True,
+        )
+        faulthandler.dump_traceback(sys.stderr, all_threads=True)
+        os._exit(EXIT_CODE)

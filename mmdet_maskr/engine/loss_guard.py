@@ -1,0 +1,136 @@
+"""Losses that are not finite never reach the weights, and stop the run in time."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.registry import HOOKS
+from mmengine.dist import all_gather_object, all_reduce, get_rank
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+
+from mmdet_maskr.engine import resume
+from mmdet_maskr.engine.batch_file import pack_batch
+from mmdet_maskr.engine.durable_files import write_durably
+from mmdet_maskr.errors import UserError
+
+
+@HOOKS.register_module()
+class LossGuardHook(Hook):
+    """Leaves out the optimizer's step for a loss that is NaN or infinite on any rank.
+
+    The first of such iterations in a row is saved with all that its replay needs, as
+    ``bad_batch_iter_N_rank_R.pth`` in the work dir (``python tools/replay_batch.py``). How many
+    there were so far is logged as ``skipped_steps``.
+
+    Args:
+        stop_after: so many in a row stop the run; 1 stops at the first, any larger number skips
+            single ones.
+
+    Raises:
+        UserError: when it stops the run, with the iteration, the parts of the loss and the images.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, stop_after: int = 1) -> None:
+        if not (isinstance(stop_after, int) and stop_after >= 1):
+            raise UserError(
+                f"LossGuardHook.stop_after must be a whole number from 1, not {stop_after}."
+            )
+        self.stop_after = stop_after
+        self._in_row = 0
+        self._skipped = 0
+        self._is_bad = False
+        self._random: dict[str, Any] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        """Look at each loss before the optimizer does."""
+        self._skipped = int(runner.message_hub.runtime_info.get("skipped_steps", 0))
+        wrapper = runner.optim_wrapper
+        update = wrapper.update_params
+
+        def guarded_update(loss: torch.Tensor, *args, **kwargs) -> None:
+            self._is_bad = _is_bad_anywhere(loss)
+            if self._is_bad:
+                _count_without_step(wrapper)
+            else:
+                update(loss, *args, **kwargs)
+
+        # an attribute of the object, so that it works for each kind of OptimWrapper
+        wrapper.update_params = guarded_update
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        self._random = resume.random_states()  # for the replay
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Count, save the first of a row, stop after too many."""
+        if not self._is_bad:
+            self._in_row = 0
+            return
+        self._in_row += 1
+        self._skipped += 1
+        runner.message_hub.update_info("skipped_steps", self._skipped)
+        runner.message_hub.update_scalar("train/skipped_steps", self._skipped)
+        parts = {name: float(value) for name, value in (outputs or {}).items()}
+        ids = [sample.img_id for sample in data_batch["data_samples"]]
+        if self._in_row == 1:
+            self._save(runner, data_batch, parts)
+        found = all_gather_object(
+            f"rank {get_rank()}: images {ids}, "
+            + ", ".join(f"{name} {value:g}" for name, value in parts.items())
+        )
+        message = f"the loss of iteration {runner.iter + 1} is not finite ({'; '.join(found)})"
+        if self._in_row < self.stop_after:
+            runner.logger.warning(f"{message}: its step is left out, {self._skipped} so far.")
+            return
+        raise UserError(
+            f"{message}, {self._in_row} in a row. The weights are untouched by it. The batch is in "
+            f"{self._path(runner, self._in_row)}: see `python tools/replay_batch.py --help`. To "
+            f"skip single ones, set LossGuardHook.stop_after; it is {self.stop_after}."
+        )
+
+    def _path(self, runner: Runner, in_row: int) -> Path:
+        first = runner.iter + 2 - in_row
+        return Path(runner.work_dir) / f"bad_batch_iter_{first}_rank_{get_rank()}.pth"
+
+    def _save(self, runner: Runner, data_batch: dict, parts: dict[str, float]) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        content = dict(
+            iteration=runner.iter + 1,
+            losses=parts,
+            random=self._random,
+            state_dict=model.state_dict(),
+            **pack_batch(data_batch),
+        )
+        with io.BytesIO() as buffer:
+            torch.save(content, buffer)
+            write_durably(self._path(runner, 1), buffer.getvalue())
+
+
+def _is_bad_anywhere(loss: torch.Tensor) -> bool:
+    # all ranks leave out the step, or none: gradients are averaged over them
+    bad = (~torch.isfinite(loss.detach())).to(torch.float32)
+    all_reduce(bad, op="max")
+    return bool(bad)
+
+
+def _count_without_step(wrapper: OptimWrapper) -> None:
+    """What ``update_params`` does beside the backward pass."""
+    wrapper._inner_count += 1
+    if wrapper._accumulative_counts > 1 and wrapper.should_update():
+        wrapper.step()
+        wrapper.zero_grad()

@@ -1,0 +1,116 @@
+"""Trainings in forked children: no start-up to wait for, and they can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from mmdet_maskr.engine.launch import build_runner, run_tool
+
+HERE = Path(__file__).parent
+CONFIG = HERE / "durable_config.py"
+
+
+def config(data: Path, work_dir: Path, resume: bool = False, **options) -> Config:
+    """The small config of these tests; ``options`` are dotted keys with ``__`` for the dots."""
+    if str(HERE) not in sys.path:
+        sys.path.insert(0, str(HERE))
+    cfg = Config.fromfile(CONFIG)
+    options = copy.deepcopy(options)  # merging takes `_delete_` out of them
+    cfg.merge_from_dict({key.replace("__", "."): value for key, value in options.items()})
+    for split, name in (("train", "train"), ("val", "val"), ("test", "val")):
+        if cfg.get(f"{split}_dataloader") is not None:
+            cfg[f"{split}_dataloader"].dataset.data_root = str(data)
+        if split != "train" and cfg.get(f"{split}_evaluator") is not None:
+            cfg[f"{split}_evaluator"].ann_file = str(data / f"annotations/instances_{name}.json")
+    cfg.work_dir, cfg.resume, cfg.launcher = str(work_dir), resume, "none"
+    return cfg
+
+
+def start(data: Path, work_dir: Path, resume: bool = True, prepare=None, **options) -> int:
+    """Start a training in a child, as tools/train.py would; returns its process id.
+
+    ``prepare`` is called in the child with the Runner. Output goes to WORK_DIR.log.
+    """
+    cfg = config(data, work_dir, resume, **options)
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.setsid()
+        log = os.open(f"{work_dir}.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+        torch.set_num_threads(1)
+        # formatting the config takes a second at each checkpoint, far longer than training here
+        Config.pretty_text = property(lambda cfg: f"# of {cfg.filename}")
+
+        def main() -> None:
+            runner = build_runner(cfg)
+            if prepare is not None:
+                prepare(runner)
+            runner.train()
+
+        run_tool(main)
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def finish(pid: int, seconds: float = 120) -> int:
+    """Wait for a child; its exit code, or minus the signal that ended it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    kill(pid)
+    raise AssertionError(f"the training did not end within {seconds} s")
+
+
+def kill(pid: int) -> None:
+    """Kill -9 a child and its data workers; they are a session of their own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def losses(work_dir: Path, rank: int = 0) -> dict[int, str]:
+    """Losses of each iteration, bit for bit; of those done twice, all must be equal."""
+    found: dict[int, str] = {}
+    for line in (work_dir / f"losses_{rank}.txt").read_text().splitlines():
+        iteration, rest = line.split(" ", 1)
+        assert found.setdefault(int(iteration), rest) == rest, f"iteration {iteration} differs"
+    return found
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def assert_same_weights(a: Path, b: Path) -> None:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different, f"{len(different)} of {len(first)} differ, e.g. {different[:3]}"

@@ -1,0 +1,146 @@
+"""Files are whole or not there; the newest whole checkpoint is found."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import resource
+import signal
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmdet_maskr.engine import durable_files
+from mmdet_maskr.engine.durable_files import DurableBackend, find_damage, newest_checkpoint
+from mmdet_maskr.errors import UserError
+
+LOGGER = logging.getLogger("test_durable_files")
+
+
+def write_checkpoint(folder: Path, name: str, iteration: int) -> Path:
+    torch.save(dict(meta=dict(iter=iteration, epoch=1), x=torch.rand(99)), folder / "x.tmp")
+    DurableBackend().put((folder / "x.tmp").read_bytes(), folder / name)
+    (folder / "x.tmp").unlink()
+    return folder / name
+
+
+def test_put_and_remove(tmp_path: Path):
+    path = tmp_path / "new" / "epoch_1.pth"
+    for content in (b"first", b"second"):
+        DurableBackend().put(content, path)
+        assert path.read_bytes() == content
+        assert find_damage(path) is None
+    assert sorted(p.name for p in path.parent.iterdir()) == ["epoch_1.pth", "epoch_1.pth.sha256"]
+    # the format of coreutils
+    check = ["sha256sum", "--check", "epoch_1.pth.sha256"]
+    assert subprocess.run(check, cwd=path.parent, capture_output=True).returncode == 0
+    assert path.with_name("epoch_1.pth.sha256").read_text().split()[0] == (
+        hashlib.sha256(b"second").hexdigest()
+    )
+    DurableBackend().remove(str(path))
+    assert not list(path.parent.iterdir())
+
+
+def test_disk_full(tmp_path: Path):
+    """A quota of 4 KiB a file: the older file stays, nothing is left of the newer one."""
+    path = write_checkpoint(tmp_path, "epoch_1.pth", 1)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        with pytest.raises(OSError, match="File too large"):
+            DurableBackend().put(b"x" * 8192, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before
+    assert find_damage(path) is None  # by its CRCs: the checksum goes before a file is replaced
+    assert [p.name for p in tmp_path.iterdir()] == ["epoch_1.pth"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_crash_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str):
+    """Whatever step is the last, the older or the newer file is whole."""
+    path = write_checkpoint(tmp_path, "epoch_1.pth", 1)
+    calls = 0
+    real = getattr(os, step)
+    for crash_at in range(1, 6):
+
+        def crashing(*args, crash_at=crash_at):
+            nonlocal calls
+            calls += 1
+            if calls == crash_at:
+                raise KeyboardInterrupt
+            return real(*args)
+
+        calls = 0
+        monkeypatch.setattr(os, step, crashing)
+        try:
+            write_checkpoint(tmp_path, "epoch_1.pth", 2)
+        except KeyboardInterrupt:
+            pass
+        monkeypatch.setattr(os, step, real)
+        assert find_damage(path) is None
+        assert newest_checkpoint(tmp_path, LOGGER) == str(path)
+    assert calls == (4 if step == "fsync" else 2)  # the last round was not disturbed
+
+
+def test_damage(tmp_path: Path):
+    path = write_checkpoint(tmp_path, "epoch_1.pth", 1)
+    whole = path.read_bytes()
+    checksum = path.with_name("epoch_1.pth.sha256")
+    for position in (0, len(whole) // 2, len(whole) - 1):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1
+        path.write_bytes(flipped)
+        assert "differ from epoch_1.pth.sha256" in find_damage(path)
+    checksum.unlink()
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert "it is incomplete" in find_damage(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.pkl", b"abcdefgh" * 9)
+    content = path.read_bytes().replace(b"abcdefgh", b"abcdefgX", 1)
+    path.write_bytes(content)
+    assert find_damage(path) == "its part data.pkl is damaged"
+    path.unlink()
+    assert find_damage(path) == "it is missing"
+
+
+def test_newest_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    assert newest_checkpoint(tmp_path, LOGGER) is None
+    first = write_checkpoint(tmp_path, "epoch_9.pth", 90)
+    second = write_checkpoint(tmp_path, "epoch_10.pth", 100)
+    write_checkpoint(tmp_path, "best_coco_bbox_mAP_epoch_11.pth", 110)  # has no optimizer
+    interrupted = write_checkpoint(tmp_path, "interrupted_iter_105.pth", 105)
+    (tmp_path / "last_checkpoint").write_text(str(second))
+    assert newest_checkpoint(tmp_path, LOGGER) == str(second)
+    second.write_bytes(b"PK")
+    assert newest_checkpoint(tmp_path, LOGGER) == str(interrupted)
+    assert "epoch_10.pth is not used: its bytes differ from epoch_10.pth.sha256" in caplog.text
+    interrupted.unlink()
+    assert newest_checkpoint(tmp_path, LOGGER) == str(first)
+    (tmp_path / "last_checkpoint").unlink()
+    assert newest_checkpoint(tmp_path, LOGGER) == str(first)
+    assert newest_checkpoint(tmp_path, LOGGER, newer_than=first.stat().st_mtime + 1) is None
+    first.write_bytes(b"")
+    with pytest.raises(UserError, match=r"every checkpoint in .* is damaged \(.*epoch_9\.pth"):
+        newest_checkpoint(tmp_path, LOGGER)
+
+
+def test_moved_work_dir(tmp_path: Path):
+    path = write_checkpoint(tmp_path, "epoch_1.pth", 1)
+    (tmp_path / "last_checkpoint").write_text("/elsewhere/epoch_1.pth")
+    assert newest_checkpoint(tmp_path, LOGGER) == str(path)
+
+
+def test_partial_files_are_removed(tmp_path: Path):
+    for name in ("epoch_1.pth.partial", "epoch_1.pth.sha256.partial", "mine.partial"):
+        (tmp_path / name).touch()
+    durable_files.remove_partial_files(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.partial"]

@@ -1,0 +1,72 @@
+"""Two gloo processes of which one dies or hangs: restarted, finished, equal to undisturbed ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import child_training as child
+from test_distributed import free_port
+
+CONFIG = """
+_base_ = {base!r}
+train_cfg = dict(max_epochs=2)
+model = dict(backbone=dict(norm_eval=True))
+val_cfg = val_dataloader = val_evaluator = None
+default_hooks = dict(checkpoint=dict(save_best=None))
+env_cfg = dict(dist_cfg=dict(timeout=60))
+custom_hooks = [dict(type='WriteLosses'), {hooks}]
+"""
+
+
+def launch(repo: Path, data: Path, work_dir: Path, hooks: str = "") -> subprocess.Popen:
+    config = work_dir.with_suffix(".py")
+    config.write_text(CONFIG.format(base=str(child.CONFIG), hooks=hooks))
+    command = [
+        "bash", str(repo / "tools" / "dist_train.sh"), str(config), "2",
+        "--work-dir", str(work_dir), "--data-root", str(data),
+    ]  # fmt: skip
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = {**os.environ, "PATH": path, "PYTHONPATH": f"{child.HERE}:{repo}", "PORT": free_port()}
+    env["OMP_NUM_THREADS"] = "1"
+    return subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def output_of(process: subprocess.Popen) -> str:
+    try:
+        return process.communicate(timeout=200)[0]
+    finally:
+        if process.poll() is None:  # torchrun ends its processes on SIGTERM
+            process.terminate()
+            process.wait()
+
+
+def test_a_process_dies(tmp_path: Path, repo: Path, shapes_root: Path):
+    """Rank 1 is killed in the second epoch; another run is left in peace."""
+    calm, disturbed = tmp_path / "calm", tmp_path / "disturbed"
+    processes = [
+        launch(repo, shapes_root, calm),
+        launch(repo, shapes_root, disturbed, "dict(type='DieOnce', rank=1, iteration=5)"),
+    ]
+    outputs = [output_of(process) for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output[-3000:]
+    assert "restart" not in outputs[0]
+    assert f"restart 1 of at most 3: going on from {disturbed}/epoch_1.pth" in outputs[1]
+    assert child.losses(calm, 0) != child.losses(calm, 1)
+    for rank in (0, 1):
+        expected = child.losses(calm, rank)
+        assert len(expected) == 8
+        assert child.losses(disturbed, rank) == expected
+    child.assert_same_weights(disturbed / "epoch_2.pth", calm / "epoch_2.pth")
+
+
+def test_wrong_input_is_not_restarted(tmp_path: Path, repo: Path):
+    process = launch(repo, tmp_path / "nowhere", tmp_path / "work")
+    output = output_of(process)
+    assert process.returncode != 0
+    assert output.count("there is no annotation file") <= 2  # once a rank

@@ -1,0 +1,119 @@
+"""Losses that are not finite: the step is left out, the batch saved, the run stopped in time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import child_training as child
+import pytest
+import torch
+from mmdet.registry import DATASETS
+from mmengine.dataset import pseudo_collate
+from mmengine.runner import Runner
+
+from mmdet_maskr.engine.batch_file import pack_batch, unpack_batch
+from mmdet_maskr.engine.loss_guard import LossGuardHook
+from mmdet_maskr.errors import UserError
+
+SHORT = dict(
+    train_cfg__max_epochs=1, val_cfg=None, val_dataloader=None, val_evaluator=None,
+    default_hooks__checkpoint__save_best=None, train_dataloader__num_workers=0,
+)  # fmt: skip
+
+
+def spoil(at: tuple[int, ...], value: float) -> Callable[[Runner], None]:
+    """Let the classification loss of some iterations (from 0) be ``value``, weights permitting."""
+
+    def prepare(runner: Runner) -> None:
+        train_step = runner.model.roi_head.loss
+        calls = iter(range(1000))
+
+        def loss(*args, **kwargs):
+            losses = train_step(*args, **kwargs)
+            if next(calls) in at:
+                losses["loss_cls"] = losses["loss_cls"] * value
+            return losses
+
+        runner.model.roi_head.loss = loss
+
+    return prepare
+
+
+def guard(stop_after: int) -> dict:
+    hooks = [dict(type="WriteLosses"), dict(type="LossGuardHook", stop_after=stop_after)]
+    return dict(SHORT, custom_hooks=hooks)
+
+
+def test_stops_at_the_first(tmp_path: Path, shapes_root: Path, repo: Path):
+    """The message names iteration, images and parts; the batch replays to the same losses."""
+    work_dir = tmp_path / "work"
+    work_dir.mkdir()
+    pid = child.start(
+        shapes_root, work_dir, False, spoil((3,), float("nan")), **guard(1),
+        default_hooks__checkpoint__by_epoch=False, default_hooks__checkpoint__interval=2,
+    )  # fmt: skip
+    assert child.finish(pid) == 2
+    log = Path(f"{work_dir}.log").read_text()
+    assert "error: the loss of iteration 4 is not finite (rank 0: images [" in log
+    assert "loss_cls nan" in log and "1 in a row. The weights are untouched" in log
+    assert (work_dir / "last_checkpoint").read_text().endswith("iter_2.pth")
+
+    saved = work_dir / "bad_batch_iter_4_rank_0.pth"
+    content = torch.load(saved, weights_only=True)
+    assert all(value.isfinite().all() for value in content["state_dict"].values())
+    command = [sys.executable, str(repo / "tools" / "replay_batch.py"), str(child.CONFIG)]
+    environment = {"PYTHONPATH": f"{repo}:{child.HERE}", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run([*command, str(saved)], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    lines = map(str.split, result.stdout.splitlines())
+    rows = {words[0]: words[1:] for words in lines if len(words) == 3}
+    for name in ("loss_rpn_cls", "loss_rpn_bbox", "loss_bbox", "loss_mask"):
+        then, now = rows[name]
+        assert then == now and float(then) > 0
+    assert rows["loss_cls"][0] == "nan" and float(rows["loss_cls"][1]) > 0  # unspoilt now
+    for image in content["data_samples"]:
+        assert image["metainfo"]["img_path"] in result.stdout
+
+
+def test_skips_single_ones(tmp_path: Path, shapes_root: Path):
+    """Two single ones cost their own steps, nothing else; three in a row stop the run."""
+    for name, at, code in (("single", (1, 3), 0), ("row", (2, 3, 4), 2)):
+        work_dir = tmp_path / name
+        work_dir.mkdir()
+        pid = child.start(shapes_root, work_dir, False, spoil(at, float("inf")), **guard(3))
+        log = Path(f"{work_dir}.log")
+        assert child.finish(pid) == code, log.read_text()[-2000:]
+        assert "its step is left out, 2 so far" in log.read_text()
+    assert "iteration 5 is not finite" in log.read_text() and "3 in a row" in log.read_text()
+    assert f"{tmp_path}/row/bad_batch_iter_3_rank_0.pth" in log.read_text()  # the first of the row
+    checkpoint = torch.load(tmp_path / "single" / "epoch_1.pth", weights_only=True)
+    assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
+    steps = {int(state["step"]) for state in checkpoint["optimizer"]["state"].values()}
+    assert steps == {8 - 2}
+    assert checkpoint["message_hub"]["runtime_info"]["skipped_steps"] == 2
+    assert not list((tmp_path / "row").glob("epoch*"))
+
+
+def test_batch_round_trip(shapes_root: Path, tmp_path: Path):
+    dataset = child.config(shapes_root, tmp_path).train_dataloader.dataset
+    built = DATASETS.build(dataset)
+    batch = pseudo_collate([built[0], built[1]])
+    torch.save(pack_batch(batch), tmp_path / "batch.pth")
+    again = unpack_batch(torch.load(tmp_path / "batch.pth", weights_only=True))
+    for ours, expected in zip(again["data_samples"], batch["data_samples"], strict=True):
+        assert ours.metainfo.keys() == expected.metainfo.keys()
+        assert torch.equal(ours.gt_instances.bboxes.tensor, expected.gt_instances.bboxes.tensor)
+        assert torch.equal(ours.gt_instances.labels, expected.gt_instances.labels)
+        assert (
+            ours.gt_instances.masks.to_ndarray() == expected.gt_instances.masks.to_ndarray()
+        ).all()
+    for ours, expected in zip(again["inputs"], batch["inputs"], strict=True):
+        assert torch.equal(ours, expected)
+
+
+def test_wrong_option():
+    with pytest.raises(UserError, match=r"stop_after must be a whole number from 1, not 0"):
+        LossGuardHook(stop_after=0)

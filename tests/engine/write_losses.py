@@ -1,0 +1,30 @@
+"""Hooks for tests: losses, bit for bit, in a file of each rank; a rank that dies once."""
+
+import os
+import signal
+from pathlib import Path
+
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class WriteLosses(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        losses = {name: float(value).hex() for name, value in sorted(outputs.items())}
+        with (Path(runner.work_dir) / f"losses_{get_rank()}.txt").open("a") as file:
+            file.write(f"{runner.iter} {runner.epoch} {batch_idx} {losses}\n")
+
+
+@HOOKS.register_module()
+class DieOnce(Hook):
+    """In the first launch, one rank is killed; after a restart all is well."""
+
+    def __init__(self, rank: int, iteration: int) -> None:
+        self.rank, self.iteration = rank, iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+        if first and (get_rank(), runner.iter) == (self.rank, self.iteration):
+            os.kill(os.getpid(), signal.SIGKILL)
