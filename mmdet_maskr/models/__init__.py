@@ -1,18 +1,21 @@
 """Model parts: what mmdet has not got, or has in another form."""
 
-from mmdet_maskr.models.backbones import PlainViT
+from mmdet_maskr.models.backbones import FreeWidthResNet, FreeWidthStage, PlainViT
 from mmdet_maskr.models.dense_heads import MaskRRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
 from mmdet_maskr.models.mask_heads import ComposedMaskHead, InterleavedMaskHead
 from mmdet_maskr.models.necks import ChannelLayerNorm, SimpleFeaturePyramid
 from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
 from mmdet_maskr.models.roi_heads import ParallelRoIHead, Res5Head
+from mmdet_maskr.models.task_modules import SizedAnchorGenerator, WeightedBoxCoder
 from mmdet_maskr.models.tta import InstanceTTAModel
 
 __all__ = [
     "ChannelLayerNorm",
     "ComposedMaskHead",
     "FPNRoIExtractor",
+    "FreeWidthResNet",
+    "FreeWidthStage",
     "HeatmapKeypointHead",
     "InstanceTTAModel",
     "InterleavedMaskHead",
@@ -21,4 +24,6 @@ __all__ = [
     "PlainViT",
     "Res5Head",
     "SimpleFeaturePyramid",
+    "SizedAnchorGenerator",
+    "WeightedBoxCoder",
 ]
