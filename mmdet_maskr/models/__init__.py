@@ -1,8 +1,11 @@
 """Model parts: what mmdet has not got, or has in another form."""
 
 from mmdet_maskr.models.backbones import FreeWidthResNet, FreeWidthStage, PlainViT
+from mmdet_maskr.models.data_preprocessors import UnitRangePreprocessor
 from mmdet_maskr.models.dense_heads import MaskRRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
+from mmdet_maskr.models.layers import UnfusedFrozenBN
+from mmdet_maskr.models.losses import UnusedClassesCrossEntropyLoss
 from mmdet_maskr.models.mask_heads import ComposedMaskHead, InterleavedMaskHead
 from mmdet_maskr.models.necks import ChannelLayerNorm, SimpleFeaturePyramid
 from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
@@ -25,5 +28,8 @@ __all__ = [
     "Res5Head",
     "SimpleFeaturePyramid",
     "SizedAnchorGenerator",
+    "UnfusedFrozenBN",
+    "UnitRangePreprocessor",
+    "UnusedClassesCrossEntropyLoss",
     "WeightedBoxCoder",
 ]

@@ -8,15 +8,15 @@ import mmcv
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
 
+from mmdet_maskr.datasets.transforms.geometric import KeypointResize
 from mmdet_maskr.errors import UserError
 
 
 @TRANSFORMS.register_module()
-class SourceResize(Resize):
-    """mmdet's Resize with ``keep_ratio=True``, with the pixels of another codebase.
+class SourceResize(KeypointResize):
+    """KeypointResize with ``keep_ratio=True`` and the pixels of another codebase.
 
     - 'detectron2': PIL's antialiased bilinear filter on 8 bits; sizes are rounded to the nearest.
     - 'torchvision': bilinear samples without antialiasing in float32, which stay float32; sizes
@@ -25,7 +25,7 @@ class SourceResize(Resize):
     Args:
         scale: (longest, shortest) sides in pixels that the image has at most.
         convention: 'detectron2' or 'torchvision'.
-        kwargs: further options of Resize.
+        kwargs: further options of mmdet's Resize.
 
     Raises:
         UserError: another convention, or an option that the convention decides.
