@@ -296,7 +296,7 @@ class Detectron2Model:
         if self.cascade:
             stages = self._get("MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS")
             config.update(
-                type="CascadeRoIHead",
+                type="AveragedCascadeRoIHead",
                 num_stages=len(stages),
                 stage_loss_weights=[1.0] * len(stages),
                 bbox_head=[self._box_head(stage) for stage in stages],

@@ -16,6 +16,7 @@ import torch
 from mmengine.config import Config
 
 from mmdet_maskr.datasets import shapes
+from mmdet_maskr.engine.launch import run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "weights"))
 from detectron2_models import options, state_dict, write
@@ -46,15 +47,17 @@ def call(tool, monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
     tool.main()
 
 
-def test_wrong_source_ends_in_a_message(repo: Path, tmp_path: Path):
-    """Exit code 2, one line that says what to do, and no folder."""
+def test_wrong_source_ends_in_a_message(tool, monkeypatch, capsys, tmp_path: Path):
+    """Exit code 2, a sentence that says what to do, and no folder."""
     checkpoint, _ = write(tmp_path, options({}), state_dict())
-    result = run(
-        repo, "tools/convert_weights.py", checkpoint, tmp_path / "out", "--from", "torchvision"
-    )
-    assert result.returncode == 2
-    assert "its names are those of detectron2 (--from detectron2)" in result.stderr
-    assert "Traceback" not in result.stderr
+    arguments = ["convert_weights.py", checkpoint, tmp_path / "out", "--from", "torchvision"]
+    monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])
+    with pytest.raises(SystemExit) as caught:
+        run_tool(tool.main)
+    assert caught.value.code == 2
+    message = capsys.readouterr().err
+    assert "its names are those of detectron2 (--from detectron2)" in message
+    assert "Traceback" not in message
     assert not (tmp_path / "out").exists()
 
 

@@ -137,7 +137,7 @@ def test_what_the_configs_say(tmp_path: Path):
     assert groups["backbone"]["style"] == "pytorch"
     assert groups["data_preprocessor"]["std"] == [57.375, 57.12, 58.395]
     cascade = model("cascade")
-    assert cascade["roi_head"]["type"] == "CascadeRoIHead"
+    assert cascade["roi_head"]["type"] == "AveragedCascadeRoIHead"
     weights = [head["bbox_coder"]["weights"][0] for head in cascade["roi_head"]["bbox_head"]]
     assert weights == [10, 20, 30]
     ious = [cfg["assigner"]["pos_iou_thr"] for cfg in cascade["train_cfg"]["rcnn"]]

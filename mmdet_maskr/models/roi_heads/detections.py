@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from mmdet.utils import InstanceList
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -38,3 +41,32 @@ def select_detections(
     if cfg.max_per_img >= 0:
         keep = keep[: cfg.max_per_img]
     return found[keep]
+
+
+def select_from_batch(
+    scored: InstanceList,
+    batch_img_metas: Sequence[dict],
+    num_classes: int,
+    cfg: ConfigDict,
+    convention: str,
+    rescale: bool,
+) -> InstanceList:
+    """:func:`select_detections` for each image.
+
+    Args:
+        scored: for each image ``bboxes`` (R, 4 K or 4) and ``scores`` (R, K + 1), background last.
+        batch_img_metas: for each image ``scale_factor``.
+        num_classes: K.
+        cfg: see :func:`select_detections`.
+        convention: 'detectron2' or 'torchvision'.
+        rescale: give boxes in pixels of the original image.
+    """
+    results_list = []
+    for candidates, meta in zip(scored, batch_img_metas, strict=True):
+        scores = candidates.scores[:, :num_classes]
+        results = select_detections(candidates.bboxes, scores, cfg, convention)
+        if rescale:
+            scale = results.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
+            results.bboxes = results.bboxes / scale
+        results_list.append(results)
+    return results_list

@@ -17,7 +17,7 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.conventions import check_convention
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import check_mask_output
-from mmdet_maskr.models.roi_heads.detections import select_detections
+from mmdet_maskr.models.roi_heads.detections import select_from_batch
 from mmdet_maskr.models.roi_heads.keypoint_branch import KeypointBranch
 
 
@@ -172,19 +172,14 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
                 x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale=rescale
             )
         scored = super().predict_bbox(x, batch_img_metas, rpn_results_list, None)
-        results_list = []
-        for candidates, meta in zip(scored, batch_img_metas, strict=True):
-            results = select_detections(
-                candidates.bboxes,
-                candidates.scores[:, : self.bbox_head.num_classes],
-                rcnn_test_cfg,
-                self.convention,
-            )
-            if rescale:
-                scale = results.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
-                results.bboxes = results.bboxes / scale
-            results_list.append(results)
-        return results_list
+        return select_from_batch(
+            scored,
+            batch_img_metas,
+            self.bbox_head.num_classes,
+            rcnn_test_cfg,
+            self.convention,
+            rescale,
+        )
 
     def _mask_forward(
         self,
