@@ -7,11 +7,11 @@ from typing import Any
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.weights import detectron2_names, parts
+from mmdet_maskr.weights import detectron2_settings as settings
 from mmdet_maskr.weights.rename import NameMap
 
 STAGES = ("res2", "res3", "res4", "res5")
 STRIDES = dict(res2=4, res3=8, res4=16, res5=32, p2=4, p3=8, p4=16, p5=32, p6=64)
-CONVENTION = "detectron2"
 
 
 class Detectron2Model:
@@ -70,8 +70,6 @@ class Detectron2Model:
     def _get(self, name: str) -> Any:
         return self.options[name]
 
-    # ------------------------------------------------------------------ sizes
-
     @property
     def stage_channels(self) -> list[int]:
         """Output channels of res2 to res5."""
@@ -87,8 +85,6 @@ class Detectron2Model:
     @property
     def num_classes(self) -> int:
         return self._get("MODEL.ROI_HEADS.NUM_CLASSES")
-
-    # ------------------------------------------------------------------ parts
 
     def preprocessor(self) -> dict:
         """Mean and deviation are in the order of the channels that the network sees."""
@@ -184,7 +180,7 @@ class Detectron2Model:
                 [self.strides[name] for name in self.rpn_features],
                 sizes,
                 ratios[0],
-                CONVENTION,
+                settings.CONVENTION,
                 self._get("MODEL.ANCHOR_GENERATOR.OFFSET"),
             ),
             bbox_coder=parts.box_coder(self._get("MODEL.RPN.BBOX_REG_WEIGHTS")),
@@ -199,7 +195,7 @@ class Detectron2Model:
             self._get(prefix + "RESOLUTION"),
             channels or self.map_channels,
             [self.strides[name] for name in self.roi_features],
-            CONVENTION,
+            settings.CONVENTION,
             self._get(prefix + "SAMPLING_RATIO"),
             aligned=self._get(prefix + "TYPE") == "ROIAlignV2",
         )
@@ -262,6 +258,12 @@ class Detectron2Model:
                 config.update(tower="res5")
         return config if norm is None or not convs else dict(config, norm_cfg=norm)
 
+    def _mask_size(self) -> int:
+        """Side of the masks: the deconvolution doubles the RoI features'."""
+        if self.c4:
+            return 2 * self._res5_size()
+        return 2 * self._get("MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION")
+
     def _keypoint_head(self) -> dict:
         dims = self._get("MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS")
         if len(set(dims)) != 1:
@@ -311,62 +313,6 @@ class Detectron2Model:
             config["keypoint_roi_extractor"] = self._extractor("ROI_KEYPOINT_HEAD")
         return config
 
-    # ------------------------------------------------------------------ training and testing
-
-    def train_cfg(self, base: dict) -> dict:
-        """The base config's, with the options' thresholds and numbers."""
-        low, high = self._get("MODEL.RPN.IOU_THRESHOLDS")
-        rpn = dict(base["rpn"], allowed_border=self._get("MODEL.RPN.BOUNDARY_THRESH"))
-        rpn["assigner"] = dict(rpn["assigner"], pos_iou_thr=high, neg_iou_thr=low)
-        rpn["sampler"] = dict(
-            rpn["sampler"],
-            num=self._get("MODEL.RPN.BATCH_SIZE_PER_IMAGE"),
-            pos_fraction=self._get("MODEL.RPN.POSITIVE_FRACTION"),
-        )
-        rcnn = self._rcnn_train_cfg(base["rcnn"], self._get("MODEL.ROI_HEADS.IOU_THRESHOLDS")[0])
-        if self.cascade:
-            ious = self._get("MODEL.ROI_BOX_CASCADE_HEAD.IOUS")
-            rcnn = [self._rcnn_train_cfg(base["rcnn"], iou) for iou in ious]
-        return dict(rpn=rpn, rpn_proposal=self._proposals("TRAIN"), rcnn=rcnn)
-
-    def _rcnn_train_cfg(self, base: dict, iou: float) -> dict:
-        config = dict(base)
-        config["assigner"] = dict(
-            config["assigner"],
-            pos_iou_thr=iou,
-            neg_iou_thr=iou,
-            min_pos_iou=iou,
-            match_low_quality=False,
-        )
-        config["sampler"] = dict(
-            config["sampler"],
-            num=self._get("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE"),
-            pos_fraction=self._get("MODEL.ROI_HEADS.POSITIVE_FRACTION"),
-            add_gt_as_proposals=self._get("MODEL.ROI_HEADS.PROPOSAL_APPEND_GT"),
-        )
-        size = self._get("MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION")
-        config["mask_size"] = 2 * (self._res5_size() if self.c4 else size)
-        return config
-
-    def _proposals(self, split: str) -> dict:
-        return dict(
-            nms_pre=self._get(f"MODEL.RPN.PRE_NMS_TOPK_{split}"),
-            max_per_img=self._get(f"MODEL.RPN.POST_NMS_TOPK_{split}"),
-            nms=dict(type="nms", iou_threshold=self._get("MODEL.RPN.NMS_THRESH")),
-            min_bbox_size=self._get("MODEL.PROPOSAL_GENERATOR.MIN_SIZE"),
-            convention=CONVENTION,
-        )
-
-    def test_cfg(self) -> dict:
-        rcnn = dict(
-            score_thr=self._get("MODEL.ROI_HEADS.SCORE_THRESH_TEST"),
-            nms=dict(type="nms", iou_threshold=self._get("MODEL.ROI_HEADS.NMS_THRESH_TEST")),
-            max_per_img=self._get("TEST.DETECTIONS_PER_IMAGE"),
-            mask_thr_binary=0.5,
-            convention=CONVENTION,
-        )
-        return dict(rpn=self._proposals("TEST"), rcnn=rcnn)
-
     def model(self, base: dict) -> dict:
         """The ``model`` of the config.
 
@@ -380,21 +326,15 @@ class Detectron2Model:
             neck=self.neck(),
             rpn_head=self.rpn_head(),
             roi_head=self.roi_head(),
-            train_cfg=self.train_cfg(base["train_cfg"]),
-            test_cfg=self.test_cfg(),
+            train_cfg=settings.train_cfg(
+                self.options, base["train_cfg"], self.cascade, self._mask_size()
+            ),
+            test_cfg=settings.test_cfg(self.options),
         )
 
     def pipelines(self) -> dict[str, list[dict]]:
         """``train_pipeline`` and ``test_pipeline``."""
-        sizes = self._get("INPUT.MIN_SIZE_TRAIN")
-        sizes = sizes if isinstance(sizes, list) else [sizes]
-        return parts.pipelines(
-            CONVENTION,
-            (self._get("INPUT.MAX_SIZE_TEST"), self._get("INPUT.MIN_SIZE_TEST")),
-            [(self._get("INPUT.MAX_SIZE_TRAIN"), size) for size in sizes],
-            flip=self._get("INPUT.RANDOM_FLIP") == "horizontal",
-            keypoints=self.with_keypoints,
-        )
+        return settings.pipelines(self.options)
 
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes, which a checkpoint does not have; None for the data set's own."""

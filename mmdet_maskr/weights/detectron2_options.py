@@ -23,6 +23,7 @@ READ: dict[str, Any] = {
     "INPUT.MAX_SIZE_TRAIN": 1333,
     "INPUT.MIN_SIZE_TEST": 800,
     "INPUT.MIN_SIZE_TRAIN": [800],
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
     "INPUT.RANDOM_FLIP": "horizontal",
     "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[0.5, 1.0, 2.0]],
     "MODEL.ANCHOR_GENERATOR.OFFSET": 0.0,
@@ -137,7 +138,7 @@ ACCEPTED: dict[str, tuple] = {
     "MODEL.RPN.HEAD_NAME": ("StandardRPNHead",),
     "MODEL.RPN.IOU_LABELS": ([0, -1, 1],),
     "INPUT.FORMAT": ("BGR", "RGB"),
-    "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice",),
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),
     "INPUT.RANDOM_FLIP": ("horizontal", "none"),
     "TEST.AUG.ENABLED": (False,),
 }
@@ -188,7 +189,20 @@ def read_options(path: str | Path) -> dict[str, Any]:
     return {name: given.get(name, default) for name, default in READ.items()}
 
 
+class Code(str):
+    """A tag that would run Python code. It is not run: the options that need it are named."""
+
+
+class _Loader(yaml.SafeLoader):
+    """yaml's safe loader, which reads on where a tag asks for Python code."""
+
+
+_Loader.add_multi_constructor("", lambda loader, tag, node: Code(tag))
+
+
 def _problem(name: str, value: Any) -> str | None:
+    if isinstance(value, Code):
+        return f"{name}: code ({value}), which is not run"
     if name in ACCEPTED:
         if value in ACCEPTED[name]:
             return None
@@ -207,7 +221,7 @@ def _with_bases(path: Path, inside: tuple[Path, ...]) -> dict:
     if path.resolve() in inside:
         raise UserError(f"{path} is its own _BASE_.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no plain YAML: {error}") from error
     if not isinstance(content, dict):
@@ -236,7 +250,7 @@ def _flat(content: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _plain(value: Any) -> Any:
     """Lists for tuples, which zoo configs write as strings: ``"(60000, 80000)"``."""
-    if isinstance(value, str):
+    if isinstance(value, str) and not isinstance(value, Code):
         try:
             literal = ast.literal_eval(value)
         except (ValueError, SyntaxError):

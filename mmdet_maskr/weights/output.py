@@ -152,19 +152,22 @@ def save(conversion: Conversion, folder: str | Path) -> None:
         source_labels=conversion.source_labels,
         source_background=conversion.source_background,
     )
+    config, weights = folder / "config_part.py", folder / "model_part.pth"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        parts = {name: folder / f".{name}.part" for name in ("config.py", "model.pth")}
-        parts["config.py"].write_text(text, encoding="utf-8")
-        torch.save(dict(state_dict=conversion.state, meta=meta), parts["model.pth"])
-        for name, part in parts.items():
-            part.replace(folder / name)
-    except OSError as error:
+        config.write_text(text, encoding="utf-8")
+        written = Config.fromfile(config)._cfg_dict.to_dict()
+        differing = [k for k, v in conversion.settings.items() if not same(written.get(k), v)]
+        if differing:
+            raise RuntimeError(f"the generated config does not say what it should: {differing}")
+        torch.save(dict(state_dict=conversion.state, meta=meta), weights)
+        config.replace(folder / "config.py")
+        weights.replace(folder / "model.pth")
+    except (OSError, RuntimeError) as error:
         raise UserError(f"{folder} cannot be written: {error}") from error
-    written = Config.fromfile(folder / "config.py")._cfg_dict.to_dict()
-    differing = [k for k, v in conversion.settings.items() if not same(written.get(k), v)]
-    if differing:
-        raise RuntimeError(f"{folder / 'config.py'} does not say what it should: {differing}")
+    finally:
+        for part in (config, weights):
+            part.unlink(missing_ok=True)
 
 
 def load(folder: str | Path) -> torch.nn.Module:

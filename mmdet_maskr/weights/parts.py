@@ -195,8 +195,18 @@ def pipelines(
     train_scales: Sequence[tuple[int, int]],
     flip: bool = True,
     keypoints: bool = False,
+    between: bool = False,
 ) -> dict[str, list[dict]]:
-    """``train_pipeline`` and ``test_pipeline`` that decode and resize images as the source does."""
+    """``train_pipeline`` and ``test_pipeline`` that decode and resize images as the source does.
+
+    Args:
+        convention: of SourceResize.
+        test_scale: (longest, shortest) sides.
+        train_scales: of which one is drawn for each image.
+        flip: half of the images, when training.
+        keypoints: with the transforms that keep keypoints in step.
+        between: draw any scale between the first and the last of ``train_scales``.
+    """
     load = dict(type="LoadImageFromFile", imdecode_backend="pillow")
     kind = "Keypoint" if keypoints else ""
     annotations = dict(type=f"Load{kind}Annotations", with_bbox=True, with_mask=True)
@@ -204,9 +214,11 @@ def pipelines(
     if len(train_scales) == 1:
         train_resize = dict(test_resize, scale=train_scales[0])
     else:
+        scales = dict(type="RandomChoiceResize", scales=list(train_scales))
+        if between:
+            scales = dict(type="RandomResize", scale=[train_scales[0], train_scales[-1]])
         train_resize = dict(
-            type="RandomChoiceResize",
-            scales=list(train_scales),
+            scales,
             resize_type="SourceResize",
             convention=convention,
         )

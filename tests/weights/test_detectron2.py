@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2_models import options, state_dict, write
+from mmdet.registry import TRANSFORMS
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.weights import from_detectron2
@@ -193,6 +194,10 @@ def test_options_reach_their_parts(tmp_path: Path):
     resize = settings["test_dataloader"]["dataset"]["pipeline"][1]
     assert resize["scale"] == (1000, 640)
     assert settings["train_pipeline"][2]["scales"] == [(1333, 1), (1333, 2)]
+    config["INPUT"]["MIN_SIZE_TRAIN_SAMPLING"] = "range"
+    ranged = from_detectron2(*write(tmp_path, config, state_dict())).settings
+    resize = TRANSFORMS.build(ranged["train_pipeline"][2])
+    assert resize.scale == [(1333, 1), (1333, 2)] and resize.resize.convention == "detectron2"
     assert settings["test_dataloader"]["dataset"]["metainfo"]["classes"][2] == "class_2"
 
 

@@ -59,7 +59,12 @@ def test_all_that_is_not_supported_is_named(tmp_path: Path):
         ("MODEL: {META_ARCHITECTURE: RetinaNet}", "'RetinaNet'; only 'GeneralizedRCNN'"),
         ("SOLVER: {MAX_ITER: 1}", "no MODEL section"),
         ("- a list", "holds a list"),
-        ("MODEL: !!python/object/apply:os.getcwd []", "no plain YAML"),
+        ("MODEL: [", "no plain YAML"),
+        ("MODEL: {RPN: {NMS_THRESH: !!python/object/apply:os.mkdir [trap]}}", "NMS_THRESH: code"),
+        (
+            "MODEL: {META_ARCHITECTURE: RetinaNet, X: !!python/object/apply:eval ['[1]']}",
+            "'RetinaNet'; only",
+        ),
         ("_BASE_: nowhere.yaml", "nowhere.yaml, the _BASE_ of"),
         ("_BASE_: c.yaml", "its own _BASE_"),
     ],
@@ -67,5 +72,6 @@ def test_all_that_is_not_supported_is_named(tmp_path: Path):
 def test_other_files(tmp_path: Path, text: str, message: str):
     with pytest.raises(UserError, match=message):
         read_options(write(tmp_path / "c.yaml", text))
+    assert not Path("trap").exists()
     with pytest.raises(UserError, match="there is no config"):
         read_options(tmp_path / "none.yaml")
