@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from torch import Tensor
@@ -151,6 +151,7 @@ def save(conversion: Conversion, folder: str | Path) -> None:
         source=conversion.source,
         source_labels=conversion.source_labels,
         source_background=conversion.source_background,
+        dataset_meta=dataset_meta(conversion.settings["test_dataloader"]["dataset"]),
     )
     config, weights = folder / "config_part.py", folder / "model_part.pth"
     try:
@@ -168,6 +169,11 @@ def save(conversion: Conversion, folder: str | Path) -> None:
     finally:
         for part in (config, weights):
             part.unlink(missing_ok=True)
+
+
+def dataset_meta(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Names of classes and keypoints, where inference looks for them: in the checkpoint."""
+    return dict(DATASETS.get(dataset["type"]).METAINFO, **dataset.get("metainfo", {}))
 
 
 def load(folder: str | Path) -> torch.nn.Module:

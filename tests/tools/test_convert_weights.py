@@ -105,7 +105,9 @@ def test_trains_on_with_own_classes(repo: Path, tool, monkeypatch, tmp_path: Pat
     cfg = Config.fromfile(out / "config.py")
     assert cfg.train_dataloader.dataset.metainfo.classes == tuple(shapes.CLASSES)
     assert cfg.load_from == f"{out}/model.pth"
-    state = torch.load(out / "model.pth", weights_only=True)["state_dict"]
+    checkpoint = torch.load(out / "model.pth", weights_only=True)
+    assert checkpoint["meta"]["dataset_meta"]["classes"] == tuple(shapes.CLASSES)
+    state = checkpoint["state_dict"]
     assert state["roi_head.bbox_head.fc_cls.weight"].shape == (len(shapes.CLASSES) + 1, 16)
     assert state["roi_head.mask_head.conv_logits.weight"].shape[0] == len(shapes.CLASSES)
     assert 0 < state["roi_head.bbox_head.fc_cls.weight"].std() < 0.1  # as when starting anew
