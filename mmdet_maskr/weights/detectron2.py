@@ -141,6 +141,17 @@ class Detectron2Model:
         dilated = self._get("MODEL.RESNETS.RES5_DILATION") == 2
         if sizes["depth"] not in parts.DEPTHS_WITH_BOTTLENECKS:
             raise UserError("MODEL.RESNETS.DEPTH: a C4 model needs 50, 101 or 152 layers.")
+        if sizes["groups"] == 1 and sizes["out_channels"] == 4 * sizes["width"] and not dilated:
+            return dict(
+                type="Res5Head",
+                depth=sizes["depth"],
+                base_channels=sizes["width"],
+                stride=2,
+                style=self._style(),
+                norm_cfg=norm["norm"],
+                norm_eval=norm["norm_eval"],
+                init_cfg=None,
+            )
         return dict(
             type="FreeWidthStage",
             depth=sizes["depth"],

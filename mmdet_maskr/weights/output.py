@@ -15,11 +15,10 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-import mmdet_maskr
+from mmdet_maskr.catalogue.files import configs_dir
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.weights.config_file import Name, difference, same, write_settings
 
-CONFIGS = Path(mmdet_maskr.__file__).resolve().parent.parent / "configs"
 FPN_BASE = ("maskr_r50_fpn_1x.py",)
 KEYPOINT_BASE = ("maskr_keypoint_r50_fpn_1x.py",)
 KEYPOINT_MASK_BASE = ("maskr_keypoint_mask_r50_fpn_1x.py",)
@@ -61,17 +60,11 @@ def base_settings(base: Sequence[str]) -> dict[str, Any]:
     """All settings of the base files, as plain dictionaries.
 
     Raises:
-        UserError: the configs are not there, as in an installation without the repository.
+        UserError: the configs are not there.
     """
     settings: dict[str, Any] = {}
     for name in base:
-        path = CONFIGS / name
-        if not path.is_file():
-            raise UserError(
-                f"there is no config {path}: run the conversion from a checkout of mmdet_maskr, "
-                "whose configs the generated one builds on."
-            )
-        settings.update(Config.fromfile(path)._cfg_dict.to_dict())
+        settings.update(Config.fromfile(configs_dir() / name)._cfg_dict.to_dict())
     settings.pop("load_from", None)  # the generated config has its own
     return settings
 
@@ -128,8 +121,8 @@ def config_text(conversion: Conversion, folder: Path) -> str:
     if val is not None and same(val, test):
         changed["test_dataloader"] = Name("val_dataloader")
     folder = folder.resolve()
-    paths = [str(CONFIGS / name) for name in conversion.base]
-    if folder.is_relative_to(CONFIGS.parent):
+    paths = [str(configs_dir() / name) for name in conversion.base]
+    if folder.is_relative_to(configs_dir().parent):
         paths = [os.path.relpath(path, folder) for path in paths]
     head = dict(_base_=paths if len(paths) > 1 else paths[0])
     tail = dict(load_from="{{ fileDirname }}/model.pth")

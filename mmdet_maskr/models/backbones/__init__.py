@@ -1,4 +1,4 @@
-"""Backbones that mmdet has not got: the plain vision transformer."""
+"""Backbones that mmdet has not got: the plain vision transformer, ResNets of free width."""
 
 from mmdet_maskr.models.backbones.resnet import FreeWidthResNet, FreeWidthStage
 from mmdet_maskr.models.backbones.vit import PlainViT

@@ -1,4 +1,4 @@
-"""RoI heads: the parallel branches of Mask R-CNN, and res5 before them."""
+"""RoI heads: the parallel branches of Mask R-CNN, res5 before them, a cascade."""
 
 from mmdet_maskr.models.roi_heads.cascade_roi_head import AveragedCascadeRoIHead
 from mmdet_maskr.models.roi_heads.parallel_roi_head import ParallelRoIHead
