@@ -181,21 +181,28 @@ def _allow_mmengine_checkpoints() -> None:
     import torch
     from mmengine.logging import HistoryBuffer
 
+    codes = "?bhilqBHILQefd"  # bool, integers, floats; no objects, no strings
+    dtype_classes = {type(np.dtype(code)) for code in codes}
+    allowed: list[Any] = [HistoryBuffer, *dtype_classes]
+    allowed.append((_history_buffer_method, "builtins.getattr"))
+    allowed += [(value, name) for name, value in numpy_globals().items()]
+    torch.serialization.add_safe_globals(allowed)
+
+
+def numpy_globals() -> dict[str, Any]:
+    """What pickled arrays and scalars of numpy 1 and numpy 2 refer to, by its name in the file."""
+    import numpy as np
+
     multiarray = importlib.import_module(
         "numpy._core.multiarray"
         if np.lib.NumpyVersion(np.__version__) >= "2.0.0b1"
         else "numpy.core.multiarray"
     )
-    codes = "?bhilqBHILQefd"  # bool, integers, floats; no objects, no strings
-    dtype_classes = {type(np.dtype(code)) for code in codes}
-    allowed: list[Any] = [HistoryBuffer, np.ndarray, np.dtype, *dtype_classes]
-    allowed.append((_history_buffer_method, "builtins.getattr"))
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # numpy 1 and numpy 2
-        allowed += [
-            (multiarray._reconstruct, f"{module}._reconstruct"),
-            (multiarray.scalar, f"{module}.scalar"),
-        ]
-    torch.serialization.add_safe_globals(allowed)
+    found: dict[str, Any] = {"numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype}
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        found[f"{module}._reconstruct"] = multiarray._reconstruct
+        found[f"{module}.scalar"] = multiarray.scalar
+    return found
 
 
 def _explain_refused_checkpoints() -> None:

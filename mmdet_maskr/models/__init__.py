@@ -1,18 +1,25 @@
 """Model parts: what mmdet has not got, or has in another form."""
 
-from mmdet_maskr.models.backbones import PlainViT
+from mmdet_maskr.models.backbones import FreeWidthResNet, FreeWidthStage, PlainViT
+from mmdet_maskr.models.data_preprocessors import UnitRangePreprocessor
 from mmdet_maskr.models.dense_heads import MaskRRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
+from mmdet_maskr.models.layers import UnfusedFrozenBN
+from mmdet_maskr.models.losses import UnusedClassesCrossEntropyLoss
 from mmdet_maskr.models.mask_heads import ComposedMaskHead, InterleavedMaskHead
 from mmdet_maskr.models.necks import ChannelLayerNorm, SimpleFeaturePyramid
 from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
-from mmdet_maskr.models.roi_heads import ParallelRoIHead, Res5Head
+from mmdet_maskr.models.roi_heads import AveragedCascadeRoIHead, ParallelRoIHead, Res5Head
+from mmdet_maskr.models.task_modules import SizedAnchorGenerator, WeightedBoxCoder
 from mmdet_maskr.models.tta import InstanceTTAModel
 
 __all__ = [
+    "AveragedCascadeRoIHead",
     "ChannelLayerNorm",
     "ComposedMaskHead",
     "FPNRoIExtractor",
+    "FreeWidthResNet",
+    "FreeWidthStage",
     "HeatmapKeypointHead",
     "InstanceTTAModel",
     "InterleavedMaskHead",
@@ -21,4 +28,9 @@ __all__ = [
     "PlainViT",
     "Res5Head",
     "SimpleFeaturePyramid",
+    "SizedAnchorGenerator",
+    "UnfusedFrozenBN",
+    "UnitRangePreprocessor",
+    "UnusedClassesCrossEntropyLoss",
+    "WeightedBoxCoder",
 ]

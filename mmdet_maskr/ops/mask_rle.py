@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_paste import Crop, check_masks, for_each_crop
+from mmdet_maskr.ops.mask_resize import for_each_resized_crop
 
 
 class RLEMasks(Sequence):
@@ -66,12 +67,18 @@ class RLEMasks(Sequence):
 
 
 def encode_masks(
-    masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float = 0.5
+    masks: Tensor,
+    boxes: Tensor,
+    height: int,
+    width: int,
+    threshold: float = 0.5,
+    resized: bool = False,
 ) -> RLEMasks:
     """RLEs of masks pasted into an image, without pasting them.
 
-    Equal to pycocotools' encoding of :func:`mmdet_maskr.ops.mask_paste.paste_masks`, and so of
-    mmdet's masks. Runs on the CPU; masks of a GPU are copied (m x m each) first.
+    Equal to pycocotools' encoding of :func:`mmdet_maskr.ops.mask_paste.paste_masks` (and so of
+    mmdet's masks), or of :func:`mmdet_maskr.ops.mask_resize.paste_resized_masks`. Runs on the CPU;
+    masks of a GPU are copied (m x m each) first.
 
     Args:
         masks: (N, m, m) probabilities.
@@ -79,6 +86,7 @@ def encode_masks(
         height: H.
         width: W.
         threshold: pixels with at least this probability are inside.
+        resized: as torchvision pastes, see :mod:`mmdet_maskr.ops.mask_resize`.
 
     Raises:
         UserError: a negative threshold, a box that is infinite or NaN, or shapes that disagree.
@@ -94,7 +102,8 @@ def encode_masks(
     def read(crop: Crop) -> None:
         changes[crop.index] = _changes(crop.inside, crop.x0, crop.y0, height)
 
-    for_each_crop(read, masks.cpu(), boxes.cpu(), height, width, threshold, columns=True)
+    crops = for_each_resized_crop if resized else for_each_crop
+    crops(read, masks.cpu(), boxes.cpu(), height, width, threshold, columns=True)
     counts = [_counts(positions, height * width) for positions in changes]
     return RLEMasks(
         (dict(size=[height, width], counts=string) for string in compress(counts)), (height, width)

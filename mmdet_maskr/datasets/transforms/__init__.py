@@ -14,6 +14,7 @@ from mmdet_maskr.datasets.transforms.loading import (
 )
 from mmdet_maskr.datasets.transforms.packing import PackKeypointInputs
 from mmdet_maskr.datasets.transforms.pipeline_check import check_pipeline
+from mmdet_maskr.datasets.transforms.resize import SourceResize
 
 __all__ = [
     "KeypointFilterAnnotations",
@@ -24,6 +25,7 @@ __all__ = [
     "KeypointResize",
     "LoadKeypointAnnotations",
     "PackKeypointInputs",
+    "SourceResize",
     "check_pipeline",
     "move_keypoints",
     "record_step",

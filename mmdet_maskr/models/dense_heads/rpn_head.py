@@ -10,6 +10,10 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.conventions import check_convention
+from mmdet_maskr.models.dense_heads.proposals import select_proposals
+
 NMS_OPTIONS = {"type", "iou_threshold"}
 SPLIT_THRESHOLD = 10000  # from so many boxes on, mmcv's batched_nms goes level by level itself
 
@@ -24,12 +28,71 @@ class MaskRRPNHead(RPNHead):
 
     On a CPU the best boxes of each pyramid level go through NMS on their own
     (:func:`nms_per_level`): the same proposals, in less time.
+
+    With ``convention='detectron2'`` or ``'torchvision'`` in ``test_cfg.rpn`` or
+    ``train_cfg.rpn_proposal``, proposals are those of these codebases, in their order; see
+    :func:`.proposals.select_proposals`.
+
+    Raises:
+        UserError: an unknown convention, or one with softmax instead of sigmoid.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if self.test_cfg is not None:
+            self._convention(self.test_cfg)
+
+    def _convention(self, cfg: ConfigDict) -> str:
+        convention = check_convention("rpn.convention", cfg.get("convention", "mmdet"))
+        if convention != "mmdet" and not self.use_sigmoid_cls:
+            raise UserError(
+                f"rpn.convention={convention!r} needs rpn_head.loss_cls.use_sigmoid=True."
+            )
+        return convention
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, A, H, W) and box deltas (B, 4 A, H, W) of one level with A anchors a cell."""
         logits, deltas = super().forward_single(x)
         return logits.float(), deltas.float()
+
+    def _predict_by_feat_single(
+        self,
+        cls_score_list: list[Tensor],
+        bbox_pred_list: list[Tensor],
+        score_factor_list: list[Tensor | None],
+        mlvl_priors: list[Tensor],
+        img_meta: dict,
+        cfg: ConfigDict | None = None,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> InstanceData:
+        """mmdet's, or the proposals of one image in another convention."""
+        cfg = self.test_cfg if cfg is None else cfg
+        convention = self._convention(cfg)
+        if convention == "mmdet":
+            return super()._predict_by_feat_single(
+                cls_score_list,
+                bbox_pred_list,
+                score_factor_list,
+                mlvl_priors,
+                img_meta,
+                cfg,
+                rescale,
+                with_nms,
+            )
+        results = select_proposals(
+            [logits.permute(1, 2, 0).flatten() for logits in cls_score_list],
+            [deltas.permute(1, 2, 0).reshape(-1, 4) for deltas in bbox_pred_list],
+            mlvl_priors,
+            self.bbox_coder,
+            img_meta["img_shape"],
+            cfg,
+            convention,
+        )
+        if rescale:
+            scale = results.bboxes.new_tensor(img_meta["scale_factor"]).repeat(2)
+            results.bboxes = results.bboxes / scale
+        return results
 
     def _bbox_post_process(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from mmdet.models.task_modules.samplers import SamplingResult
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import predictors, towers
 from mmdet_maskr.ops.mask_paste import paste_masks
+from mmdet_maskr.ops.mask_resize import paste_resized_masks
 from mmdet_maskr.ops.mask_rle import encode_masks
 from mmdet_maskr.ops.mask_targets import mask_targets
 
@@ -263,7 +266,8 @@ class ComposedMaskHead(BaseModule):
             results_list: for each image ``bboxes`` (D, 4) in pixels of the network's input and
                 ``labels`` (D,).
             batch_img_metas: for each image ``ori_shape`` and ``scale_factor``.
-            rcnn_test_cfg: ``mask_thr_binary``, and ``mask_output`` 'dense' (default) or 'rle'.
+            rcnn_test_cfg: ``mask_thr_binary``, and ``mask_output`` 'dense' (default) or 'rle';
+                ``convention`` 'torchvision' for masks as it pastes them.
             rescale: give boxes and masks in pixels of the original image.
             activate_map: ``mask_preds`` are probabilities already.
 
@@ -271,6 +275,11 @@ class ComposedMaskHead(BaseModule):
             ``results_list`` with ``masks``: (D, H, W) bool, or RLEMasks.
         """
         output = check_mask_output(rcnn_test_cfg)
+        resized = rcnn_test_cfg.get("convention") == "torchvision"
+        if output == "rle":
+            convert = partial(encode_masks, resized=resized)
+        else:
+            convert = paste_resized_masks if resized else paste_masks
         for logits, results, meta in zip(mask_preds, results_list, batch_img_metas, strict=True):
             if activate_map:
                 masks = self.predictor.logits_of(logits, results.labels)
@@ -282,7 +291,6 @@ class ComposedMaskHead(BaseModule):
                 results.bboxes = results.bboxes / scale
             else:
                 width, height = round(width * scale[0].item()), round(height * scale[1].item())
-            convert = encode_masks if output == "rle" else paste_masks
             results.masks = convert(
                 masks, results.bboxes, height, width, rcnn_test_cfg.mask_thr_binary
             )

@@ -14,8 +14,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.conventions import check_convention
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import check_mask_output
+from mmdet_maskr.models.roi_heads.detections import select_from_batch
 from mmdet_maskr.models.roi_heads.keypoint_branch import KeypointBranch
 
 
@@ -35,9 +37,12 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
         keypoint_head: config of the keypoint head; None for no keypoints.
         keypoint_roi_extractor: config of its RoI extractor; None to use the box branch's.
 
+    With ``test_cfg.rcnn.convention='detectron2'`` or ``'torchvision'`` detections are those of
+    these codebases, see :func:`.detections.select_detections`.
+
     Raises:
         UserError: no ``bbox_head``: every other branch needs its boxes; a mask size that the mask
-            head cannot give; an unknown ``test_cfg.mask_output``.
+            head cannot give; an unknown ``test_cfg.mask_output`` or ``convention``.
     """
 
     instance_branches: tuple[str, ...] = ("mask", "keypoint")
@@ -56,6 +61,10 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
                 "For proposals alone use mmdet's RPN detector."
             )
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
+        self.convention = "mmdet"
+        if self.test_cfg is not None:
+            convention = self.test_cfg.get("convention", "mmdet")
+            self.convention = check_convention("test_cfg.rcnn.convention", convention)
         if self.with_mask:
             self._check_mask_options()
         if keypoint_head is not None:
@@ -139,6 +148,38 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
         for name in ("cls_score", "bbox_pred"):
             results[name] = results[name].float()
         return results
+
+    def predict_bbox(
+        self,
+        x: tuple[Tensor],
+        batch_img_metas: list[dict],
+        rpn_results_list: InstanceList,
+        rcnn_test_cfg: ConfigType,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """mmdet's, or the detections of :attr:`convention` from mmdet's scored boxes.
+
+        Args:
+            x: feature maps, each (B, C, H_l, W_l).
+            batch_img_metas: for each image its meta information.
+            rpn_results_list: for each image the proposals in pixels of the network's input.
+            rcnn_test_cfg: ``score_thr``, ``nms`` and ``max_per_img``; None for boxes and scores of
+                all proposals and classes.
+            rescale: give boxes in pixels of the original image.
+        """
+        if self.convention == "mmdet" or rcnn_test_cfg is None:
+            return super().predict_bbox(
+                x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale=rescale
+            )
+        scored = super().predict_bbox(x, batch_img_metas, rpn_results_list, None)
+        return select_from_batch(
+            scored,
+            batch_img_metas,
+            self.bbox_head.num_classes,
+            rcnn_test_cfg,
+            self.convention,
+            rescale,
+        )
 
     def _mask_forward(
         self,

@@ -1,0 +1,5 @@
+"""Data preprocessors that mmdet has not got."""
+
+from mmdet_maskr.models.data_preprocessors.unit_range import UnitRangePreprocessor
+
+__all__ = ["UnitRangePreprocessor"]

@@ -1,0 +1,66 @@
+"""Proposals of one image as Detectron2 and torchvision choose them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.task_modules.coders import BaseBBoxCoder
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_maskr.ops.nms import grouped_nms
+
+
+def select_proposals(
+    logits: Sequence[Tensor],
+    deltas: Sequence[Tensor],
+    anchors: Sequence[Tensor],
+    coder: BaseBBoxCoder,
+    image_shape: tuple[int, int],
+    cfg: ConfigDict,
+    convention: str,
+) -> InstanceData:
+    """The best boxes of each level, then NMS within levels, then the best of all.
+
+    mmdet ranks sigmoids, where large logits are ties, and moves levels apart before NMS. Both of
+    these codebases rank logits and use torchvision's NMS (:func:`grouped_nms`). After clipping,
+    'detectron2' keeps sides above ``cfg.min_bbox_size`` and goes on ranking logits; 'torchvision'
+    keeps sides of at least ``cfg.min_bbox_size`` (1e-3 there) and ranks sigmoids.
+
+    Args:
+        logits: for each level (H_l W_l A,).
+        deltas: for each level (H_l W_l A, 4).
+        anchors: for each level (H_l W_l A, 4).
+        coder: decodes deltas and clips boxes.
+        image_shape: (height, width) of the image without padding.
+        cfg: ``nms_pre`` a level, ``nms.iou_threshold``, ``max_per_img``, ``min_bbox_size``.
+        convention: 'detectron2' or 'torchvision'.
+
+    Returns:
+        ``bboxes`` (P, 4), ``scores`` (P,) probabilities, ``labels`` (P,) zeros; best first.
+    """
+    boxes, ranks, levels = [], [], []
+    for level, (level_logits, level_deltas, level_anchors) in enumerate(
+        zip(logits, deltas, anchors, strict=True)
+    ):
+        count = len(level_logits)
+        if cfg.get("nms_pre", -1) > 0:
+            count = min(cfg.nms_pre, count)
+        best, index = level_logits.topk(count)
+        decoded = coder.decode(level_anchors[index], level_deltas[index], max_shape=image_shape)
+        boxes.append(decoded)
+        ranks.append(best)
+        levels.append(torch.full_like(index, level))
+    found = InstanceData(bboxes=torch.cat(boxes), ranks=torch.cat(ranks), levels=torch.cat(levels))
+    if convention == "torchvision":
+        found.ranks = found.ranks.sigmoid()
+    smallest = cfg.get("min_bbox_size", -1)
+    sides = found.bboxes[:, 2:] - found.bboxes[:, :2]
+    large = sides >= smallest if convention == "torchvision" else sides > smallest
+    found = found[large.all(1)]
+    keep = grouped_nms(found.bboxes, found.ranks, found.levels, cfg.nms.iou_threshold)
+    found = found[keep[: cfg.max_per_img]]
+    scores = found.ranks if convention == "torchvision" else found.ranks.sigmoid()
+    return InstanceData(bboxes=found.bboxes, scores=scores, labels=torch.zeros_like(found.levels))

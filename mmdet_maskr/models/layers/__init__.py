@@ -1,0 +1,5 @@
+"""Layers that mmcv has not got."""
+
+from mmdet_maskr.models.layers.frozen_batch_norm import UnfusedFrozenBN
+
+__all__ = ["UnfusedFrozenBN"]

@@ -1,0 +1,100 @@
+"""A cascade that predicts as Detectron2's does (Cai and Vasconcelos 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.roi_heads import CascadeRoIHead
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox2roi
+from mmdet.utils import ConfigType, InstanceList
+from torch import Tensor
+
+from mmdet_maskr.models.conventions import check_convention
+from mmdet_maskr.models.roi_heads.detections import select_from_batch
+
+
+@MODELS.register_module()
+class AveragedCascadeRoIHead(CascadeRoIHead):
+    """mmdet's CascadeRoIHead, which averages probabilities of its stages instead of logits.
+
+    Masks come from the last stage's head alone, not from the average of all. Detectron2 has only
+    one mask head; a converted model has its weights in all stages. Training is mmdet's.
+    ``test_cfg.rcnn.convention`` is that of :class:`.ParallelRoIHead`.
+
+    Raises:
+        UserError: an unknown convention.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        convention = "mmdet"
+        if self.test_cfg is not None:
+            convention = self.test_cfg.get("convention", convention)
+        self.convention = check_convention("test_cfg.rcnn.convention", convention)
+
+    def _bbox_forward(self, stage: int, x: tuple[Tensor], rois: Tensor) -> dict[str, Tensor]:
+        """mmdet's; when testing, ``cls_score`` holds probabilities."""
+        results = super()._bbox_forward(stage, x, rois)
+        if not self.training:
+            results["cls_score"] = results["cls_score"].float().softmax(-1)
+        return results
+
+    def _refine_roi(
+        self,
+        x: tuple[Tensor],
+        rois: Tensor,
+        batch_img_metas: list[dict],
+        num_proposals_per_img: Sequence[int],
+        **kwargs,
+    ) -> tuple:
+        """mmdet's, with logits of the averaged probabilities."""
+        rois, scores, deltas = super()._refine_roi(
+            x, rois, batch_img_metas, num_proposals_per_img, **kwargs
+        )
+        return rois, [score.log() for score in scores], deltas
+
+    def predict_bbox(
+        self,
+        x: tuple[Tensor],
+        batch_img_metas: list[dict],
+        rpn_results_list: InstanceList,
+        rcnn_test_cfg: ConfigType,
+        rescale: bool = False,
+        **kwargs,
+    ) -> InstanceList:
+        """mmdet's, or the detections of :attr:`convention` from its scored boxes."""
+        if self.convention == "mmdet" or rcnn_test_cfg is None:
+            return super().predict_bbox(
+                x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale=rescale, **kwargs
+            )
+        scored = super().predict_bbox(x, batch_img_metas, rpn_results_list, None, **kwargs)
+        return select_from_batch(
+            scored,
+            batch_img_metas,
+            self.bbox_head[-1].num_classes,
+            rcnn_test_cfg,
+            self.convention,
+            rescale,
+        )
+
+    def predict_mask(
+        self,
+        x: tuple[Tensor],
+        batch_img_metas: list[dict],
+        results_list: InstanceList,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """Masks of the kept detections, by the last stage."""
+        rois = bbox2roi([results.bboxes for results in results_list])
+        if len(rois) == 0:
+            return super().predict_mask(x, batch_img_metas, results_list, rescale)
+        masks = self._mask_forward(self.num_stages - 1, x, rois)["mask_preds"].float()
+        return self.mask_head[-1].predict_by_feat(
+            mask_preds=torch.split(masks, [len(results) for results in results_list]),
+            results_list=results_list,
+            batch_img_metas=batch_img_metas,
+            rcnn_test_cfg=self.test_cfg,
+            rescale=rescale,
+        )

@@ -1,0 +1,106 @@
+"""Anchors given by their sizes in pixels, in the order and with the rounding of their source."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.task_modules.prior_generators import AnchorGenerator
+from mmdet.registry import TASK_UTILS
+from torch import Tensor
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.conventions import check_convention
+
+
+@TASK_UTILS.register_module()
+class SizedAnchorGenerator(AnchorGenerator):
+    """Anchors of A = sizes x ratios a cell, each level with sizes of its own.
+
+    - 'detectron2': ratios vary fastest; computed in float64.
+    - 'torchvision': sizes vary fastest; corners are rounded to whole pixels, and a level's stride
+      is the padded image divided by the map, rounded down: at 416 pixels and stride 64, 59.
+
+    Args:
+        strides: pixels of the image a cell, for each level.
+        sizes: for each level the square roots of the anchors' areas, in pixels.
+        ratios: height / width, the same on each level.
+        convention: 'detectron2' or 'torchvision'.
+        center_offset: of the first anchor, in strides (Detectron2's OFFSET).
+
+    Raises:
+        UserError: another convention; sizes that do not go with the strides.
+    """
+
+    def __init__(
+        self,
+        strides: Sequence[int],
+        sizes: Sequence[Sequence[float]],
+        ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        convention: str = "detectron2",
+        center_offset: float = 0.0,
+    ) -> None:
+        check_convention(
+            "anchor_generator.convention", convention, accepted=("detectron2", "torchvision")
+        )
+        if len(sizes) != len(strides) or len({len(level) for level in sizes}) != 1:
+            raise UserError(
+                f"anchor_generator.sizes must be {len(strides)} lists of equal length, one a "
+                f"stride, not {sizes!r}."
+            )
+        self.sizes = [list(level) for level in sizes]
+        self.convention = convention
+        super().__init__(
+            strides=list(strides), ratios=list(ratios), scales=[1], center_offset=center_offset
+        )
+
+    def gen_base_anchors(self) -> list[Tensor]:
+        """For each level its anchors (A, 4), xyxy, about the first cell."""
+        anchors = []
+        for sizes, base_size in zip(self.sizes, self.base_sizes, strict=True):
+            if self.convention == "torchvision":
+                base = _rounded(sizes, self.ratios)
+            else:
+                base = _by_size(sizes, self.ratios.tolist())
+            anchors.append(base + self.center_offset * base_size)
+        return anchors
+
+    def grid_priors(
+        self,
+        featmap_sizes: list[tuple[int, int]],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cuda",
+    ) -> list[Tensor]:
+        """mmdet's, with torchvision's strides where they are asked for."""
+        if self.convention != "torchvision":
+            return super().grid_priors(featmap_sizes, dtype, device)
+        # Images are padded to whole cells of every level but the pooled one, so the finest map
+        # tells their size.
+        height = featmap_sizes[0][0] * self.strides[0][1]
+        width = featmap_sizes[0][1] * self.strides[0][0]
+        rounded = copy.copy(self)
+        rounded.strides = [(width // w, height // h) for h, w in featmap_sizes]
+        return AnchorGenerator.grid_priors(rounded, featmap_sizes, dtype, device)
+
+
+def _by_size(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
+    """(A, 4), computed in float64 as Detectron2 does."""
+    anchors = []
+    for size in sizes:
+        for ratio in ratios:
+            width = math.sqrt(size**2.0 / ratio)
+            height = ratio * width
+            anchors.append([-width / 2, -height / 2, width / 2, height / 2])
+    return torch.tensor(anchors)
+
+
+def _rounded(sizes: Sequence[float], ratios: Tensor) -> Tensor:
+    """(A, 4) in whole pixels, as torchvision does."""
+    heights = torch.sqrt(ratios)
+    widths = 1 / heights
+    scales = torch.tensor(sizes, dtype=torch.float32)
+    half_w = (widths[:, None] * scales).flatten() / 2
+    half_h = (heights[:, None] * scales).flatten() / 2
+    return torch.stack([-half_w, -half_h, half_w, half_h], 1).round()

@@ -1,0 +1,114 @@
+"""Writing a config as what differs from its base files, in the layout of this repository."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+WIDTH = 100
+MISSING = object()
+
+
+def difference(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that turn ``base`` into ``wanted`` when a config inherits from it.
+
+    Where something of the base must go, or the type is another, the whole dictionary is given,
+    with ``_delete_=True``.
+    """
+    changed: dict[str, Any] = {}
+    for key, value in wanted.items():
+        old = base.get(key, MISSING)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            if set(old) - set(value) or old.get("type") != value.get("type"):
+                changed[key] = dict(_delete_=True, **value)
+            else:
+                inner = difference(old, value)
+                if inner:
+                    changed[key] = inner
+        elif isinstance(value, Mapping) and old is not MISSING:
+            changed[key] = dict(_delete_=True, **value)
+        elif not same(old, value):
+            changed[key] = value
+    return changed
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equality that takes a tuple for a list, as configs do."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return left.keys() == right.keys() and all(same(left[k], right[k]) for k in left)
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return (type(left) is type(right) and left == right) or (
+        left == right and _numbers(left, right)
+    )
+
+
+def _numbers(*values: Any) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+class Name(str):
+    """Stands for another setting of the same config."""
+
+
+def write_settings(settings: Mapping[str, Any]) -> str:
+    """Python source of top-level settings."""
+    lines = []
+    for name, value in settings.items():
+        lines.append(f"{name} = {format_value(value, 0, len(name) + 3)}")
+    return "\n".join(lines) + "\n"
+
+
+def format_value(value: Any, indent: int = 0, used: int = 0) -> str:
+    """Python source of a value: on one line where it fits, else one entry a line.
+
+    Args:
+        value: dictionaries with identifiers as keys become ``dict(...)``.
+        indent: of the line on which it begins.
+        used: columns that are taken on that line.
+    """
+    flat = _flat(value)
+    if len(flat) + indent + used <= WIDTH - 2 or not isinstance(value, Mapping | list | tuple):
+        return flat
+    if not value:
+        return flat
+    inner = indent + 4
+    pad = " " * inner
+    if isinstance(value, Mapping):
+        entries = [
+            f"{pad}{key}={format_value(item, inner, len(str(key)) + 2)}"
+            for key, item in value.items()
+        ]
+        return "dict(\n" + ",\n".join(entries) + ")"
+    opening, closing = "[]" if isinstance(value, list) else "()"
+    if not any(isinstance(item, Mapping | list | tuple) for item in value):
+        return _wrapped(value, opening, closing, indent, used)
+    entries = [f"{pad}{format_value(item, inner, 1)}" for item in value]
+    return f"{opening}\n" + ",\n".join(entries) + f"\n{' ' * indent}{closing}"
+
+
+def _wrapped(values: Sequence[Any], opening: str, closing: str, indent: int, used: int) -> str:
+    """Plain values, as many a line as fit."""
+    lines, current = [], opening
+    for i, item in enumerate(values):
+        text = _flat(item) + ("," if i + 1 < len(values) else closing)
+        limit = WIDTH - (indent + used if not lines else indent + 4)
+        if len(current) + len(text) + 1 > limit:
+            lines.append(current)
+            current = " " * (indent + 4) + text
+        else:
+            current += text if current == opening else f" {text}"
+    return "\n".join([*lines, current])
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, Name):
+        return str(value)
+    if isinstance(value, Mapping):
+        return "dict(" + ", ".join(f"{key}={_flat(item)}" for key, item in value.items()) + ")"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flat, value)) + "]"
+    if isinstance(value, tuple):
+        comma = "," if len(value) == 1 else ""
+        return "(" + ", ".join(map(_flat, value)) + comma + ")"
+    return repr(value)

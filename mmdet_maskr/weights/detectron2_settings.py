@@ -1,0 +1,96 @@
+"""Detectron2: how a model is trained and tested, from its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmdet_maskr.weights import parts
+
+CONVENTION = "detectron2"
+Options = Mapping[str, Any]
+
+
+def train_cfg(options: Options, base: dict, cascade: bool, mask_size: int) -> dict:
+    """The base config's, with the options' thresholds and numbers.
+
+    Args:
+        options: from :func:`.detectron2_options.read_options`.
+        base: ``train_cfg`` of the base config.
+        cascade: a list of settings, one a stage, for ``rcnn``.
+        mask_size: side of the masks.
+    """
+    low, high = options["MODEL.RPN.IOU_THRESHOLDS"]
+    rpn = dict(
+        base["rpn"],
+        allowed_border=options["MODEL.RPN.BOUNDARY_THRESH"],
+        assigner=dict(base["rpn"]["assigner"], pos_iou_thr=high, neg_iou_thr=low),
+        sampler=dict(
+            base["rpn"]["sampler"],
+            num=options["MODEL.RPN.BATCH_SIZE_PER_IMAGE"],
+            pos_fraction=options["MODEL.RPN.POSITIVE_FRACTION"],
+        ),
+    )
+    if cascade:
+        ious = options["MODEL.ROI_BOX_CASCADE_HEAD.IOUS"]
+        rcnn = [_rcnn_train_cfg(options, base["rcnn"], iou, mask_size) for iou in ious]
+    else:
+        iou = options["MODEL.ROI_HEADS.IOU_THRESHOLDS"][0]
+        rcnn = _rcnn_train_cfg(options, base["rcnn"], iou, mask_size)
+    return dict(rpn=rpn, rpn_proposal=_proposals(options, "TRAIN"), rcnn=rcnn)
+
+
+def _rcnn_train_cfg(options: Options, base: dict, iou: float, mask_size: int) -> dict:
+    return dict(
+        base,
+        assigner=dict(
+            base["assigner"],
+            pos_iou_thr=iou,
+            neg_iou_thr=iou,
+            min_pos_iou=iou,
+            match_low_quality=False,
+        ),
+        sampler=dict(
+            base["sampler"],
+            num=options["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE"],
+            pos_fraction=options["MODEL.ROI_HEADS.POSITIVE_FRACTION"],
+            add_gt_as_proposals=options["MODEL.ROI_HEADS.PROPOSAL_APPEND_GT"],
+        ),
+        mask_size=mask_size,
+    )
+
+
+def _proposals(options: Options, split: str) -> dict:
+    return dict(
+        nms_pre=options[f"MODEL.RPN.PRE_NMS_TOPK_{split}"],
+        max_per_img=options[f"MODEL.RPN.POST_NMS_TOPK_{split}"],
+        nms=dict(type="nms", iou_threshold=options["MODEL.RPN.NMS_THRESH"]),
+        min_bbox_size=options["MODEL.PROPOSAL_GENERATOR.MIN_SIZE"],
+        convention=CONVENTION,
+    )
+
+
+def test_cfg(options: Options) -> dict:
+    """Thresholds and numbers of proposals and detections."""
+    rcnn = dict(
+        score_thr=options["MODEL.ROI_HEADS.SCORE_THRESH_TEST"],
+        nms=dict(type="nms", iou_threshold=options["MODEL.ROI_HEADS.NMS_THRESH_TEST"]),
+        max_per_img=options["TEST.DETECTIONS_PER_IMAGE"],
+        mask_thr_binary=0.5,
+        convention=CONVENTION,
+    )
+    return dict(rpn=_proposals(options, "TEST"), rcnn=rcnn)
+
+
+def pipelines(options: Options) -> dict[str, list[dict]]:
+    """``train_pipeline`` and ``test_pipeline``."""
+    sizes = options["INPUT.MIN_SIZE_TRAIN"]
+    sizes = sizes if isinstance(sizes, list) else [sizes]
+    return parts.pipelines(
+        CONVENTION,
+        (options["INPUT.MAX_SIZE_TEST"], options["INPUT.MIN_SIZE_TEST"]),
+        [(options["INPUT.MAX_SIZE_TRAIN"], size) for size in sizes],
+        flip=options["INPUT.RANDOM_FLIP"] == "horizontal",
+        keypoints=options["MODEL.KEYPOINT_ON"],
+        between=options["INPUT.MIN_SIZE_TRAIN_SAMPLING"] == "range",
+    )

@@ -1,0 +1,169 @@
+"""mmdet 2.x and 3.x: from a config to one with this plugin's parts; names stay as they are."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.weights.output import FPN_BASE, base_settings
+from mmdet_maskr.weights.rename import NameMap, Rule
+
+DETECTORS = ("MaskRCNN", "FasterRCNN", "CascadeRCNN")
+# Parts of mmdet and those here that take the same options and weights and give the same outputs.
+SAME_OPTIONS = dict(
+    StandardRoIHead="ParallelRoIHead", RPNHead="MaskRRPNHead", SingleRoIExtractor="FPNRoIExtractor"
+)
+MASK_HEAD_OPTIONS = {
+    "type", "num_convs", "roi_feat_size", "in_channels", "conv_kernel_size", "conv_out_channels",
+    "num_classes", "class_agnostic", "upsample_cfg", "conv_cfg", "norm_cfg", "loss_mask",
+}  # fmt: skip
+SAME_NAME = (Rule(r"(.*)", "{1}"),)
+
+
+class MMDetModel:
+    """What a config of mmdet says.
+
+    Args:
+        config: path of the config.
+        meta: of the checkpoint, for the names of the classes.
+
+    Raises:
+        UserError: no such file, no config, or another detector.
+    """
+
+    def __init__(self, config: str | Path, meta: Mapping[str, Any]) -> None:
+        path = Path(config)
+        if path.suffix != ".py" or not path.is_file():
+            raise UserError(f"there is no config {path}: --from mmdet needs the .py file.")
+        try:
+            self.config = Config.fromfile(path)._cfg_dict.to_dict()
+        except Exception as error:  # whatever the code in the config raises
+            raise UserError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+        self.given = self.config.get("model")
+        kind = self.given.get("type") if isinstance(self.given, dict) else None
+        if kind not in DETECTORS:
+            raise UserError(f"{path}: model.type is {kind!r}; one of {DETECTORS} can be converted.")
+        self.meta = meta
+        self.old = "data" in self.config and "train_dataloader" not in self.config  # mmdet 2.x
+
+    @property
+    def fpn(self) -> bool:
+        return self.given.get("neck") is not None
+
+    @property
+    def num_classes(self) -> int:
+        head = self.given["roi_head"]["bbox_head"]
+        return (head[0] if isinstance(head, list) else head)["num_classes"]
+
+    def model(self, base: dict) -> dict:
+        """The ``model`` of the config.
+
+        Args:
+            base: ``model`` of the base config, which has the preprocessing for mmdet 2.x.
+        """
+        model = copy.deepcopy(self.given)
+        for unused in ("pretrained", "init_cfg"):
+            model.pop(unused, None)
+        for split in ("train_cfg", "test_cfg"):  # mmdet before 2.8 had them beside the model
+            model[split] = model.get(split) or copy.deepcopy(self.config.get(split))
+        if self.old:
+            model["data_preprocessor"] = self._preprocessor(base["data_preprocessor"])
+        for part in _parts(model):
+            part["type"] = SAME_OPTIONS.get(part["type"], part["type"])
+            if part["type"] == "FPNRoIExtractor":
+                _fit_extractor(part)
+            if part["type"] == "FCNMaskHead" and set(part) <= MASK_HEAD_OPTIONS:
+                part["type"] = "ComposedMaskHead"
+                part.pop("roi_feat_size", None)  # ignored there, checked here
+            part.pop("pretrained", None)
+        model["backbone"]["init_cfg"] = None
+        if "shared_head" in model["roi_head"]:
+            model["roi_head"]["shared_head"].pop("init_cfg", None)
+        return model
+
+    def _preprocessor(self, base: dict) -> dict:
+        """mmdet 2.x normalises and pads in the pipeline."""
+        steps = {step["type"]: step for step in _steps(self.config)}
+        normalize = steps.get("Normalize") or self.config.get("img_norm_cfg")
+        if normalize is None:
+            raise UserError("the config of mmdet 2.x has neither Normalize nor img_norm_cfg.")
+        return dict(
+            base,
+            mean=list(normalize["mean"]),
+            std=list(normalize["std"]),
+            bgr_to_rgb=bool(normalize.get("to_rgb", True)),
+            pad_size_divisor=steps.get("Pad", {}).get("size_divisor", 1),
+        )
+
+    def pipelines(self) -> dict[str, list[dict]]:
+        """``train_pipeline`` and ``test_pipeline``; empty where the base's are to be kept.
+
+        mmdet 2.x has other transforms: its resizing goes into the base's.
+        """
+        if self.old:
+            resize = next((step for step in _steps(self.config) if "img_scale" in step), None)
+            return {} if resize is None else _resized(resize["img_scale"])
+        found = {}
+        for name, split in (("train_pipeline", "train"), ("test_pipeline", "test")):
+            dataset = self.config.get(f"{split}_dataloader", {}).get("dataset", {})
+            if "pipeline" not in dataset:  # wrapped data sets have it further inside
+                return {}
+            found[name] = dataset["pipeline"]
+        return found
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, from the checkpoint; None for COCO's 80."""
+        names = (self.meta.get("dataset_meta") or {}).get("classes") or self.meta.get("CLASSES")
+        if self.num_classes == 80:
+            return None
+        if names is not None and not isinstance(names, str) and len(names) == self.num_classes:
+            return tuple(names)
+        return tuple(f"class_{i}" for i in range(self.num_classes))
+
+    def name_map(self) -> NameMap:
+        """Names are the same."""
+        return NameMap(rules=SAME_NAME)
+
+
+def _parts(value: Any) -> Iterator[dict]:
+    """All dictionaries with a type, inner ones first."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _parts(inner)
+        if "type" in value:
+            yield value
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _parts(inner)
+
+
+def _fit_extractor(part: dict) -> None:
+    """finest_scale is the size at which RoIs leave the finest level."""
+    finest = part.pop("finest_scale", None)
+    if finest is not None:
+        stride = part["featmap_strides"][0]
+        part["canonical_size"] = finest * 16 / stride
+
+
+def _steps(config: dict) -> Iterator[dict]:
+    """The transforms of mmdet 2.x's test pipeline, those inside of MultiScaleFlipAug too."""
+    for step in config["data"]["test"].get("pipeline") or config.get("test_pipeline", []):
+        yield step
+        yield from step.get("transforms", [])
+
+
+def _resized(scale: Any) -> dict[str, list[dict]]:
+    """The base's pipelines with another size."""
+    scale = scale[0] if isinstance(scale, list) else scale
+    found = {}
+    for name, path in (("train_pipeline", "train"), ("test_pipeline", "test")):
+        steps = base_settings(FPN_BASE)[f"{path}_dataloader"]["dataset"]["pipeline"]
+        found[name] = [
+            dict(step, scale=tuple(scale)) if step["type"] == "Resize" else step for step in steps
+        ]
+    return found

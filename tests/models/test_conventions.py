@@ -1,0 +1,159 @@
+"""Proposals and detections as other codebases choose them."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config, ConfigDict
+from torch import Tensor
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.models import WeightedBoxCoder
+from mmdet_maskr.models.dense_heads import rpn_head
+from mmdet_maskr.models.dense_heads.proposals import select_proposals
+from mmdet_maskr.models.roi_heads.detections import select_detections
+
+CODER = WeightedBoxCoder([1, 1, 1, 1])
+
+
+def proposals(anchors: Tensor, logits: Tensor, convention: str, **options) -> Tensor:
+    cfg = ConfigDict(nms_pre=10, max_per_img=10, nms=dict(type="nms", iou_threshold=0.7))
+    cfg.update(options)
+    found = select_proposals(
+        [logits], [torch.zeros_like(anchors)], [anchors], CODER, (100, 100), cfg, convention
+    )
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+    assert (found.scores <= 1).all() and (found.labels == 0).all()
+    return found.bboxes
+
+
+def row_of_boxes(sides: list[float]) -> Tensor:
+    """Squares side by side."""
+    left = torch.arange(len(sides)) * 20.0
+    return torch.stack([left, left * 0, left + torch.tensor(sides), torch.tensor(sides)], 1)
+
+
+def test_large_logits_are_no_ties():
+    """Sigmoids of 20 and 30 are both 1 in float32: the better box is the one with 30."""
+    anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9]])
+    logits = torch.tensor([20.0, 30.0])
+    assert logits.sigmoid().unique().numel() == 1
+    assert proposals(anchors, logits, "detectron2")[0, 3] == 9
+    for convention in ("detectron2", "torchvision"):  # both choose by logits before NMS
+        boxes = row_of_boxes([10, 10, 10])
+        best = proposals(boxes, torch.tensor([20.0, 30, 25]), convention, nms_pre=1)
+        assert best[:, 0].tolist() == [20]
+
+
+@pytest.mark.parametrize(("convention", "kept"), [("detectron2", [5.0]), ("torchvision", [4, 5.0])])
+def test_smallest_side(convention: str, kept: list[float]):
+    boxes = row_of_boxes([3, 4, 5])
+    found = proposals(boxes, torch.tensor([3.0, 2, 1]), convention, min_bbox_size=4)
+    assert (found[:, 2] - found[:, 0]).tolist() == kept
+
+
+def test_boxes_are_clipped_first():
+    """A box that lies outside of the image has no area left."""
+    boxes = torch.tensor([[110.0, 10, 130, 30], [90, 10, 130, 30]])
+    found = proposals(boxes, torch.tensor([2.0, 1]), "detectron2", min_bbox_size=0)
+    assert found.tolist() == [[90, 10, 100, 30]]
+
+
+CFG = ConfigDict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=3)
+
+
+def test_detections_compete_within_their_class():
+    """Two classes on one place stay; of one class the better; at most three, best first."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60]])
+    scores = torch.tensor([[0.6, 0.7], [0.8, 0.05], [0.1, 0.2]])
+    for per_class in (boxes, boxes.repeat(1, 2)):
+        for convention in ("detectron2", "torchvision"):
+            found = select_detections(per_class, scores, CFG, convention)
+            torch.testing.assert_close(found.scores, torch.tensor([0.8, 0.7, 0.2]))
+            assert found.labels.tolist() == [0, 1, 1]
+            assert found.bboxes.tolist() == boxes[[1, 0, 2]].tolist()
+
+
+def test_torchvision_drops_small_detections():
+    boxes = row_of_boxes([0.005, 10])
+    scores = torch.tensor([[0.9], [0.8]])
+    cfg = ConfigDict(CFG, min_bbox_size=0.01)
+    assert len(select_detections(boxes, scores, cfg, "torchvision")) == 1
+    assert len(select_detections(boxes, scores, cfg, "detectron2")) == 2
+
+
+def test_no_candidates():
+    for boxes, scores in (
+        (torch.zeros(0, 8), torch.zeros(0, 2)),
+        (torch.zeros(3, 8), torch.zeros(3, 2)),
+    ):
+        found = select_detections(boxes, scores, CFG, "detectron2")
+        assert found.bboxes.shape == (0, 4) and found.labels.dtype == torch.long
+
+
+@pytest.fixture(scope="module")
+def mini(repo: Path) -> ConfigDict:
+    return Config.fromfile(repo / "configs" / "_base_" / "models" / "maskr_mini_fpn.py").model
+
+
+def build(mini: ConfigDict, rpn: str, rcnn: str):
+    cfg = copy.deepcopy(mini)
+    cfg.test_cfg.rpn.convention = cfg.train_cfg.rpn_proposal.convention = rpn
+    cfg.test_cfg.rcnn.convention = rcnn
+    torch.manual_seed(0)
+    return MODELS.build(cfg).eval()
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+def test_a_model_predicts_with_each_convention(mini: ConfigDict, rescale: bool):
+    """Detections of all conventions are nearly the same; masks are pasted in two ways."""
+    generator = torch.Generator().manual_seed(3)
+    image = torch.randint(0, 256, (3, 96, 128), generator=generator)
+    masks = {}
+    for convention in ("mmdet", "detectron2", "torchvision"):
+        model = build(mini, convention, convention)
+        model.roi_head.test_cfg.score_thr = 0.0
+        sample = DetDataSample(
+            metainfo=dict(img_shape=(96, 128), ori_shape=(48, 64), scale_factor=(2.0, 2.0))
+        )
+        data = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))
+        with torch.no_grad():
+            (result,) = model.predict(data["inputs"], data["data_samples"], rescale=rescale)
+        found = result.pred_instances
+        assert len(found) == 30
+        limit = torch.tensor([64.0, 48] if rescale else [128.0, 96]).repeat(2)
+        assert (found.bboxes <= limit).all() and found.bboxes.max() > 40
+        assert found.masks.shape == ((30, 48, 64) if rescale else (30, 96, 128))
+        masks[convention] = found.masks
+    assert masks["torchvision"].sum() != masks["detectron2"].sum()
+
+
+def test_training_uses_the_proposals_of_the_convention(mini, monkeypatch: pytest.MonkeyPatch):
+    calls = []
+    original = rpn_head.select_proposals
+    monkeypatch.setattr(
+        rpn_head, "select_proposals", lambda *args: calls.append(args[-1]) or original(*args)
+    )
+    model = build(mini, "detectron2", "mmdet")
+    x = [torch.randn(1, 64, s, s) for s in (24, 12, 6, 3)]
+    meta = dict(img_shape=(96, 96), scale_factor=(1.0, 1.0))
+    cfg = model.train_cfg.rpn_proposal
+    found = model.rpn_head.predict_by_feat(*model.rpn_head(x), batch_img_metas=[meta], cfg=cfg)
+    assert calls == ["detectron2"] and len(found[0]) > 5
+
+
+def test_unknown_convention(mini: ConfigDict):
+    with pytest.raises(UserError, match=r"rpn\.convention must be one of .*'detectron'"):
+        build(mini, "detectron", "mmdet")
+    with pytest.raises(UserError, match=r"test_cfg\.rcnn\.convention must be one of .*'tv'"):
+        build(mini, "mmdet", "tv")
+    cfg = copy.deepcopy(mini)
+    cfg.rpn_head.loss_cls.use_sigmoid = False
+    cfg.test_cfg.rpn.convention = "detectron2"
+    with pytest.raises(UserError, match="use_sigmoid=True"):
+        MODELS.build(cfg)
