@@ -10,13 +10,13 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object, all_reduce, get_rank
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mmdet_maskr.engine import resume
 from mmdet_maskr.engine.batch_file import pack_batch
 from mmdet_maskr.engine.durable_files import write_durably
+from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.errors import UserError
 
 
@@ -108,7 +108,7 @@ class LossGuardHook(Hook):
         return Path(runner.work_dir) / f"bad_batch_iter_{first}_rank_{get_rank()}.pth"
 
     def _save(self, runner: Runner, data_batch: dict, parts: dict[str, float]) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner)
         content = dict(
             iteration=runner.iter + 1,
             losses=parts,

@@ -15,16 +15,18 @@ model = dict(
         bbox_head=dict(in_channels=16, fc_out_channels=32),
         mask_roi_extractor=dict(out_channels=16),
         mask_head=dict(in_channels=16, conv_out_channels=16),
+        keypoint_roi_extractor=dict(out_channels=16),
+        keypoint_head=dict(num_convs=1, in_channels=16, conv_out_channels=16),
     ),
     train_cfg=dict(rcnn=dict(sampler=dict(num=16))),
     test_cfg=dict(rcnn=dict(score_thr=0.0, max_per_img=5)),
 )
 train_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-    dict(type="RandomFlip", prob=0.5),
+    dict(type="LoadKeypointAnnotations", with_bbox=True, with_mask=True),
+    dict(type="KeypointRandomFlip", prob=0.5),
     dict(type="PhotoMetricDistortion"),
-    dict(type="PackDetInputs"),
+    dict(type="PackKeypointInputs"),
 ]
 train_dataloader = dict(
     batch_size=2,
