@@ -11,8 +11,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import logging
-import warnings
 
 from mmengine.registry import init_default_scope
 
@@ -20,6 +18,7 @@ from mmdet_maskr.catalogue import config_paths
 from mmdet_maskr.catalogue.describe import describe, table
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.quiet import quiet
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,13 +31,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
     init_default_scope("mmdet")
     paths = [p for p in config_paths() if not args.words or any(w in str(p) for w in args.words)]
     if not paths:
         raise UserError(f"no config has {' or '.join(args.words)} in its name.")
-    print(table([describe(path) for path in paths]))
+    with quiet():
+        rows = [describe(path) for path in paths]
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import logging
-import warnings
 from pathlib import Path
 
 from mmengine.registry import init_default_scope
@@ -23,6 +21,7 @@ from mmdet_maskr.catalogue.describe import describe
 from mmdet_maskr.catalogue.model_index import contents, outdated
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.quiet import quiet
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,11 +34,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
     init_default_scope("mmdet")
     root: Path = configs_dir().parent
-    rows = [describe(path) for path in config_paths()]
+    with quiet():
+        rows = [describe(path) for path in config_paths()]
     if args.check:
         old = outdated(root, rows)
         if old:

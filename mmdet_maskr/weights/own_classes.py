@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.quiet import quiet
 from mmdet_maskr.weights.output import Conversion, build
 
 REASON = "the classes are those of your data set"
@@ -75,9 +76,7 @@ def with_own_classes(conversion: Conversion, names: Sequence[str]) -> Conversion
 
 def _initial(model_cfg: dict) -> dict[str, torch.Tensor]:
     """The weights that the heads of a model start from."""
-    level = logging.root.manager.disable
-    logging.disable(logging.INFO)  # mmengine would print each tensor's name
-    with torch.random.fork_rng(devices=[]):
+    with quiet(logging.INFO), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build(model_cfg)
         for name in ("bbox_head", "mask_head"):
@@ -85,5 +84,4 @@ def _initial(model_cfg: dict) -> dict[str, torch.Tensor]:
             for part in head if isinstance(head, nn.ModuleList) else [head]:
                 if part is not None:
                     part.init_weights()
-    logging.disable(level)
     return model.state_dict()
