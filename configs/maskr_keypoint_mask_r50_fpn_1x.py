@@ -2,7 +2,7 @@
 # iterations of 16 images.
 _base_ = [
     '_base_/models/maskr_keypoint_r50_fpn.py', '_base_/datasets/coco_keypoint.py',
-    '_base_/schedules/schedule_90k.py', '_base_/default_runtime.py'
+    '_base_/schedules/schedule_90k.py', '_base_/iteration_runtime.py'
 ]
 
 model = dict(
@@ -14,7 +14,3 @@ model = dict(
         mask_head=dict(num_classes=1)),
     # Detectron2's, for its keypoint models
     train_cfg=dict(rpn_proposal=dict(max_per_img=1500)))
-
-# the schedule counts iterations
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=10000))
-log_processor = dict(by_epoch=False)

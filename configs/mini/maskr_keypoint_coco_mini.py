@@ -2,7 +2,7 @@
 # minutes on a folder of some hundred photos (in COCO's own layout: --data-root FOLDER).
 _base_ = [
     '../_base_/models/maskr_keypoint_mini_fpn.py', '../_base_/datasets/coco_keypoint.py',
-    '../_base_/schedules/schedule_mini_photos.py', '../_base_/default_runtime.py'
+    '../_base_/schedules/schedule_mini_photos.py', '../_base_/iteration_runtime.py'
 ]
 
 model = dict(
@@ -19,7 +19,5 @@ train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(pipeline=train
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-default_hooks = dict(
-    logger=dict(interval=10),
-    checkpoint=dict(by_epoch=False, interval=150))
-log_processor = dict(by_epoch=False, window_size=10)
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=150))
+log_processor = dict(window_size=10)
