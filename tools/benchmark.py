@@ -12,6 +12,7 @@ import argparse
 from mmengine.registry import init_default_scope
 
 import mmdet_maskr  # noqa: F401  (registers its parts)
+from mmdet_maskr.benchmark.coco_eval import add_coco_eval
 from mmdet_maskr.benchmark.keypoint_decode import add_keypoint_decode
 from mmdet_maskr.benchmark.mask import add_mask_head, add_mask_paste
 from mmdet_maskr.benchmark.roi_align import add_roi_align
@@ -26,7 +27,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         epilog="Options of a comparison: python tools/benchmark.py NAME --help",
     )
     subparsers = parser.add_subparsers(metavar="NAME", required=True)
-    parts = (add_roi_align, add_train_step, add_mask_head, add_mask_paste, add_keypoint_decode)
+    parts = (
+        add_roi_align,
+        add_train_step,
+        add_mask_head,
+        add_mask_paste,
+        add_keypoint_decode,
+        add_coco_eval,
+    )
     for add in parts:
         add(subparsers)
     return parser.parse_args(argv)

@@ -168,11 +168,17 @@ def _hotcoco(comparison: Comparison) -> Arrays:
     library = import_module("hotcoco")
     truth = library.COCO(_needed_of(comparison.truth, comparison.kind))
     found = comparison.found
-    if comparison.kind == "bbox":  # columns need no dict a detection
-        columns = (found.image_ids, *found.boxes.T, found.scores, found.category_ids)
-        detections = truth.load_res(np.stack(columns, axis=1).astype(np.float64))
-    else:
+    if comparison.kind == "keypoints":
         detections = truth.load_res(found.records())
+    else:  # columns are read faster than a dict a detection; masks have places of their own
+        count = len(found.scores)
+        boxes = np.zeros((count, 4)) if found.boxes is None else found.boxes
+        columns = (found.image_ids, *boxes.T, found.scores, found.category_ids)
+        rows = np.stack(columns, axis=1).astype(np.float64)
+        detections = truth.load_res(rows, segmentation=found.masks)
+        if comparison.kind == "segm" and count:
+            areas = library.mask.area(found.masks)
+            detections.update_anns(ids=np.arange(1, count + 1), area=areas)
     evaluation = library.COCOeval(truth, detections, comparison.kind)
     comparison.set_params(evaluation.params)
     evaluation.evaluate()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from mmdet.datasets.api_wrappers import COCOeval
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 from mmengine.fileio import get_local_path, put_text
@@ -31,10 +32,11 @@ from mmdet_maskr.evaluation.ground_truth import (
     keypoint_truth,
     number_annotations,
 )
+from mmdet_maskr.evaluation.recall import average_recalls
 
 KEYPOINTS = "keypoints"
 METRIC_NAMES = ("bbox", "segm", KEYPOINTS, "proposal", "proposal_fast")
-KEYPOINT_MAX_DETS = (20,)  # COCO's
+KEYPOINT_MAX_DETS = 20  # an image and class; COCO's
 
 
 @METRICS.register_module()
@@ -166,7 +168,6 @@ class CocoInstanceMetric(CocoMetric):
             self._coco_api = self._truth_of_samples(truths)
         if self.cat_ids is None:
             self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta["classes"])
-        self.img_ids = self._coco_api.get_img_ids()
         if self.outfile_prefix is not None:
             self._write(found)
         recorded: dict[str, float] = {}
@@ -279,18 +280,27 @@ class CocoInstanceMetric(CocoMetric):
             f"results are saved as {self.outfile_prefix}.{{{','.join(found)}}}.json"
         )
 
-    def _score(self, metric: str, results: Sequence[dict]) -> dict[str, float]:
-        logger = MMLogger.get_current_instance()
+    def evaluation(self, metric: str, results: Sequence[dict]) -> tuple[COCOeval, dict[int, str]]:
+        """COCO's evaluation by the backend, and the names of its categories by their ids.
+
+        Args:
+            metric: one of :data:`METRIC_NAMES`, but for proposal_fast.
+            results: one an image, as :meth:`process` stores them.
+        """
         comparison = self._comparison(metric, self._detections(metric, results))
         in_processes = self.use_mp_eval and metric != KEYPOINTS
         wanted = backends.REFERENCE if in_processes else self.backend
         backend, description = backends.choose(comparison, wanted)
-        logger.info(f"{comparison.kind} is evaluated by {description}")
-        evaluation = backends.evaluate(comparison, backend, in_processes)
+        MMLogger.get_current_instance().info(f"{comparison.kind} is evaluated by {description}")
+        names = {i: comparison.truth.cats[i]["name"] for i in comparison.category_ids}
+        return backends.evaluate(comparison, backend, in_processes), names
+
+    def _score(self, metric: str, results: Sequence[dict]) -> dict[str, float]:
+        logger = MMLogger.get_current_instance()
+        evaluation, names = self.evaluation(metric, results)
         recorded = {}
         of_classes = self.classwise and metric != "proposal"
-        if of_classes and (metric != KEYPOINTS or len(comparison.category_ids) > 1):
-            names = {i: comparison.truth.cats[i]["name"] for i in comparison.category_ids}
+        if of_classes and (metric != KEYPOINTS or len(names) > 1):
             by_class = scores.scores_of_classes(evaluation, names)
             logger.info("\n" + scores.table_of_classes(by_class))
             prefix = "keypoints_" if metric == KEYPOINTS else ""
@@ -308,22 +318,23 @@ class CocoInstanceMetric(CocoMetric):
 
     def _comparison(self, metric: str, found: Detections) -> Comparison:
         shared = dict(
-            found=found,
-            image_ids=self.img_ids,
+            image_ids=self._coco_api.get_img_ids(),
             thresholds=np.atleast_1d(np.asarray(self.iou_thrs, np.float64)),
         )
         if metric == KEYPOINTS:
             return Comparison(
                 kind=KEYPOINTS,
                 truth=self._keypoint_truth,
+                found=found.best(KEYPOINT_MAX_DETS),  # often a fifth of them
                 category_ids=list(self._keypoint_ids.values()),
-                max_dets=KEYPOINT_MAX_DETS,
+                max_dets=(KEYPOINT_MAX_DETS,),
                 sigmas=self._sigmas,
                 **shared,
             )
         return Comparison(
             kind="segm" if metric == "segm" else "bbox",
             truth=self._coco_api,
+            found=found,
             category_ids=self.cat_ids,
             max_dets=sorted(self.proposal_nums),
             use_categories=metric != "proposal",
@@ -335,12 +346,13 @@ class CocoInstanceMetric(CocoMetric):
         return scores.default_items(metric) if items is None else items
 
     def _fast_recall(self, metric: str, results: Sequence[dict]) -> dict[str, float]:
-        logger = MMLogger.get_current_instance()
-        recalls = self.fast_eval_recall(results, self.proposal_nums, self.iou_thrs, logger=logger)
-        recorded = {
-            f"AR@{n}": recall for n, recall in zip(self.proposal_nums, recalls, strict=True)
-        }
-        logger.info(" ".join(f"{name} {recall:.4f}" for name, recall in recorded.items()))
+        found = {result["img_id"]: result["bboxes"] for result in results}
+        recalls = average_recalls(self._coco_api, found, self.proposal_nums, self.iou_thrs)
+        names = [f"AR@{count}" for count in self.proposal_nums]
+        recorded = dict(zip(names, recalls.tolist(), strict=True))
+        MMLogger.get_current_instance().info(
+            ", ".join(f"{name} {recall:.4f}" for name, recall in recorded.items())
+        )
         return recorded
 
 

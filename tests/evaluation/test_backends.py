@@ -120,6 +120,22 @@ def test_annotation_0_and_ids_that_occur_twice(faster: str):
         np.testing.assert_array_equal(assert_same(comparison, faster).stats, reference.stats)
 
 
+def test_the_best_of_each_image_and_category():
+    """What evaluation drops can be dropped before: as a loop does it, ties included."""
+    for seed in range(20):
+        found = random_comparison("keypoints", seed).found
+        places: dict[tuple, list[int]] = {}
+        for i, key in enumerate(zip(found.image_ids, found.category_ids, strict=True)):
+            places.setdefault(key, []).append(i)
+        for count in (1, 3, 20):
+            kept = [sorted(own, key=lambda i: -found.scores[i])[:count] for own in places.values()]
+            kept = sorted(i for own in kept for i in own)
+            best = found.best(count)
+            assert best.records() == [found.records()[i] for i in kept]
+    names = replace(found, image_ids=[f"image {i}" for i in found.image_ids])
+    assert len(names.best(1).scores) == len(found.best(1).scores)
+
+
 # ------------------------------------------------------------------------------------------ choice
 def test_auto_takes_the_fastest_that_is_installed(monkeypatch: pytest.MonkeyPatch):
     versions = dict(hotcoco="1.3.0", faster_coco_eval="1.10.0", pycocotools=None)

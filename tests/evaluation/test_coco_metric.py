@@ -104,7 +104,7 @@ def test_every_backend_gives_the_same_scores(coco_mini: Path, person_file: Path,
     classes = tuple(c["name"] for c in given.boxes.dataset["categories"])
     meta = dict(PERSON, classes=classes, keypoint_classes=("person",))
     options = dict(ann_file=str(instances), keypoint_ann_file=str(person_file), classwise=True)
-    options["metric"] = [*ALL, "proposal"]
+    options["metric"] = [*ALL, "proposal", "proposal_fast"]
     wanted = score(given.samples, meta, backend="pycocotools", **options)
     scores = score(given.samples, meta, backend=backend, **options)
     assert scores.keys() == wanted.keys() and len(scores) > 80
@@ -233,6 +233,27 @@ def test_proposal_recall_does_not_change_from_epoch_to_epoch(tiny: Path):
         metric.process({}, given.samples)
         epochs.append(metric.evaluate(2))
     assert epochs[0] == epochs[1]
+
+
+def test_fast_proposal_recall_of_images_that_differ(coco_mini: Path):
+    """As COCO's AR of all categories as one; mmdet's stops where images differ in their boxes."""
+    instances = coco_mini / "annotations/instances_val2017.json"
+    given = Predictions(instances, instances, 17, noise=0.02)
+    for sample in given.samples:  # as proposals come: the best first
+        pred = sample["pred_instances"]
+        order = pred["scores"].argsort(descending=True, stable=True)
+        masks = pred.pop("masks")
+        sample["pred_instances"] = {k: v[order] for k, v in pred.items()}
+        sample["pred_instances"]["masks"] = RLEMasks([masks[i] for i in order], masks.size)
+    meta = dict(classes=tuple(c["name"] for c in given.boxes.dataset["categories"]))
+    names = [f"coco/AR@{count}" for count in (1, 10, 100)]
+    options = dict(ann_file=str(instances), proposal_nums=(1, 10, 100))
+    fast = score(given.samples, meta, metric="proposal_fast", **options)
+    slow = score(given.samples, meta, metric="proposal", **options)
+    assert list(fast) == names
+    wanted = [slow[f"coco/AR@{count}"] for count in (100, 300, 1000)]  # named by their places
+    np.testing.assert_allclose([fast[name] for name in names], wanted, atol=0.02)
+    assert fast[names[0]] < fast[names[1]] <= fast[names[2]]
 
 
 def test_two_files_with_ids_of_their_own(tiny: Path, tmp_path: Path):
