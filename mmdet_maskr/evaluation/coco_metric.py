@@ -218,6 +218,8 @@ class CocoInstanceMetric(CocoMetric):
             prefix = self.outfile_prefix or os.path.join(folder, "results")
             truth = GroundTruth(self.gt_to_coco_json(truths, prefix))
         truth.dataset.setdefault("annotations", [])
+        if "segm" in self.metrics:
+            check_segmentations(truth, truth.cats, "the data samples")
         return truth
 
     def _prepare_keypoints(self, meta: Mapping) -> None:

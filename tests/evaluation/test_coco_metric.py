@@ -324,6 +324,8 @@ def test_ground_truth_from_data_samples(tiny: Path):
         ]
     assert score(samples, TINY, metric="bbox")["coco/bbox_mAP"] == 1.0
     assert score(without_detections(samples), TINY, metric="bbox")["coco/bbox_mAP"] == 0.0
+    with pytest.raises(UserError, match="annotation 1 of the data samples has segmentation None"):
+        score(samples, TINY, metric="segm")
     with pytest.raises(UserError, match="metric 'keypoints' needs ann_file"):
         CocoInstanceMetric(metric=["keypoints"])
 
