@@ -50,6 +50,8 @@ setup(
         # Evaluation by the data sets' own packages.
         "lvis": ["lvis>=0.5.3"],
         "cityscapes": ["cityscapesscripts>=2.2"],
+        # COCO's scores in seconds; see mmdet_maskr/evaluation/backends.py
+        "evaluation": ["hotcoco>=1.3", "faster-coco-eval>=1.8"],
         "test": ["pytest", "ruff"],
     },
     classifiers=[

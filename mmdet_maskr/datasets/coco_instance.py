@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from mmdet.datasets import CocoDataset
@@ -20,12 +21,15 @@ class CheckedCOCO(COCO):
     Args:
         annotation_file: path of the file.
         option: the option that names it, for messages.
+        may_lack_annotations: take a file of images and categories alone, as COCO's test sets have.
 
     Raises:
         UserError: no such file, or none that :func:`.coco_checks.check_sections` takes.
     """
 
-    def __init__(self, annotation_file: str, option: str = "ann_file") -> None:
+    def __init__(
+        self, annotation_file: str, option: str = "ann_file", may_lack_annotations: bool = False
+    ) -> None:
         path = Path(annotation_file)
         if not path.is_file():
             raise UserError(
@@ -37,6 +41,8 @@ class CheckedCOCO(COCO):
             self.dataset = json.loads(path.read_bytes())
         except ValueError as error:  # also of a wrong encoding
             raise UserError(f"annotation file {annotation_file} is not JSON: {error}.") from error
+        if may_lack_annotations and isinstance(self.dataset, dict):
+            self.dataset.setdefault("annotations", [])
         coco_checks.check_sections(self.dataset, annotation_file)
         self.annotation_file = annotation_file
         self.createIndex()
@@ -73,7 +79,11 @@ class CocoInstanceDataset(CocoDataset):
         super().__init__(*args, metainfo=metainfo, filter_cfg=filter_cfg, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Load and parse the annotation file; check it, and that its first image is there."""
+        """Load and parse the annotation file; check it, and that its first image is there.
+
+        With ``test_mode`` the file may lack annotations; evaluation refuses it then.
+        """
+        self.COCOAPI = partial(self.COCOAPI, may_lack_annotations=self.test_mode)
         data_list = super().load_data_list()
         if self.backend_args is None:
             coco_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])

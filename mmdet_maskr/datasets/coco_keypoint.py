@@ -28,15 +28,20 @@ class KeypointCOCO(CheckedCOCO):
         annotation_file: path of the file with boxes, masks and, without the next one, keypoints.
         metainfo: of the data set.
         keypoint_ann_file: path of a file with the keypoints of the same annotations.
+        **options: CheckedCOCO's.
 
     Raises:
         UserError: what CheckedCOCO and :mod:`mmdet_maskr.datasets.keypoint_checks` find.
     """
 
     def __init__(
-        self, annotation_file: str, metainfo: Mapping, keypoint_ann_file: str | None = None
+        self,
+        annotation_file: str,
+        metainfo: Mapping,
+        keypoint_ann_file: str | None = None,
+        **options,
     ) -> None:
-        super().__init__(annotation_file)
+        super().__init__(annotation_file, **options)
         source, self.keypoint_file = self.dataset, annotation_file
         if keypoint_ann_file is not None:
             source = CheckedCOCO(keypoint_ann_file, option="keypoint_ann_file").dataset

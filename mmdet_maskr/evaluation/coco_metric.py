@@ -2,70 +2,82 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
+from mmdet.datasets.api_wrappers import COCOeval
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
-from mmengine.fileio import dump, get_local_path
+from mmengine.fileio import get_local_path, put_text
 from mmengine.logging import MMLogger
 
 from mmdet_maskr.datasets import keypoint_meta
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.evaluation import oks
-from mmdet_maskr.evaluation.ground_truth import GroundTruth, GroundTruthFile, keypoint_truth
+from mmdet_maskr.evaluation import backends, scores
+from mmdet_maskr.evaluation.backends import Comparison
+from mmdet_maskr.evaluation.detections import (
+    Detections,
+    box_detections,
+    keypoint_detections,
+    mask_detections,
+)
+from mmdet_maskr.evaluation.ground_truth import (
+    GroundTruth,
+    GroundTruthFile,
+    check_segmentations,
+    keypoint_truth,
+    number_annotations,
+)
+from mmdet_maskr.evaluation.recall import average_recalls
 
 KEYPOINTS = "keypoints"
 METRIC_NAMES = ("bbox", "segm", KEYPOINTS, "proposal", "proposal_fast")
-BOX_ITEMS = (
-    "mAP",
-    "mAP_50",
-    "mAP_75",
-    "mAP_s",
-    "mAP_m",
-    "mAP_l",
-    "AR@100",
-    "AR@300",
-    "AR@1000",
-    "AR_s@1000",
-    "AR_m@1000",
-    "AR_l@1000",
-)
+KEYPOINT_MAX_DETS = 20  # an image and class; COCO's
 
 
 @METRICS.register_module()
 class CocoInstanceMetric(CocoMetric):
-    """mmdet's CocoMetric with keypoints, and with scores where nothing was detected.
+    """mmdet's CocoMetric with keypoints, fast evaluation, and scores where nothing was detected.
 
-    Takes CocoMetric's options; boxes, masks and proposals are scored by it. Keypoints are scored
-    with the data set's ``metainfo`` (see :mod:`mmdet_maskr.datasets.keypoint_meta`): its K sigmas,
-    and detections of its ``keypoint_classes`` alone. Their scores are ``coco/keypoints_mAP``,
+    Takes CocoMetric's options and records its scores of boxes, masks and proposals; those of
+    classes have the right names also where category ids do not ascend. Keypoints are scored with
+    the data set's ``metainfo`` (see :mod:`mmdet_maskr.datasets.keypoint_meta`): its K sigmas, and
+    detections of its ``keypoint_classes`` alone. Their scores are ``coco/keypoints_mAP``,
     ``_mAP_50``, ``_mAP_75``, ``_mAP_m`` and ``_mAP_l``; as in COCO 20 detections an image count,
     and a detection is as large as the box around its keypoints. ``proposal_nums`` and
     ``use_mp_eval`` concern boxes and masks.
 
     Predictions are ``pred_instances.keypoints`` (D, K, 2), continuous pixels of the original image,
     and ``keypoint_scores`` (D, K). ``PREFIX.keypoints.json`` holds pixel indices, 0.5 less, as
-    COCO's files and Detectron2's do, and the detection's score.
+    COCO's files and Detectron2's do, and the detection's score. Files are written where
+    ``outfile_prefix`` is set, and only then.
 
     Args:
         ann_file: path of the annotation file. None takes boxes and masks from the data samples, as
-            CocoMetric does; these have no areas, so keypoints cannot be scored then.
+            CocoMetric does; these have no areas, so keypoints cannot be scored then. With
+            ``format_only`` the file may lack annotations, as COCO's test sets do.
         metric: any of :data:`METRIC_NAMES`.
         keypoint_ann_file: path of the file with the keypoints, where ``ann_file`` has none (80
             classes with masks, people with keypoints); it has to list ``ann_file``'s images.
-        metric_items: scores to record, of :data:`BOX_ITEMS` for boxes and masks and of
-            :data:`mmdet_maskr.evaluation.oks.ITEMS` for keypoints.
-        classwise: record each class's AP too: ``CLASS_precision`` is CocoMetric's;
-            ``keypoints_CLASS_precision`` comes where several classes have keypoints.
+        metric_items: scores to record, of :data:`mmdet_maskr.evaluation.scores.BOX_ITEMS` for boxes
+            and masks and of :data:`mmdet_maskr.evaluation.scores.KEYPOINT_ITEMS` for keypoints.
+        classwise: record each class's AP too: ``CLASS_precision`` is, as CocoMetric's, that of the
+            last of boxes and masks; ``keypoints_CLASS_precision`` comes where several classes have
+            keypoints.
+        backend: 'pycocotools'; 'hotcoco' or 'faster_coco_eval', which are faster and have to be
+            installed; or 'auto', the fastest that is; the log names it. Scores are the same, see
+            :mod:`mmdet_maskr.evaluation.backends`.
         sort_categories: take categories by id and not in the file's order (Objects365).
         **options: the rest of CocoMetric's.
 
     Raises:
-        UserError: unknown metrics or items; what is wrong with an annotation file or the metainfo,
-            before the first iteration; predictions without keypoints, or with other than K.
+        UserError: unknown metrics or items, a backend that is not installed; what is wrong with an
+            annotation file or the metainfo, before the first iteration; predictions without masks
+            or keypoints, or with other than K keypoints, at the first image.
     """
 
     accepts_rle = True  # see RLEMasksInEvaluationHook
@@ -77,6 +89,7 @@ class CocoInstanceMetric(CocoMetric):
         *,
         keypoint_ann_file: str | None = None,
         metric_items: Sequence[str] | None = None,
+        backend: str = "auto",
         sort_categories: bool = False,
         **options,
     ) -> None:
@@ -91,9 +104,13 @@ class CocoInstanceMetric(CocoMetric):
                 "from data samples (ann_file=None) has not got."
             )
         items, self.keypoint_items = _split_items(metric_items, names)
-        # CocoMetric is to evaluate all but the keypoints, on files read below
-        names = [name for name in names if name != KEYPOINTS]
-        super().__init__(None, names, metric_items=items, **options)
+        backends.check_backend(backend)
+        # CocoMetric knows all but the keypoints; the file is read below
+        others = [name for name in names if name != KEYPOINTS]
+        super().__init__(None, others, metric_items=items, **options)
+        self.metrics = names
+        self.backend = backend
+        self._check_options()
         if ann_file is not None:
             self._coco_api = self._read(ann_file)
             if sort_categories:
@@ -107,11 +124,14 @@ class CocoInstanceMetric(CocoMetric):
         """Take the data set's metainfo, and look up its classes in the annotation files.
 
         Raises:
-            UserError: they lack classes or are in another order, or keypoints do not fit.
+            UserError: they lack classes or masks, or have classes in another order, or keypoints
+                do not fit.
         """
         self._dataset_meta = dataset_meta
         if self._coco_api is not None:
             self.cat_ids = self._coco_api.get_cat_ids(cat_names=dataset_meta["classes"])
+            if "segm" in self.metrics and not self.format_only:
+                check_segmentations(self._coco_api, self.cat_ids, self._coco_api.annotation_file)
         if self.with_keypoints:
             self._prepare_keypoints(dataset_meta)
 
@@ -119,8 +139,15 @@ class CocoInstanceMetric(CocoMetric):
         """Store the batch's predictions; of keypoints those of the classes that have them.
 
         Raises:
-            UserError: a prediction without keypoints, or with another number than K.
+            UserError: a prediction without masks or keypoints, or with other than K keypoints.
         """
+        for sample in data_samples if "segm" in self.metrics else ():
+            if "masks" not in sample["pred_instances"]:
+                raise UserError(
+                    "metric 'segm' needs predictions with masks, which a mask head "
+                    "(roi_head.mask_head) gives; there are "
+                    f"{sorted(sample['pred_instances'].keys())}. Set metric='bbox'."
+                )
         first = len(self.results)
         super().process(data_batch, data_samples)
         if self.with_keypoints:
@@ -129,27 +156,49 @@ class CocoInstanceMetric(CocoMetric):
                 result[KEYPOINTS] = self._keypoints(sample["pred_instances"], result["labels"])
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Write the results files and give the scores.
+        """Write the results files that were asked for, and give the scores.
 
         Where there is nothing to find (in an area range, say) a score is -1, as CocoMetric's.
 
         Args:
             results: pairs (ground truth, result), one an image.
         """
+        truths, found = zip(*results, strict=True)
         if self._coco_api is None:
-            self._coco_api = self._truth_of_samples([truth for truth, _ in results])
-        scores = super().compute_metrics(results)
-        if self.with_keypoints:
-            found = self._keypoint_results([result for _, result in results])
-            if self.outfile_prefix is not None:
-                dump(found, f"{self.outfile_prefix}.keypoints.json")
-            if not self.format_only:
-                scores.update(self._score_keypoints(found))
-        return scores
+            self._coco_api = self._truth_of_samples(truths)
+        if self.cat_ids is None:
+            self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta["classes"])
+        if self.outfile_prefix is not None:
+            self._write(found)
+        recorded: dict[str, float] = {}
+        if not self.format_only:
+            number_annotations(self._coco_api)
+            for metric in self.metrics:
+                MMLogger.get_current_instance().info(f"Evaluating {metric}...")
+                score = self._fast_recall if metric == "proposal_fast" else self._score
+                recorded.update(score(metric, found))
+        return recorded
+
+    # ------------------------------------------------------------------------------- annotations
+    def _check_options(self) -> None:
+        """Refuse what would end in an error, or in scores of nothing, after the whole test."""
+        if self.use_mp_eval and self.backend not in ("auto", backends.REFERENCE):
+            raise UserError(
+                f"use_mp_eval=True lets pycocotools evaluate in eight processes, but backend="
+                f"{self.backend!r}: leave one of them out."
+            )
+        counts = self.proposal_nums
+        if set(self.metrics) & {"bbox", "segm", "proposal"} and (
+            len(counts) != 3 or 100 not in counts
+        ):
+            raise UserError(
+                f"proposal_nums={tuple(counts)}: COCO's statistics need three numbers, of which "
+                "100 is one (mAP is that of 100 detections an image)."
+            )
 
     def _read(self, ann_file: str) -> GroundTruthFile:
         with get_local_path(ann_file, backend_args=self.backend_args) as path:
-            return GroundTruthFile(path)
+            return GroundTruthFile(path, may_lack_annotations=self.format_only)
 
     def _read_keypoints(self, keypoint_ann_file: str | None) -> GroundTruth:
         if keypoint_ann_file is None:
@@ -167,7 +216,11 @@ class CocoInstanceMetric(CocoMetric):
     def _truth_of_samples(self, truths: Sequence[dict]) -> GroundTruth:
         with tempfile.TemporaryDirectory() as folder:
             prefix = self.outfile_prefix or os.path.join(folder, "results")
-            return GroundTruth(self.gt_to_coco_json(truths, prefix))
+            truth = GroundTruth(self.gt_to_coco_json(truths, prefix))
+        truth.dataset.setdefault("annotations", [])
+        if "segm" in self.metrics:
+            check_segmentations(truth, truth.cats, "the data samples")
+        return truth
 
     def _prepare_keypoints(self, meta: Mapping) -> None:
         keypoint_meta.check_keypoint_meta(meta)
@@ -208,59 +261,118 @@ class CocoInstanceMetric(CocoMetric):
         triples = np.concatenate([points.cpu().numpy(), scores.cpu().numpy()[..., None]], axis=2)
         return rows, triples[rows]
 
-    def _keypoint_results(self, results: Sequence[dict]) -> list[dict]:
-        """COCO's results. Without boxes: with them ``loadRes`` would take their areas."""
-        found = []
-        for result in results:
-            for row, triples in zip(*result[KEYPOINTS], strict=True):
-                found.append(
-                    {
-                        "image_id": result["img_id"],
-                        "category_id": self._keypoint_ids[int(result["labels"][row])],
-                        "keypoints": (triples.astype(np.float64) - (0.5, 0.5, 0)).ravel().tolist(),
-                        "score": float(result["scores"][row]),
-                    }
-                )
-        return found
+    # ------------------------------------------------------------------------------------ scores
+    def _detections(self, metric: str, results: Sequence[dict]) -> Detections:
+        if metric == KEYPOINTS:
+            return keypoint_detections(results, self._keypoint_ids, KEYPOINTS)
+        build = mask_detections if metric == "segm" else box_detections
+        return build(results, self.cat_ids)
 
-    def _score_keypoints(self, found: list[dict]) -> dict[str, float]:
-        logger = MMLogger.get_current_instance()
-        logger.info("Evaluating keypoints...")
-        evaluation = oks.evaluate_oks(
-            truth=self._keypoint_truth,
-            found=self._keypoint_truth.loadRes(found),
-            sigmas=self._sigmas,
-            category_ids=self._keypoint_ids.values(),
-            image_ids=self.img_ids,
-            thresholds=self.iou_thrs,
+    def _write(self, results: Sequence[dict]) -> None:
+        """PREFIX.bbox.json, as CocoMetric always does, and those of masks and keypoints."""
+        boxes = self._detections("bbox", results)
+        found = dict(bbox=boxes)
+        if "masks" in results[0]:
+            found["segm"] = replace(self._detections("segm", results), boxes=boxes.boxes)
+        if self.with_keypoints:
+            found[KEYPOINTS] = self._detections(KEYPOINTS, results)
+        for name, detections in found.items():
+            put_text(json.dumps(detections.records()), f"{self.outfile_prefix}.{name}.json")
+        MMLogger.get_current_instance().info(
+            f"results are saved as {self.outfile_prefix}.{{{','.join(found)}}}.json"
         )
-        scores = {}
-        if self.classwise and len(self._keypoint_ids) > 1:
-            by_class = oks.scores_of_classes(evaluation)
-            logger.info("\n" + oks.table_of_classes(by_class))
+
+    def evaluation(self, metric: str, results: Sequence[dict]) -> tuple[COCOeval, dict[int, str]]:
+        """COCO's evaluation by the backend, and the names of its categories by their ids.
+
+        Args:
+            metric: one of :data:`METRIC_NAMES`, but for proposal_fast.
+            results: one an image, as :meth:`process` stores them.
+        """
+        comparison = self._comparison(metric, self._detections(metric, results))
+        in_processes = self.use_mp_eval and metric != KEYPOINTS
+        wanted = backends.REFERENCE if in_processes else self.backend
+        backend, description = backends.choose(comparison, wanted)
+        MMLogger.get_current_instance().info(f"{comparison.kind} is evaluated by {description}")
+        names = {i: comparison.truth.cats[i]["name"] for i in comparison.category_ids}
+        return backends.evaluate(comparison, backend, in_processes), names
+
+    def _score(self, metric: str, results: Sequence[dict]) -> dict[str, float]:
+        logger = MMLogger.get_current_instance()
+        evaluation, names = self.evaluation(metric, results)
+        recorded = {}
+        of_classes = self.classwise and metric != "proposal"
+        if of_classes and (metric != KEYPOINTS or len(names) > 1):
+            by_class = scores.scores_of_classes(evaluation, names)
+            logger.info("\n" + scores.table_of_classes(by_class))
+            prefix = "keypoints_" if metric == KEYPOINTS else ""
             for name, items in by_class.items():
-                scores[f"keypoints_{name}_precision"] = round(items["mAP"], 3)
-        for item in self.keypoint_items:
-            scores[f"keypoints_{item}"] = round(float(evaluation.stats[oks.ITEMS[item]]), 3)
-        ap = " ".join(f"{evaluation.stats[oks.ITEMS[item]]:.3f}" for item in oks.DEFAULT_ITEMS)
-        logger.info(f"keypoints_mAP_copypaste: {ap}")
-        return scores
+                recorded[f"{prefix}{name}_precision"] = round(items["mAP"], 3)
+        prefix = "" if metric == "proposal" else f"{metric}_"
+        for item, value in scores.statistics(evaluation, self._items(metric)).items():
+            recorded[f"{prefix}{item}"] = round(value, 3)
+        if metric != "proposal":
+            stats = scores.statistics(evaluation, scores.default_items(metric))
+            logger.info(
+                f"{metric}_mAP_copypaste: " + " ".join(f"{ap:.3f}" for ap in stats.values())
+            )
+        return recorded
+
+    def _comparison(self, metric: str, found: Detections) -> Comparison:
+        shared = dict(
+            image_ids=self._coco_api.get_img_ids(),
+            thresholds=np.atleast_1d(np.asarray(self.iou_thrs, np.float64)),
+        )
+        if metric == KEYPOINTS:
+            return Comparison(
+                kind=KEYPOINTS,
+                truth=self._keypoint_truth,
+                found=found.best(KEYPOINT_MAX_DETS),  # often a fifth of them
+                category_ids=list(self._keypoint_ids.values()),
+                max_dets=(KEYPOINT_MAX_DETS,),
+                sigmas=self._sigmas,
+                **shared,
+            )
+        return Comparison(
+            kind="segm" if metric == "segm" else "bbox",
+            truth=self._coco_api,
+            found=found,
+            category_ids=self.cat_ids,
+            max_dets=sorted(self.proposal_nums),
+            use_categories=metric != "proposal",
+            **shared,
+        )
+
+    def _items(self, metric: str) -> Sequence[str]:
+        items = self.keypoint_items if metric == KEYPOINTS else self.metric_items
+        return scores.default_items(metric) if items is None else items
+
+    def _fast_recall(self, metric: str, results: Sequence[dict]) -> dict[str, float]:
+        found = {result["img_id"]: result["bboxes"] for result in results}
+        recalls = average_recalls(self._coco_api, found, self.proposal_nums, self.iou_thrs)
+        names = [f"AR@{count}" for count in self.proposal_nums]
+        recorded = dict(zip(names, recalls.tolist(), strict=True))
+        MMLogger.get_current_instance().info(
+            ", ".join(f"{name} {recall:.4f}" for name, recall in recorded.items())
+        )
+        return recorded
 
 
 def _split_items(
     items: Sequence[str] | None, metrics: Sequence[str]
-) -> tuple[list[str] | None, list[str]]:
-    """The items of boxes and masks (None: CocoMetric's default), and those of keypoints."""
+) -> tuple[list[str] | None, list[str] | None]:
+    """The items of boxes and masks, and those of keypoints; None: the defaults."""
     if items is None:
-        return None, list(oks.DEFAULT_ITEMS)
+        return None, None
     known = {}
     if set(metrics) - {KEYPOINTS}:
-        known.update(dict.fromkeys(BOX_ITEMS))
+        known.update(dict.fromkeys(scores.BOX_ITEMS))
     if KEYPOINTS in metrics:
-        known.update(dict.fromkeys(oks.ITEMS))
+        known.update(dict.fromkeys(scores.KEYPOINT_ITEMS))
     unknown = [item for item in items if item not in known]
     if unknown:
         raise UserError(
             f"metric_items has {unknown}; for metric {list(metrics)} there are {tuple(known)}."
         )
-    return [i for i in items if i in BOX_ITEMS], [i for i in items if i in oks.ITEMS]
+    boxes, keypoints = scores.BOX_ITEMS, scores.KEYPOINT_ITEMS
+    return [i for i in items if i in boxes], [i for i in items if i in keypoints]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from mmdet.datasets.api_wrappers import COCO
+from mmengine.logging import MMLogger
 
 from mmdet_maskr.datasets import keypoint_checks
 from mmdet_maskr.datasets.coco_instance import CheckedCOCO
+from mmdet_maskr.errors import UserError
 
 
 class GroundTruth(COCO):
@@ -32,7 +34,53 @@ class GroundTruth(COCO):
 
 
 class GroundTruthFile(CheckedCOCO, GroundTruth):
-    """GroundTruth read from an annotation file, which is checked as a data set's is."""
+    """GroundTruth read from an annotation file, which is checked as a data set's is.
+
+    Annotations without ``iscrowd`` are no crowds, as for data sets; pycocotools raises KeyError.
+    """
+
+    def __init__(self, annotation_file: str, **options) -> None:
+        super().__init__(annotation_file, **options)
+        for annotation in self.dataset["annotations"]:
+            annotation.setdefault("iscrowd", 0)
+
+
+def number_annotations(coco: COCO) -> None:
+    """Number the annotations anew from 1 where their ids are not unique integers from 1.
+
+    pycocotools takes a match with annotation 0 for no match, and an annotation whose id occurs
+    again for the later one.
+    """
+    annotations = coco.dataset["annotations"]
+    ids = [annotation["id"] for annotation in annotations]
+    if len(set(ids)) == len(ids) and all(isinstance(i, int) and i > 0 for i in ids):
+        return
+    MMLogger.get_current_instance().warning(
+        f"{coco.annotation_file}: the ids of annotations are not unique integers from 1, so "
+        "evaluation numbers them anew; by themselves they would lower the scores."
+    )
+    for number, annotation in enumerate(annotations, start=1):
+        annotation["id"] = number
+    coco.createIndex()
+
+
+def check_segmentations(coco: COCO, category_ids: Collection[int], ann_file: str) -> None:
+    """Check that each annotation of some categories has a mask that pycocotools can read.
+
+    Raises:
+        UserError: there is none, or a polygon of fewer than three points.
+    """
+    wanted = set(category_ids)
+    for annotation in coco.dataset["annotations"]:
+        segmentation = annotation.get("segmentation")
+        if annotation["category_id"] not in wanted or isinstance(segmentation, dict):
+            continue
+        if not segmentation or min(map(len, segmentation)) < 6:
+            raise UserError(
+                f"annotation {annotation['id']} of {ann_file} has segmentation "
+                f"{segmentation!r}, but metric 'segm' needs a mask: polygons of three or more "
+                "points, or an RLE. Set metric='bbox' where there are only boxes."
+            )
 
 
 def keypoint_truth(
@@ -62,12 +110,14 @@ def keypoint_truth(
     having = [annotation for annotation in found if "keypoints" in annotation]
     keypoint_checks.read_keypoints(having, len(names), ann_file)
     truth = GroundTruth()
+    truth.annotation_file = ann_file
     truth.dataset = {
         "images": coco.dataset["images"],
         "categories": coco.dataset["categories"],
         "annotations": [_with_keypoints(annotation, len(names)) for annotation in found],
     }
     truth.createIndex()
+    number_annotations(truth)
     return truth
 
 

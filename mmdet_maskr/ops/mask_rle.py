@@ -8,7 +8,7 @@ Symbols: N masks, m x m their size, H x W the image, h x w a crop of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pycocotools.mask
@@ -41,6 +41,9 @@ class RLEMasks(Sequence):
         """An RLE for an integer, RLEMasks for a slice."""
         found = self.rles[item]
         return RLEMasks(found, self.size) if isinstance(item, slice) else found
+
+    def __iter__(self) -> Iterator[dict]:
+        return iter(self.rles)
 
     def __repr__(self) -> str:
         return f"RLEMasks({len(self)} masks of {self.size[0]} x {self.size[1]})"

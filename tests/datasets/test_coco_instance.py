@@ -158,3 +158,12 @@ def test_shapes_dataset(shapes_root: Path):
     assert len(dataset) == 16
     labels = {i["bbox_label"] for k in range(16) for i in dataset.get_data_info(k)["instances"]}
     assert labels == set(range(6))
+
+
+def test_a_test_set_needs_no_annotations(root: Path):
+    """COCO's test sets list images and categories alone."""
+    write(root, _without("annotations"))
+    dataset = build(root, test_mode=True)
+    assert [len(dataset.get_data_info(i)["instances"]) for i in range(2)] == [0, 0]
+    with pytest.raises(ValueError, match=r"lacks \['annotations'\]"):
+        build(root)

@@ -29,7 +29,7 @@ from pycocotools.cocoeval import Params
 from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
 from mmdet_maskr.datasets.shapes import meta as shapes_meta
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.evaluation import CocoInstanceMetric
+from mmdet_maskr.evaluation import CocoInstanceMetric, backends
 from mmdet_maskr.ops.mask_rle import RLEMasks
 
 PERSON = dict(classes=("person",), **COCO_PERSON)
@@ -94,6 +94,23 @@ def test_boxes_masks_and_proposals_are_mmdets(coco_mini: Path):
     np.testing.assert_array_equal(list(scores.values()), list(wanted.values()))  # some are NaN
 
 
+@pytest.mark.parametrize("backend", list(backends.BACKENDS))
+def test_every_backend_gives_the_same_scores(coco_mini: Path, person_file: Path, backend: str):
+    """All scores of boxes, masks, proposals and keypoints, classwise ones included."""
+    if backend not in backends.installed():
+        pytest.skip(f"needs {backends.BACKENDS[backend].package}")
+    instances = coco_mini / "annotations/instances_val2017.json"
+    given = Predictions(instances, person_file, 17, noise=0.04)
+    classes = tuple(c["name"] for c in given.boxes.dataset["categories"])
+    meta = dict(PERSON, classes=classes, keypoint_classes=("person",))
+    options = dict(ann_file=str(instances), keypoint_ann_file=str(person_file), classwise=True)
+    options["metric"] = [*ALL, "proposal", "proposal_fast"]
+    wanted = score(given.samples, meta, backend="pycocotools", **options)
+    scores = score(given.samples, meta, backend=backend, **options)
+    assert scores.keys() == wanted.keys() and len(scores) > 80
+    np.testing.assert_array_equal(list(scores.values()), list(wanted.values()))
+
+
 def test_of_several_classes_one_has_keypoints(shapes_root: Path):
     """Shapes: nine keypoints of figures; detections of the other shapes are not written."""
     file = shapes_root / "annotations/instances_train.json"
@@ -110,9 +127,6 @@ def test_of_several_classes_one_has_keypoints(shapes_root: Path):
     stats = {name: given.stats(name, shapes_meta.SIGMAS, (figure,)) for name in ALL}
     assert scores == {k: v for name in ALL for k, v in expected(stats[name], name).items()}
     assert 0.1 < scores["coco/keypoints_mAP"] < 0.9
-
-
-# ------------------------------------------------------------------------------ a small data set
 
 
 # ------------------------------------------------------------------------------ a small data set
@@ -160,6 +174,26 @@ def test_scores_of_each_class(tiny: Path):
     assert scores["coco/keypoints_mAP"] == 1.0
 
 
+@pytest.mark.parametrize("metric", ["bbox", "segm"])
+def test_scores_of_each_class_of_boxes_and_masks(tiny: Path, metric: str):
+    """They go by name too, where CocoMetric swaps them: it sorts the ids, but not the names."""
+    given = Predictions(tiny, tiny, 5)
+    for sample in given.samples:  # birds (label 1, id 3) are lost, fish (id 7) are found
+        pred = sample["pred_instances"]
+        kept = (pred["labels"] == 0).nonzero()[:, 0].tolist()
+        masks = RLEMasks([pred["masks"][i] for i in kept], pred["masks"].size)
+        sample["pred_instances"] = {k: v[kept] for k, v in pred.items() if k != "masks"}
+        sample["pred_instances"]["masks"] = masks
+    options = dict(ann_file=str(tiny), metric=metric, classwise=True)
+    scores = score(given.samples, TINY, **options)
+    assert (scores["coco/fish_precision"], scores["coco/bird_precision"]) == (1.0, 0.0)
+    theirs = CocoMetric(**options)
+    theirs.dataset_meta = TINY
+    theirs.process({}, given.samples)
+    swapped = theirs.evaluate(len(given.samples))
+    assert (swapped["coco/fish_precision"], swapped["coco/bird_precision"]) == (0.0, 1.0)
+
+
 def test_items_and_thresholds_by_option(tiny: Path):
     given = Predictions(tiny, tiny, 5)
     options = dict(ann_file=str(tiny), metric=["bbox", "keypoints"])
@@ -199,6 +233,27 @@ def test_proposal_recall_does_not_change_from_epoch_to_epoch(tiny: Path):
         metric.process({}, given.samples)
         epochs.append(metric.evaluate(2))
     assert epochs[0] == epochs[1]
+
+
+def test_fast_proposal_recall_of_images_that_differ(coco_mini: Path):
+    """As COCO's AR of all categories as one; mmdet's stops where images differ in their boxes."""
+    instances = coco_mini / "annotations/instances_val2017.json"
+    given = Predictions(instances, instances, 17, noise=0.02)
+    for sample in given.samples:  # as proposals come: the best first
+        pred = sample["pred_instances"]
+        order = pred["scores"].argsort(descending=True, stable=True)
+        masks = pred.pop("masks")
+        sample["pred_instances"] = {k: v[order] for k, v in pred.items()}
+        sample["pred_instances"]["masks"] = RLEMasks([masks[i] for i in order], masks.size)
+    meta = dict(classes=tuple(c["name"] for c in given.boxes.dataset["categories"]))
+    names = [f"coco/AR@{count}" for count in (1, 10, 100)]
+    options = dict(ann_file=str(instances), proposal_nums=(1, 10, 100))
+    fast = score(given.samples, meta, metric="proposal_fast", **options)
+    slow = score(given.samples, meta, metric="proposal", **options)
+    assert list(fast) == names
+    wanted = [slow[f"coco/AR@{count}"] for count in (100, 300, 1000)]  # named by their places
+    np.testing.assert_allclose([fast[name] for name in names], wanted, atol=0.02)
+    assert fast[names[0]] < fast[names[1]] <= fast[names[2]]
 
 
 def test_two_files_with_ids_of_their_own(tiny: Path, tmp_path: Path):
@@ -269,6 +324,8 @@ def test_ground_truth_from_data_samples(tiny: Path):
         ]
     assert score(samples, TINY, metric="bbox")["coco/bbox_mAP"] == 1.0
     assert score(without_detections(samples), TINY, metric="bbox")["coco/bbox_mAP"] == 0.0
+    with pytest.raises(UserError, match="annotation 1 of the data samples has segmentation None"):
+        score(samples, TINY, metric="segm")
     with pytest.raises(UserError, match="metric 'keypoints' needs ann_file"):
         CocoInstanceMetric(metric=["keypoints"])
 
@@ -297,6 +354,37 @@ def test_format_only_writes_files_that_pycocotools_reads(tiny: Path, tmp_path: P
     np.testing.assert_array_equal(triples[:, 2], sample["keypoint_scores"][0].numpy())
     one = next(iter(loaded.anns.values()))  # its area is that of its keypoints
     assert one["area"] == pytest.approx(np.prod(np.ptp(triples[:, :2], axis=0)))
+
+
+def test_format_only_without_annotations(tiny: Path, tmp_path: Path):
+    """COCO's test sets have images and categories alone: files are written, scores refused."""
+    given = Predictions(tiny, tiny, 5)
+    content = json.loads(tiny.read_text())
+    del content["annotations"]
+    file = tmp_path / "image_info_test.json"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    options = dict(ann_file=str(file), outfile_prefix=str(tmp_path / "out"), metric=ALL)
+    assert score(given.samples, TINY, format_only=True, **options) == {}
+    for name in ALL:
+        assert len(json.loads((tmp_path / f"out.{name}.json").read_text())) == 8
+    with pytest.raises(UserError, match=r"image_info_test.json lacks \['annotations'\]"):
+        CocoInstanceMetric(**options)
+
+
+def test_files_are_those_of_mmdet(tiny: Path, tmp_path: Path):
+    """The same records of boxes and masks, number for number."""
+    given = Predictions(tiny, tiny, 5, noise=0.02)
+    options = dict(ann_file=str(tiny), metric=["bbox", "segm"])
+    score(given.samples, TINY, outfile_prefix=str(tmp_path / "ours"), **options)
+    theirs = CocoMetric(outfile_prefix=str(tmp_path / "theirs"), **options)
+    theirs.dataset_meta = TINY
+    theirs.process({}, given.samples)
+    theirs.evaluate(len(given.samples))
+    for name in ("bbox", "segm"):
+        ours, wanted = (
+            json.loads((tmp_path / f"{who}.{name}.json").read_text()) for who in ("ours", "theirs")
+        )
+        assert ours == wanted and ours
 
 
 def test_scores_and_files_together(tiny: Path, tmp_path: Path):

@@ -11,7 +11,7 @@ import torch
 from metric_cases import SIGMAS, TINY, Predictions, rewrite, score
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.evaluation import CocoInstanceMetric
+from mmdet_maskr.evaluation import CocoInstanceMetric, backends
 
 
 @pytest.mark.parametrize(
@@ -23,10 +23,15 @@ from mmdet_maskr.evaluation import CocoInstanceMetric
         (dict(metric_items=["mAP", "mAP_x"]), r"metric_items has \['mAP_x'\]"),
         (dict(metric="keypoints", metric_items=["mAP_s"]), r"\['mAP_s'\].*'mAP_m'"),
         (dict(metric="bbox", metric_items=["AR"]), r"\['AR'\].*'AR@100'"),
+        (dict(backend="coco"), "backend='coco': it must be one of .*'pycocotools'"),
+        (dict(backend="hotcoco", use_mp_eval=True), "use_mp_eval=True .* backend='hotcoco'"),
+        (dict(proposal_nums=(1, 10)), r"proposal_nums=\(1, 10\): .* three numbers"),
+        (dict(proposal_nums=(1, 10, 300)), "of which 100 is one"),
         (dict(ann_file="nowhere/tiny.json"), "no annotation file .*nowhere/tiny.json"),
     ],
 )
-def test_wrong_options(tiny: Path, options: dict, message: str):
+def test_wrong_options(tiny: Path, options: dict, message: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(backends, "_version", lambda name: "9.0")
     with pytest.raises(UserError, match=message):
         CocoInstanceMetric(**{"ann_file": str(tiny), **options})
 
@@ -68,6 +73,32 @@ def test_wrong_predictions(tiny: Path, change: Callable[[dict], object], message
     change(given.samples[0]["pred_instances"])
     with pytest.raises(UserError, match=message):
         score(given.samples, TINY, ann_file=str(tiny), metric="keypoints")
+
+
+def test_no_masks_end_at_the_first_image(tiny: Path):
+    """mmdet raises KeyError 'segm' after the whole test."""
+    given = Predictions(tiny, tiny, 5)
+    del given.samples[0]["pred_instances"]["masks"]
+    metric = CocoInstanceMetric(str(tiny), ["bbox", "segm"])
+    metric.dataset_meta = TINY
+    with pytest.raises(UserError, match=r"'segm' needs predictions with masks, .*'bboxes'"):
+        metric.process({}, given.samples[:1])
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        (None, "annotation 3 of .*tiny.json has segmentation None"),
+        ([], r"has segmentation \[\], but metric 'segm' needs a mask"),
+        ([[1, 1, 5, 5]], "polygons of three or more points"),
+    ],
+)
+def test_ground_truth_without_masks(tiny: Path, segmentation: list | None, message: str):
+    rewrite(tiny, lambda annotations: annotations[2].update(segmentation=segmentation))
+    metric = CocoInstanceMetric(str(tiny), "segm")
+    with pytest.raises(UserError, match=message):
+        metric.dataset_meta = TINY
+    CocoInstanceMetric(str(tiny), "bbox").dataset_meta = TINY
 
 
 def test_wrong_annotation_files(tiny: Path, tmp_path: Path):
