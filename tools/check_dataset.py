@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -48,8 +49,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def classes_of(config: str) -> list[str]:
     """Classes of a config's training data set, without reading its annotations."""
-    from mmdet.registry import DATASETS
-
     if not Path(config).is_file():
         raise UserError(f"there is no config file {config}.")
     cfg = Config.fromfile(config)

@@ -179,25 +179,26 @@ class DurableCheckpointHook(CheckpointHook):
                 **self.args,
             )
         except OSError as error:
-            failure = [f"{error.strerror or error} ({self._intact()})"]
+            failure = [self._failure(name, error)]
         finally:
             self._state = None
         broadcast_object_list(failure)
         if failure[0] is not None:
-            raise UserError(
-                f"checkpoint {name} could not be written to {self.out_dir}: {failure[0]}. Mend "
-                "that, then the same command with --resume goes on."
-            )
+            raise UserError(failure[0])
 
     def _capture(self, runner: Runner, meta: dict) -> dict:
         finished_epoch = meta["epoch"] > runner.epoch  # counted up after the epoch's last hook
         return resume.capture(runner, finished_epoch, self._validated_at == meta["iter"])
 
-    def _intact(self) -> str:
+    def _failure(self, name: str, error: OSError) -> str:
         pointer = Path(self.out_dir) / LAST_CHECKPOINT
         kept = [file.name for file in sorted(Path(self.out_dir).glob("*.pth"))]
         last = f", the last is {Path(pointer.read_text()).name}" if pointer.is_file() else ""
-        return f"intact are {', '.join(kept)}{last}" if kept else "it would have been the first"
+        intact = f"intact are {', '.join(kept)}{last}" if kept else "it would have been the first"
+        return (
+            f"checkpoint {name} could not be written to {self.out_dir}: {error.strerror or error} "
+            f"({intact}). Mend that, then the same command with --resume goes on."
+        )
 
     def _point_to(self, runner: Runner, name: str) -> None:
         if is_main_process():
@@ -229,6 +230,8 @@ class DurableCheckpointHook(CheckpointHook):
         self._set_best(dict.fromkeys(before), single)
         try:
             super()._save_best_checkpoint(runner, metrics)
+        except OSError as error:
+            raise UserError(self._failure("with the best score", error)) from error
         finally:
             after = {None: self.best_ckpt_path} if single else dict(self.best_ckpt_path_dict)
             self._set_best({key: after[key] or before[key] for key in before}, single)

@@ -25,7 +25,13 @@ ANNOTATION_ENTRY = "annotation"
 
 
 class Found:
-    """Findings of one file: each problem with the kind of entry and its index in the file."""
+    """Findings of one file.
+
+    Attributes:
+        content: the parsed file.
+        problems: (kind, index, problem): the entry is IMAGE_ENTRY or ANNOTATION_ENTRY number
+            ``index`` of its list; kind None where a cleaned copy changes nothing.
+    """
 
     def __init__(self, content: dict) -> None:
         self.content = content
