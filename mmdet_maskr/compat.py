@@ -14,6 +14,7 @@ import runpy
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmdet_maskr import safe_files
 from mmdet_maskr.errors import UserError
 
 PINNED_TORCH = "2.13.0"
@@ -155,6 +156,7 @@ def apply() -> None:
     """Apply all adjustments; called once when the package is imported."""
     _allow_mmengine_checkpoints()
     _explain_refused_checkpoints()
+    safe_files.apply()
 
 
 def _history_buffer_method(owner: Any, name: str) -> Any:

@@ -12,6 +12,8 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
 from mmdet_maskr.datasets import coco_checks
+from mmdet_maskr.datasets.check.essentials import check_essentials
+from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
 from mmdet_maskr.errors import UserError
 
 
@@ -39,11 +41,12 @@ class CheckedCOCO(COCO):
         super().__init__()
         try:
             self.dataset = json.loads(path.read_bytes())
-        except ValueError as error:  # also of a wrong encoding
+        except (ValueError, RecursionError) as error:  # also of a wrong encoding
             raise UserError(f"annotation file {annotation_file} is not JSON: {error}.") from error
         if may_lack_annotations and isinstance(self.dataset, dict):
             self.dataset.setdefault("annotations", [])
         coco_checks.check_sections(self.dataset, annotation_file)
+        check_essentials(self.dataset, annotation_file)
         self.annotation_file = annotation_file
         self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
@@ -57,11 +60,15 @@ class CheckedCOCO(COCO):
 
 
 @DATASETS.register_module()
-class CocoInstanceDataset(CocoDataset):
+class CocoInstanceDataset(SurvivesUnreadableImages, CocoDataset):
     """mmdet's CocoDataset with checked class names, annotation file and image folder.
 
     Takes CocoDataset's options. Own classes go into ``metainfo=dict(classes=(...))``, in the order
     of the file's categories; a subset is fine.
+
+    Args:
+        max_unreadable: share of the images that may turn out to be unreadable while training; they
+            are replaced by others and counted. 0 stops at the first.
 
     Raises:
         UserError: what :mod:`mmdet_maskr.datasets.coco_checks` finds; when the data set is built,
@@ -72,10 +79,18 @@ class CocoInstanceDataset(CocoDataset):
     FILTER_OPTIONS = ("filter_empty_gt", "min_size")
 
     def __init__(
-        self, *args, metainfo: dict | None = None, filter_cfg: dict | None = None, **kwargs
+        self,
+        *args,
+        metainfo: dict | None = None,
+        filter_cfg: dict | None = None,
+        max_unreadable: float = 0.001,
+        **kwargs,
     ) -> None:
         coco_checks.check_metainfo(metainfo)
         coco_checks.check_filter(filter_cfg, self.FILTER_OPTIONS)
+        if not 0 <= max_unreadable <= 1:
+            raise UserError(f"max_unreadable must be from 0 to 1, not {max_unreadable}.")
+        self.max_unreadable = max_unreadable
         super().__init__(*args, metainfo=metainfo, filter_cfg=filter_cfg, **kwargs)
 
     def load_data_list(self) -> list[dict]:

@@ -60,6 +60,8 @@ class DurableCheckpointHook(CheckpointHook):
         if self._resumed is not None:
             state, self._resumed = self._resumed, None
             resume.restore(runner, state)
+            if is_main_process() and self._is_local():
+                self._remove_outdated(runner.iter)
             if not state["validated"] and resume.is_validation_due(runner):
                 runner.logger.info("running the validation that was due when the run ended")
                 runner.val_loop.run()
@@ -158,7 +160,7 @@ class DurableCheckpointHook(CheckpointHook):
         self._point_to(runner, name)
         self._saved_at = meta["iter"]
         if is_main_process():
-            self._remove_outdated(step)
+            self._remove_outdated(meta["iter"] + 1)
 
     def _write(self, runner: Runner, name: str, meta: dict, by_epoch: bool) -> None:
         """Write one checkpoint on the first rank; all ranks learn whether it worked."""
@@ -177,25 +179,26 @@ class DurableCheckpointHook(CheckpointHook):
                 **self.args,
             )
         except OSError as error:
-            failure = [f"{error.strerror or error} ({self._intact()})"]
+            failure = [self._failure(name, error)]
         finally:
             self._state = None
         broadcast_object_list(failure)
         if failure[0] is not None:
-            raise UserError(
-                f"checkpoint {name} could not be written to {self.out_dir}: {failure[0]}. Mend "
-                "that, then the same command with --resume goes on."
-            )
+            raise UserError(failure[0])
 
     def _capture(self, runner: Runner, meta: dict) -> dict:
         finished_epoch = meta["epoch"] > runner.epoch  # counted up after the epoch's last hook
         return resume.capture(runner, finished_epoch, self._validated_at == meta["iter"])
 
-    def _intact(self) -> str:
+    def _failure(self, name: str, error: OSError) -> str:
         pointer = Path(self.out_dir) / LAST_CHECKPOINT
         kept = [file.name for file in sorted(Path(self.out_dir).glob("*.pth"))]
         last = f", the last is {Path(pointer.read_text()).name}" if pointer.is_file() else ""
-        return f"intact are {', '.join(kept)}{last}" if kept else "it would have been the first"
+        intact = f"intact are {', '.join(kept)}{last}" if kept else "it would have been the first"
+        return (
+            f"checkpoint {name} could not be written to {self.out_dir}: {error.strerror or error} "
+            f"({intact}). Mend that, then the same command with --resume goes on."
+        )
 
     def _point_to(self, runner: Runner, name: str) -> None:
         if is_main_process():
@@ -205,19 +208,16 @@ class DurableCheckpointHook(CheckpointHook):
     def _is_local(self) -> bool:
         return isinstance(self.file_backend, LocalBackend)
 
-    def _remove_outdated(self, step: int) -> None:
-        """Remove what ``max_keep_ckpts`` and this checkpoint make superfluous.
+    def _remove_outdated(self, iteration: int) -> None:
+        """Remove what ``max_keep_ckpts`` and a checkpoint of ``iteration`` make superfluous.
 
         Found by their names: a run that was killed before it could remove a file has forgotten it.
         """
-        folder = Path(self.out_dir)
-        outdated = list(folder.glob(INTERRUPTED.format("*")))
-        if self.max_keep_ckpts > 0:
-            number = re.compile(re.escape(self.filename_tmpl).replace(r"\{\}", r"(\d+)"))
-            for path in folder.iterdir():
-                match = number.fullmatch(path.name)
-                if match and int(match[1]) < step and int(match[1]) not in self.keep_ckpt_ids:
-                    outdated.append(path)
+        outdated = _numbered(Path(self.out_dir), INTERRUPTED, iteration)
+        if self.max_keep_ckpts > 0 and self.keep_ckpt_ids:
+            kept = [self.filename_tmpl.format(number) for number in self.keep_ckpt_ids]
+            older = _numbered(Path(self.out_dir), self.filename_tmpl, max(self.keep_ckpt_ids))
+            outdated += [path for path in older if path.name not in kept]
         for path in outdated:
             self.file_backend.remove(path)
 
@@ -230,6 +230,8 @@ class DurableCheckpointHook(CheckpointHook):
         self._set_best(dict.fromkeys(before), single)
         try:
             super()._save_best_checkpoint(runner, metrics)
+        except OSError as error:
+            raise UserError(self._failure("with the best score", error)) from error
         finally:
             after = {None: self.best_ckpt_path} if single else dict(self.best_ckpt_path_dict)
             self._set_best({key: after[key] or before[key] for key in before}, single)
@@ -244,3 +246,10 @@ class DurableCheckpointHook(CheckpointHook):
             self.best_ckpt_path = paths[None]
         else:
             self.best_ckpt_path_dict = paths
+
+
+def _numbered(folder: Path, template: str, below: int) -> list[Path]:
+    """Files of a folder that are named as ``template`` with a number smaller than ``below``."""
+    name = re.compile(re.escape(template).replace(r"\{\}", r"(\d+)"))
+    found = [(path, name.fullmatch(path.name)) for path in folder.iterdir()]
+    return [path for path, match in found if match and int(match[1]) < below]

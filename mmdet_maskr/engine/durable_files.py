@@ -167,5 +167,6 @@ def _iterations(path: Path) -> tuple[int, int]:
 
 def remove_partial_files(folder: Path) -> None:
     """Remove what writes that were killed have left."""
-    for path in folder.glob(f"*.pth*{PARTIAL_SUFFIX}"):
-        path.unlink(missing_ok=True)
+    for pattern in ("*.pth", f"*.pth{CHECKSUM_SUFFIX}", LAST_CHECKPOINT):
+        for path in folder.glob(pattern + PARTIAL_SUFFIX):
+            path.unlink(missing_ok=True)

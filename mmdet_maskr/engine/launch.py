@@ -180,7 +180,7 @@ def run_tool(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        _print_error(str(error))
+        _print_error(_own_message(error))
         if "TORCHELASTIC_RUN_ID" in os.environ:
             os.kill(os.getppid(), signal.SIGTERM)  # or torchrun would start it again, in vain
         sys.exit(2)
@@ -190,6 +190,13 @@ def run_tool(main: Callable[[], None]) -> None:
             raise
         _print_error(f"{explanation}. The same command with --resume goes on.")
         sys.exit(1)
+
+
+def _own_message(error: UserError) -> str:
+    """The message without the traceback that torch puts before that of a data worker."""
+    text = str(error)
+    marker = f"{type(error).__name__}: "
+    return text.rpartition(marker)[2].strip() if text.startswith("Caught ") else text
 
 
 def _explain(error: Exception) -> str | None:

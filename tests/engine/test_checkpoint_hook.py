@@ -216,7 +216,8 @@ def test_best_checkpoint_survives_a_failed_one(
 
         runner.save_checkpoint = failing
 
-    assert child.finish(child.start(shapes_root, work_dir, False, prepare, **options)) == 1
+    assert child.finish(child.start(shapes_root, work_dir, False, prepare, **options)) == 2
     best = [name for name in names(work_dir) if name.startswith("best")]
     assert best == ["best_score_epoch_2.pth", "best_score_epoch_2.pth.sha256"]
-    assert "No space left on device" in log_of(work_dir)
+    assert "with the best score could not be written" in log_of(work_dir)
+    assert "No space left on device (intact are best_score_epoch_2.pth, " in log_of(work_dir)

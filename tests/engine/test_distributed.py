@@ -54,8 +54,7 @@ def train(command: list[str], work_dir: Path, data: Path, batch_size: int, **env
         *command, "--work-dir", str(work_dir), "--data-root", str(data),
         "--cfg-options", f"train_dataloader.batch_size={batch_size}",
     ]  # fmt: skip
-    paths = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
-    env = {**os.environ, "PYTHONPATH": paths, "PATH": _path(), **env}
+    env = {**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "PATH": _path(), **env}
     result = subprocess.run(command, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return {file.stem: torch.load(file) for file in sorted(work_dir.glob("rank_*.pth"))}

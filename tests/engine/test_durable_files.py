@@ -140,7 +140,8 @@ def test_moved_work_dir(tmp_path: Path):
 
 
 def test_partial_files_are_removed(tmp_path: Path):
-    for name in ("epoch_1.pth.partial", "epoch_1.pth.sha256.partial", "mine.partial"):
+    left_over = ("epoch_1.pth.partial", "epoch_1.pth.sha256.partial", "last_checkpoint.partial")
+    for name in (*left_over, "mine.partial"):
         (tmp_path / name).touch()
     durable_files.remove_partial_files(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.partial"]

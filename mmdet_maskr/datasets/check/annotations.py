@@ -1,0 +1,222 @@
+"""Checks of one image, category or annotation entry of a COCO file.
+
+The input is any JSON whatever; nothing here relies on more than that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from mmdet_maskr.datasets.check.geometry import crosses_itself, decode_counts
+from mmdet_maskr.datasets.check.problems import Problem
+
+TOLERANCE = 1.0  # pixels: annotation tools round and place borders differently
+LARGEST = 1 << 20  # sides of an image
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number of sensible size (a bool is none)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < 1e15  # also refuses NaN
+
+
+def is_id(value: Any) -> bool:
+    """Whether it can serve as an id: a whole number of 64 bits, or a string."""
+    if isinstance(value, str):
+        return True
+    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+
+
+def check_category(category: Any, index: int) -> Iterator[Problem]:
+    """Problems of one entry of ``categories``."""
+    where = f"categories[{index}]"
+    if not isinstance(category, dict):
+        yield Problem("entry", where, f"a {type(category).__name__}")
+    elif not is_id(category.get("id")) or not isinstance(category.get("name"), str):
+        yield Problem("entry", where, "needs an id and a name")
+    elif "keypoints" in category and not (
+        isinstance(category["keypoints"], list)
+        and all(isinstance(name, str) for name in category["keypoints"])
+    ):
+        yield Problem("entry", where, "keypoints must be a list of names")
+
+
+def check_image(image: Any, index: int) -> Iterator[Problem]:
+    """Problems of one entry of ``images``."""
+    where = f"images[{index}]"
+    if not isinstance(image, dict) or not is_id(image.get("id")):
+        yield Problem("entry", where, "needs an id")
+        return
+    where = f"image {image['id']}"
+    name = image.get("file_name")
+    if not isinstance(name, str) or not name or "\0" in name:
+        yield Problem("entry", where, "needs a file_name")
+    elif leads_outside(name):
+        yield Problem("file-outside", where, name[:80])
+    for side in ("width", "height"):
+        value = image.get(side)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST:
+            yield Problem("entry", where, f"{side} {str(value)[:20]}")
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a file name is absolute or climbs out of its folder."""
+    for path in (PurePosixPath(name), PureWindowsPath(name)):
+        if path.is_absolute() or path.drive or ".." in path.parts:
+            return True
+    return False
+
+
+def check_annotation(
+    annotation: dict, where: str, width: int, height: int, joints: int | None
+) -> Iterator[Problem]:
+    """Problems of one annotation's own values.
+
+    Args:
+        annotation: the entry; its ids are checked elsewhere.
+        where: what to call it.
+        width: of its image, in pixels.
+        height: of its image, in pixels.
+        joints: keypoints of its category; None where they are not looked at.
+    """
+    yield from _check_box(annotation.get("bbox"), where, width, height)
+    area = annotation.get("area")
+    if not is_number(area) or area < 0:
+        box = annotation.get("bbox")
+        size = float(box[2]) * float(box[3]) if is_box(box) else math.nan
+        repair = dict(area=size) if is_number(size) else None
+        yield Problem("area", where, str(area)[:20], repair)
+    crowd = annotation.get("iscrowd", 0)
+    if isinstance(crowd, bool) or crowd not in (0, 1):
+        yield Problem("crowd-flag", where, str(crowd)[:20], dict(iscrowd=int(bool(crowd))))
+    yield from _check_mask(annotation.get("segmentation"), crowd, where, width, height)
+    if joints is not None and (joints or "keypoints" in annotation):
+        yield from _check_keypoints(annotation, where, width, height, joints)
+
+
+def is_box(box: Any) -> bool:
+    """Whether it is a list of four finite numbers."""
+    return isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
+
+
+def is_polygon(values: Any) -> bool:
+    """Whether it is a list of numbers that compiled code can draw.
+
+    pycocotools walks along each edge: coordinates that are not finite, or larger than any image,
+    take all memory or end the process.
+    """
+    if not isinstance(values, list):
+        return False
+    try:  # sums and bounds, as there are millions of numbers
+        return not values or (
+            math.isfinite(sum(values)) and min(values) >= -LARGEST and max(values) <= LARGEST
+        )
+    except (TypeError, OverflowError):
+        return False
+
+
+def _check_box(box: Any, where: str, width: int, height: int) -> Iterator[Problem]:
+    if not is_box(box):
+        yield Problem("entry", where, "bbox must be four numbers")
+        return
+    x, y, w, h = box
+    if w <= 0 or h <= 0:
+        yield Problem("box-degenerate", where, f"{w} x {h}")
+    elif x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        yield Problem("box-outside", where, f"{box} of {width} x {height}")
+    elif min(x, y, width - x - w, height - y - h) < -TOLERANCE:
+        left, top = max(x, 0), max(y, 0)
+        clipped = [left, top, min(x + w, width) - left, min(y + h, height) - top]
+        yield Problem("box-sticks-out", where, str(box), dict(bbox=clipped))
+
+
+def _check_mask(mask: Any, crowd: Any, where: str, width: int, height: int) -> Iterator[Problem]:
+    if mask is None or mask == []:
+        yield Problem("mask-missing", where)
+    elif isinstance(mask, list):
+        if crowd:
+            yield Problem("crowd-polygons", where)
+        yield from _check_polygons(mask, where, width, height)
+    elif isinstance(mask, dict):
+        yield from check_rle(mask, where, width, height)
+    else:
+        yield Problem("entry", where, f"segmentation is a {type(mask).__name__}")
+
+
+def _check_polygons(polygons: list, where: str, width: int, height: int) -> Iterator[Problem]:
+    good, short, outside, crossing = [], 0, False, False
+    for polygon in polygons:
+        if not is_polygon(polygon):
+            yield Problem("entry", where, "a polygon must be a list of numbers of pixels")
+            return
+        if len(polygon) < 6 or len(polygon) % 2:
+            short += 1
+            continue
+        good.append(polygon)
+        points = np.array(polygon, np.float64).reshape(-1, 2)
+        limits = np.array([width, height]) + TOLERANCE
+        outside |= bool((points < -TOLERANCE).any() or (points > limits).any())
+        crossing |= crosses_itself(points)
+    if short:
+        repair = dict(segmentation=good) if good else None
+        yield Problem("polygon-short", where, f"{short} of {len(polygons)}", repair)
+    if outside:
+        yield Problem("polygon-outside", where)
+    if crossing:
+        yield Problem("polygon-crosses-itself", where)
+
+
+def check_rle(rle: dict, where: str, width: int, height: int) -> Iterator[Problem]:
+    """Problems of a run-length code, compressed or not, of an image of ``width`` x ``height``."""
+    size, counts = rle.get("size"), rle.get("counts")
+    if not (isinstance(size, list) and len(size) == 2 and all(map(is_number, size))):
+        yield Problem("entry", where, "an RLE needs size [height, width]")
+        return
+    if [*size] != [height, width]:
+        yield Problem("rle-size", where, f"{size}, not {[height, width]}")
+        return
+    if isinstance(counts, str):
+        numbers = decode_counts(counts)
+    elif isinstance(counts, list) and all(
+        isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= LARGEST**2 for n in counts
+    ):
+        numbers = np.array(counts, np.int64)
+    else:
+        numbers = None
+    if numbers is None:
+        yield Problem("rle-counts", where, "no run lengths")
+    elif (numbers < 0).any() or int(numbers.sum()) != width * height:
+        yield Problem("rle-counts", where, f"they fill {int(numbers.sum())} of {width * height}")
+
+
+def _check_keypoints(
+    annotation: dict, where: str, width: int, height: int, joints: int
+) -> Iterator[Problem]:
+    values = annotation.get("keypoints")
+    if values is None and not annotation.get("num_keypoints"):
+        return  # objects without labelled keypoints may lack the field
+    if not isinstance(values, list) or not all(map(is_number, values)):
+        yield Problem("entry", where, "keypoints must be a list of numbers")
+        return
+    if len(values) != 3 * joints:
+        yield Problem("keypoint-length", where, f"{len(values)} values for {joints} keypoints")
+        return
+    points = np.array(values, np.float64).reshape(-1, 3)
+    seen = points[:, 2]
+    if not np.isin(seen, (0, 1, 2)).all():
+        yield Problem("keypoint-visibility", where, str(sorted(set(seen))[:5]))
+        return
+    labelled = points[seen > 0, :2]
+    limits = np.array([width, height]) + TOLERANCE
+    if (labelled < -TOLERANCE).any() or (labelled > limits).any():
+        yield Problem("keypoint-outside", where)
+    count = annotation.get("num_keypoints", len(labelled))
+    if count != len(labelled):
+        repair = dict(num_keypoints=len(labelled))
+        yield Problem("keypoint-count", where, f"{str(count)[:20]}, not {len(labelled)}", repair)

@@ -1,0 +1,203 @@
+"""The check of a whole annotation file, and the cleaned copy that follows from it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet_maskr.datasets.check.annotations import (
+    check_annotation,
+    check_category,
+    check_image,
+    is_id,
+)
+from mmdet_maskr.datasets.check.problems import Problem
+from mmdet_maskr.datasets.coco_checks import check_sections
+from mmdet_maskr.errors import UserError
+
+Progress = Callable[[int, int], None]
+IMAGE_ENTRY = "image"  # kinds of entries that a cleaned copy leaves out or mends
+ANNOTATION_ENTRY = "annotation"
+
+
+class Found:
+    """Findings of one file.
+
+    Attributes:
+        content: the parsed file.
+        problems: (kind, index, problem): the entry is IMAGE_ENTRY or ANNOTATION_ENTRY number
+            ``index`` of its list; kind None where a cleaned copy changes nothing.
+    """
+
+    def __init__(self, content: dict) -> None:
+        self.content = content
+        self.problems: list[tuple[str | None, int, Problem]] = []
+
+
+def read_json(path: Path) -> dict:
+    """Parse an annotation file.
+
+    Raises:
+        UserError: it is missing, no JSON, nested too deeply, or no COCO instance file.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no annotation file {path.absolute()}.")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"annotation file {path} is not JSON: {error}.") from error
+    check_sections(content, str(path))
+    return content
+
+
+def check_content(
+    content: dict,
+    classes: Sequence[str] | None = None,
+    keypoints: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Found:
+    """Check a parsed annotation file by itself.
+
+    Args:
+        content: with the lists ``images``, ``annotations`` and ``categories``.
+        classes: of the config, in label order; they must be the categories, in the file's order.
+        keypoints: whether to check keypoints.
+        progress: called with annotations done and to do.
+    """
+    found = Found(content)
+    categories = _check_categories(found, classes)
+    images = _check_images(found)
+    used_images: Counter = Counter()
+    used_categories: Counter = Counter()
+    ids: set = set()
+    annotations = content["annotations"]
+    for index, annotation in enumerate(annotations):
+        if index % 1000 == 0:
+            progress(index, len(annotations))
+        where = f"annotations[{index}]"
+        if not isinstance(annotation, dict) or not is_id(annotation.get("id")):
+            found.problems.append((ANNOTATION_ENTRY, index, Problem("entry", where, "needs an id")))
+            continue
+        where = f"annotation {annotation['id']}"
+        for problem in _check_ids(annotation, where, ids, images, categories):
+            found.problems.append((ANNOTATION_ENTRY, index, problem))
+        image = images.get(_key(annotation.get("image_id")))
+        category = categories.get(_key(annotation.get("category_id")))
+        if image is None or category is None:
+            continue
+        used_images[_key(image["id"])] += 1
+        used_categories[_key(category["id"])] += 1
+        joints = len(category.get("keypoints", ())) if keypoints else None
+        for problem in check_annotation(annotation, where, image["width"], image["height"], joints):
+            found.problems.append((ANNOTATION_ENTRY, index, problem))
+    progress(len(annotations), len(annotations))
+    for key, category in categories.items():
+        if not used_categories[key]:
+            found.problems.append((None, 0, Problem("category-empty", category["name"])))
+    for key, image in images.items():
+        if not used_images[key]:
+            problem = Problem("image-without-annotations", f"image {image['id']}")
+            found.problems.append((None, 0, problem))
+    return found
+
+
+def _key(value: Any) -> Any:
+    """Ids as keys: 1, "1" and True are different, and lists are none."""
+    return (type(value), value) if is_id(value) else None
+
+
+def _check_categories(found: Found, classes: Sequence[str] | None) -> dict:
+    categories: dict = {}
+    names: set = set()
+    for index, category in enumerate(found.content["categories"]):
+        problems = list(check_category(category, index))
+        if not problems:
+            where = f"category {category['id']} {category['name']!r}"
+            if _key(category["id"]) in categories:
+                problems.append(Problem("category-id-doubled", where))
+            if category["name"] in names:
+                problems.append(Problem("category-name-doubled", where))
+            names.add(category["name"])
+            categories.setdefault(_key(category["id"]), category)
+        found.problems += [(None, 0, problem) for problem in problems]
+    if classes is not None:
+        in_file = [category["name"] for category in categories.values()]
+        ordered = [name for name in in_file if name in set(classes)]
+        if list(classes) != ordered:
+            detail = f"config {list(classes)[:8]}, file {in_file[:8]}"
+            found.problems.append((None, 0, Problem("class-order", "categories", detail)))
+    return categories
+
+
+def _check_images(found: Found) -> dict:
+    images: dict = {}
+    files: set = set()
+    for index, image in enumerate(found.content["images"]):
+        problems = list(check_image(image, index))
+        if not any(problem.is_error for problem in problems):
+            where = f"image {image['id']}"
+            if _key(image["id"]) in images:
+                problems.append(Problem("image-id-doubled", where, image["file_name"]))
+            else:
+                images[_key(image["id"])] = image
+                if image["file_name"] in files:
+                    problems.append(Problem("file-name-doubled", where, image["file_name"]))
+                files.add(image["file_name"])
+        found.problems += [(IMAGE_ENTRY, index, problem) for problem in problems]
+    return images
+
+
+def _check_ids(
+    annotation: dict, where: str, ids: set, images: dict, categories: dict
+) -> Iterator[Problem]:
+    key = _key(annotation["id"])
+    if key in ids:
+        yield Problem("annotation-id-doubled", where)
+    ids.add(key)
+    for field, known, code in (
+        ("image_id", images, "image-unknown"),
+        ("category_id", categories, "category-unknown"),
+    ):
+        value = annotation.get(field)
+        if _key(value) not in known:
+            yield Problem(code, where, f"{field} {str(value)[:30]}")
+
+
+def cleaned(found: Found) -> tuple[dict, list[str]]:
+    """A copy of the file without its errors, and a line for each change.
+
+    Entries with an error are mended where a repair is known and left out otherwise, images with
+    their annotations; notes with a repair are mended. Categories stay, whatever is wrong with them.
+    """
+    content = {**found.content}
+    drop: dict[str, set[int]] = {IMAGE_ENTRY: set(), ANNOTATION_ENTRY: set()}
+    mended: dict[tuple[str, int], dict] = {}
+    log = []
+    for kind, index, problem in found.problems:
+        if kind is None or index in drop[kind]:
+            continue
+        reason = f"{problem.where}: {problem.code}" + (
+            f" ({problem.detail})" * bool(problem.detail)
+        )
+        if problem.repair is not None:
+            mended.setdefault((kind, index), {}).update(problem.repair)
+            log.append(f"mended {reason}: {json.dumps(problem.repair)[:200]}")
+        elif problem.is_error:
+            drop[kind].add(index)
+            log.append(f"left out {reason}")
+    kept = {}
+    for kind, section in ((IMAGE_ENTRY, "images"), (ANNOTATION_ENTRY, "annotations")):
+        kept[section] = [
+            {**copy.copy(entry), **mended.get((kind, index), {})}
+            for index, entry in enumerate(found.content[section])
+            if index not in drop[kind]
+        ]
+    ids = {_key(image["id"]) for image in kept["images"]}
+    orphans = [a for a in kept["annotations"] if _key(a["image_id"]) not in ids]
+    log += [f"left out annotation {a['id']}: its image is left out" for a in orphans]
+    kept["annotations"] = [a for a in kept["annotations"] if _key(a["image_id"]) in ids]
+    return {**content, **kept}, log

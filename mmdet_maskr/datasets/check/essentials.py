@@ -1,0 +1,77 @@
+"""The quick check of every training: what would end in a library's traceback, or in its memory."""
+
+from __future__ import annotations
+
+from mmdet_maskr.datasets.check.annotations import (
+    check_image,
+    check_rle,
+    is_box,
+    is_id,
+    is_number,
+    is_polygon,
+)
+from mmdet_maskr.datasets.coco_checks import check_sections
+from mmdet_maskr.errors import UserError
+
+HINT = "`python tools/check_dataset.py FILE` lists all such entries, and mends a copy (--fix)"
+
+
+def check_essentials(content: dict, ann_file: str) -> None:
+    """Check that entries have the fields and types that loading relies on.
+
+    Polygons and run-length codes are drawn by compiled code that trusts them, so each is looked at.
+    All else is tools/check_dataset.py's.
+
+    Args:
+        content: the parsed file.
+        ann_file: its path, for messages.
+
+    Raises:
+        UserError: names the first wrong entry.
+    """
+    check_sections(content, ann_file)
+    sizes = {}
+    for index, image in enumerate(content["images"]):
+        problem = next((p for p in check_image(image, index) if p.is_error), None)
+        if problem is not None:
+            raise UserError(
+                f"{ann_file}: {problem.where}: {problem.code} {problem.detail}. {HINT}."
+            )
+        sizes[image["id"]] = (image["width"], image["height"])
+    for index, category in enumerate(content["categories"]):
+        if not (
+            isinstance(category, dict)
+            and is_id(category.get("id"))
+            and isinstance(category.get("name"), str)
+        ):
+            raise UserError(f"{ann_file}: categories[{index}] needs an id and a name. {HINT}.")
+    ids = set()
+    for index, annotation in enumerate(content["annotations"]):
+        wrong = _what_is_wrong(annotation, sizes)
+        if wrong is None and annotation["id"] in ids:
+            wrong = "has the id of another one"
+        if wrong is not None:
+            name = annotation.get("id") if isinstance(annotation, dict) else None
+            raise UserError(f"{ann_file}: annotations[{index}] (id {name}) {wrong}. {HINT}.")
+        ids.add(annotation["id"])
+
+
+def _what_is_wrong(annotation: object, sizes: dict) -> str | None:
+    if not isinstance(annotation, dict) or not is_id(annotation.get("id")):
+        return "needs an id"
+    for key in ("image_id", "category_id"):
+        if not is_id(annotation.get(key)):
+            return f"needs a whole number as {key}"
+    if not is_box(annotation.get("bbox")):
+        return "needs a bbox of four numbers"
+    if not is_number(annotation.get("area")):
+        return "needs an area, a number"
+    mask, size = annotation.get("segmentation"), sizes.get(annotation["image_id"])
+    if isinstance(mask, dict) and size is not None:
+        problem = next(check_rle(mask, "", *size), None)
+        return problem and f"has an RLE that is wrong: {problem.code} {problem.detail}"
+    if isinstance(mask, list) and not all(map(is_polygon, mask)):
+        return "has a polygon that is no list of numbers of pixels"
+    if mask is not None and not isinstance(mask, (list, dict)):
+        return f"has a segmentation of type {type(mask).__name__}"
+    return None

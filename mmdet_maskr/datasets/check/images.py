@@ -1,0 +1,71 @@
+"""Checks of image files against their entries in the annotation file."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from mmdet_maskr.datasets.check.annotations import check_image
+from mmdet_maskr.datasets.check.dataset import IMAGE_ENTRY, Found, Progress
+from mmdet_maskr.datasets.check.problems import Problem
+
+_ORIENTATION = 0x0112
+_ALPHA = ("LA", "PA", "RGBA", "RGBa", "La")
+
+
+def check_files(found: Found, folder: Path, progress: Progress = lambda done, total: None) -> None:
+    """Decode each image of the file to its end and add what is wrong to ``found``."""
+    entries = [
+        (index, image)
+        for index, image in enumerate(found.content["images"])
+        if not any(problem.is_error for problem in check_image(image, index))
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = pool.map(lambda entry: list(check_file(entry[1], folder)), entries)
+        for done, ((index, _), problems) in enumerate(zip(entries, jobs, strict=True), start=1):
+            found.problems += [(IMAGE_ENTRY, index, problem) for problem in problems]
+            progress(done, len(entries))
+
+
+def check_file(image: dict, folder: Path) -> Iterator[Problem]:
+    """Problems of the file of one image entry, which :func:`check_image` has found in order."""
+    where = f"image {image['id']}"
+    path = folder / image["file_name"]
+    if not path.is_file():
+        yield Problem("file-missing", where, image["file_name"])
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged metadata and of very large images
+            with Image.open(path) as opened:
+                frames, mode = getattr(opened, "n_frames", 1), opened.mode
+                opened.load()
+                size = opened.size
+                orientation = opened.getexif().get(_ORIENTATION, 1)
+                transparent = "transparency" in opened.info
+    except Exception as error:  # Pillow's decoders raise errors of many types
+        yield Problem("file-unreadable", where, f"{image['file_name']}: {str(error)[:80]}")
+        return
+    if orientation in (5, 6, 7, 8):
+        size = size[::-1]
+    if size != (image["width"], image["height"]):
+        expected = f"{image['width']} x {image['height']}"
+        detail = f"{image['file_name']}: {size[0]} x {size[1]}, not {expected}"
+        yield Problem("size-mismatch", where, detail)
+    if orientation not in (0, 1):
+        yield Problem("exif-rotated", where, image["file_name"])
+    if frames > 1:
+        yield Problem("animated", where, image["file_name"])
+    if mode.startswith("I") or mode == "F":
+        yield Problem("16-bit", where, image["file_name"])
+    elif mode in ("L", "1"):
+        yield Problem("grayscale", where, image["file_name"])
+    elif mode == "CMYK":
+        yield Problem("cmyk", where, image["file_name"])
+    if mode in _ALPHA or transparent:
+        yield Problem("alpha", where, image["file_name"])

@@ -1,0 +1,103 @@
+"""Training goes on without the odd image that cannot be read, and counts it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import mmcv
+import torch
+from mmengine import fileio
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+from mmdet_maskr.errors import UserError
+
+
+class SurvivesUnreadableImages(BaseDataset):
+    """A data set that takes another image for one whose file is missing or cannot be decoded.
+
+    Only while training, and only up to a limit; all else that fails names the image's file. To be
+    inherited before the data set whose images it concerns.
+
+    Attributes:
+        max_unreadable: share of the images that may be unreadable (one always may, unless it is 0).
+    """
+
+    max_unreadable: float
+
+    def full_init(self) -> None:
+        """Load the annotations; make the marks that this process shares with its data workers."""
+        super().full_init()
+        if not hasattr(self, "_unreadable"):
+            self._unreadable = torch.zeros(len(self), dtype=torch.bool).share_memory_()
+
+    def prepare_data(self, idx: int) -> Any:
+        """Load and transform an image; None, for which another one is taken, if it is unreadable.
+
+        Raises:
+            UserError: too many are unreadable, or one is while testing, or anything else is wrong
+                with the image or its annotations.
+        """
+        try:
+            data = super().prepare_data(idx)
+        except UserError:
+            raise
+        except Exception as error:
+            info = self.get_data_info(idx)
+            reason = why_unreadable(info["img_path"], self.backend_args)
+            if reason is None:
+                raise UserError(
+                    f"image {info['img_path']} (id {info['img_id']}) or its annotations cannot be "
+                    f"used: {type(error).__name__}: {error}. tools/check_dataset.py looks at all."
+                ) from error
+            if self.test_mode:
+                raise UserError(f"image {info['img_path']} cannot be read: {reason}.") from error
+            self._mark(idx, info["img_path"], reason)
+            return None
+        self._check_size(idx, data)
+        return data
+
+    def _mark(self, idx: int, path: str, reason: str) -> None:
+        if self._unreadable[idx]:
+            return
+        self._unreadable[idx] = True
+        count, limit = int(self._unreadable.sum()), math.ceil(self.max_unreadable * len(self))
+        if count > limit:
+            raise UserError(
+                f"image {path} cannot be read: {reason}. That makes {count} of {len(self)}, and "
+                f"max_unreadable={self.max_unreadable:g} allows {limit}: look at the disk, or let "
+                "tools/check_dataset.py list them and write annotations without them (--fix)."
+            )
+        print_log(
+            f"image {path} cannot be read: {reason}. Another one is taken; {count} so far, at most "
+            f"{limit}.",
+            logger="current",
+            level=logging.WARNING,
+        )
+
+    def _check_size(self, idx: int, data: Any) -> None:
+        sample = data.get("data_samples") if isinstance(data, dict) else None
+        shape = getattr(sample, "ori_shape", None)
+        info = self.get_data_info(idx)
+        if shape is not None and tuple(shape[:2]) != (info["height"], info["width"]):
+            raise UserError(
+                f"image {info['img_path']} (id {info['img_id']}) is of {shape[1]} x {shape[0]} "
+                f"pixels, but {info['width']} x {info['height']} in the annotation file: boxes and "
+                "masks would lie elsewhere. If the file has an EXIF rotation that the annotations "
+                "disregard, set color_type='color_ignore_orientation' in LoadImageFromFile."
+            )
+
+
+def why_unreadable(path: str, backend_args: dict | None = None) -> str | None:
+    """Why an image file cannot be loaded, or None if it can."""
+    try:
+        content = fileio.get(path, backend_args=backend_args)
+    except OSError as error:
+        return error.strerror or str(error)
+    try:
+        image = mmcv.imfrombytes(content)
+    except Exception as error:  # of OpenCV, for some damaged headers
+        return f"it cannot be decoded ({str(error)[:100]})"
+    return "it cannot be decoded" if image is None else None

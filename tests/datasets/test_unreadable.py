@@ -1,0 +1,115 @@
+"""The odd unreadable image is replaced and counted; everything else names its file."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmdet.registry import TRANSFORMS
+from torch.utils.data import DataLoader
+
+from mmdet_maskr.datasets import ShapesDataset, unreadable
+from mmdet_maskr.errors import UserError
+
+LOAD = dict(type="LoadImageFromFile")
+
+
+@TRANSFORMS.register_module()
+class Fails:
+    """A transform with a fault of its own."""
+
+    def __call__(self, results: dict) -> dict:
+        raise KeyError("scale")
+
+
+def dataset(root: Path, *pipeline: dict, **options) -> ShapesDataset:
+    return ShapesDataset(
+        data_root=str(root), ann_file="annotations/instances_train.json",
+        data_prefix=dict(img="train/"), pipeline=[LOAD, *pipeline, dict(type="PackDetInputs")],
+        **options,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path, shapes_root: Path) -> Path:
+    return Path(shutil.copytree(shapes_root, tmp_path / "shapes"))
+
+
+def spoil(root: Path, *numbers: int) -> list[str]:
+    """Damage some images of the 16 (from 1; not the first, which is looked for at the start)."""
+    kinds = (b"", b"<html>404</html>", None)
+    paths = [root / "train" / f"{number:06d}.png" for number in numbers]
+    for index, path in enumerate(paths):
+        content = kinds[index % 3]
+        path.unlink() if content is None else path.write_bytes(content)
+    return [str(path) for path in paths]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_replaced_and_counted(root: Path, workers: int, monkeypatch: pytest.MonkeyPatch):
+    """The process and its data workers count together, and each image once."""
+    paths = spoil(root, 3, 9, 14)
+    data = dataset(root, max_unreadable=0.2)
+    said: list[str] = []
+    monkeypatch.setattr(unreadable, "print_log", lambda message, **kwargs: said.append(message))
+    loader = DataLoader(data, 4, num_workers=workers, collate_fn=list)
+    for _ in range(2):
+        seen = [sample["data_samples"].img_path for batch in loader for sample in batch]
+        assert len(seen) == 16 and not set(paths) & set(seen)
+    assert data._unreadable.nonzero().flatten().tolist() == [2, 8, 13]
+    if workers == 0:  # the others say it in their own processes
+        assert len(said) == 3
+        for count, (path, message) in enumerate(zip(paths, said, strict=True), start=1):
+            assert f"image {path} cannot be read: " in message
+            assert f"Another one is taken; {count} so far, at most 4." in message
+
+
+def test_too_many(root: Path):
+    paths = spoil(root, 3, 9)
+    data = dataset(root)  # 0.1 % of 16 images: one
+    assert data[2]["data_samples"].img_path != paths[0]
+    with pytest.raises(
+        UserError, match=r"000009\.png cannot be read: it cannot be decoded"
+    ) as info:
+        data[8]
+    assert "makes 2 of 16, and max_unreadable=0.001 allows 1" in str(info.value)
+    with pytest.raises(UserError, match=r"000003\.png cannot be read: it cannot be decoded"):
+        dataset(root, max_unreadable=0)[2]
+
+
+def test_replacements_repeat_under_a_seed(root: Path):
+    spoil(root, 3)
+    data = dataset(root)
+    chosen = []
+    for _ in range(2):
+        np.random.seed(4)
+        chosen.append(data[2]["data_samples"].img_path)
+    assert chosen[0] == chosen[1]
+
+
+def test_not_while_testing(root: Path):
+    spoil(root, 3, 9, 14)
+    data = dataset(root, test_mode=True, max_unreadable=1)
+    with pytest.raises(UserError, match=r"000014\.png cannot be read: No such file"):
+        data[13]
+
+
+def test_other_faults_name_the_file(root: Path):
+    with pytest.raises(UserError, match=r"000003\.png \(id 3\) or its annot.*KeyError: 'scale'"):
+        dataset(root, dict(type="Fails"))[2]
+
+
+def test_wrong_size_names_the_file(root: Path):
+    data = dataset(root)
+    data[2]
+    cv2.imwrite(str(root / "train" / "000003.png"), np.zeros((96, 64, 3), np.uint8))
+    with pytest.raises(UserError, match=r"000003\.png \(id 3\) is of 64 x 96 .* but 96 x 96"):
+        data[2]
+
+
+def test_wrong_option(root: Path):
+    with pytest.raises(UserError, match=r"max_unreadable must be from 0 to 1, not 2"):
+        dataset(root, max_unreadable=2)

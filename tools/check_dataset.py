@@ -1,0 +1,122 @@
+"""Check a COCO data set before it costs a training.
+
+Prints a table of what is wrong, with counts and the first entries: errors, which crash a training
+or teach it something wrong, and notes. Exit code 0 without errors, 1 with errors, 2 for wrong use.
+
+Examples:
+    python tools/check_dataset.py data/coco/annotations/instances_train2017.json data/coco/train2017
+    python tools/check_dataset.py pets.json photos --config my_config.py --fix clean/pets.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmdet_maskr.datasets import check
+from mmdet_maskr.engine.durable_files import write_durably
+from mmdet_maskr.engine.launch import run_tool
+from mmdet_maskr.errors import UserError
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("annotations", type=Path, help="COCO instance or keypoint file")
+    parser.add_argument(
+        "images", type=Path, nargs="?", help="image folder; without it no image is opened"
+    )
+    parser.add_argument("--keypoints", action="store_true", help="check keypoints, too")
+    parser.add_argument("--config", help="compare the classes of its training data set, too")
+    parser.add_argument(
+        "--fix",
+        type=Path,
+        metavar="OUT",
+        help="write a copy without the errors to OUT, and each change to OUT.log; the input is "
+        "not touched",
+    )
+    parser.add_argument("--first", type=int, default=5, help="entries shown of each (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def classes_of(config: str) -> list[str]:
+    """Classes of a config's training data set, without reading its annotations."""
+    if not Path(config).is_file():
+        raise UserError(f"there is no config file {config}.")
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.get("default_scope", "mmdet"))
+    dataset = cfg.train_dataloader.dataset
+    while "dataset" in dataset:
+        dataset = dataset.dataset
+    return list(DATASETS.build(dict(dataset, lazy_init=True)).metainfo["classes"])
+
+
+def bar(what: str):
+    """A progress function: a bar on a terminal, a line every tenth elsewhere."""
+    start, last = time.monotonic(), -1
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        tenth = 10 * done // max(total, 1)
+        text = f"{what}: {done}/{total}, {time.monotonic() - start:.0f} s"
+        if sys.stderr.isatty():
+            filled = 30 * done // max(total, 1)
+            end = "\n" if done == total else ""
+            print(f"\r[{'#' * filled:.<30}] {text} ", end=end, file=sys.stderr, flush=True)
+        elif tenth > last:
+            print(text, file=sys.stderr, flush=True)
+        last = tenth
+
+    return progress
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Refuse an output that is an input."""
+    if args.fix is None:
+        return
+    for path in (args.fix, args.fix.with_name(args.fix.name + ".log")):
+        if path.exists() and path.resolve() == args.annotations.resolve():
+            raise UserError(f"--fix {args.fix} is the input: name another file.")
+        if path.is_dir():
+            raise UserError(f"--fix {args.fix} is a folder: name a file.")
+    try:
+        args.fix.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--fix {args.fix} cannot be written: {error.strerror}.") from error
+
+
+def main() -> None:
+    args = parse_args()
+    check_output(args)
+    if args.images is not None and not args.images.is_dir():
+        raise UserError(f"there is no image folder {args.images.absolute()}.")
+    classes = None if args.config is None else classes_of(args.config)
+    content = check.read_json(args.annotations)
+    found = check.check_content(content, classes, args.keypoints, bar("annotations"))
+    if args.images is not None:
+        check.check_files(found, args.images, bar("images"))
+    report = check.Report(args.first)
+    for _, _, problem in found.problems:
+        report.add(problem)
+    sizes = ", ".join(f"{len(content[key])} {key}" for key in ("images", "annotations"))
+    print(f"{args.annotations}: {sizes}, {len(content['categories'])} categories")
+    print(report.table())
+    if args.fix is not None:
+        clean, log = check.cleaned(found)
+        write_durably(args.fix, json.dumps(clean).encode())
+        log_file = args.fix.with_name(args.fix.name + ".log")
+        write_durably(log_file, "".join(f"{line}\n" for line in log).encode())
+        print(f"{len(log)} changes; cleaned copy: {args.fix}, changes: {log_file}")
+    sys.exit(1 if report.errors else 0)
+
+
+if __name__ == "__main__":
+    run_tool(main)
