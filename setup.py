@@ -35,10 +35,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["mmdet_maskr", "mmdet_maskr.*"]),
-    package_data={
-        "mmdet_maskr.ablations": ["paper.json"],
-        "mmdet_maskr.catalogue": ["published.json"],
-    },
+    package_data={"mmdet_maskr.catalogue": ["published.json"]},
+    cmdclass={"build_py": BuildWithConfigs},
     install_requires=["torch>=2.6", "numpy", "opencv-python", "pycocotools", "matplotlib"],
     extras_require={
         # mmcv is listed for its version only: install it with tools/install_mmcv.py, which compiles

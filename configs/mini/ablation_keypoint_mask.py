@@ -1,22 +1,15 @@
 # Baseline of Tables 4 to 6 in miniature: boxes, masks and keypoints of the articulated figures
 # alone; the other shapes are background.
-_base_ = 'ablation_fpn.py'
+_base_ = [
+    '../_base_/models/maskr_keypoint_mini_fpn.py', '../_base_/datasets/shapes_ablation.py',
+    '../_base_/schedules/schedule_mini_ablation.py', '../_base_/default_runtime.py'
+]
 
 model = dict(
     roi_head=dict(
         bbox_head=dict(num_classes=1),
         mask_head=dict(num_classes=1),
-        keypoint_roi_extractor=dict(
-            type='FPNRoIExtractor',
-            roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
-            out_channels=64,
-            featmap_strides=[4, 8, 16, 32]),
-        keypoint_head=dict(
-            type='HeatmapKeypointHead',
-            num_keypoints=9,
-            num_convs=4,
-            in_channels=64,
-            conv_out_channels=64)))
+        keypoint_head=dict(num_keypoints=9)))
 
 metainfo = dict(classes=('figure', ))
 train_dataloader = dict(
@@ -29,3 +22,4 @@ test_evaluator = val_evaluator
 train_cfg = dict(max_epochs=6, val_interval=6)
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].update(end=6, T_max=6)
+default_hooks = dict(logger=dict(interval=20))

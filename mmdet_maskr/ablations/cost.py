@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
-from mmdet_maskr.ablations.tables import Row, paper_data
+from mmdet_maskr.ablations.tables import Row
+from mmdet_maskr.catalogue.published import numbers
 
 # Images of COCO's train2017 that have annotations (instances), and those with labelled keypoints.
 IMAGES = {
@@ -28,5 +29,5 @@ def gpu_hours(row: Row, cfg: Config, gpus: int) -> float:
 
     It grows with the number of pixels (``row.cost_factor``), and leaves out validation.
     """
-    seconds = paper_data()["seconds_per_iteration"][row.cost] * row.cost_factor
+    seconds = numbers()["zoo"][row.cost][0] * row.cost_factor
     return training_images(cfg, gpus) * seconds * ZOO_GPUS / ZOO_IMAGES / 3600

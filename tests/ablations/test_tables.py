@@ -12,6 +12,7 @@ from mmdet_maskr.ablations import TABLES, Row, Table
 from mmdet_maskr.ablations.cost import gpu_hours, training_images
 from mmdet_maskr.ablations.jobs import Settings, canonical, jobs_of
 from mmdet_maskr.ablations.tables import SCALES, select_rows, select_tables
+from mmdet_maskr.catalogue.published import PAPER_ROWS
 from mmdet_maskr.errors import UserError
 
 ROWS = [(table, row) for table in TABLES.values() for row in table.rows]
@@ -36,6 +37,24 @@ def test_paper_numbers(repo: Path):
                 assert row.cost in reference["zoo"]
 
 
+def test_catalogue_agrees():
+    """What the catalogue says was published for a row's config is that row of the paper."""
+    coco = {row.coco.removesuffix(".py"): (table, row) for table, row in reversed(ROWS)}
+    for config, (name, row) in PAPER_ROWS.items():
+        if config in coco and coco[config][0].name == name:
+            assert coco[config][1].name == row
+    own = {c for c, (_, row) in coco.items() if c.startswith("ablations") and not row.extra}
+    assert own <= set(PAPER_ROWS)
+
+
+def test_extra_rows_have_their_own_baseline():
+    """RoIPool on a pyramid is compared with RoIAlign on it: 1.5 mask AP less (section 4.2)."""
+    table = TABLES["2d"]
+    assert table.against(table.row("RoIPool, FPN")) == "RoIAlign, FPN"
+    assert table.against(table.row("RoIAlign, FPN")) is None
+    assert table.paper_difference(table.row("RoIPool, FPN"), "mask AP") == -1.5
+
+
 def test_metric_names():
     """Columns name the metrics of the COCO metric."""
     assert TABLES["2c"].columns == {"AP": "segm_mAP", "AP50": "segm_mAP_50", "AP75": "segm_mAP_75"}
@@ -53,13 +72,21 @@ def test_paper_differences():
     assert TABLES["5"].paper_difference(TABLES["5"].row("mask-only"), "keypoint AP") is None
 
 
+def scored(evaluator: dict | list) -> set[str]:
+    """'bbox', 'segm', ... that evaluators score."""
+    if isinstance(evaluator, list):
+        return set().union(*map(scored, evaluator))
+    metric = evaluator.get("metric", [])
+    return {metric} if isinstance(metric, str) else set(metric)
+
+
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=NAMES)
 @pytest.mark.parametrize("scale", SCALES)
 def test_row_gives_its_metrics(repo: Path, table: Table, row: Row, scale: str):
     """The row's config is there, and its metric scores what the table's columns want."""
     cfg = Config.fromfile(repo / "configs" / row.config(scale))
     branches = {key.split("_")[0] for key in table.columns.values() if key is not None}
-    missing = branches - set(cfg.test_evaluator.metric)
+    missing = branches - scored(cfg.test_evaluator)
     if table.name == "5":  # rows without a branch leave its column empty
         paper = table.paper[row.name]
         missing -= {table.columns[c].split("_")[0] for c in table.columns if c not in paper}
@@ -109,6 +136,16 @@ def test_commands(repo: Path, tmp_path: Path):
     (job.folder / "train").mkdir(parents=True)
     (job.folder / "train" / "last_checkpoint").write_text("iter_10000.pth")
     assert "--resume" in job.train_command()
+
+
+def test_weights_of_another_run(repo: Path, tmp_path: Path):
+    """Fine + COCO starts from the same seed's run on all images, which is a job before it."""
+    row = (TABLES["7"], TABLES["7"].row("fine + COCO"))
+    first, job = jobs_of([row], [1], Settings(repo, "mini", tmp_path))
+    assert (first.config, first.seed, first.rows) == ("mini/ablation_fpn.py", 1, [])
+    assert f"load_from={first.last_checkpoint}" in job.train_command()
+    (coco,) = jobs_of([row], [1], Settings(repo, "coco", tmp_path))
+    assert coco.cfg.load_from.startswith("https://") and "--resume" not in coco.train_command()
 
 
 def test_gpu_hours(repo: Path):

@@ -14,3 +14,4 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01),
     clip_grad=dict(max_norm=10))
 auto_scale_lr = dict(enable=False, base_batch_size=4)
+randomness = dict(seed=0)
