@@ -32,8 +32,7 @@ from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
 
 REPO = Path(__file__).resolve().parent.parent
-SHAPES = dict(images=800, val_images=200, size=256, seed=0)  # what the mini configs are made for
-SHAPES_ROOT = Path("data/shapes_256")
+SHAPES_ROOT = Path("data/shapes")  # the quickstart's
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -152,7 +151,7 @@ def run_tables(args: argparse.Namespace) -> bool:
         )
     if args.scale == "mini" and args.data_root is None and any(job.result is None for job in jobs):
         print(f"the shapes: {SHAPES_ROOT}", flush=True)
-        shapes.write_dataset(SHAPES_ROOT, **SHAPES)
+        shapes.write_dataset(SHAPES_ROOT)
     done = run_with_signals(Scheduler(jobs, slots(args.jobs, gpus), Board()).run)
     print(f"runs: {settings.work_dir}")
     command = f"python tools/ablate.py report {' '.join(args.tables)} --scale {args.scale}"
@@ -204,8 +203,13 @@ def print_commands(jobs: list[Job], rows: list[tuple[Table, Row]]) -> None:
             own = cost.gpu_hours(by_name[job.rows[0]], job.cfg, job.settings.gpus)
             hours += own
             print(f"# about {own:.0f} GPU hours ({by_name[job.rows[0]].cost} of Detectron2's zoo)")
+    gpus = jobs[0].settings.gpus
+    if jobs[0].settings.scale == "coco" and gpus != 8:
+        print(
+            f"\n{gpus} instead of the paper's 8 GPUs: the learning rate is scaled, and schedules "
+            f"that count iterations see {gpus}/8 of the images"
+        )
     if hours:
-        gpus = jobs[0].settings.gpus
         print(
             f"\nin all about {hours:.0f} GPU hours on V100s, {duration(hours / gpus * 3600)} on "
             f"{gpus}: Detectron2's training times of the nearest models, without validation"

@@ -18,8 +18,8 @@ val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader
 val_evaluator = dict(metric=['bbox', 'segm', 'keypoints'])
 test_evaluator = val_evaluator
-# about 500 of the 800 images have figures: six epochs are as many iterations as elsewhere
-train_cfg = dict(max_epochs=6, val_interval=6)
+# about 500 of the 800 images have figures: 13 epochs are as many iterations as elsewhere
+train_cfg = dict(max_epochs=13, val_interval=13)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(end=6, T_max=6)
+param_scheduler[1].update(end=13, T_max=13)
 default_hooks = dict(logger=dict(interval=20))

@@ -350,7 +350,12 @@ def select_tables(names: list[str], tables: Mapping[str, Table] = TABLES) -> lis
 
 
 def select_rows(table: Table, patterns: list[str] | None) -> list[Row]:
-    """Rows whose name contains one of ``patterns``, in whatever case; all for None."""
+    """Rows that ``patterns`` name, in whatever case: whole names, else parts; all for None."""
     if patterns is None:
         return list(table.rows)
-    return [row for row in table.rows if any(p.lower() in row.name.lower() for p in patterns)]
+    names = {row: row.name.lower() for row in table.rows}
+    chosen: set[Row] = set()
+    for pattern in map(str.lower, patterns):
+        whole = {row for row, name in names.items() if name == pattern}
+        chosen |= whole or {row for row, name in names.items() if pattern in name}
+    return [row for row in table.rows if row in chosen]

@@ -124,6 +124,26 @@ def test_killed_at_any_moment(repo: Path, table: Table, tmp_path: Path, seed: in
     assert toy.steps_done(work_dir) <= ALL_STEPS + kills * 2 * toy.STEPS
 
 
+def test_kill_ends_training_and_keeps_checkpoints(repo: Path, table: Table, tmp_path: Path):
+    """kill -9 of the tool ends its trainings at once; what they had saved is not trained again."""
+    work_dir = tmp_path / "runs"
+
+    def kill_when(condition: Callable[[], bool]) -> int:
+        child = in_child(lambda: run(repo, work_dir, table))
+        wait_for(condition)
+        os.kill(child, signal.SIGKILL)
+        before = toy.steps_done(work_dir)
+        os.waitpid(child, 0)
+        wait_for(lambda: not any(map(alive, toy.trainers(work_dir))))
+        assert toy.steps_done(work_dir) < before + 2 * toy.STEPS
+        return toy.steps_done(work_dir)
+
+    lost = kill_when(lambda: toy.steps_done(work_dir) >= 4)
+    kill_when(lambda: any(work_dir.rglob("epoch_3.pth")))
+    assert run(repo, work_dir, table)
+    assert toy.steps_done(work_dir) - lost < ALL_STEPS + 2 * toy.STEPS
+
+
 def test_trainer_killed(repo: Path, table: Table, tmp_path: Path):
     """kill -9 of one row's training: others go on, the report says why, the next call mends it."""
     work_dir = tmp_path / "runs"

@@ -165,5 +165,7 @@ def test_selection():
         "RoIWarp max",
         "RoIWarp ave",
     ]
+    assert [row.name for row in select_rows(TABLES["7"], ["FINE"])] == ["fine"]
+    assert len(select_rows(TABLES["7"], ["FIN"])) == 2
     with pytest.raises(UserError, match=r"no table '2f': they are .*2c"):
         select_tables(["2f"])

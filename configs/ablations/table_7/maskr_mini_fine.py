@@ -2,6 +2,6 @@
 _base_ = '../../mini/ablation_fpn.py'
 
 train_dataloader = dict(dataset=dict(indices=100))
-train_cfg = dict(max_epochs=16, val_interval=16)
+train_cfg = dict(max_epochs=32, val_interval=32)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(end=16, T_max=16)
+param_scheduler[1].update(end=32, T_max=32)
