@@ -1,0 +1,9 @@
+# Table 2c in miniature, row "RoIAlign max": aligned, with the maximum of a bin's samples in place
+# of their mean.
+_base_ = 'maskr_mini_c4_roialign_ave.py'
+
+roi_layer = dict(_delete_=True, type='RoIAlign', sampling_ratio=0, pool_mode='max')
+model = dict(
+    roi_head=dict(
+        bbox_roi_extractor=dict(roi_layer=dict(output_size=7, **roi_layer)),
+        mask_roi_extractor=dict(roi_layer=dict(output_size=14, **roi_layer))))

@@ -1,0 +1,8 @@
+# Table 2c in miniature, row "RoIWarp ave": rounding alone does the harm, whatever the bins take.
+_base_ = 'maskr_mini_c4_roialign_ave.py'
+
+roi_layer = dict(_delete_=True, type='RoIWarp', sampling_ratio=0, pool_mode='avg')
+model = dict(
+    roi_head=dict(
+        bbox_roi_extractor=dict(roi_layer=dict(output_size=7, **roi_layer)),
+        mask_roi_extractor=dict(roi_layer=dict(output_size=14, **roi_layer))))

@@ -1,0 +1,8 @@
+# Section 4.2, beside Table 2d: RoIPool on a pyramid, where there is less to lose by rounding.
+_base_ = 'maskr_r50_fpn_roialign_1x.py'
+
+roi_layer = dict(_delete_=True, type='RoIPool')
+model = dict(
+    roi_head=dict(
+        bbox_roi_extractor=dict(roi_layer=dict(output_size=7, **roi_layer)),
+        mask_roi_extractor=dict(roi_layer=dict(output_size=14, **roi_layer))))

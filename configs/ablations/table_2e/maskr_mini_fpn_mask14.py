@@ -1,0 +1,6 @@
+# Beside Table 2e in miniature: masks of 14x14 from 7x7 RoI features; the default is 28.
+_base_ = 'maskr_mini_fpn_fcn.py'
+
+model = dict(
+    roi_head=dict(mask_roi_extractor=dict(roi_layer=dict(output_size=7))),
+    train_cfg=dict(rcnn=dict(mask_size=14)))

@@ -1,0 +1,33 @@
+"""What a row costs on COCO, as far as it can be told without running it."""
+
+from __future__ import annotations
+
+from mmengine.config import Config
+
+from mmdet_maskr.ablations.tables import Row
+from mmdet_maskr.catalogue.published import numbers
+
+# Images of COCO's train2017 that have annotations (instances), and those with labelled keypoints.
+IMAGES = {
+    "instances_train2017.json": 117266,
+    "person_keypoints_train2017.json": 56599,
+}
+ZOO_IMAGES, ZOO_GPUS = 16, 8  # in an iteration that the zoo timed
+
+
+def training_images(cfg: Config, gpus: int) -> int:
+    """How many images the training of a config sees, on so many GPUs."""
+    loop = cfg.train_cfg
+    if "max_iters" in loop:
+        return loop.max_iters * cfg.train_dataloader.batch_size * gpus
+    name = cfg.train_dataloader.dataset.ann_file.rpartition("/")[2]
+    return loop.max_epochs * IMAGES[name]
+
+
+def gpu_hours(row: Row, cfg: Config, gpus: int) -> float:
+    """Expected GPU hours: Detectron2's time per image of the nearest model, on V100s.
+
+    It grows with the number of pixels (``row.cost_factor``), and leaves out validation.
+    """
+    seconds = numbers()["zoo"][row.cost][0] * row.cost_factor
+    return training_images(cfg, gpus) * seconds * ZOO_GPUS / ZOO_IMAGES / 3600

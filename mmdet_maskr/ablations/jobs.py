@@ -1,0 +1,280 @@
+"""One training with one seed: its folder, its commands, and what is known of it on disk.
+
+Rows of several tables can be the same training (RoIAlign of Table 2c is sigmoid of Table 2b): they
+are one job. A job's folder is named after its config and a digest of the settings that decide its
+result, so a changed config is a new job and is not taken for done. In the folder:
+
+    train/, test/    work dirs of tools/train.py and tools/test.py
+    train.log, ...   what they printed
+    state.json       seconds so far, whether training is over
+    result.json      metrics: the job is done
+    failure.json     why the last attempt ended
+    lock             locked (flock) by the processes that work on it
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmdet_maskr.ablations.tables import Row, Table
+from mmdet_maskr.errors import UserError
+
+# What a result follows from; hooks, logs and pictures do not change it.
+DECISIVE = (
+    "model",
+    "train_dataloader",
+    "test_dataloader",
+    "test_evaluator",
+    "train_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "load_from",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all jobs of a call have in common.
+
+    Attributes:
+        repo: the checkout, with ``configs/`` and ``tools/``.
+        scale: 'coco' or 'mini'.
+        work_dir: folder of the results.
+        data_root: folder of the data set; None for the configs' own.
+        launcher: 'none' or 'pytorch'.
+        gpus: processes of a job, with the launcher.
+        python: interpreter that runs the tools.
+    """
+
+    repo: Path
+    scale: str
+    work_dir: Path
+    data_root: str | None = None
+    launcher: str = "none"
+    gpus: int = 1
+    python: str = sys.executable
+
+
+@dataclass
+class Job:
+    """A training with one seed.
+
+    Attributes:
+        settings: of the call.
+        config: path of the config, relative to ``configs/``; what names its folder.
+        seed: N.
+        rows: (table, row) pairs that it is.
+        needs: the job whose last checkpoint is this one's first weights.
+    """
+
+    settings: Settings
+    config: str
+    seed: int
+    rows: list[tuple[str, str]] = field(default_factory=list)
+    needs: Job | None = None
+
+    def __post_init__(self) -> None:
+        self.cfg = read_config(self.settings.repo, self.config)
+        self.digest = self._digest()
+        name = f"{Path(self.config).stem}-{self.digest}"
+        self.folder = self.settings.work_dir / self.settings.scale / name / f"seed_{self.seed}"
+
+    def _digest(self) -> str:
+        parts = {key: self.cfg.get(key) for key in DECISIVE}
+        parts["needs"] = None if self.needs is None else self.needs.digest
+        parts["seed"] = None  # the folder inside says which
+        text = json.dumps(parts, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def title(self) -> str:
+        """Its first row, for progress lines."""
+        table, row = self.rows[0] if self.rows else ("", self.config)
+        return f"{table}: {row}, seed {self.seed}".removeprefix(": ")
+
+    @property
+    def result(self) -> dict | None:
+        """What it gave, or None where it is not done."""
+        return read_json(self.folder / "result.json")
+
+    @property
+    def failure(self) -> dict | None:
+        """Why the last attempt ended, or None where it did not fail."""
+        return None if self.result is not None else read_json(self.folder / "failure.json")
+
+    @property
+    def state(self) -> dict:
+        """``seconds`` so far, and whether it is ``trained``."""
+        return {"seconds": 0.0, "trained": False, **(read_json(self.folder / "state.json") or {})}
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The checkpoint that training ends with."""
+        train_cfg = self.cfg.train_cfg
+        by_epoch = train_cfg.get("type", "EpochBasedTrainLoop") == "EpochBasedTrainLoop"
+        name = f"epoch_{train_cfg.max_epochs}" if by_epoch else f"iter_{train_cfg.max_iters}"
+        return self.folder / "train" / f"{name}.pth"
+
+    def train_command(self, fresh: bool = False) -> list[str]:
+        """What trains it; goes on from its newest checkpoint where there is one, unless fresh."""
+        settings = self.settings
+        options = [f"randomness.seed={self.seed}"]
+        if settings.scale == "mini":  # it is tested once, at the end
+            options += ["val_cfg=None", "val_dataloader=None", "val_evaluator=None"]
+        # --resume without a checkpoint would drop load_from
+        resume = not fresh and (self.folder / "train" / "last_checkpoint").is_file()
+        if self.needs is not None and not resume:
+            options.append(f"load_from={self.needs.last_checkpoint}")
+        more = ["--resume"] if resume else []
+        if settings.scale == "coco":
+            more.append("--auto-scale-lr")
+        return self._tool("train", [], more, options)
+
+    def test_command(self) -> list[str]:
+        """What scores its last checkpoint."""
+        return self._tool("test", [str(self.last_checkpoint)], [], [])
+
+    def _tool(self, tool: str, args: list[str], more: list[str], options: list[str]) -> list[str]:
+        settings = self.settings
+        tools, config = settings.repo / "tools", settings.repo / "configs" / self.config
+        if settings.launcher == "pytorch":
+            start = ["bash", str(tools / f"dist_{tool}.sh"), str(config), *args]
+            start.append(str(settings.gpus))
+        else:
+            start = [settings.python, str(tools / f"{tool}.py"), str(config), *args]
+        start += ["--work-dir", str(self.folder / tool)]
+        if settings.data_root is not None:
+            start += ["--data-root", settings.data_root]
+        return [*start, *more, *(["--cfg-options", *options] if options else [])]
+
+    def read_metrics(self) -> dict[str, float]:
+        """Metrics of the newest test, in percent, without their prefix.
+
+        Raises:
+            UserError: the test left none.
+        """
+        files = sorted((self.folder / "test").glob("*/*.json"))
+        if not files:
+            raise UserError(f"the test left no metrics in {self.folder / 'test'}.")
+        found = read_json(files[-1]) or {}
+        return {
+            key.removeprefix("coco/"): round(100 * value, 2)
+            for key, value in found.items()
+            if "mAP" in key and isinstance(value, (int, float)) and value >= 0
+        }
+
+    def finish(self) -> None:
+        """Write the result of the test."""
+        content = dict(
+            config=f"configs/{self.config}",
+            scale=self.settings.scale,
+            seed=self.seed,
+            digest=self.digest,
+            metrics=self.read_metrics(),
+            seconds=round(self.state["seconds"], 1),
+        )
+        write_json(self.folder / "result.json", content)
+        (self.folder / "failure.json").unlink(missing_ok=True)
+
+    def fail(self, phase: str, reason: str) -> None:
+        """Write why it ended."""
+        write_json(self.folder / "failure.json", dict(phase=phase, reason=reason))
+
+    def add_seconds(self, seconds: float, **changes: bool) -> None:
+        """Count time that was spent on it, and note other changes of its state."""
+        state = {**self.state, **changes}
+        state["seconds"] = round(state["seconds"] + seconds, 1)
+        write_json(self.folder / "state.json", state)
+
+
+def jobs_of(rows: Iterable[tuple[Table, Row]], seeds: Sequence[int], settings: Settings) -> list:
+    """The jobs that rows need, each once, in the order of seeds and rows.
+
+    A job that others start from comes before them.
+
+    Raises:
+        UserError: a config is missing.
+    """
+    jobs: dict[tuple[str, str, int], Job] = {}
+
+    def add(config: str, seed: int, needs: Job | None = None) -> Job:
+        job = Job(settings, canonical(settings.repo, config), seed, needs=needs)
+        return jobs.setdefault((job.config, job.digest, seed), job)
+
+    rows = list(rows)
+    for seed in seeds:
+        for table, row in rows:
+            weights = row.mini_weights if settings.scale == "mini" else None
+            needs = None if weights is None else add(weights, seed)
+            add(row.config(settings.scale), seed, needs).rows.append((table.name, row.name))
+    return list(jobs.values())
+
+
+def canonical(repo: Path, config: str) -> str:
+    """The config that ``config`` is another name for: that of which it takes everything.
+
+    A file with nothing but ``_base_ = '...'`` changes nothing.
+
+    Args:
+        repo: the checkout.
+        config: relative to ``configs/``.
+    """
+    root = (repo / "configs").resolve()
+    path = root / config
+    if not path.is_file():
+        raise UserError(f"there is no config {path}.")
+    while True:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        base = body[0].value if len(body) == 1 and isinstance(body[0], ast.Assign) else None
+        if not (isinstance(base, ast.Constant) and body[0].targets[0].id == "_base_"):
+            return path.relative_to(root).as_posix()
+        path = (path.parent / base.value).resolve()
+
+
+def read_config(repo: Path, config: str) -> Config:
+    """Parse a config, relative to ``configs/``.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = repo / "configs" / config
+    if not path.is_file():
+        raise UserError(f"there is no config {path}.")
+    return Config.fromfile(path, import_custom_modules=False)
+
+
+def shell(command: Sequence[str], repo: Path) -> str:
+    """A command as one would type it in the checkout."""
+    words = [word.removeprefix(f"{repo}/") for word in command]
+    if words[0] == sys.executable:
+        words[0] = "python"
+    return shlex.join(words)
+
+
+def read_json(file: Path) -> dict | None:
+    """Content of a JSON file, or None where there is none."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def write_json(file: Path, content: dict | list) -> None:
+    """Write so that ``file`` is either absent, old or complete, also after a power cut."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps(content, indent=2) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)

@@ -1,0 +1,257 @@
+"""The ablation tables of He et al. 2017: list them, run them, report them.
+
+    list                   the tables, their rows, and what is done
+    run TABLE...           train and test what is missing; go on where it was interrupted
+    report TABLE...        tables in Markdown and CSV, figures, results.json
+
+--scale mini trains small models on synthetic shapes, a few minutes a row on two cores; --scale coco
+trains the paper's models on COCO. Stop at any time: the same command goes on.
+
+Examples:
+    python tools/ablate.py run 2c --scale mini --seeds 3
+    python tools/ablate.py report 2c --scale mini
+    python tools/ablate.py run 2c --scale coco --launcher pytorch --gpus 8 --dry-run
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from mmdet_maskr.ablations import cost, report, results
+from mmdet_maskr.ablations.jobs import Job, Settings, jobs_of, shell
+from mmdet_maskr.ablations.progress import Board, duration
+from mmdet_maskr.ablations.schedule import Scheduler, run_with_signals
+from mmdet_maskr.ablations.tables import SCALES, TABLES, Row, Table, select_rows, select_tables
+from mmdet_maskr.datasets import shapes
+from mmdet_maskr.engine.launch import run_tool
+from mmdet_maskr.errors import UserError
+
+REPO = Path(__file__).resolve().parent.parent
+SHAPES_ROOT = Path("data/shapes")  # the quickstart's
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parts = {
+        "list": commands.add_parser("list", help="the tables, their rows, and what is done"),
+        "run": commands.add_parser("run", help="train and test what is missing"),
+        "report": commands.add_parser("report", help="write tables and figures"),
+    }
+    for name, part in parts.items():
+        many = "*" if name == "list" else "+"
+        part.add_argument("tables", nargs=many, metavar="TABLE", help=f"{', '.join(TABLES)}, all")
+        part.add_argument("--scale", choices=SCALES, default="mini", help="(default: mini)")
+        part.add_argument(
+            "--work-dir",
+            type=Path,
+            default=Path("work_dirs/ablations"),
+            help="folder of the runs (default: work_dirs/ablations)",
+        )
+        if name != "report":
+            part.add_argument(
+                "--rows", nargs="+", metavar="WORD", help="only rows whose name has one of these"
+            )
+        part.add_argument(
+            "--seeds", type=int, metavar="N", default=1 if name == "run" else None,
+            help="seeds 0 to N - 1 of each row" + ("" if name == "run" else " (default: all)"),
+        )  # fmt: skip
+    run = parts["run"]
+    run.add_argument("--launcher", choices=("none", "pytorch"), default="none")
+    run.add_argument("--gpus", type=int, metavar="N", help="processes of a row, with --launcher")
+    run.add_argument(
+        "--jobs", type=int, metavar="J", help="rows at a time (default: as cores or GPUs allow)"
+    )
+    run.add_argument("--data-root", help="folder of the data set (default: the configs' own)")
+    run.add_argument("--dry-run", action="store_true", help="print the commands and their cost")
+    parts["report"].add_argument(
+        "--out", type=Path, help="folder of the report (default: WORK_DIR/report)"
+    )
+    parts["report"].add_argument(
+        "--results", type=Path, metavar="FILE", help="read the results here, not in the work dir"
+    )
+    parts["report"].add_argument(
+        "--page", type=Path, metavar="FILE.md",
+        help="put the tables into this page; the report goes to a folder of its name beside it",
+    )  # fmt: skip
+    args = parser.parse_args(argv)
+    for option in ("seeds", "gpus", "jobs"):
+        value = getattr(args, option, None)
+        if value is not None and value < 1:
+            raise UserError(f"--{option} must be at least 1, not {value}.")
+    return args
+
+
+def chosen_rows(args: argparse.Namespace) -> list[tuple[Table, Row]]:
+    """The rows that the call is about."""
+    tables = select_tables(args.tables or ["all"])
+    rows = [
+        (table, row) for table in tables for row in select_rows(table, getattr(args, "rows", None))
+    ]
+    if not rows:
+        names = [row.name for table in tables for row in table.rows]
+        raise UserError(f"--rows {' '.join(args.rows)}: no row has this; rows are {names}.")
+    return rows
+
+
+def known_jobs(args: argparse.Namespace) -> list[Job]:
+    """Jobs of the chosen rows: --seeds of them, or those of which there is a folder."""
+    settings = Settings(REPO, args.scale, args.work_dir.absolute())
+    seeds = range(args.seeds) if args.seeds else _seeds_on_disk(settings)
+    return jobs_of(chosen_rows(args), seeds, settings)
+
+
+def _seeds_on_disk(settings: Settings) -> list[int]:
+    found = (settings.work_dir / settings.scale).glob("*/seed_*")
+    return sorted({int(folder.name.removeprefix("seed_")) for folder in found})
+
+
+def list_tables(args: argparse.Namespace) -> None:
+    jobs = known_jobs(args)
+    rows = chosen_rows(args)
+    for table in dict.fromkeys(table for table, _ in rows):
+        print(f"\n{table.name:15}{report.title(table)}")
+        for row in (row for owner, row in rows if owner is table):
+            own = [job for job in jobs if (table.name, row.name) in job.rows]
+            done = [job.seed for job in own if job.result is not None]
+            failed = [job for job in own if job.failure is not None]
+            state = "not run"
+            if done:
+                spent = [job.result["seconds"] for job in own if job.seed in done]
+                state = f"seeds {done} done, {duration(sum(spent) / len(spent))} each"
+            state += "".join(f"; seed {job.seed} failed: {job.failure['reason']}" for job in failed)
+            extra = " (extra)" if row.extra else ""
+            print(f"  {row.name + extra:40} configs/{row.config(args.scale)}: {state}")
+
+
+def run_tables(args: argparse.Namespace) -> bool:
+    if args.gpus is not None and args.launcher == "none":
+        raise UserError("--gpus does nothing without --launcher pytorch.")
+    gpus = args.gpus or (8 if args.launcher == "pytorch" and args.scale == "coco" else 1)
+    data_root = args.data_root
+    if args.scale == "mini" and data_root is None:
+        data_root = str(SHAPES_ROOT.absolute())
+    settings = Settings(REPO, args.scale, args.work_dir.absolute(), data_root, args.launcher, gpus)
+    rows = chosen_rows(args)
+    jobs = jobs_of(rows, range(args.seeds), settings)
+    if args.dry_run:
+        print_commands(jobs, rows)
+        return True
+    if args.scale == "coco" and not torch.cuda.is_available():
+        raise UserError(
+            "--scale coco needs GPUs, and torch sees none: use --dry-run for the commands, or "
+            "--scale mini."
+        )
+    if args.scale == "mini" and args.data_root is None and any(job.result is None for job in jobs):
+        print(f"the shapes: {SHAPES_ROOT}", flush=True)
+        shapes.write_dataset(SHAPES_ROOT)
+    done = run_with_signals(Scheduler(jobs, slots(args.jobs, gpus), Board()).run)
+    print(f"runs: {settings.work_dir}")
+    command = f"python tools/ablate.py report {' '.join(args.tables)} --scale {args.scale}"
+    print(
+        f"report: {command}"
+        if done
+        else f"failed rows are tried again by the same command; {command}"
+    )
+    return done
+
+
+def slots(jobs: int | None, gpus: int) -> list[dict[str, str]]:
+    """Environment of each of the rows that run at the same time.
+
+    With GPUs, as many rows as there are sets of ``gpus``; else one row a core, as small models gain
+    little from a second. A number of ``jobs`` that is given shares GPUs or cores evenly.
+    """
+    devices = torch.cuda.device_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if devices:
+        count = jobs or max(1, devices // gpus)
+        sets = [
+            ",".join(str((slot * gpus + i) % devices) for i in range(gpus)) for slot in range(count)
+        ]
+        variables = [dict(CUDA_VISIBLE_DEVICES=ids) for ids in sets]
+    else:
+        count = jobs or max(1, cores // gpus)
+        variables = [{} for _ in range(count)]
+    threads = str(max(1, cores // (count * gpus)))
+    return [
+        dict(OMP_NUM_THREADS=threads, PORT=str(29500 + slot), **own)
+        for slot, own in enumerate(variables)
+    ]
+
+
+def print_commands(jobs: list[Job], rows: list[tuple[Table, Row]]) -> None:
+    """The commands of what is missing, and on COCO what they will cost."""
+    by_name = {(table.name, row.name): row for table, row in rows}
+    hours = 0.0
+    for job in jobs:
+        names = ", ".join(f"{table}: {row}" for table, row in job.rows) or "first weights"
+        print(f"\n# {names}; seed {job.seed}")
+        if job.result is not None:
+            print(f"# done: {job.folder}")
+            continue
+        print(shell(job.train_command(), REPO))
+        print(shell(job.test_command(), REPO))
+        if job.settings.scale == "coco":
+            own = cost.gpu_hours(by_name[job.rows[0]], job.cfg, job.settings.gpus)
+            hours += own
+            print(f"# about {own:.0f} GPU hours ({by_name[job.rows[0]].cost} of Detectron2's zoo)")
+    gpus = jobs[0].settings.gpus
+    if jobs[0].settings.scale == "coco" and gpus != 8:
+        print(
+            f"\n{gpus} instead of the paper's 8 GPUs: the learning rate is scaled, and schedules "
+            f"that count iterations see {gpus}/8 of the images"
+        )
+    if hours:
+        print(
+            f"\nin all about {hours:.0f} GPU hours on V100s, {duration(hours / gpus * 3600)} on "
+            f"{gpus}: Detectron2's training times of the nearest models, without validation"
+        )
+
+
+def report_tables(args: argparse.Namespace) -> None:
+    if args.results is not None:
+        records = results.read_records(args.results)
+    else:
+        records = results.records_of(known_jobs(args))
+    if args.page is not None and args.out is not None:
+        raise UserError("--page and --out exclude each other: the page says where the report goes.")
+    out = args.out or args.work_dir / "report"
+    if args.page is not None:
+        out = args.page.with_suffix("")
+    tables = select_tables(args.tables)
+    if not any(not results.Summary(table, args.scale, records).empty for table in tables):
+        raise UserError(
+            f"there are no results of {', '.join(table.name for table in tables)} at --scale "
+            f"{args.scale} in {args.results or args.work_dir}: run them first."
+        )
+    files = report.write_report(tables, args.scale, records, out)
+    if args.page is not None:
+        report.update_page(args.page, tables, args.scale, records)
+        files.append(args.page)
+    for file in files:
+        if file.suffix == ".md" and file != args.page:
+            print(f"\n{file.read_text(encoding='utf-8')}")
+    print("written: " + " ".join(map(str, files)))
+
+
+def main() -> None:
+    args = parse_args()
+    command = dict(list=list_tables, run=run_tables, report=report_tables)[args.command]
+    try:
+        done = command(args)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(1 if done is False else 0)
+
+
+if __name__ == "__main__":
+    run_tool(main)
