@@ -205,7 +205,9 @@ def write_case(folder: Path, case: str, images: int, detections: int, classes: i
             pred["masks"] = encode_masks(masks, pred["bboxes"], HEIGHT, WIDTH)
         size = (HEIGHT, WIDTH)
         samples.append(dict(img_id=image, ori_shape=size, pred_instances=pred))
-    listed = [dict(id=i + 1, width=WIDTH, height=HEIGHT) for i in range(images)]
+    listed = [
+        dict(id=i + 1, file_name=f"{i + 1}.jpg", width=WIDTH, height=HEIGHT) for i in range(images)
+    ]
     truth = dict(images=listed, categories=categories, annotations=annotations)
     (folder / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
     (folder / "samples.pkl").write_bytes(pickle.dumps(samples))

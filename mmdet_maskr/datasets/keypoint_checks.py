@@ -152,8 +152,8 @@ def join_by_id(
         keypoint_ann_file: path of the second, for messages.
 
     Raises:
-        UserError: the second has an id twice, or ids that the first lacks; annotations with the
-            same id are of another image or category; the first has keypoints of its own.
+        UserError: the second has ids that the first lacks; annotations with the same id are of
+            another image or category; the first has keypoints of its own.
     """
     own = [a["id"] for a in content["annotations"] if "keypoints" in a]
     if own:
@@ -162,9 +162,6 @@ def join_by_id(
             f"{keypoint_ann_file!r} out, or name a file without keypoints as ann_file."
         )
     others = keypoint_content["annotations"]
-    doubled = [i for i, count in Counter(a["id"] for a in others).items() if count > 1]
-    if doubled:
-        raise UserError(f"{keypoint_ann_file} has several annotations with the id {doubled[0]}.")
     by_id = {annotation["id"]: annotation for annotation in content["annotations"]}
     unknown = [a["id"] for a in others if a["id"] not in by_id]
     if unknown:

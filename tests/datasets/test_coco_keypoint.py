@@ -200,7 +200,7 @@ def test_categories_are_compared_by_name(tmp_path: Path):
         ),
         (
             lambda _, k: k["annotations"].append(annotation(11)),
-            r"keypoints\.json has several annotations with the id 11",
+            r"keypoints\.json: annotations\[2\] \(id 11\) has the id of another",
         ),
         (
             lambda c, _: c["annotations"].append(annotation(14)),
