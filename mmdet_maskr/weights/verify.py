@@ -20,7 +20,9 @@ RELATIVE = 1e-3  # of features and logits, to their standard deviation
 BOX_PIXELS = 0.05
 SCORE = 1e-4
 KEYPOINT_PIXELS = 0.05
-MASK_PIXELS = 1e-3  # of a mask's foreground
+# A score is the top of a softmax over a heatmap, which multiplies the rounding of its logits.
+KEYPOINT_SCORE = 1e-2
+MASK_PIXELS = 1e-3  # of the foreground of all masks: small ones have fewer than 1000 pixels
 MATCHED = 0.97  # of the detections
 
 
@@ -191,16 +193,17 @@ class Comparison:
             gap = np.abs(stored["keypoints"][theirs, :, :2] - points).max()
             rows.append(Row("keypoints", float(gap), KEYPOINT_PIXELS, "px"))
             scores = stored.get("keypoint_scores", stored["keypoints"][..., 2])[theirs]
-            rows.append(_relative("keypoint scores", [found.keypoint_scores[ours]], [scores]))
+            here = [found.keypoint_scores[ours]]
+            rows.append(_relative("keypoint scores", here, [scores], KEYPOINT_SCORE))
         return rows
 
 
 def _masks(stored: np.ndarray, masks: Any, ours: np.ndarray) -> Row:
-    """Share of a stored mask's pixels that differ, of the worst mask."""
+    """Pixels that differ, as a share of the stored masks' foreground."""
     here = masks.numpy().astype(bool)[ours]
-    differing = (stored.astype(bool) != here).sum((1, 2))
-    worst = (differing / np.maximum(stored.sum((1, 2)), 1)).max()
-    return Row("mask pixels", float(worst), MASK_PIXELS, "of the foreground")
+    stored = stored.astype(bool)
+    share = (stored != here).sum() / max(stored.sum(), 1)
+    return Row("mask pixels", float(share), MASK_PIXELS, "of the foreground")
 
 
 def match_detections(
@@ -226,7 +229,9 @@ def match_detections(
     return pairs
 
 
-def _relative(name: str, values: Sequence[Tensor], stored: Sequence[np.ndarray]) -> Row:
+def _relative(
+    name: str, values: Sequence[Tensor], stored: Sequence[np.ndarray], limit: float = RELATIVE
+) -> Row:
     """Largest difference, in standard deviations of the stored values of its level."""
     shapes = [tuple(v.shape) for v in values], [s.shape for s in stored]
     if shapes[0] != shapes[1]:
@@ -234,7 +239,7 @@ def _relative(name: str, values: Sequence[Tensor], stored: Sequence[np.ndarray])
     worst = max(
         float(np.abs(v.numpy() - s).max() / s.std()) for v, s in zip(values, stored, strict=True)
     )
-    return Row(name, worst, RELATIVE, "of their deviation")
+    return Row(name, worst, limit, "of their deviation")
 
 
 def table(rows: Sequence[Row], write: Callable[[str], None] = print) -> bool:
