@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 
+from mmdet_maskr.engine.durable_files import has_checkpoint
 from mmdet_maskr.engine.launch import (
     add_common_arguments,
     build_runner,
@@ -59,9 +60,12 @@ def main() -> None:
                 "the total batch size that its learning rate is meant for."
             )
         cfg.auto_scale_lr.enable = True
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
+    if args.resume == "auto":
+        # load_from is where a run begins; once it has saved something, it goes on from that
+        cfg.resume = cfg.get("load_from") is None or has_checkpoint(cfg.work_dir)
+        cfg.load_from = None if cfg.resume else cfg.load_from
+    elif args.resume is not None:
+        cfg.resume, cfg.load_from = True, args.resume
     build_runner(cfg).train()
 
 

@@ -106,6 +106,14 @@ def _digest(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
+def has_checkpoint(work_dir: str | Path) -> bool:
+    """Whether a run has saved a checkpoint in ``work_dir``, whole or not."""
+    folder = Path(work_dir)
+    return (folder / LAST_CHECKPOINT).is_file() or (
+        folder.is_dir() and any(_RESUMABLE.fullmatch(path.name) for path in folder.iterdir())
+    )
+
+
 def newest_checkpoint(work_dir: str | Path, logger, newer_than: float = 0.0) -> str | None:
     """Path of the newest whole checkpoint that a run in ``work_dir`` can go on from.
 

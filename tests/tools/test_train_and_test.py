@@ -53,6 +53,18 @@ def test_resume_goes_on(trained: Path, repo: Path, shapes_root: Path):
     assert (trained / "epoch_2.pth").is_file()
 
 
+def test_resume_without_a_checkpoint_begins_from_load_from(
+    trained: Path, repo: Path, shapes_root: Path, tmp_path: Path
+):
+    """A job that is always started with --resume begins from load_from, then goes on."""
+    begin = trained / "epoch_1.pth"
+    for epoch in (1, 2):
+        settings = [*SETTINGS, f"train_cfg.max_epochs={epoch}", f"load_from={begin}"]
+        output = train(repo, shapes_root, tmp_path, "--resume", "--cfg-options", *settings)
+        assert iterations(output) == [(epoch, 1), (epoch, 2)]
+        assert (f"Load checkpoint from {begin}" in output) == (epoch == 1)
+
+
 def test_scores_and_pictures(trained: Path, repo: Path, shapes_root: Path, tmp_path: Path):
     config = str(repo / "configs" / "mini" / "maskr_shapes.py")
     output = call(
