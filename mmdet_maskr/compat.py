@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmdet_maskr import safe_files
-from mmdet_maskr.errors import UserError
+from mmdet_maskr.errors import UnsafeCheckpointError, UserError
 
 PINNED_TORCH = "2.13.0"
 # How torch (and _history_buffer_method) say that a file wants more than weights_only=True gives.
@@ -55,10 +55,6 @@ STACKS = {
         ),
     ),
 }
-
-
-class UnsafeCheckpointError(UserError):
-    """A checkpoint asks for code to be executed while it is being loaded."""
 
 
 def _version_tuple(version: str) -> tuple[int, ...]:

@@ -3,3 +3,7 @@
 
 class UserError(ValueError):
     """Wrong input: a file, an option or a name. The message says which, and what would mend it."""
+
+
+class UnsafeCheckpointError(UserError):
+    """A file of weights or other data asks for code to be executed while it is being loaded."""

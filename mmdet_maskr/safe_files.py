@@ -13,10 +13,10 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from mmdet_maskr.errors import UserError
+from mmdet_maskr.errors import UnsafeCheckpointError, UserError
 
-# What arrays and tensors need; numpy 1 and 2 spell the module differently.
-_ALLOWED = {
+# What plain containers and numpy arrays need; numpy 1 and 2 spell the module differently.
+_DATA = {
     ("collections", "OrderedDict"),
     ("collections", "defaultdict"),
     ("builtins", "set"),
@@ -37,24 +37,40 @@ _ALLOWED = {
             ("numeric", "_frombuffer"),
         )
     ),
-    ("torch", "Size"),
-    ("torch._utils", "_rebuild_tensor_v2"),
 }
+_TENSORS = {("torch", "Size"), ("torch._utils", "_rebuild_tensor_v2")}
 
 
 class _DataUnpickler(pickle.Unpickler):
-    """Gives containers, numbers, texts, numpy arrays and torch tensors, and nothing that acts."""
+    """Gives containers, numbers, texts, numpy arrays and torch tensors, and nothing that acts.
+
+    Args:
+        file: open for reading bytes.
+        tensors: whether tensors are admitted.
+        **kwargs: pickle.Unpickler's.
+    """
+
+    def __init__(self, file: Any, tensors: bool, **kwargs) -> None:
+        super().__init__(file, **kwargs)
+        self._tensors = tensors
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("torch.storage", "_load_from_bytes"):
+        if self._tensors and (module, name) == ("torch.storage", "_load_from_bytes"):
             return _storage_from_bytes
         # the name that protocols before 3 use
-        if ("builtins" if module == "__builtin__" else module, name) not in _ALLOWED:
-            raise UserError(
+        wanted = ("builtins" if module == "__builtin__" else module, name)
+        if wanted not in _DATA and not (self._tensors and wanted in _TENSORS):
+            kinds = "arrays and tensors" if self._tensors else "and arrays"
+            raise UnsafeCheckpointError(
                 f"the file was refused: it asks for {module}.{name}, and loading it could run "
-                "code. Only containers, numbers, texts, arrays and tensors are read."
+                f"code. Only containers, numbers, texts, {kinds} are read."
             )
         return super().find_class(module, name)
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise UnsafeCheckpointError(
+            f"the file was refused: it refers to something outside of it ({pid!r})."
+        )
 
 
 def _storage_from_bytes(content: bytes) -> Any:
@@ -63,14 +79,20 @@ def _storage_from_bytes(content: bytes) -> Any:
     return torch.load(io.BytesIO(content), weights_only=True)
 
 
-def load_pickle(file: Any, **kwargs) -> Any:
+def load_pickle(file: Any, tensors: bool = True, **kwargs) -> Any:
     """Read plain data from an open pickle file.
 
+    Args:
+        file: open for reading bytes.
+        tensors: whether torch's tensors are admitted beside numpy's arrays.
+        **kwargs: pickle.Unpickler's.
+
     Raises:
-        UserError: the file is damaged, or asks for anything else than data.
+        UserError: the file is damaged.
+        UnsafeCheckpointError: it asks for anything else than data.
     """
     try:
-        return _DataUnpickler(file, **kwargs).load()
+        return _DataUnpickler(file, tensors, **kwargs).load()
     except (UserError, OSError, MemoryError):
         raise
     except Exception as error:  # damaged pickles end in errors of many types

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import _codecs
-import collections
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,47 +11,11 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
-from mmdet_maskr.compat import UnsafeCheckpointError, numpy_globals
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.safe_files import load_pickle
 
 # In the order in which they are looked for; a file without any of them is a state dict itself.
 STATE_KEYS = ("state_dict", "model")
-
-
-def _frombuffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
-    """numpy's own function of this name, which is not public."""
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles numpy arrays and plain containers; anything else is refused.
-
-    Raises:
-        UnsafeCheckpointError: the file names another class or function.
-    """
-
-    allowed = {
-        **numpy_globals(),
-        "collections.OrderedDict": collections.OrderedDict,
-        # how the oldest protocols write bytes, and the newest arrays
-        "_codecs.encode": _codecs.encode,
-        "__builtin__.bytes": bytes,
-        "builtins.bytearray": bytearray,
-        "numpy.core.numeric._frombuffer": _frombuffer,
-        "numpy._core.numeric._frombuffer": _frombuffer,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self.allowed[f"{module}.{name}"]
-        except KeyError:
-            raise UnsafeCheckpointError(
-                f"it asks for {module}.{name}, which is neither an array nor a plain container, "
-                "and loading it could run code"
-            ) from None
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise UnsafeCheckpointError(f"it refers to something outside of it ({pid!r})")
 
 
 def load_file(path: str | Path) -> dict:
@@ -104,12 +65,6 @@ def state_dict_of(checkpoint: dict, path: str | Path) -> dict[str, Tensor]:
 def _load_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
-            return ArrayUnpickler(file, encoding="latin1").load()
-    except UnsafeCheckpointError as error:
-        raise UnsafeCheckpointError(f"checkpoint {path} was refused: {error}.") from error
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # damaged pickles end in errors of many types
-        raise UserError(
-            f"checkpoint {path} cannot be read: it is damaged, or no pickle ({error})."
-        ) from error
+            return load_pickle(file, tensors=False, encoding="latin1")
+    except UserError as error:
+        raise type(error)(f"checkpoint {path} cannot be read: {error}") from error
