@@ -26,10 +26,17 @@ def check_category_keypoints(category: Mapping, names: Sequence[str], ann_file: 
         ann_file: path of the annotation file, for messages.
 
     Raises:
-        UserError: other names, or another order.
+        UserError: other names, another order, or no list of names.
     """
     in_file = category.get("keypoints")
-    if in_file is None or list(in_file) == list(names):
+    if in_file is None:
+        return
+    if not isinstance(in_file, list) or not all(isinstance(name, str) for name in in_file):
+        raise UserError(
+            f"category {category['name']!r} of {ann_file} has keypoints={str(in_file)[:100]}, "
+            "which is no list of names."
+        )
+    if in_file == list(names):
         return
     if len(in_file) != len(names):
         what = f"{len(in_file)} keypoints and metainfo['keypoints'] {len(names)}"
