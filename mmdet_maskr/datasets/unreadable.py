@@ -19,13 +19,21 @@ class SurvivesUnreadableImages(BaseDataset):
     """A data set that takes another image for one whose file is missing or cannot be decoded.
 
     Only while training, and only up to a limit; all else that fails names the image's file. To be
-    inherited before the data set whose images it concerns.
+    inherited before the data set whose images it concerns, and takes its options.
 
-    Attributes:
-        max_unreadable: share of the images that may be unreadable (one always may, unless it is 0).
+    Args:
+        max_unreadable: share of the images that may turn out to be unreadable while training (one
+            always may, unless it is 0, which stops at the first).
+
+    Raises:
+        UserError: max_unreadable is no share.
     """
 
-    max_unreadable: float
+    def __init__(self, *args, max_unreadable: float = 0.001, **kwargs) -> None:
+        if not 0 <= max_unreadable <= 1:
+            raise UserError(f"max_unreadable must be from 0 to 1, not {max_unreadable}.")
+        self.max_unreadable = max_unreadable
+        super().__init__(*args, **kwargs)
 
     def full_init(self) -> None:
         """Load the annotations; make the marks that this process shares with its data workers."""
