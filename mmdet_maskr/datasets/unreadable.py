@@ -41,6 +41,20 @@ class SurvivesUnreadableImages(BaseDataset):
         if not hasattr(self, "_unreadable"):
             self._unreadable = torch.zeros(len(self), dtype=torch.bool).share_memory_()
 
+    def filter_data(self) -> list[dict]:
+        """Leave images out as ``filter_cfg`` says.
+
+        Raises:
+            UserError: no image is left.
+        """
+        kept = super().filter_data()
+        if not kept:
+            raise UserError(
+                f"filter_cfg leaves none of the {len(self.data_list)} images of {self.ann_file}: "
+                f"{dict(self.filter_cfg or {})}."
+            )
+        return kept
+
     def prepare_data(self, idx: int) -> Any:
         """Load and transform an image; None, for which another one is taken, if it is unreadable.
 

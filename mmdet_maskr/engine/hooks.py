@@ -19,13 +19,16 @@ class ClassCountCheckHook(Hook):
     """Checks when the runner starts that the model fits the data sets.
 
     Heads have as many classes as the data; a keypoint head has the data's keypoints and classes
-    with keypoints, and no batch augmentation leaves keypoints behind. mmdet's NumClassCheckHook
+    with keypoints, no batch augmentation leaves keypoints behind, and the first batch has the ground
+    truth of all branches. mmdet's NumClassCheckHook
     asserts the number of classes before the first epoch, for training and validation; this one
     looks at test data too and names the keys of the config.
 
     Raises:
         UserError: what :mod:`mmdet_maskr.engine.model_checks` finds.
     """
+
+    _has_seen_batch = False
 
     def before_run(self, runner: Runner) -> None:
         """Compare each data set that the run will use with the model."""
@@ -36,6 +39,14 @@ class ClassCountCheckHook(Hook):
                 _check_data(model, loop.dataloader.dataset, split, runner)
                 if split == "train":
                     model_checks.check_batch_augments(model)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Look at the first batch."""
+        if not self._has_seen_batch:
+            self._has_seen_batch = True
+            model_checks.check_batch(unwrapped(runner), data_batch)
 
 
 def _check_data(model: nn.Module, dataset: object, split: str, runner: Runner) -> None:
