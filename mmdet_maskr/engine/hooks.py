@@ -19,10 +19,10 @@ class ClassCountCheckHook(Hook):
     """Checks when the runner starts that the model fits the data sets.
 
     Heads have as many classes as the data; a keypoint head has the data's keypoints and classes
-    with keypoints, no batch augmentation leaves keypoints behind, and the first batch has the ground
-    truth of all branches. mmdet's NumClassCheckHook
-    asserts the number of classes before the first epoch, for training and validation; this one
-    looks at test data too and names the keys of the config.
+    with keypoints, and no batch augmentation leaves keypoints behind. The first batch has the
+    ground truth of all branches. mmdet's NumClassCheckHook asserts the number of classes before the
+    first epoch, for training and validation; this one looks at test data too and names the keys of
+    the config.
 
     Raises:
         UserError: what :mod:`mmdet_maskr.engine.model_checks` finds.

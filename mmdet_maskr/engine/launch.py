@@ -220,8 +220,8 @@ _EXPLAINED = {
 
 # What they say of a config's mistakes.
 _MISTAKES = {
-    r"each data_item.* in list of batch should be of equal size": "the samples of a batch cannot be "
-    "put together: does the pipeline end with PackDetInputs or PackKeypointInputs?",
+    r"each data_item.* in list of batch should be of equal size": "the samples of a batch cannot "
+    "be put together: does the pipeline end with PackDetInputs or PackKeypointInputs?",
 }
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
 
 ENGINE = Path(__file__).resolve().parent.parent / "engine"
 # A training of two iterations and a validation, with the hooks of this package's configs
@@ -44,6 +46,18 @@ def _saved(change: Callable[[dict], object] | bytes) -> Callable[[Path, Path], N
         content: dict = dict(state_dict={"backbone.conv1.weight": torch.zeros(8, 3, 7, 7)}, meta={})
         change(content)
         torch.save(content, path)
+
+    return prepare
+
+
+def _saved_model(value: float) -> Callable[[Path, Path], None]:
+    """Writes start.pth: all weights of the good config's model, each of this value."""
+
+    def prepare(work_dir: Path, data: Path) -> None:
+        model = MODELS.build(Config.fromfile(ENGINE / "durable_config.py").model)
+        state = {name: torch.full_like(v, value) for name, v in model.state_dict().items()
+                 if v.is_floating_point()}  # fmt: skip
+        torch.save(dict(state_dict=state, meta={}), work_dir / "start.pth")
 
     return prepare
 
@@ -191,14 +205,16 @@ DATA = [
     BadConfig("masks not loaded",
               PIPELINE.format(load="dict(type='LoadKeypointAnnotations', with_bbox=True),"),
               r"with_mask=True"),
-    BadConfig("nothing loaded", PIPELINE.format(load=""), r"trains on bboxes and masks and keypoints"),
+    BadConfig("nothing loaded", PIPELINE.format(load=""),
+              r"trains on bboxes and masks and keypoints"),
     BadConfig("keypoints left behind", PIPELINE.format(
         load="dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True), "
-        "dict(type='RandomFlip', prob=1.0),"), r"RandomFlip.*keypoint"),
+        "dict(type='RandomFlip', prob=1.0),"), r"keypoints, and RandomFlip after that"),
     BadConfig("images not loaded", PIPELINE.format(load="").replace(
         "dict(type='LoadImageFromFile'),", ""), r"gives \['data_samples'\], not inputs"),
     BadConfig("not packed", "train_dataloader = dict(batch_size=8, num_workers=0, dataset=dict("
-              "pipeline=[dict(type='LoadImageFromFile')]))", r"does the pipeline end with PackDetInputs"),
+              "pipeline=[dict(type='LoadImageFromFile')]))",
+              r"does the pipeline end with PackDetInputs"),
     BadConfig("annotations cut off", "", r"instances_train\.json is not JSON",
               prepare=_ground_truth('{"images": [')),
     BadConfig("annotations of another kind", "", r"instances_train\.json holds a list",
@@ -217,25 +233,25 @@ CHECKPOINTS = [
     BadConfig("checkpoint of another size", FROM, r"does not fit",
               prepare=_saved(lambda c: c.update(
                   state_dict={"backbone.conv1.weight": torch.zeros(9, 3, 7, 7)}))),
-    BadConfig("checkpoint without weights", FROM, r"start\.pth|no weights|another body",
+    BadConfig("checkpoint without weights", FROM, r"without weights but \['epoch'\]",
               prepare=_saved(lambda c: (c.clear(), c.update(epoch=3)))),
-    BadConfig("checkpoint is a tensor", FROM, r"start\.pth",
+    BadConfig("checkpoint is a tensor", FROM, r"is a Tensor without weights",
               prepare=lambda w, d: torch.save(torch.zeros(3), w / "start.pth")),
-    BadConfig("weights are texts", FROM, r"start\.pth|conv1",
-              prepare=_saved(lambda c: c.update(state_dict={"backbone.conv1.weight": "x"}))),
-    BadConfig("weights are NaN", FROM, r"another body|NaN",
-              prepare=_saved(lambda c: c.update(
-                  state_dict={"backbone.conv1.weight": torch.full((8, 3, 7, 7), torch.nan)}))),
-    BadConfig("resumed from weights alone", "", r"start\.pth.*(resume|load_from)",
-              args=("--resume", "{work_dir}/start.pth"), prepare=_saved(lambda content: None)),
+    BadConfig("a weight is a text", FROM, r"a str in place of the weight backbone\.conv1\.weight",
+              prepare=_saved(lambda c: c["state_dict"].update(
+                  {"backbone.bn1.bias": torch.zeros(8), "backbone.conv1.weight": "x"}))),
+    BadConfig("weights are NaN", FROM, r"loss.*(NaN|nan)", prepare=_saved_model(torch.nan)),
+    BadConfig("resumed from weights alone", "", r"start\.pth.*load_from",
+              args=("--resume", "{work_dir}/start.pth"), prepare=_saved_model(0.0)),
     BadConfig("resumed from nowhere", "", r"none\.pth", args=("--resume", "{work_dir}/none.pth")),
     BadConfig("tested without a checkpoint", "", r"no checkpoint .*none\.pth", tool="test.py",
               args=("{work_dir}/none.pth",)),
     BadConfig("tested with another body", "", r"another body|does not fit", tool="test.py",
               args=("{work_dir}/start.pth",), prepare=_saved(lambda content: None)),
-    BadConfig("pretrained body missing",
-              "model = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='no.pth')))",
-              r"no\.pth"),
+    BadConfig("pretrained body missing", "",
+              r"model\.neck\.init_cfg\.checkpoint='no\.pth'.*not there",
+              args=("--cfg-options", "model.neck.init_cfg.checkpoint=no.pth",
+                    "model.neck.init_cfg.type=Pretrained")),
 ]  # fmt: skip
 
 CONFIGS = [*FILES, *PARTS, *VALUES, *DATA, *CHECKPOINTS]
