@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -71,8 +71,8 @@ class CocoInstanceDataset(SurvivesUnreadableImages, CocoDataset):
             which the Runner does before the first iteration.
     """
 
-    COCOAPI = CheckedCOCO
-    FILTER_OPTIONS = ("filter_empty_gt", "min_size")
+    COCOAPI: Callable[..., CheckedCOCO] = CheckedCOCO
+    FILTER_OPTIONS: tuple[str, ...] = ("filter_empty_gt", "min_size")
 
     def __init__(
         self,

@@ -95,7 +95,7 @@ def read_keypoints(annotations: Sequence[Mapping], num_keypoints: int, ann_file:
             defines it to be and what its evaluation takes on trust.
     """
 
-    def refuse(wrong: Sequence[bool], message: Callable[[Mapping], str]) -> None:
+    def refuse(wrong: Sequence[bool] | np.ndarray, message: Callable[[Mapping], str]) -> None:
         """Raise where ``wrong`` says so, with the ``message`` about the first such annotation."""
         found = np.flatnonzero(wrong)
         if len(found):
@@ -124,7 +124,7 @@ def read_keypoints(annotations: Sequence[Mapping], num_keypoints: int, ann_file:
     with np.errstate(over="ignore"):  # becomes infinite, which is refused
         points = numbers.astype(np.float32).reshape(-1, num_keypoints, 3)
     refuse(
-        ~np.isfinite(points).all((1, 2)),
+        [not finite.all() for finite in np.isfinite(points)],
         lambda a: f"has NaN or infinite numbers among its keypoints: {a['keypoints']}.",
     )
     visibility = points[..., 2]

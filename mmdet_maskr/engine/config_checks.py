@@ -110,7 +110,7 @@ def _check_rate(wrapper: object) -> None:
     if "lr" not in optimizer:
         return
     rate = optimizer["lr"]
-    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < rate < math.inf:
+    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < float(rate) < math.inf:
         raise UserError(
             f"optim_wrapper.optimizer.lr={rate!r} is no learning rate: it must be a number above 0."
         )

@@ -128,7 +128,7 @@ def _options(part: Any) -> list[str]:
     for kind in inspect.getmro(part) if inspect.isclass(part) else ():
         if "__init__" not in vars(kind):
             continue
-        parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+        parameters = list(inspect.signature(vars(kind)["__init__"]).parameters.values())[1:]
         passed_on = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         names.update((p.name, None) for p in parameters if p.kind not in passed_on)
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):

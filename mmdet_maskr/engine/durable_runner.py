@@ -25,6 +25,8 @@ class DurableRunner(Runner):
     where mmengine takes the one that ``last_checkpoint`` names whatever its state.
     """
 
+    _load_from: str | None
+
     @staticmethod
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmdet.evaluation import CocoMetric, DumpDetResults
 from mmdet.registry import HOOKS
 from mmengine.evaluator import BaseMetric
@@ -89,7 +91,7 @@ class RLEMasksInEvaluationHook(Hook):
         self._ask_for_dense(runner)
 
     def _ask_for_rles(self, runner: Runner, loop: BaseLoop) -> None:
-        roi_head = getattr(unwrapped(runner), "roi_head", None)
+        roi_head: Any = getattr(unwrapped(runner), "roi_head", None)
         metrics = getattr(getattr(loop, "evaluator", None), "metrics", ())
         if (
             isinstance(getattr(roi_head, "mask_head", None), ComposedMaskHead)

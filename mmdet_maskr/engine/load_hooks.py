@@ -165,4 +165,4 @@ def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
         kind = type(checkpoint).__name__
         what = f" but {sorted(map(str, checkpoint))}" if isinstance(checkpoint, Mapping) else ""
         raise UserError(f"load_from is no checkpoint: it is a {kind} without weights{what}.")
-    return state
+    return dict(state)

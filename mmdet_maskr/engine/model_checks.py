@@ -123,7 +123,7 @@ def check_batch(model: nn.Module, batch: object) -> None:
         UserError: names what lacks and the transform that loads it.
     """
     keys = sorted(batch) if isinstance(batch, Mapping) else [type(batch).__name__]
-    if "inputs" not in keys or "data_samples" not in keys:
+    if not isinstance(batch, Mapping) or not {"inputs", "data_samples"} <= set(keys):
         raise UserError(
             f"the pipeline of train_dataloader gives {keys}, not inputs and data_samples: it must "
             "begin with LoadImageFromFile and end with PackDetInputs or PackKeypointInputs."
