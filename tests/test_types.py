@@ -21,7 +21,7 @@ def test_mypy_passes(repo: Path):
 
 
 def test_hints_are_found_by_others(repo: Path, tmp_path: Path):
-    """Code that uses the package wrongly is refused: ``py.typed`` is there, and the settings work."""
+    """Code that uses the package wrongly is refused, as ``py.typed`` says that there are hints."""
     pytest.importorskip("mypy")
     assert (repo / "mmdet_maskr" / "py.typed").is_file()
     (tmp_path / "used.py").write_text(

@@ -61,12 +61,17 @@ class SurvivesUnreadableImages(BaseDataset):
         Raises:
             UserError: too many are unreadable, or one is while testing, or anything else is wrong
                 with the image or its annotations.
+            MemoryError: there is not enough for it; also where OpenCV says so.
         """
         try:
             data = super().prepare_data(idx)
         except UserError:
             raise
+        except MemoryError as error:  # numpy's own kind would not pass out of a data worker
+            raise MemoryError(str(error)) from error
         except Exception as error:
+            if "Insufficient memory" in str(error):
+                raise MemoryError(str(error)) from error
             info = self.get_data_info(idx)
             reason = why_unreadable(info["img_path"], self.backend_args)
             if reason is None:

@@ -70,6 +70,11 @@ class DurableCheckpointHook(CheckpointHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the stored state for :meth:`before_train`, if the run is resumed."""
         state = checkpoint.pop(resume.KEY, None)
+        if runner._resume and not {"epoch", "iter"} <= set(checkpoint.get("meta", {})):
+            raise UserError(
+                f"no run can be resumed from {runner._load_from}: it has weights, but no epoch and "
+                "iteration. Set load_from to it, to begin from these weights."
+            )
         if runner._resume:
             self._resumed = state
             if state is None:

@@ -273,7 +273,11 @@ def _explain(error: Exception) -> str | None:
     if not isinstance(error, (RuntimeError, MemoryError, OSError)):
         return None
     if isinstance(error, MemoryError):
-        return f"there is not enough memory ({error})"
+        first = (str(error).splitlines() or [""])[0]
+        return (
+            f"there is not enough memory ({first}): lower num_workers or batch_size, or the size "
+            "of the images"
+        )
     if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
         return f"{error.filename or 'a file'} cannot be written: {error.strerror}"
     text = str(error)

@@ -54,7 +54,8 @@ def _saved_model(value: float) -> Callable[[Path, Path], None]:
     """Writes start.pth: all weights of the good config's model, each of this value."""
 
     def prepare(work_dir: Path, data: Path) -> None:
-        model = MODELS.build(Config.fromfile(ENGINE / "durable_config.py").model)
+        good = Config.fromfile(ENGINE / "durable_config.py", import_custom_modules=False)
+        model = MODELS.build(good.model)
         state = {name: torch.full_like(v, value) for name, v in model.state_dict().items()
                  if v.is_floating_point()}  # fmt: skip
         torch.save(dict(state_dict=state, meta={}), work_dir / "start.pth")
