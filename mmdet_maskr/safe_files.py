@@ -120,7 +120,7 @@ def apply() -> None:
         def load_from_fileobj(self, file: Any, **kwargs) -> Any:
             return load_pickle(file, **kwargs)
 
-    checkpoint = importlib.import_module("mmengine.runner.checkpoint")
+    checkpoint: Any = importlib.import_module("mmengine.runner.checkpoint")
     checkpoint.load_url = _weights_only(checkpoint.load_url)
 
 

@@ -1,5 +1,6 @@
 # Sourced by quickstart.sh and run_tests.sh: an environment with torch, mmcv's compiled ops, mmdet and
 # this package, made once. Sets REPO, PYTHON (of that environment) and SETUP_SECONDS.
+# ensure_test_setup adds requirements-test.txt to it.
 #   --here uses the active environment instead of making .venv; $PYTHON chooses the interpreter.
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -65,10 +66,18 @@ mend_opencv() {
     "$PYTHON" -c 'import cv2' || fail "OpenCV cannot be imported (above)."
 }
 
-setup_stamp() {
-    cat "$REPO/requirements.txt" "$REPO/setup.py" "$REPO/tools/_setup.sh" |
+stamp_of() {  # of the named files of the repository
+    (cd "$REPO" && cat "$@") |
         "$PYTHON" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read() +
             (sys.version + sys.argv[1]).encode()).hexdigest())' "$REPO"
+}
+
+stamp_file_of() {
+    "$PYTHON" -c 'import sys; print(sys.prefix)' | sed "s|\$|/$1|"
+}
+
+is_stamped() {  # FILE STAMP
+    [ -f "$1" ] && [ "$(head -n 1 "$1")" = "$2" ]
 }
 
 ensure_setup() {
@@ -78,9 +87,9 @@ ensure_setup() {
     else
         make_venv
     fi
-    stamp_file=$("$PYTHON" -c 'import sys; print(sys.prefix)')/mmdet_maskr_setup
-    stamp=$(setup_stamp)
-    if [ -f "$stamp_file" ] && [ "$(head -n 1 "$stamp_file")" = "$stamp" ]; then
+    stamp_file=$(stamp_file_of mmdet_maskr_setup)
+    stamp=$(stamp_of requirements.txt setup.py tools/_setup.sh)
+    if is_stamped "$stamp_file" "$stamp"; then
         SETUP_SECONDS=$(tail -n 1 "$stamp_file")
         echo "set-up: done already ($PYTHON)"
         return
@@ -99,4 +108,18 @@ ensure_setup() {
     printf '%s\n%s\n' "$stamp" "$SETUP_SECONDS" >"$stamp_file.partial"
     mv "$stamp_file.partial" "$stamp_file"
     echo "set-up: done in $SETUP_SECONDS s ($PYTHON)"
+}
+
+ensure_test_setup() {  # after ensure_setup
+    local begin=$SECONDS stamp_file stamp
+    stamp_file=$(stamp_file_of mmdet_maskr_test_setup)
+    stamp=$(stamp_of requirements.txt requirements-test.txt tools/_setup.sh)
+    is_stamped "$stamp_file" "$stamp" && return
+    echo "set-up: what the tests need besides (about 2 min)"
+    quiet_pip -r "$REPO/requirements.txt" -r "$REPO/requirements-test.txt" ||
+        fail "pip could not install requirements-test.txt (above)."
+    mend_opencv  # also where a test's package brought its own
+    printf '%s\n' "$stamp" >"$stamp_file.partial"
+    mv "$stamp_file.partial" "$stamp_file"
+    echo "set-up: done in $((SECONDS - begin)) s more"
 }

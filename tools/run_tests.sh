@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up the environment as tools/quickstart.sh does, then run the tests.
+# Set up the environment as tools/quickstart.sh does, add requirements-test.txt, then check and test.
 #   bash tools/run_tests.sh [--here] [options of pytest]
 set -euo pipefail
 here=
@@ -9,6 +9,7 @@ if [ "${1:-}" = --here ]; then
 fi
 source "$(dirname "${BASH_SOURCE[0]}")/_setup.sh"
 ensure_setup $here
+ensure_test_setup
 cd "$REPO"
 "$PYTHON" -m ruff check .
 exec "$PYTHON" -m pytest "$@"

@@ -72,7 +72,7 @@ def main() -> None:
         enable_tta(cfg, args.tta_scales)
     elif args.tta_scales != [1.0]:
         raise UserError("--tta-scales does nothing without --tta.")
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, needs="test")
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
     runner.test()

@@ -66,7 +66,7 @@ def main() -> None:
         cfg.load_from = None if cfg.resume else cfg.load_from
     elif args.resume is not None:
         cfg.resume, cfg.load_from = True, args.resume
-    build_runner(cfg).train()
+    build_runner(cfg, needs="train").train()
 
 
 if __name__ == "__main__":

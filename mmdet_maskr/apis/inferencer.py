@@ -132,7 +132,7 @@ class MaskRInferencer(DetInferencer):
 
     def postprocess(self, preds: list[DetDataSample], *args, **kwargs) -> dict:
         """DetInferencer's; the picture and the JSON file of an image then have the same number."""
-        done = self.num_predicted_imgs + len(preds)
+        done: int = self.num_predicted_imgs + len(preds)  # type: ignore[has-type]
         results = super().postprocess(preds, *args, **kwargs)
         self.num_predicted_imgs = self.num_visualized_imgs = done
         return results

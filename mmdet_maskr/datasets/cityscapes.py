@@ -54,7 +54,7 @@ def convert(
         The file, and the numbers of images and annotations.
 
     Raises:
-        UserError: no label images of this split, or one without its photo.
+        UserError: no label images of this split, one that cannot be read or lacks its photo.
     """
     labels = sorted((root / "gtFine" / split).glob("*/*_gtFine_instanceIds.png"))
     if not labels:
@@ -72,6 +72,8 @@ def convert(
                 "leftImg8bit_trainvaltest.zip there."
             )
         ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if ids is None or ids.ndim != 2:
+            raise UserError(f"label image {path} cannot be read: it is no PNG of one channel.")
         height, width = ids.shape
         images.append(dict(id=image_id, file_name=str(photo), height=height, width=width))
         for annotation in instances_of(ids):

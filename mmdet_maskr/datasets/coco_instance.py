@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -63,34 +63,26 @@ class CheckedCOCO(COCO):
 class CocoInstanceDataset(SurvivesUnreadableImages, CocoDataset):
     """mmdet's CocoDataset with checked class names, annotation file and image folder.
 
-    Takes CocoDataset's options. Own classes go into ``metainfo=dict(classes=(...))``, in the order
-    of the file's categories; a subset is fine.
-
-    Args:
-        max_unreadable: share of the images that may turn out to be unreadable while training; they
-            are replaced by others and counted. 0 stops at the first.
+    Takes the options of CocoDataset and SurvivesUnreadableImages. Own classes go into
+    ``metainfo=dict(classes=(...))``, in the order of the file's categories; a subset is fine.
 
     Raises:
         UserError: what :mod:`mmdet_maskr.datasets.coco_checks` finds; when the data set is built,
             which the Runner does before the first iteration.
     """
 
-    COCOAPI = CheckedCOCO
-    FILTER_OPTIONS = ("filter_empty_gt", "min_size")
+    COCOAPI: Callable[..., CheckedCOCO] = CheckedCOCO
+    FILTER_OPTIONS: tuple[str, ...] = ("filter_empty_gt", "min_size")
 
     def __init__(
         self,
         *args,
         metainfo: dict | None = None,
         filter_cfg: dict | None = None,
-        max_unreadable: float = 0.001,
         **kwargs,
     ) -> None:
         coco_checks.check_metainfo(metainfo)
         coco_checks.check_filter(filter_cfg, self.FILTER_OPTIONS)
-        if not 0 <= max_unreadable <= 1:
-            raise UserError(f"max_unreadable must be from 0 to 1, not {max_unreadable}.")
-        self.max_unreadable = max_unreadable
         super().__init__(*args, metainfo=metainfo, filter_cfg=filter_cfg, **kwargs)
 
     def load_data_list(self) -> list[dict]:

@@ -26,10 +26,17 @@ def check_category_keypoints(category: Mapping, names: Sequence[str], ann_file: 
         ann_file: path of the annotation file, for messages.
 
     Raises:
-        UserError: other names, or another order.
+        UserError: other names, another order, or no list of names.
     """
     in_file = category.get("keypoints")
-    if in_file is None or list(in_file) == list(names):
+    if in_file is None:
+        return
+    if not isinstance(in_file, list) or not all(isinstance(name, str) for name in in_file):
+        raise UserError(
+            f"category {category['name']!r} of {ann_file} has keypoints={str(in_file)[:100]}, "
+            "which is no list of names."
+        )
+    if in_file == list(names):
         return
     if len(in_file) != len(names):
         what = f"{len(in_file)} keypoints and metainfo['keypoints'] {len(names)}"
@@ -88,7 +95,7 @@ def read_keypoints(annotations: Sequence[Mapping], num_keypoints: int, ann_file:
             defines it to be and what its evaluation takes on trust.
     """
 
-    def refuse(wrong: Sequence[bool], message: Callable[[Mapping], str]) -> None:
+    def refuse(wrong: Sequence[bool] | np.ndarray, message: Callable[[Mapping], str]) -> None:
         """Raise where ``wrong`` says so, with the ``message`` about the first such annotation."""
         found = np.flatnonzero(wrong)
         if len(found):
@@ -117,7 +124,7 @@ def read_keypoints(annotations: Sequence[Mapping], num_keypoints: int, ann_file:
     with np.errstate(over="ignore"):  # becomes infinite, which is refused
         points = numbers.astype(np.float32).reshape(-1, num_keypoints, 3)
     refuse(
-        ~np.isfinite(points).all((1, 2)),
+        [not finite.all() for finite in np.isfinite(points)],
         lambda a: f"has NaN or infinite numbers among its keypoints: {a['keypoints']}.",
     )
     visibility = points[..., 2]

@@ -183,14 +183,14 @@ def _check_each(
 
 
 def _is_sigma(value: object) -> bool:
-    return isinstance(value, Real) and math.isfinite(value) and value > 0
+    return isinstance(value, Real) and math.isfinite(value) and float(value) > 0
 
 
 def _is_colour(value: object) -> bool:
     return (
         isinstance(value, Sequence)
         and len(value) == 3
-        and all(isinstance(part, Integral) and 0 <= part <= 255 for part in value)
+        and all(isinstance(part, Integral) and 0 <= int(part) <= 255 for part in value)
     )
 
 

@@ -9,19 +9,22 @@ from mmdet.datasets import LVISV1Dataset
 from mmdet.registry import DATASETS
 
 from mmdet_maskr.datasets import coco_checks
+from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
 from mmdet_maskr.errors import UserError
 
 
 @DATASETS.register_module()
-class LVISInstanceDataset(LVISV1Dataset):
-    """mmdet's LVISV1Dataset that says what is missing. Takes its options.
+class LVISInstanceDataset(SurvivesUnreadableImages, LVISV1Dataset):
+    """mmdet's LVISV1Dataset that says what is missing and survives the odd unreadable image.
+
+    Takes the options of both.
 
     LVIS takes COCO's images; ``coco_url`` of each image names folder and file, so ``data_prefix``
     is where ``train2017/`` and ``val2017/`` lie.
 
     Raises:
-        UserError: the lvis package, annotation file or image folder is missing, or the file has
-            another number of categories than there are classes.
+        UserError: the lvis package, annotation file or image folder is missing, the file is none
+            of LVIS v1, or has another number of categories than there are classes.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -29,7 +32,15 @@ class LVISInstanceDataset(LVISV1Dataset):
         require_lvis()
         if self.backend_args is None:
             check_lvis_file(self.ann_file)
-        data_list = super().load_data_list()
+        try:
+            data_list = super().load_data_list()
+        except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+            raise UserError(
+                f"{self.ann_file} is no annotation file of LVIS v1: {type(error).__name__}: "
+                f"{error}."
+            ) from error
+        if not data_list:
+            raise UserError(f"{self.ann_file} has no images.")
         classes = self.metainfo["classes"]
         if len(self.cat_ids) != len(classes):
             raise UserError(

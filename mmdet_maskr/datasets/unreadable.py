@@ -19,13 +19,21 @@ class SurvivesUnreadableImages(BaseDataset):
     """A data set that takes another image for one whose file is missing or cannot be decoded.
 
     Only while training, and only up to a limit; all else that fails names the image's file. To be
-    inherited before the data set whose images it concerns.
+    inherited before the data set whose images it concerns, and takes its options.
 
-    Attributes:
-        max_unreadable: share of the images that may be unreadable (one always may, unless it is 0).
+    Args:
+        max_unreadable: share of the images that may turn out to be unreadable while training (one
+            always may, unless it is 0, which stops at the first).
+
+    Raises:
+        UserError: max_unreadable is no share.
     """
 
-    max_unreadable: float
+    def __init__(self, *args, max_unreadable: float = 0.001, **kwargs) -> None:
+        if not 0 <= max_unreadable <= 1:
+            raise UserError(f"max_unreadable must be from 0 to 1, not {max_unreadable}.")
+        self.max_unreadable = max_unreadable
+        super().__init__(*args, **kwargs)
 
     def full_init(self) -> None:
         """Load the annotations; make the marks that this process shares with its data workers."""
@@ -33,18 +41,37 @@ class SurvivesUnreadableImages(BaseDataset):
         if not hasattr(self, "_unreadable"):
             self._unreadable = torch.zeros(len(self), dtype=torch.bool).share_memory_()
 
+    def filter_data(self) -> list[dict]:
+        """Leave images out as ``filter_cfg`` says.
+
+        Raises:
+            UserError: no image is left.
+        """
+        kept = super().filter_data()
+        if not kept:
+            raise UserError(
+                f"filter_cfg leaves none of the {len(self.data_list)} images of {self.ann_file}: "
+                f"{dict(self.filter_cfg or {})}."
+            )
+        return kept
+
     def prepare_data(self, idx: int) -> Any:
         """Load and transform an image; None, for which another one is taken, if it is unreadable.
 
         Raises:
             UserError: too many are unreadable, or one is while testing, or anything else is wrong
                 with the image or its annotations.
+            MemoryError: there is not enough for it; also where OpenCV says so.
         """
         try:
             data = super().prepare_data(idx)
         except UserError:
             raise
+        except MemoryError as error:  # numpy's own kind would not pass out of a data worker
+            raise MemoryError(str(error)) from error
         except Exception as error:
+            if "Insufficient memory" in str(error):
+                raise MemoryError(str(error)) from error
             info = self.get_data_info(idx)
             reason = why_unreadable(info["img_path"], self.backend_args)
             if reason is None:

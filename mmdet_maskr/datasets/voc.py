@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 from mmdet.datasets import VOCDataset
 from mmdet.registry import DATASETS
 
 from mmdet_maskr.datasets import coco_checks
+from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
 from mmdet_maskr.errors import UserError
 
 
 @DATASETS.register_module()
-class VOCBoxDataset(VOCDataset):
-    """mmdet's VOCDataset that says what is missing. Takes its options.
+class VOCBoxDataset(SurvivesUnreadableImages, VOCDataset):
+    """mmdet's VOCDataset that says what is missing and survives the odd unreadable image.
+
+    Takes the options of both.
 
     Raises:
         UserError: the list of images, an annotation file or the first image is not there; an
-            annotation file is no XML; no object has a class of the data set; unknown spellings of
-            ``metainfo``.
+            annotation file is no XML or lacks an entry; no object has a class of the data set;
+            unknown spellings of ``metainfo``.
     """
 
     def __init__(self, *args, metainfo: dict | None = None, **kwargs) -> None:
@@ -41,7 +45,7 @@ class VOCBoxDataset(VOCDataset):
             coco_checks.check_image_folder(str(Path(path).parent), path)
         if not any(info["instances"] for info in data_list):
             names = {
-                element.text
+                element.text or ""
                 for info in data_list
                 for element in ET.parse(info["xml_path"]).findall("object/name")
             }
@@ -61,3 +65,14 @@ class VOCBoxDataset(VOCDataset):
             return super().parse_data_info(img_info)
         except ET.ParseError as error:
             raise UserError(f"annotation file {path} is not XML: {error}.") from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UserError(
+                f"annotation file {path} lacks the image's size, or an object's name or bndbox, or "
+                f"has no numbers there: {error}."
+            ) from error
+
+    def _check_size(self, idx: int, data: Any) -> None:
+        """No check: VOC 2012 has a file (2011_003353) with width and height swapped.
+
+        Boxes are those of the image as it is, and only the aspect ratio's batches use the size.
+        """

@@ -41,6 +41,7 @@ class DurableCheckpointHook(CheckpointHook):
         UserError: a checkpoint could not be written; names the reason and what is intact.
     """
 
+    backend_args: dict | None
     _state: dict | None = None
     _resumed: dict | None = None
     _stop: StopRequest | None = None
@@ -69,6 +70,11 @@ class DurableCheckpointHook(CheckpointHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the stored state for :meth:`before_train`, if the run is resumed."""
         state = checkpoint.pop(resume.KEY, None)
+        if runner._resume and not {"epoch", "iter"} <= set(checkpoint.get("meta", {})):
+            raise UserError(
+                f"no run can be resumed from {runner._load_from}: it has weights, but no epoch and "
+                "iteration. Set load_from to it, to begin from these weights."
+            )
         if runner._resume:
             self._resumed = state
             if state is None:
@@ -91,8 +97,8 @@ class DurableCheckpointHook(CheckpointHook):
     ) -> None:
         """Save at the end of an interval, or if a signal wants the run to end."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        if self._stop.is_agreed():
-            self._leave(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
+        if self._stop is not None and self._stop.is_agreed():
+            self._leave(runner, self._stop, dict(epoch=runner.epoch, iter=runner.iter + 1))
 
     def after_val_iter(
         self,
@@ -111,7 +117,7 @@ class DurableCheckpointHook(CheckpointHook):
         for hook in runner.hooks:  # the averaged weights are in the model's place during validation
             if isinstance(hook, EMAHook):
                 hook._swap_ema_parameters()
-        self._leave(runner, dict(epoch=runner.epoch, iter=runner.iter))
+        self._leave(runner, self._stop, dict(epoch=runner.epoch, iter=runner.iter))
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Save the best checkpoint; the one before it is removed only afterwards."""
@@ -120,10 +126,11 @@ class DurableCheckpointHook(CheckpointHook):
 
     def after_train(self, runner: Runner) -> None:
         super().after_train(runner)
-        self._stop.close()
+        if self._stop is not None:
+            self._stop.close()
         self._stop = None
 
-    def _leave(self, runner: Runner, meta: dict) -> None:
+    def _leave(self, runner: Runner, stop: StopRequest, meta: dict) -> None:
         if self._saved_at != meta["iter"]:
             name = INTERRUPTED.format(meta["iter"])
             self._write(runner, name, meta, by_epoch=False)
@@ -131,12 +138,12 @@ class DurableCheckpointHook(CheckpointHook):
             saved = name
         else:
             saved = Path(self.last_ckpt).name
-        signal_name, code = self._stop.describe()
+        signal_name, code = stop.describe()
         runner.logger.warning(
             f"{signal_name}: saved {saved} after iteration {meta['iter']} and leaving; "
             "the same command with --resume goes on."
         )
-        self._stop.close()
+        stop.close()
         raise SystemExit(code)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:

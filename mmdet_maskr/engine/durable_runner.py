@@ -6,6 +6,7 @@ import copy
 import os
 
 from mmdet.registry import RUNNERS
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
@@ -24,6 +25,8 @@ class DurableRunner(Runner):
     where mmengine takes the one that ``last_checkpoint`` names whatever its state.
     """
 
+    _load_from: str | None
+
     @staticmethod
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
@@ -31,10 +34,19 @@ class DurableRunner(Runner):
         """Build a data loader as mmengine does; what it loads depends on seed and position alone.
 
         A DataLoader that is passed in is taken as it is.
+
+        Raises:
+            UserError: it would give no batch.
         """
         built = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if isinstance(dataloader, DataLoader):
             return built
+        if len(built) == 0 and not isinstance(built.sampler, InfiniteSampler):
+            raise UserError(
+                f"{type(built.dataset).__name__} has {len(built.dataset)} images, and that is no "
+                f"batch of batch_size={built.batch_size} with drop_last=True: an epoch would be "
+                "empty. Set a smaller batch_size, or drop_last=False."
+            )
         return make_exact(built, 0 if seed is None else seed)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmdet.evaluation import CocoMetric, DumpDetResults
 from mmdet.registry import HOOKS
 from mmengine.evaluator import BaseMetric
@@ -19,13 +21,16 @@ class ClassCountCheckHook(Hook):
     """Checks when the runner starts that the model fits the data sets.
 
     Heads have as many classes as the data; a keypoint head has the data's keypoints and classes
-    with keypoints, and no batch augmentation leaves keypoints behind. mmdet's NumClassCheckHook
-    asserts the number of classes before the first epoch, for training and validation; this one
-    looks at test data too and names the keys of the config.
+    with keypoints, and no batch augmentation leaves keypoints behind. The first batch has the
+    ground truth of all branches. mmdet's NumClassCheckHook asserts the number of classes before the
+    first epoch, for training and validation; this one looks at test data too and names the keys of
+    the config.
 
     Raises:
         UserError: what :mod:`mmdet_maskr.engine.model_checks` finds.
     """
+
+    _has_seen_batch = False
 
     def before_run(self, runner: Runner) -> None:
         """Compare each data set that the run will use with the model."""
@@ -36,6 +41,14 @@ class ClassCountCheckHook(Hook):
                 _check_data(model, loop.dataloader.dataset, split, runner)
                 if split == "train":
                     model_checks.check_batch_augments(model)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Look at the first batch."""
+        if not self._has_seen_batch:
+            self._has_seen_batch = True
+            model_checks.check_batch(unwrapped(runner), data_batch)
 
 
 def _check_data(model: nn.Module, dataset: object, split: str, runner: Runner) -> None:
@@ -78,7 +91,7 @@ class RLEMasksInEvaluationHook(Hook):
         self._ask_for_dense(runner)
 
     def _ask_for_rles(self, runner: Runner, loop: BaseLoop) -> None:
-        roi_head = getattr(unwrapped(runner), "roi_head", None)
+        roi_head: Any = getattr(unwrapped(runner), "roi_head", None)
         metrics = getattr(getattr(loop, "evaluator", None), "metrics", ())
         if (
             isinstance(getattr(roi_head, "mask_head", None), ComposedMaskHead)

@@ -21,6 +21,8 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
+from mmdet_maskr.engine.config_checks import check_config
+from mmdet_maskr.engine.config_errors import explain
 from mmdet_maskr.errors import UserError
 
 _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
@@ -53,18 +55,18 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config that ``args`` names and apply the common options to it.
 
     Raises:
-        UserError: no such file, a ``--data-root`` without ``data_root`` in the config, or a work
-            dir that cannot be written.
+        UserError: no such file, one that is no config, a ``--data-root`` without ``data_root`` in
+            the config, options that do not fit it, or a work dir that cannot be written.
     """
     if not Path(args.config).is_file():
         raise UserError(f"there is no config file {args.config}.")
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     setup_cache_size_limit_of_dynamo()
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     configured_root = cfg.get("data_root")
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        _merge_options(cfg, args.cfg_options)
     if args.data_root is not None:
         cfg.data_root = args.data_root
     if cfg.get("data_root") != configured_root:
@@ -80,6 +82,44 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = str(Path("work_dirs") / Path(args.config).stem)
     _check_work_dir(Path(cfg.work_dir))
     return cfg
+
+
+def read_config(path: str) -> Config:
+    """Read a config file.
+
+    Raises:
+        UserError: whatever its Python ends in, with the line; a missing ``_base_`` or import.
+    """
+    try:
+        return Config.fromfile(path)
+    except UserError:
+        raise
+    except SyntaxError as error:  # mmengine parses the text without the file's name
+        line = f", line {error.lineno}" if error.lineno else ""
+        shown = f": {error.text.strip()}" if error.text else ""
+        raise UserError(f"config {path} is no Python{line}: {error.msg}{shown}.") from error
+    except ImportError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(
+            f"config {path} imports what cannot be imported: {reason}. Set PYTHONPATH to the "
+            "folder of modules of your own."
+        ) from error
+    except Exception as error:  # a config is a program, and may end in any
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        line = f", line {frames[-1].lineno}" if frames else ""
+        raise UserError(
+            f"config {path} cannot be read{line}: {type(error).__name__}: {text}."
+        ) from error
+
+
+def _merge_options(cfg: Config, options: dict) -> None:
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UserError(
+            f"--cfg-options {' '.join(map(str, options))} does not fit the config: {error.args[0]}"
+        ) from error
 
 
 def _check_work_dir(work_dir: Path) -> None:
@@ -129,7 +169,7 @@ def enable_mixed_precision(cfg: Config) -> None:
         wrapper.type = "BFloat16OptimWrapper"
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, needs: str | None = None) -> Runner:
     """Build the Runner of a config, distributed as ``cfg.launcher`` says, on GPUs or CPUs.
 
     It is a DurableRunner where the config names no other ``runner_type``.
@@ -137,9 +177,15 @@ def build_runner(cfg: Config) -> Runner:
     Without a GPU the process group is made here, with gloo: mmengine's own ``init_dist`` selects a
     CUDA device first and fails.
 
+    Args:
+        cfg: the config.
+        needs: 'train' or 'test', what the Runner is for.
+
     Raises:
-        UserError: a launcher other than pytorch on a machine without GPUs.
+        UserError: a launcher other than pytorch on a machine without GPUs; what
+            :func:`.config_checks.check_config` finds.
     """
+    check_config(cfg, cfg.filename or "the config", needs)
     if cfg.launcher != "none" and not torch.cuda.is_available():
         if cfg.launcher != "pytorch":
             raise UserError(
@@ -172,6 +218,13 @@ _EXPLAINED = {
 }
 
 
+# What they say of a config's mistakes.
+_MISTAKES = {
+    r"each data_item.* in list of batch should be of equal size": "the samples of a batch cannot "
+    "be put together: does the pipeline end with PackDetInputs or PackKeypointInputs?",
+}
+
+
 def run_tool(main: Callable[[], None]) -> None:
     """Run a tool's ``main``; an error of the user's ends with its message and exit code 2.
 
@@ -180,16 +233,33 @@ def run_tool(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        _print_error(_own_message(error))
-        if "TORCHELASTIC_RUN_ID" in os.environ:
-            os.kill(os.getppid(), signal.SIGTERM)  # or torchrun would start it again, in vain
-        sys.exit(2)
-    except (RuntimeError, MemoryError, OSError) as error:
+        _leave(_own_message(error))
+    except Exception as error:
         explanation = _explain(error)
+        if explanation is not None:
+            _print_error(f"{explanation}. The same command with --resume goes on.")
+            sys.exit(1)
+        mistakes = (text for pattern, text in _MISTAKES.items() if re.search(pattern, str(error)))
+        explanation = next(mistakes, None) or explain(error, _config_of(error))
         if explanation is None:
             raise
-        _print_error(f"{explanation}. The same command with --resume goes on.")
-        sys.exit(1)
+        _leave(explanation)
+
+
+def _leave(message: str) -> None:
+    _print_error(message)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        os.kill(os.getppid(), signal.SIGTERM)  # or torchrun would start it again, in vain
+    sys.exit(2)
+
+
+def _config_of(error: BaseException) -> Config | None:
+    """The config that was being built, from the frames of the error."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        cfg = frame.f_locals.get("cfg")
+        if isinstance(cfg, Config):
+            return cfg
+    return None
 
 
 def _own_message(error: UserError) -> str:
@@ -200,8 +270,14 @@ def _own_message(error: UserError) -> str:
 
 
 def _explain(error: Exception) -> str | None:
+    if not isinstance(error, (RuntimeError, MemoryError, OSError)):
+        return None
     if isinstance(error, MemoryError):
-        return f"there is not enough memory ({error})"
+        first = (str(error).splitlines() or [""])[0]
+        return (
+            f"there is not enough memory ({first}): lower num_workers or batch_size, or the size "
+            "of the images"
+        )
     if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
         return f"{error.filename or 'a file'} cannot be written: {error.strerror}"
     text = str(error)

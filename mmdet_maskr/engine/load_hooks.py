@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
@@ -34,6 +34,10 @@ class CheckpointFitHook(Hook):
         # mmengine strips what DataParallel puts before names
         found = {n.removeprefix("module."): v for n, v in state_dict_of(checkpoint).items()}
         wanted = unwrapped(runner).state_dict()
+        for name in wanted:
+            if not isinstance(found.get(name, wanted[name]), Tensor):
+                kind = type(found[name]).__name__
+                raise UserError(f"load_from has a {kind} in place of the weight {name}.")
         other = [n for n in wanted if n in found and found[n].shape != wanted[n].shape]
         if other:
             raise UserError(_other_shape(other, found, wanted))
@@ -151,5 +155,14 @@ def classes_in_use(runner: Runner) -> tuple[str, ...]:
 
 
 def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
-    """The weights in a checkpoint."""
-    return checkpoint.get("state_dict", checkpoint)
+    """The weights in a checkpoint.
+
+    Raises:
+        UserError: it holds none.
+    """
+    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else None
+    if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
+        kind = type(checkpoint).__name__
+        what = f" but {sorted(map(str, checkpoint))}" if isinstance(checkpoint, Mapping) else ""
+        raise UserError(f"load_from is no checkpoint: it is a {kind} without weights{what}.")
+    return dict(state)

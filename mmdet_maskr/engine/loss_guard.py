@@ -86,9 +86,10 @@ class LossGuardHook(Hook):
         runner.message_hub.update_info("skipped_steps", self._skipped)
         runner.message_hub.update_scalar("train/skipped_steps", self._skipped)
         parts = {name: float(value) for name, value in (outputs or {}).items()}
-        ids = [sample.img_id for sample in data_batch["data_samples"]]
+        batch = data_batch or {}
+        ids = [sample.img_id for sample in batch["data_samples"]]
         if self._in_row == 1:
-            self._save(runner, data_batch, parts)
+            self._save(runner, batch, parts)
         found = all_gather_object(
             f"rank {get_rank()}: images {ids}, "
             + ", ".join(f"{name} {value:g}" for name, value in parts.items())

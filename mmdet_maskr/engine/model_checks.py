@@ -1,4 +1,4 @@
-"""Does a model fit a data set: number of classes, keypoints; pure functions on both.
+"""Does a model fit a data set: classes, keypoints, what is loaded; pure functions on both.
 
 Each raises a UserError that names the keys of the config.
 """
@@ -108,6 +108,41 @@ def check_batch_augments(model: nn.Module) -> None:
                 f"model.{name} is {type(module).__name__}, which resizes images and boxes but not "
                 "keypoints: leave it out of batch_augments, and resize in the pipeline by "
                 "KeypointResize (RandomChoiceResize with resize_type='KeypointResize')."
+            )
+
+
+def check_batch(model: nn.Module, batch: object) -> None:
+    """Check that a batch for training has images, and the ground truth of the model's branches.
+
+    Args:
+        model: the model, not wrapped.
+        batch: from the training's data loader; left alone where it is no batch of images and their
+            samples but of several branches (semi-supervised training).
+
+    Raises:
+        UserError: names what lacks and the transform that loads it.
+    """
+    keys = sorted(batch) if isinstance(batch, Mapping) else [type(batch).__name__]
+    if not isinstance(batch, Mapping) or not {"inputs", "data_samples"} <= set(keys):
+        raise UserError(
+            f"the pipeline of train_dataloader gives {keys}, not inputs and data_samples: it must "
+            "begin with LoadImageFromFile and end with PackDetInputs or PackKeypointInputs."
+        )
+    if not isinstance(batch["data_samples"], list):
+        return
+    roi_head = getattr(model, "roi_head", None)
+    wanted = {"bboxes": "LoadAnnotations(with_bbox=True)"}
+    if getattr(roi_head, "with_mask", False):
+        wanted["masks"] = "with_mask=True in LoadAnnotations"
+    if getattr(roi_head, "with_keypoint", False):
+        wanted["keypoints"] = "LoadKeypointAnnotations and PackKeypointInputs"
+    for sample in batch["data_samples"]:
+        lacking = [key for key in wanted if key not in sample.gt_instances]
+        if lacking:
+            raise UserError(
+                f"the model trains on {' and '.join(lacking)}, which the pipeline of "
+                "train_dataloader does not load: it needs "
+                f"{' and '.join(wanted[key] for key in lacking)}."
             )
 
 

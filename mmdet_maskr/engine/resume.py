@@ -24,8 +24,9 @@ KEY = "exact_resume"
 
 def random_states() -> dict[str, Any]:
     """States of this process's generators, as tensors, numbers and tuples of numbers."""
-    name, words, position, has_gauss, gauss = np.random.get_state()
-    states = dict(
+    state: tuple = np.random.get_state(legacy=True)  # type: ignore[assignment]
+    name, words, position, has_gauss, gauss = state
+    states: dict[str, Any] = dict(
         python=random.getstate(),
         numpy=(name, torch.from_numpy(words.astype(np.int64)), position, has_gauss, gauss),
         torch=torch.get_rng_state(),

@@ -64,6 +64,8 @@ class StopRequest:
 
     def describe(self) -> tuple[str, int]:
         """Name of the agreed signal, and the exit code that stands for it."""
+        if self._agreed is None:
+            raise RuntimeError("describe() comes after is_agreed() was true")
         return signal.Signals(self._agreed).name, 128 + self._agreed
 
     def close(self) -> None:

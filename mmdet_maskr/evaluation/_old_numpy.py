@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import types
+from typing import Any
 
 import numpy as np
 
 
-def provide(module: types.ModuleType, **names: object) -> None:
+def provide(module: Any, **names: object) -> None:
     """Give one module a numpy with the names that it misses; numpy itself stays as it is.
 
     Args:
-        module: has numpy as ``np``.
+        module: a module that has numpy as ``np``.
         names: what to add where it is not there.
     """
     missing = {name: value for name, value in names.items() if not hasattr(module.np, name)}

@@ -13,6 +13,7 @@ import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
+from typing import Any
 
 import numpy as np
 from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
@@ -52,7 +53,7 @@ class Comparison:
     use_categories: bool = True
     sigmas: Sequence[float] | None = None
 
-    def set_params(self, params: object) -> None:
+    def set_params(self, params: Any) -> None:
         """Fill in a library's ``Params``, which have pycocotools' names."""
         params.imgIds = sorted(set(self.image_ids))
         params.catIds = sorted(set(self.category_ids))
@@ -238,7 +239,7 @@ def _only_reference(comparison: Comparison) -> str:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and 0 <= value < 2**53  # exact as float64
+    return isinstance(value, numbers.Integral) and 0 <= int(value) < 2**53  # exact as float64
 
 
 def _lacking(name: str) -> str:

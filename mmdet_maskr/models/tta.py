@@ -6,6 +6,8 @@ heatmaps.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmdet.models.test_time_augs import DetTTAModel
 from mmdet.registry import MODELS
@@ -114,7 +116,7 @@ class InstanceTTAModel(DetTTAModel):
         head = self.roi_head.mask_head
         counts = [len(found) for found in results]
         labels = torch.cat([found.labels for found in results])
-        total = [0.0] * len(results)
+        total: list[Any] = [0.0] * len(results)
         for x, form in zip(features, metas, strict=True):
             logits = self.roi_head._mask_forward(x, self._rois(form, results), labels=labels)
             masks = head.predictor.probabilities(logits["mask_preds"], labels)
@@ -137,7 +139,7 @@ class InstanceTTAModel(DetTTAModel):
         head = self.roi_head.keypoint_head
         wanted = [found[head.has_keypoints(found.labels)] for found in results]
         counts = [len(found) for found in wanted]
-        total = [0.0] * len(results)
+        total: list[Any] = [0.0] * len(results)
         for x, form in zip(features, metas, strict=True):
             logits = self.roi_head.keypoint_forward(x, self._rois(form, wanted))
             for i, (part, meta) in enumerate(zip(logits.split(counts), form, strict=True)):

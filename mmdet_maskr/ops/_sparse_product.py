@@ -175,7 +175,9 @@ def _whole_backward(
 
     def scatter(piece: tuple[int, slice]) -> None:
         level, block = piece
-        tables[level].numpy()[block] = _product(*transposed[level], rows, block)
+        table, matrix = tables[level], transposed[level]
+        if table is not None and matrix is not None:  # as the pieces are chosen
+            table.numpy()[block] = _product(*matrix, rows, block)
 
     pieces = [
         (level, block)

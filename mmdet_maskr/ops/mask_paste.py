@@ -32,7 +32,7 @@ class Crop(NamedTuple):
     ``inside`` is (h, w) bool, or (w, h) where columns were asked for.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides the method of tuples, which none here asks
     x0: int
     y0: int
     x1: int

@@ -9,6 +9,7 @@ Symbols: N masks, m x m their size, H x W the image, h x w a crop of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pycocotools.mask
@@ -37,7 +38,7 @@ class RLEMasks(Sequence):
     def __len__(self) -> int:
         return len(self.rles)
 
-    def __getitem__(self, item: int | slice) -> dict | RLEMasks:
+    def __getitem__(self, item: int | slice) -> Any:
         """An RLE for an integer, RLEMasks for a slice."""
         found = self.rles[item]
         return RLEMasks(found, self.size) if isinstance(item, slice) else found

@@ -52,10 +52,11 @@ def read_scalars(work_dir: str | Path) -> tuple[Series, Series]:
                     table[name][int(entry["step"])] = float(entry[name])
     if not losses["loss"]:
         raise UserError(f"no losses were logged in {work_dir}: is it the work dir of a training?")
-    return tuple(
-        {name: sorted(values.items()) for name, values in table.items() if values}
-        for table in (losses, aps)
-    )
+    return _in_order(losses), _in_order(aps)
+
+
+def _in_order(table: dict[str, dict[int, float]]) -> dict[str, list[tuple[int, float]]]:
+    return {name: sorted(values.items()) for name, values in table.items() if values}
 
 
 def plot_curves(work_dir: str | Path, out_file: str | Path) -> Path:

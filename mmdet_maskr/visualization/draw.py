@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from mmdet_maskr.errors import UserError
 from mmdet_maskr.visualization.skeleton import Colour, Skeleton, draw_skeleton
 
 MASK_ALPHA = 0.45
@@ -22,7 +23,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 def draw_instances(
     image: np.ndarray,
     boxes: np.ndarray,
-    masks: Sequence[np.ndarray] | None,
+    masks: Sequence[np.ndarray] | np.ndarray | None,
     texts: Sequence[str],
     colours: Sequence[Colour],
     keypoints: np.ndarray | None = None,
@@ -57,6 +58,8 @@ def draw_instances(
         thickness = max(1, round(1.2 * unit))
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colours[i], thickness, cv2.LINE_AA)
     if keypoints is not None:
+        if skeleton is None:
+            raise UserError("draw_instances needs the skeleton of the keypoints.")
         for i in order:
             draw_skeleton(canvas, keypoints[i], skeleton, unit)
     taken: list[tuple[int, int, int, int]] = []
@@ -106,7 +109,7 @@ def class_colours(palette: Sequence[Colour] | str | None, num_classes: int) -> l
         num_classes: how many.
     """
     given = [] if palette is None or isinstance(palette, str) else list(palette)[:num_classes]
-    colours = [tuple(int(value) for value in colour) for colour in given]
+    colours = [(int(red), int(green), int(blue)) for red, green, blue in given]
     for i in range(len(colours), num_classes):
         hue = (0.02 + i * 0.618034) % 1  # golden section: neighbours are far apart
         red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 0.9)

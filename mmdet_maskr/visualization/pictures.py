@@ -101,7 +101,7 @@ def draw_predictions(
 
 def _add_keypoints(results: list[dict], keypoint_file: str | Path, results_file: object) -> None:
     """Put keypoints into the results of the same image, category and score, in the files' order."""
-    waiting = defaultdict(deque)
+    waiting: dict[tuple, deque] = defaultdict(deque)
     for entry in results:
         waiting[entry["image_id"], entry["category_id"], entry["score"]].append(entry)
     for entry in json.loads(Path(keypoint_file).read_text(encoding="utf-8")):

@@ -89,7 +89,8 @@ def format_value(value: Any, indent: int = 0, used: int = 0) -> str:
 
 def _wrapped(values: Sequence[Any], opening: str, closing: str, indent: int, used: int) -> str:
     """Plain values, as many a line as fit."""
-    lines, current = [], opening
+    lines: list[str] = []
+    current = opening
     for i, item in enumerate(values):
         text = _flat(item) + ("," if i + 1 < len(values) else closing)
         limit = WIDTH - (indent + used if not lines else indent + 4)

@@ -101,7 +101,7 @@ class Detectron2Model:
         kind = self._get("MODEL.RESNETS.NORM")
         return dict(norm=parts.norm_cfg(kind), norm_eval=kind == "FrozenBN")
 
-    def _widths(self) -> dict[str, int]:
+    def _widths(self) -> dict[str, Any]:
         groups = self._get("MODEL.RESNETS.NUM_GROUPS")
         return dict(
             depth=self._get("MODEL.RESNETS.DEPTH"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from mmdet_maskr.weights.rename import Drop, Rule
 
 STEM = (
@@ -106,7 +108,7 @@ def rules(mask_copies: int = 0) -> tuple[Rule, ...]:
             Rule(
                 rule.pattern,
                 tuple(
-                    rule.target.replace("mask_head", f"mask_head.{stage}", 1)
+                    cast(str, rule.target).replace("mask_head", f"mask_head.{stage}", 1)
                     for stage in range(mask_copies)
                 ),
             )

@@ -128,7 +128,7 @@ def config_text(conversion: Conversion, folder: Path) -> str:
     tail = dict(load_from="{{ fileDirname }}/model.pth")
     comment = f"# {conversion.source}, converted by tools/convert_weights.py.\n"
     model = dict(model=changed.pop("model")) if "model" in changed else {}
-    blocks = [head, model, pipelines, changed, tail]
+    blocks: list[dict] = [head, model, pipelines, changed, tail]
     return comment + "\n".join(write_settings(block) for block in blocks if block)
 
 

@@ -107,7 +107,7 @@ def anchors(
     offset: float = 0.0,
 ) -> dict:
     """Anchors given by their sizes."""
-    config = dict(
+    config: dict = dict(
         type="SizedAnchorGenerator",
         convention=convention,
         strides=list(strides),
@@ -223,11 +223,11 @@ def pipelines(
             convention=convention,
         )
     packing = "PackKeypointInputs" if keypoints else "PackDetInputs"
-    train = [load, annotations, train_resize, dict(type=packing)]
+    train: list[dict] = [load, annotations, train_resize, dict(type=packing)]
     if flip:
         train.insert(3, dict(type=f"{kind}RandomFlip", prob=0.5))
     meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
-    pack = dict(type=packing, meta_keys=meta_keys)
+    pack: dict = dict(type=packing, meta_keys=meta_keys)
     return dict(train_pipeline=train, test_pipeline=[load, test_resize, annotations, pack])
 
 

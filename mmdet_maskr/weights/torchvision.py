@@ -123,7 +123,7 @@ class TorchvisionModel:
             raise UserError(f"a ResNet with {blocks} blocks in its middle stages is not known.")
         width = self._shape(first + "conv1.weight")[0]
         trains = any(name.endswith("bn1.num_batches_tracked") for name in self.state)
-        norm = parts.norm_cfg("BN") if trains else dict(type="UnfusedFrozenBN")
+        norm = (parts.norm_cfg("BN") if trains else None) or dict(type="UnfusedFrozenBN")
         if self.norm_eps != 1e-5:
             norm["eps"] = self.norm_eps
         last = "conv3" if bottlenecks else "conv2"

@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from mmdet.registry import TRANSFORMS
+from mmdet.registry import DATASETS, TRANSFORMS
+from small_datasets import write_cityscapes, write_coco, write_lvis, write_voc
 from torch.utils.data import DataLoader
 
 from mmdet_maskr.datasets import ShapesDataset, unreadable
@@ -113,3 +114,67 @@ def test_wrong_size_names_the_file(root: Path):
 def test_wrong_option(root: Path):
     with pytest.raises(UserError, match=r"max_unreadable must be from 0 to 1, not 2"):
         dataset(root, max_unreadable=2)
+
+
+COCO = dict(data_root="{root}", ann_file="annotations/instances_train2017.json",
+            data_prefix=dict(img="train2017/"))  # fmt: skip
+KINDS = {
+    "CocoInstanceDataset": (write_coco, COCO),
+    "CocoKeypointDataset": (
+        write_coco,
+        dict(COCO, ann_file="annotations/person_keypoints_train2017.json"),
+    ),
+    "CocoJointDataset": (
+        write_coco,
+        dict(COCO, keypoint_ann_file="annotations/person_keypoints_train2017.json"),
+    ),
+    "CityscapesInstanceDataset": (
+        write_cityscapes,
+        dict(data_root="{root}", data_prefix=dict(img="leftImg8bit/train/"),
+             ann_file="annotations/instancesonly_filtered_gtFine_train.json"),
+    ),
+    "LVISInstanceDataset": (
+        write_lvis,
+        dict(data_root="{root}", ann_file="annotations/lvis_v1_train.json",
+             data_prefix=dict(img="")),
+    ),
+    "VOCBoxDataset": (
+        write_voc,
+        dict(data_root="{root}", ann_file="VOC2007/ImageSets/Main/trainval.txt",
+             data_prefix=dict(sub_data_root="VOC2007/")),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_data_set_survives(kind: str, tmp_path: Path, root: Path):
+    if kind == "LVISInstanceDataset":
+        pytest.importorskip("lvis", reason="LVIS needs the package lvis")
+    write, options = KINDS[kind]
+    written = write(tmp_path / "written", root)
+    options = {**options, "data_root": str(written)}
+    load = "LoadKeypointAnnotations" if "keypoint" in str(options) else "LoadAnnotations"
+    pack = "PackKeypointInputs" if "keypoint" in str(options) else "PackDetInputs"
+    pipeline = [LOAD, dict(type=load, with_bbox=True), dict(type=pack)]
+    data = DATASETS.build(dict(type=kind, pipeline=pipeline, max_unreadable=0.1, **options))
+    lost = [Path(data.get_data_info(i)["img_path"]) for i in (2, 5)]
+    lost[0].resolve().write_bytes(b"<html>404</html>")
+    lost[1].resolve().unlink()
+    seen = {data[i]["data_samples"].img_path for i in range(len(data))}
+    assert len(seen) == len(data) - 2 and not {str(path) for path in lost} & seen
+    data.max_unreadable = 0
+    data._unreadable[:] = False
+    with pytest.raises(UserError, match=f"image {lost[0]} cannot be read: it cannot be decoded"):
+        data[2]
+
+
+def test_voc_sizes_are_those_of_the_files(tmp_path: Path, root: Path):
+    """One XML file of VOC 2012 names width and height in the other order; nothing uses them."""
+    written = write_voc(tmp_path / "voc", root)
+    path = written / "VOC2007/JPEGImages/train000003.jpg"
+    cv2.imwrite(str(path), np.zeros((64, 96, 3), np.uint8))
+    options = {**KINDS["VOCBoxDataset"][1], "data_root": str(written)}
+    data = DATASETS.build(
+        dict(type="VOCBoxDataset", pipeline=[LOAD, dict(type="PackDetInputs")], **options)
+    )
+    assert data[2]["data_samples"].ori_shape == (64, 96)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import resource
 import signal
@@ -9,6 +11,8 @@ import time
 from pathlib import Path
 
 import child_training as child
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmdet.registry import TRANSFORMS
@@ -146,22 +150,39 @@ def test_signal_in_validation(work_dir: Path, shapes_root: Path):
 
 
 @TRANSFORMS.register_module()
-class KillWorker:
-    """Ends the data worker that it runs in, as the kernel does when memory runs out."""
+class RunsOutOfMemory:
+    """Ends as a data worker does when memory runs out, once there is a file of this name."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
 
     def __call__(self, results: dict) -> dict:
         if Path(results["img_path"]).with_name("memory_is_out").exists():
-            os.kill(os.getpid(), signal.SIGKILL)
+            if self.how == "killed":  # by the kernel
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif self.how == "numpy":
+                np.empty(2**60, np.uint8)
+            else:
+                raise cv2.error("(-4:Insufficient memory) Failed to allocate 27648 bytes")
         return results
 
 
-def test_data_worker_out_of_memory(work_dir: Path, shapes_root: Path):
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("killed", "a data worker was ended from outside, most likely for lack of memory"),
+        ("numpy", "there is not enough memory (Caught"),
+        ("opencv", "there is not enough memory (Caught MemoryError in DataLoader worker"),
+    ],
+)
+def test_data_worker_out_of_memory(work_dir: Path, shapes_root: Path, how: str, message: str):
     """A message, and the older checkpoint stays."""
     flag = shapes_root / "train" / "memory_is_out"
     pipeline = child.config(shapes_root, work_dir).train_dataloader.dataset.pipeline
+    breaks = dict(type="RunsOutOfMemory", how=how)
     options = dict(
         SHORT, train_cfg__max_epochs=4, train_dataloader__num_workers=1,
-        train_dataloader__dataset__pipeline=[*pipeline[:1], dict(type="KillWorker"), *pipeline[1:]],
+        train_dataloader__dataset__pipeline=[*pipeline[:1], breaks, *pipeline[1:]],
     )  # fmt: skip
     try:
         pid = child.start(
@@ -171,9 +192,30 @@ def test_data_worker_out_of_memory(work_dir: Path, shapes_root: Path):
     finally:
         flag.unlink(missing_ok=True)
     error = log_of(work_dir)[log_of(work_dir).index("\nerror: ") :]
-    assert "a data worker was ended from outside, most likely for lack of memory" in error
+    assert message in error and "The same command with --resume goes on." in error
     assert "Traceback" not in error
     assert find_damage(work_dir / "iter_6.pth") is None
+
+
+def test_work_dir_becomes_read_only(work_dir: Path, shapes_root: Path):
+    """As after an error of the disk, for checkpoints: a message, and the one before is intact."""
+
+    def remount() -> None:
+        real = io.open
+
+        def refusing(path, mode="r", *args, **kwargs):
+            if set(mode) & set("wax+") and ".pth" in Path(path).name:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+            return real(path, mode, *args, **kwargs)
+
+        io.open = refusing  # what Path.open calls
+
+    prepare = lambda runner: runner.register_hook(At(4, remount))  # noqa: E731
+    assert child.finish(child.start(shapes_root, work_dir, False, prepare, **SHORT)) == 2
+    error = log_of(work_dir)[log_of(work_dir).index("\nerror: ") :]
+    assert f"could not be written to {work_dir}: Read-only file system" in error
+    assert "intact are iter_3.pth" in error and "Traceback" not in error
+    assert find_damage(work_dir / "iter_3.pth") is None
 
 
 def test_hang(work_dir: Path, shapes_root: Path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -19,7 +19,7 @@ TOLERANCE = 1.0  # pixels: annotation tools round and place borders differently
 LARGEST = 1 << 20  # sides of an image
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether it is a number of sensible size (a bool is none)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
@@ -100,7 +100,7 @@ def check_annotation(
         yield from _check_keypoints(annotation, where, width, height, joints)
 
 
-def is_box(box: Any) -> bool:
+def is_box(box: Any) -> TypeGuard[list]:
     """Whether it is a list of four finite numbers."""
     return isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
 

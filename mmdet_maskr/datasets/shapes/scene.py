@@ -325,10 +325,10 @@ def to_rle(mask: np.ndarray) -> dict:
     return {"counts": [0, *counts] if flat[0] else counts, "size": list(mask.shape)}
 
 
-def _keypoints(shape: Shape, label: int, labels: np.ndarray) -> list:
+def _keypoints(joints: np.ndarray, label: int, labels: np.ndarray) -> list:
     """Flat COCO list [x, y, v] * K: v 2 seen, 1 behind a later shape, 0 (x = y = 0) outside."""
     last, flat = labels.shape[0] - 1, []
-    for x, y in (np.round(shape.joints, 2) - 0.5).tolist():
+    for x, y in (np.round(joints, 2) - 0.5).tolist():
         if not (0 <= x <= last and 0 <= y <= last):
             flat += [0, 0, 0]
         else:
@@ -360,7 +360,7 @@ def annotate(
             "segmentation": segmentation,
         }
         if shape.joints is not None:
-            annotation["keypoints"] = _keypoints(shape, label, labels)
+            annotation["keypoints"] = _keypoints(shape.joints, label, labels)
             annotation["num_keypoints"] = sum(v > 0 for v in annotation["keypoints"][2::3])
         annotations.append(annotation)
     return annotations

@@ -151,6 +151,7 @@ class KeypointsInStep(BaseTransform):
         step, shape = results.get("homography_matrix"), _image_shape(results)
         if step is not None:
             if record.in_image_frame:
+                assert shape is not None  # what has moved an image has recorded its shape
                 flip_indices = results["keypoint_flip_indices"]
                 keypoints = move_keypoints(keypoints, step, shape, flip_indices)
             elif not is_unmoved(step) or shape != record.image_shape:

@@ -12,6 +12,7 @@ from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from numpy.typing import ArrayLike
 
 from mmdet_maskr.datasets.transforms._in_step import KeypointsInStep
 from mmdet_maskr.errors import UserError
@@ -28,9 +29,9 @@ _PER_INSTANCE = (
 def affine_matrix(
     rotate_degree: float,
     scale: float,
-    shear_degrees: tuple[float, float],
-    translation: tuple[float, float],
-    centre: tuple[float, float],
+    shear_degrees: ArrayLike,
+    translation: ArrayLike,
+    centre: ArrayLike,
 ) -> np.ndarray:
     """Scale, then rotate, then shear about ``centre``, then translate.
 

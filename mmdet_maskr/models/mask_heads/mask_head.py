@@ -95,8 +95,8 @@ class ComposedMaskHead(BaseModule):
                     "mask_size x mask_size: leave it out."
                 )
             self.roi_feat_size = roi_feat_size or 14
-            self.scale_factor = None
-            self.mask_size = mask_size or 28
+            self.scale_factor: int | None = None
+            self.mask_size: int | None = mask_size or 28
             self.fcs = towers.MLPTower(
                 num_fcs, in_channels * self.roi_feat_size**2, fc_out_channels
             )
@@ -139,10 +139,10 @@ class ComposedMaskHead(BaseModule):
                 f"mask_head.roi_feat_size={self.roi_feat_size}, but the RoI layer gives "
                 f"{roi_feat_size} x {roi_feat_size} (mask_roi_extractor.roi_layer.output_size)."
             )
-        if self.tower == "mlp":
+        if self.tower == "mlp" and self.mask_size is not None:
             given, how = self.mask_size, "mask_head.mask_size"
         else:
-            given = roi_feat_size * self.scale_factor
+            given = roi_feat_size * (self.scale_factor or 1)
             how = (
                 f"RoI features of {roi_feat_size} and upsample_cfg.scale_factor {self.scale_factor}"
             )

@@ -8,6 +8,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
+from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -19,6 +20,12 @@ class KeypointBranch:
 
     Without an RoI extractor of its own, the branch uses the box branch's.
     """
+
+    # the RoI head's
+    bbox_roi_extractor: nn.Module
+    with_shared_head: bool
+    shared_head: nn.Module
+    train_cfg: ConfigDict
 
     def init_keypoint_head(
         self, keypoint_roi_extractor: OptConfigType, keypoint_head: ConfigType
@@ -45,7 +52,9 @@ class KeypointBranch:
         batch_data_samples: SampleList | None = None,
     ) -> tuple:
         """mmdet's raw outputs, and heatmap logits of the RoIs that its mask branch sees too."""
-        results = super().forward(x, rpn_results_list, batch_data_samples)
+        results = super().forward(  # type: ignore[misc]  # of the head beside this class
+            x, rpn_results_list, batch_data_samples
+        )
         if self.with_keypoint:
             rois = bbox2roi([proposals.bboxes for proposals in rpn_results_list])[:100]
             results = (*results, self.keypoint_forward(x, rois))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
@@ -206,7 +208,7 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
             if self.with_shared_head:
                 mask_feats = self.shared_head(mask_feats)
         else:
-            mask_feats = bbox_feats[pos_inds]
+            mask_feats = cast(Tensor, bbox_feats)[pos_inds]
         if labels is not None and isinstance(self.mask_head, ComposedMaskHead):
             mask_preds = self.mask_head(mask_feats, labels)
         else:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import random
 import runpy
 import struct
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from PIL import Image
 
 from mmdet_maskr.datasets import CocoInstanceDataset, check
 from mmdet_maskr.datasets.check.geometry import crosses_itself, decode_counts
-from mmdet_maskr.datasets.check.problems import Problem
 from mmdet_maskr.errors import UserError
 
 
@@ -241,49 +238,3 @@ def test_crossing_against_a_loop():
     assert not crosses_itself(circle)
     circle[2900] = -circle[2900]
     assert crosses_itself(circle)
-
-
-VALUES = [None, True, 0, -1, 1, 2, 7, 8, 1.5, 1e308, 10**30, float("nan"), float("-inf"), "", "7",
-          "P", "\ud800", [], [[]], [1, 2, 3, 4], [[1, 2, 3, 4, 5, 6]], {}, {"size": [30, 40]},
-          {"size": [HEIGHT, WIDTH], "counts": "0"}]  # fmt: skip
-
-
-def mutated(rng: random.Random, value: object, depth: int = 0) -> object:
-    """A copy in which a few places hold something else."""
-    if rng.random() < 0.04 and depth:
-        return copy.deepcopy(rng.choice(VALUES))
-    if isinstance(value, dict):
-        items = [(k, mutated(rng, v, depth + 1)) for k, v in value.items() if rng.random() > 0.01]
-        return dict(items)
-    if isinstance(value, list):
-        items = [mutated(rng, item, depth + 1) for item in value if rng.random() > 0.01]
-        return items + items[: rng.random() < 0.03]
-    return value
-
-
-def test_fuzz():
-    """Whatever a file holds, checking and cleaning it ends well: FUZZ_SECONDS (default 5)."""
-    seconds = float(os.environ.get("FUZZ_SECONDS", 5))
-    rng = random.Random(int(os.environ.get("FUZZ_SEED", 0)))
-    text = pycocotools.mask.encode(np.ones((HEIGHT, WIDTH), np.uint8, order="F"))["counts"].decode()
-    begin, runs = time.monotonic(), 0
-    while time.monotonic() - begin < seconds:
-        content = good()
-        content["annotations"][0]["segmentation"] = dict(size=[HEIGHT, WIDTH], counts=text)
-        content = mutated(rng, content)
-        runs += 1
-        if not all(isinstance(content.get(key), list) for key in good()):
-            continue
-        found = check.check_content(content, ["cat", "person"], keypoints=True)
-        assert all(isinstance(problem, Problem) for _, _, problem in found.problems)
-        clean, _ = check.cleaned(found)
-        again = check.check_content(clean, keypoints=True).problems
-        bad = [p for kind, _, p in again if kind is not None and p.is_error]
-        assert not bad or content["categories"] != good()["categories"], bad
-        garbage = "".join(chr(rng.randrange(40, 120)) for _ in range(rng.randrange(12)))
-        numbers = decode_counts(garbage)
-        if numbers is not None and (numbers >= 0).all() and 0 < numbers.sum() < 10**6:
-            area = pycocotools.mask.area(dict(size=[1, int(numbers.sum())], counts=garbage))
-            assert area == numbers[1::2].sum()
-    print(f"{runs} files in {seconds:g} s")
-    assert runs > 10 * seconds
