@@ -18,7 +18,7 @@ from mmengine.structures import InstanceData
 from pycocotools import mask as mask_api
 
 from mmdet_maskr.apis import MaskRInferencer
-from mmdet_maskr.apis.inferencer import default_device, join_meta
+from mmdet_maskr.apis.sources import default_device, join_meta
 from mmdet_maskr.datasets import ShapesDataset
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_rle import RLEMasks
@@ -228,7 +228,7 @@ def test_visualizer(build: Callable, cfg: Config):
     ],
 )
 def test_device(monkeypatch: pytest.MonkeyPatch, accelerator: str, cuda_ops: str, expected: str):
-    module = "mmdet_maskr.apis.inferencer"
+    module = "mmdet_maskr.apis.sources"
     monkeypatch.setattr(f"{module}.get_device", lambda: accelerator)
     monkeypatch.setattr(f"{module}.get_compiling_cuda_version", lambda: cuda_ops)
     assert default_device() == expected
