@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections import Counter
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
@@ -110,7 +111,7 @@ def fetch(url: str, folder: Path) -> Path:
         reason = getattr(error, "reason", error)
         code = f"HTTP {error.code}, " if hasattr(error, "code") else ""
         raise UserError(_unfetched(url, f"{code}{reason}")) from error
-    except (OSError, ValueError) as error:  # a broken connection, a port that is no number
+    except (OSError, ValueError, HTTPException) as error:  # broken connections, odd ports
         raise UserError(_unfetched(url, str(error) or type(error).__name__)) from error
     return path
 

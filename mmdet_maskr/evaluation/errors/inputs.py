@@ -53,6 +53,11 @@ def comparisons(
                 found.setdefault(kind, (file, records))
     if not found:
         raise UserError(f"{', '.join(map(str, results))}: there are no detections.")
+    if "keypoints" in found and "keypoint_sigmas" not in meta:
+        raise UserError(
+            f"{found['keypoints'][0]} has keypoints, whose names and sigmas {truth} does not tell: "
+            "name the config instead of the annotation file."
+        )
     metric = CocoInstanceMetric(**options, metric=list(found))
     metric.dataset_meta = meta
     for kind in found:

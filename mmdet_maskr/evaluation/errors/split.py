@@ -105,7 +105,8 @@ def mended_ap(
 
     Of the detections whose Cls or Loc error is about an object that no one has found, the best
     scored becomes right; all others that are mended are taken away. Missed objects are no longer
-    looked for, and a class of which nothing is left to find does not count, as in the paper's code.
+    looked for; a class of which nothing is left to find has AP 0 while wrong detections of it are
+    left, and does not count without. All this is as in the paper's code.
 
     Args:
         matching: as matched.
@@ -133,14 +134,12 @@ def mended_ap(
         wanted = matching.gt_found
     elif MISS in mended:
         wanted = ~missed
-    aps = [
-        average_precision(
-            matching.scores[kept & (categories == category)],
-            correct[kept & (categories == category)],
-            int((wanted & (matching.gt_categories == category)).sum()),
-        )
-        for category in np.unique(matching.gt_categories)
-    ]
+    aps = []
+    for category in np.unique(matching.gt_categories):
+        rows = kept & (categories == category)
+        total = int((wanted & (matching.gt_categories == category)).sum())
+        ap = average_precision(matching.scores[rows], correct[rows], total)
+        aps.append(0.0 if np.isnan(ap) and rows.any() else ap)
     known = [ap for ap in aps if not np.isnan(ap)]
     if aps and not known:
         return 1.0  # all that there was to mend is mended
