@@ -422,7 +422,7 @@ class _Counted:
 def _sink_of(frames: VideoFrames, out_dir: Path) -> VideoSink:
     suffix = frames.path.suffix.lower()
     name = frames.path.stem + (suffix if suffix in CODECS else ".mp4")
-    return VideoSink(out_dir / "vis" / name, frames.fps, frames.size)
+    return VideoSink(out_dir / "vis" / name, frames.fps)
 
 
 def _unreadable(image: str, reason: str) -> str:

@@ -61,29 +61,42 @@ class VideoSink:
     Args:
         path: of the file, ending in .mp4 or .avi.
         fps: frames a second.
-        size: (width, height) in pixels.
     """
 
-    def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
+    def __init__(self, path: Path, fps: float) -> None:
         self.path = path
+        self.fps = fps
         self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        codec = cv2.VideoWriter_fourcc(*CODECS[path.suffix])
-        self._writer = cv2.VideoWriter(str(self._partial), codec, fps, size)
-        if not self._writer.isOpened():
-            raise UserError(
-                f"the video {path} cannot be written: this OpenCV has no encoder "
-                f"{CODECS[path.suffix]}. Pass no_save_vis=True, or install opencv-python."
-            )
+        self._writer: cv2.VideoWriter | None = None
 
     def write(self, rgb: np.ndarray) -> None:
-        """Append a picture (H, W, 3), uint8 RGB."""
+        """Append a picture (H, W, 3), uint8 RGB; all have the size of the first.
+
+        Raises:
+            UserError: OpenCV cannot write such a video.
+        """
+        if self._writer is None:
+            self._writer = self._open(rgb.shape[1::-1])
         self._writer.write(np.ascontiguousarray(rgb[..., ::-1]))
 
     def close(self, whole: bool) -> None:
         """End the file, and give it its name if it is whole; what is not is removed."""
+        if self._writer is None:
+            return
         self._writer.release()
         if whole:
             self._partial.replace(self.path)
         else:
             self._partial.unlink(missing_ok=True)
+
+    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        name = CODECS[self.path.suffix]
+        codec = cv2.VideoWriter_fourcc(*name)
+        writer = cv2.VideoWriter(str(self._partial), codec, self.fps, size)
+        if not writer.isOpened():
+            raise UserError(
+                f"the video {self.path} cannot be written: this OpenCV has no encoder {name}. Pass "
+                "no_save_vis=True, or install opencv-python."
+            )
+        return writer

@@ -34,7 +34,9 @@ def config_of(repo: Path) -> Config:
 @pytest.fixture(scope="module")
 def inferencer(repo: Path) -> MaskRInferencer:
     torch.manual_seed(0)
-    return MaskRInferencer(config_of(repo), device="cpu", show_progress=False)
+    as_large = dict(type="InstanceVisualizer", least_side=0)
+    options = dict(device="cpu", show_progress=False, visualizer=as_large)
+    return MaskRInferencer(config_of(repo), **options)
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_equal_names():
 def test_videos_there_and_back(tmp_path: Path, suffix: str):
     """Frames come back in their order, with their size; the file is there when it is whole."""
     path = tmp_path / "vis" / f"film{suffix}"
-    sink = VideoSink(path, 12.0, (64, 48))
+    sink = VideoSink(path, 12.0)
     for level in (40, 120, 200):
         sink.write(np.full((48, 64, 3), (level, 90, 0), np.uint8))
     assert not path.exists()
@@ -125,7 +125,8 @@ def test_videos_there_and_back(tmp_path: Path, suffix: str):
     for _ in range(2):
         reds = [frame[..., 2].mean() for frame in frames]
         assert np.allclose(reds, (40, 120, 200), atol=12)
-    sink = VideoSink(tmp_path / f"half{suffix}", 12.0, (64, 48))
+    sink = VideoSink(tmp_path / f"half{suffix}", 12.0)
+    sink.write(np.zeros((48, 64, 3), np.uint8))
     sink.close(whole=False)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["vis"]
 
