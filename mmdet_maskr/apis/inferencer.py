@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from mmcv.ops import get_compiling_cuda_version
 from mmdet.apis import DetInferencer
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
-from mmdet.structures.mask import encode_mask_results
 from mmengine.config import Config, ConfigDict
-from mmengine.device import get_device
 from mmengine.fileio import dump
-from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from mmengine.logging import print_log
+from torch import nn
 
+from mmdet_maskr.apis import inputs as images_of
+from mmdet_maskr.apis import predictions, sources
+from mmdet_maskr.apis.coco_json import CocoResults
+from mmdet_maskr.apis.inputs import ImageInput
+from mmdet_maskr.apis.video import CODECS, VideoFrames, VideoSink
+from mmdet_maskr.datasets.unreadable import why_unreadable
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.ops.mask_rle import RLEMasks
 
-CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
+SHOWN_FAILURES = 20
 
-ImageInput = str | Path | np.ndarray
+
+@dataclass
+class _Call:
+    """What one call of the inferencer wants, and what it has done so far."""
+
+    score_thr: list[float]
+    drawn_thr: list[float]
+    outputs: tuple[str, ...]
+    folder: Path  # of downloads
+    single: bool  # the first image that cannot be read ends the call
+    coco: CocoResults | None = None
+    sink: VideoSink | None = None
+    is_video: bool = False
+    images: list[str | int] = field(default_factory=list)  # those loaded, in their order
+    failed: dict[str, str] = field(default_factory=dict)
+    done: int = 0
 
 
 class MaskRInferencer(DetInferencer):
@@ -31,34 +50,26 @@ class MaskRInferencer(DetInferencer):
 
         inferencer = MaskRInferencer('configs/maskr_keypoint_r50_fpn_1x.py', 'epoch_12.pth')
         person = inferencer('photo.jpg', out_dir='out', no_save_pred=False)['predictions'][0]
-
-    Called with one or several images: path, URL, folder, or array (H, W, 3) in BGR order, as
-    ``cv2.imread`` gives it; and with DetInferencer's options. A dictionary for each image comes
-    back, and with ``no_save_pred=False`` goes to ``out_dir/preds/NAME.json``; pictures go to
-    ``out_dir/vis``. Files of an array are named by a running number, that of the image since the
-    inferencer was built. In pixels of the image, for D detections, highest score first:
-
-    - ``labels`` (D), ``scores`` (D), ``bboxes`` (D x [x1, y1, x2, y2]);
-    - ``masks``: D RLEs of COCO with ``counts`` as a string;
-    - ``keypoints``: D lists of K [x, y], in the boxes' continuous coordinates (COCO's files have
-      0.5 less), empty where a detection's class has none; ``keypoint_scores``: D lists of K.
+        inferencer('photos/', coco_json='found.json', ann_file='instances_val2017.json')
 
     Names, colours and skeleton are the checkpoint's own (``meta['dataset_meta']``); what it lacks
-    comes from the data set of the config's ``test_dataloader``.
+    comes from the data set of the config's ``test_dataloader``. docs/inference.md has examples.
 
     Args:
-        model: path of a config, a config, or a name in mmdet's model index. None takes the config
-            from the checkpoint.
+        model: path of a config, a config, a folder that tools/convert_weights.py wrote, the name of
+            one of this package's configs or of a model in mmdet's index, or the path of a
+            checkpoint. None takes the config from the checkpoint, or from ``config.py`` beside it.
         weights: path or URL of a checkpoint.
         device: None takes the first accelerator that mmcv's ops run on, or the CPU.
-        scope: where ``model`` is looked up if it is a name.
+        scope: where ``model`` is looked up if it is a name that this package has not.
         palette: colours instead of the data set's: 'coco', 'voc', 'citys' or 'random'.
         show_progress: show a progress bar.
         visualizer: config of another visualizer than :class:`.InstanceVisualizer`.
+        classes: names instead of those that checkpoint or config have.
 
     Raises:
-        UserError: no such config; a model with more or fewer classes than its names; when called,
-            no such image or folder, an empty folder, or an array of another shape.
+        UserError: no such config, name, checkpoint or device; a checkpoint without a config where
+            none is given; a model with more or fewer classes than its names.
     """
 
     def __init__(
@@ -70,20 +81,34 @@ class MaskRInferencer(DetInferencer):
         palette: str = "none",
         show_progress: bool = True,
         visualizer: dict | None = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
-        model = str(model) if isinstance(model, Path) else model
-        weights = str(weights) if isinstance(weights, Path) else weights
-        if isinstance(model, str) and model.endswith(CONFIG_SUFFIXES) and not Path(model).is_file():
-            raise UserError(f"there is no config {Path(model).absolute()}.")
         self._visualizer_cfg = ConfigDict(visualizer or dict(type="InstanceVisualizer"))
+        self._classes = None if classes is None else tuple(classes)
+        self._call: _Call | None = None
+        model, weights = sources.find_model(model, weights, scope)
+        self._named = model if isinstance(model, str) else weights or "the given config"
         super().__init__(
             model=model,
             weights=weights,
-            device=device or default_device(),
+            device=sources.check_device(device),
             scope=scope,
             palette=palette,
             show_progress=show_progress,
         )
+
+    # ------------------------------------------------------------------------------------- model
+    def _init_model(self, cfg: Config | ConfigDict, weights: str | None, device: str) -> nn.Module:
+        self._weights = weights
+        try:
+            return super()._init_model(cfg, weights, device)
+        except (AssertionError, ValueError) as error:
+            if cfg or isinstance(error, UserError):  # a given one is not looked for
+                raise
+            raise UserError(
+                f"checkpoint {weights} holds no config: name the one that it was trained with, "
+                "MaskRInferencer('config.py', weights)."
+            ) from error
 
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict
@@ -92,49 +117,273 @@ class MaskRInferencer(DetInferencer):
         # DetInferencer's own would take COCO's classes where the checkpoint names none
         super(DetInferencer, self)._load_weights_to_model(model, checkpoint, cfg)
         dataset = DATASETS.build({**copy.deepcopy(cfg.test_dataloader.dataset), "lazy_init": True})
-        given = _checkpoint_meta(checkpoint)
-        meta = join_meta(given, dataset.metainfo)
+        given = sources.checkpoint_meta(checkpoint)
+        meta = sources.join_meta(given, dataset.metainfo)
+        if self._classes is not None:
+            meta["classes"] = self._classes
         if self.palette != "none":
             meta["palette"] = self.palette
         bbox_head = getattr(getattr(model, "roi_head", None), "bbox_head", None)
         expected = getattr(bbox_head, "num_classes", len(meta["classes"]))
-        if len(meta["classes"]) != expected:
-            where = "checkpoint" if "classes" in given else "config's test_dataloader.dataset"
-            raise UserError(
-                f"the model has {expected} classes, but the {where} names {len(meta['classes'])}: "
-                f"{', '.join(meta['classes'][:5])}{', ...' if len(meta['classes']) > 5 else ''}. "
-                "Set test_dataloader.dataset.metainfo=dict(classes=(...)), or another model."
-            )
+        sources.check_classes(meta, given, self._classes, expected, self._weights)
         model.dataset_meta = meta
 
     def _init_visualizer(self, cfg: Config | ConfigDict):
         cfg.visualizer = copy.deepcopy(self._visualizer_cfg)
         return super()._init_visualizer(cfg)
 
-    def _inputs_to_list(self, inputs: ImageInput | Sequence[ImageInput]) -> list:
-        """The images, a folder's in the order of their names."""
-        if isinstance(inputs, Path):
-            inputs = str(inputs)
-        images = super()._inputs_to_list(inputs)
-        images = [str(image) if isinstance(image, Path) else image for image in images]
-        if isinstance(inputs, str) and images != [inputs]:
-            images.sort()
-            if not images:
-                raise UserError(f"there are no images in the folder {inputs}.")
-        for index, image in enumerate(images):
-            _check_image(image, index)
-        return images
+    # -------------------------------------------------------------------------------------- call
+    def __call__(
+        self,
+        inputs: ImageInput | Sequence[ImageInput],
+        batch_size: int = 1,
+        *,
+        score_thr: predictions.Threshold = 0.0,
+        pred_score_thr: predictions.Threshold = 0.3,
+        outputs: Sequence[str] | None = None,
+        coco_json: str | Path | None = None,
+        ann_file: str | Path | None = None,
+        out_dir: str | Path = "",
+        no_save_vis: bool = False,
+        no_save_pred: bool = True,
+        return_datasamples: bool = False,
+        **options,
+    ) -> dict:
+        """Detect on images, or on the frames of a video.
 
-    def visualize(self, inputs: list, preds: list[DetDataSample], *args, **kwargs):
+        An image of several that cannot be read is left out and reported at the end.
+
+        Args:
+            inputs: path, folder, pattern ('photos/**/*.jpg'), URL (http, https, file), array
+                (H, W, 3) uint8 in BGR order as ``cv2.imread`` gives it, a list of these; or the
+                path of a video.
+            batch_size: how many images the model sees at once.
+            score_thr: leave out detections below this score, from all that comes back and is
+                written; of each class, as in ``{'person': 0.7, 'default': 0.3}``, or one for all.
+            pred_score_thr: the same for pictures alone.
+            outputs: what comes back of 'boxes', 'masks' and 'keypoints'; None for all that the
+                model gives.
+            coco_json: write all detections as one file of COCO's results, see
+                :class:`.CocoResults`.
+            ann_file: COCO annotation file, for the ids of images and classes in ``coco_json``.
+            out_dir: folder for pictures (``vis/NAME``, of a video ``vis/NAME.mp4``) and
+                predictions (``preds/NAME.json``). Files of an array have a running number, that of
+                the image since the inferencer was built.
+            no_save_vis: write no pictures.
+            no_save_pred: write no predictions.
+            return_datasamples: give mmdet's DetDataSample, with dense masks, and not dictionaries.
+            **options: ``return_vis``, ``show``, ``wait_time``, ``draw_pred``, ``print_result``, as
+                DetInferencer has them.
+
+        Returns:
+            A dictionary with
+
+            - ``predictions``: of each image that was read, in order, ``labels`` (D), ``scores``
+              (D), ``bboxes`` (D x [x1, y1, x2, y2]), and where the model has them ``masks``, D RLEs
+              of COCO with ``counts`` as a string, ``keypoints``, D lists of K [x, y] in the boxes'
+              continuous coordinates (COCO's files have 0.5 less), empty where a detection's class
+              has none, and ``keypoint_scores``, D lists of K; in pixels of the image, for D
+              detections, highest score first;
+            - ``images``: path or URL of each of them; the number of an array or frame;
+            - ``failed``: why an image could not be read, by path or URL;
+            - ``visualization``: pictures (H, W, 3) in RGB, with ``return_vis=True``.
+
+        Raises:
+            UserError: no such image, folder or video, an unreadable one where there is no other,
+                a URL that cannot be fetched, an array of another shape or type; masks or keypoints
+                are wanted of a model without; unknown classes or images in an option.
+        """
+        classes = self.model.dataset_meta["classes"]
+        images = self._inputs_to_list(inputs)
+        saves = bool(out_dir) and not (no_save_vis and no_save_pred)
+        is_video = isinstance(images, VideoFrames)
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(f"batch_size={batch_size!r}: it must be 1 or more.")
+        if saves and not is_video:
+            files = "their files in out_dir would overwrite one another"
+            images_of.check_names(images, files, stems=not no_save_pred)
+        with tempfile.TemporaryDirectory(prefix="mmdet_maskr_") as folder:
+            thresholds = predictions.thresholds_of_classes
+            self._call = call = _Call(
+                score_thr=thresholds(score_thr, classes, "score_thr", 0.0),
+                drawn_thr=thresholds(pred_score_thr, classes, "pred_score_thr", 0.3),
+                outputs=predictions.check_outputs(outputs, self.model, self._named),
+                folder=Path(folder),
+                single=not is_video and len(images) == 1,
+                is_video=is_video,
+            )
+            if coco_json is not None:
+                seen = [] if is_video else images
+                call.coco = CocoResults(coco_json, classes, seen, ann_file)
+            elif ann_file is not None:
+                raise UserError("ann_file has the ids for coco_json, which is not given.")
+            if is_video and out_dir and not no_save_vis:
+                call.sink = _sink_of(images, Path(out_dir))
+            try:
+                with predictions.rle_masks(self.model, enabled=not return_datasamples):
+                    results = super().__call__(
+                        images,
+                        batch_size=batch_size,
+                        pred_score_thr=pred_score_thr,
+                        out_dir=str(out_dir),
+                        no_save_vis=no_save_vis,
+                        no_save_pred=no_save_pred or is_video,
+                        return_datasamples=return_datasamples,
+                        **options,
+                    )
+                self._finish(call, results, images)
+                if is_video and saves and not (no_save_pred or return_datasamples):
+                    path = Path(out_dir) / "preds" / f"{images.path.stem}.json"
+                    dump(results["predictions"], str(path))
+            except BaseException:
+                if call.sink is not None:
+                    call.sink.close(whole=False)
+                raise
+            finally:
+                self._call = None
+        return results
+
+    def _finish(self, call: _Call, results: dict, images: Sequence | VideoFrames) -> None:
+        """Write what is written at the end, and report what could not be read."""
+        results.update(images=call.images, failed=call.failed)
+        if not call.images and call.failed:
+            path, reason = next(iter(call.failed.items()))
+            raise UserError(f"none of the {len(images)} images can be read; {path}: {reason}.")
+        if call.coco is not None:
+            call.coco.write()
+        if call.sink is not None:
+            call.sink.close(whole=True)
+        if call.failed:
+            shown = list(call.failed.items())[:SHOWN_FAILURES]
+            lines = [f"\n  {path}: {reason}" for path, reason in shown]
+            more = len(call.failed) - len(shown)
+            lines += [f"\n  ... and {more} more, in the result's 'failed'"] if more else []
+            print_log(
+                f"{len(call.failed)} of {len(images)} images could not be read and are left out; "
+                f"the others are done:{''.join(lines)}"
+            )
+
+    # ------------------------------------------------------------------------------------ images
+    def _inputs_to_list(self, inputs: object) -> list | VideoFrames:
+        """The images, a folder's in the order of their names; or the frames of a video."""
+        if isinstance(inputs, VideoFrames):
+            return inputs
+        images = images_of.expand(inputs)
+        videos = [image for image in images if images_of.is_video(image)]
+        if not videos:
+            return images
+        if len(images) > 1 or images_of.is_url(videos[0]):
+            raise UserError(
+                f"{videos[0]} is a video: give one at a time, as a file and without other images."
+            )
+        return VideoFrames(videos[0])
+
+    def preprocess(self, inputs: Iterable, batch_size: int = 1, **kwargs) -> Iterable:
+        """DetInferencer's batches, of a number that is known, for the progress bar."""
+        batches = super().preprocess(inputs, batch_size, **kwargs)
+        return _Counted(batches, -(-len(inputs) // batch_size))
+
+    def _get_chunk_data(self, inputs: Iterable, chunk_size: int) -> Iterator[list[tuple]]:
+        """Batches of (file or array, what the pipeline makes of it), without the unreadable."""
+        chunk = []
+        for number, image in enumerate(inputs):
+            file = self._file_of(image)
+            if file is None:
+                continue
+            data = self._through_pipeline(image, file)
+            if data is None:
+                continue
+            self._call.images.append(image if isinstance(image, str) else number)
+            chunk.append((file, data))
+            if len(chunk) == chunk_size:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def _file_of(self, image: str | np.ndarray) -> str | np.ndarray | None:
+        """A downloaded file for a URL; None where it cannot be fetched."""
+        if not images_of.is_url(image):
+            return image
+        folder = self._call.folder / f"{len(self._call.images)}_{len(self._call.failed)}"
+        folder.mkdir()
+        try:
+            return str(images_of.fetch(image, folder))
+        except UserError as error:
+            self._fail(image, str(error), error)
+            return None
+
+    def _through_pipeline(self, image: str | np.ndarray, file: str | np.ndarray) -> dict | None:
+        try:
+            return self.pipeline(file)
+        except Exception as error:
+            reason = why_unreadable(file) if isinstance(file, str) else None
+            if reason is None:  # the pipeline's own mistake
+                raise
+            self._fail(image, reason, error)
+            return None
+
+    def _fail(self, image: str, reason: str, error: Exception) -> None:
+        if self._call.single:
+            text = reason if isinstance(error, UserError) else _unreadable(image, reason)
+            raise UserError(text) from error
+        self._call.failed[image] = reason
+
+    # ------------------------------------------------------------------------------- predictions
+    def forward(self, inputs: dict | tuple, **kwargs) -> list[DetDataSample]:
+        """The model's predictions, as far as they are wanted."""
+        samples = super().forward(inputs, **kwargs)
+        if self._call is not None:
+            for sample in samples:
+                chosen = predictions.above(sample.pred_instances, self._call.score_thr)
+                sample.pred_instances = predictions.only(chosen, self._call.outputs)
+        return samples
+
+    def visualize(
+        self,
+        inputs: list,
+        preds: list[DetDataSample],
+        return_vis: bool = False,
+        no_save_vis: bool = False,
+        img_out_dir: str = "",
+        **options,
+    ) -> list[np.ndarray] | None:
         """DetInferencer's; it takes arrays for RGB here, although the model takes them for BGR."""
         images = [i[..., ::-1] if isinstance(i, np.ndarray) else i for i in inputs]
-        return super().visualize(images, preds, *args, **kwargs)
+        call, drawn = self._call, preds
+        if call is not None:
+            options["pred_score_thr"] = -1.0  # it has been applied
+            chosen = [predictions.above(p.pred_instances, call.drawn_thr) for p in preds]
+            drawn = [DetDataSample(pred_instances=c, metainfo=p.metainfo)
+                     for c, p in zip(chosen, preds, strict=True)]  # fmt: skip
+        if call is None or not call.is_video:
+            where = dict(no_save_vis=no_save_vis, img_out_dir=img_out_dir)
+            return super().visualize(images, drawn, return_vis=return_vis, **where, **options)
+        wanted = return_vis or call.sink is not None
+        pictures = super().visualize(images, drawn, return_vis=wanted, **options)
+        if call.sink is not None:
+            for picture in pictures:
+                call.sink.write(picture)
+        return pictures if return_vis else None
 
-    def postprocess(self, preds: list[DetDataSample], *args, **kwargs) -> dict:
+    def postprocess(
+        self, preds: list[DetDataSample], *args, return_datasamples: bool = False, **kwargs
+    ) -> dict:
         """DetInferencer's; the picture and the JSON file of an image then have the same number."""
-        done: int = self.num_predicted_imgs + len(preds)  # type: ignore[has-type]
-        results = super().postprocess(preds, *args, **kwargs)
+        done, call = self.num_predicted_imgs + len(preds), self._call
+        names = [] if call is None else call.images[call.done : call.done + len(preds)]
+        for name, sample in zip(names, preds, strict=False):
+            if images_of.is_url(name):
+                sample.set_metainfo(dict(img_path=name))
+        results = super().postprocess(preds, *args, return_datasamples=return_datasamples, **kwargs)
         self.num_predicted_imgs = self.num_visualized_imgs = done
+        if call is not None:
+            call.done += len(preds)
+            if call.coco is not None:
+                found = results["predictions"]
+                dicts = map(predictions.as_lists, found) if return_datasamples else found
+                for name, prediction in zip(names, dicts, strict=True):
+                    call.coco.add(name, prediction)
         return results
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = "") -> dict:
@@ -145,82 +394,39 @@ class MaskRInferencer(DetInferencer):
             pred_out_dir: the file is ``preds/NAME.json`` in it; '' for none.
 
         Returns:
-            What the class's description says.
+            What :func:`mmdet_maskr.apis.predictions.as_lists` gives.
         """
-        instances = data_sample.pred_instances
-        plain = InstanceData(**{k: instances[k] for k in ("labels", "scores", "bboxes")})
-        result = super().pred2dict(DetDataSample(pred_instances=plain))
-        if "masks" in instances:
-            result["masks"] = to_rles(instances.masks)
-        if "keypoints" in instances:
-            result.update(_keypoint_lists(instances.keypoints, instances.keypoint_scores))
+        result = predictions.as_lists(data_sample)
         path = data_sample.get("img_path")
-        name = f"{self.num_predicted_imgs:08d}" if path is None else Path(path).stem
+        number = f"{self.num_predicted_imgs:08d}"
+        name = number if path is None else Path(images_of.file_name(path)).stem
         self.num_predicted_imgs += 1
         if pred_out_dir != "":
             dump(result, str(Path(pred_out_dir) / "preds" / f"{name}.json"))
         return result
 
 
-def default_device() -> str:
-    """The first accelerator that mmcv's compiled ops run on, or the CPU."""
-    device = get_device()
-    without_ops = device == "cuda" and get_compiling_cuda_version() == "not available"
-    return "cpu" if without_ops or device == "mps" else device
+class _Counted:
+    """An iterable of a known length, as rich's progress bars ask for it."""
+
+    def __init__(self, values: Iterable, count: int) -> None:
+        self._values, self._count = values, count
+
+    def __iter__(self) -> Iterator:
+        return iter(self._values)
+
+    def __length_hint__(self) -> int:
+        return self._count
 
 
-def join_meta(given: dict, config_meta: dict) -> dict:
-    """What a checkpoint says about its data set, with what it lacks from the config's data set.
-
-    Where both name different classes, the checkpoint's alone counts, but for the palette: the
-    config's is preferred, as DetInferencer does.
-
-    Args:
-        given: what the checkpoint says; may be empty.
-        config_meta: metainfo of the data set.
-    """
-    palette = config_meta.get("palette", given.get("palette", "random"))
-    same = list(given.get("classes", config_meta["classes"])) == list(config_meta["classes"])
-    meta = {**config_meta, **given} if same else given
-    return {**meta, "palette": palette}
+def _sink_of(frames: VideoFrames, out_dir: Path) -> VideoSink:
+    suffix = frames.path.suffix.lower()
+    name = frames.path.stem + (suffix if suffix in CODECS else ".mp4")
+    return VideoSink(out_dir / "vis" / name, frames.fps)
 
 
-def _checkpoint_meta(checkpoint: dict | None) -> dict:
-    """``dataset_meta`` with keys in small letters; mmdet 2 had CLASSES and PALETTE beside it."""
-    meta = {} if checkpoint is None else checkpoint.get("meta", {})
-    old = {key: meta[key] for key in ("CLASSES", "PALETTE") if key in meta}
-    return {key.lower(): value for key, value in meta.get("dataset_meta", old).items()}
-
-
-def to_rles(masks: Tensor | RLEMasks) -> list[dict]:
-    """COCO's RLEs of an image's masks, ``counts`` as a string, as JSON can hold it.
-
-    Args:
-        masks: (D, H, W) or RLEMasks.
-    """
-    rles = masks.rles if isinstance(masks, RLEMasks) else encode_mask_results(masks.cpu().numpy())
-    return [dict(size=list(rle["size"]), counts=_as_text(rle["counts"])) for rle in rles]
-
-
-def _as_text(counts: bytes | str) -> str:
-    return counts.decode() if isinstance(counts, bytes) else counts
-
-
-def _keypoint_lists(points: Tensor, scores: Tensor) -> dict[str, list]:
-    """(D, K, 2) and (D, K) as lists, empty where the scores are zero: classes without keypoints."""
-    has_keypoints = scores.ne(0).any(dim=1).tolist()
-    return {
-        name: [row if has else [] for row, has in zip(values.tolist(), has_keypoints, strict=True)]
-        for name, values in (("keypoints", points), ("keypoint_scores", scores))
-    }
-
-
-def _check_image(image: object, index: int) -> None:
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3:
-            raise UserError(
-                f"image {index} is an array of shape {image.shape}: it must be (H, W, 3), in BGR."
-            )
-    elif isinstance(image, str):
-        if "://" not in image and not Path(image).is_file():
-            raise UserError(f"there is no image {Path(image).absolute()}.")
+def _unreadable(image: str, reason: str) -> str:
+    return (
+        f"image {image} cannot be read: {reason}. Formats that are: JPEG, PNG, BMP, TIFF, WebP, "
+        "PNM; convert others (HEIC, RAW, PDF, ...), and look at the file in a viewer."
+    )

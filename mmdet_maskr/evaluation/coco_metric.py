@@ -289,7 +289,7 @@ class CocoInstanceMetric(CocoMetric):
             metric: one of :data:`METRIC_NAMES`, but for proposal_fast.
             results: one an image, as :meth:`process` stores them.
         """
-        comparison = self._comparison(metric, self._detections(metric, results))
+        comparison = self.comparison(metric, self._detections(metric, results))
         in_processes = self.use_mp_eval and metric != KEYPOINTS
         wanted = backends.REFERENCE if in_processes else self.backend
         backend, description = backends.choose(comparison, wanted)
@@ -318,7 +318,17 @@ class CocoInstanceMetric(CocoMetric):
             )
         return recorded
 
-    def _comparison(self, metric: str, found: Detections) -> Comparison:
+    def truth_of(self, metric: str) -> GroundTruth:
+        """The annotations that a metric compares with."""
+        return self._keypoint_truth if metric == KEYPOINTS else self._coco_api
+
+    def comparison(self, metric: str, found: Detections) -> Comparison:
+        """What a metric compares with what.
+
+        Args:
+            metric: one of :data:`METRIC_NAMES`, but for proposal_fast.
+            found: detections with what the metric scores alone.
+        """
         shared = dict(
             image_ids=self._coco_api.get_img_ids(),
             thresholds=np.atleast_1d(np.asarray(self.iou_thrs, np.float64)),

@@ -90,6 +90,8 @@ def enlarge(
         large.
     """
     factor = max(1.0, short_side / min(image.shape[:2]))
+    if factor == 1:
+        return image, boxes, masks, keypoints
     size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
     larger = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
     if masks is not None:
@@ -98,6 +100,12 @@ def enlarge(
     if keypoints is not None:
         keypoints = keypoints * [factor, factor, 1]
     return larger, boxes * factor, masks, keypoints
+
+
+def enlargement(image: np.ndarray, least_side: int) -> int:
+    """The whole factor by which the shorter side of an image (H, W, 3) has ``least_side`` pixels or
+    more; 1 for a large one."""
+    return max(1, -(-least_side // min(image.shape[:2])))
 
 
 def class_colours(palette: Sequence[Colour] | str | None, num_classes: int) -> list[Colour]:
@@ -130,7 +138,8 @@ def _draw_mask(
     canvas[inside] = blended.round().astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if thickness > 1:
-        cv2.drawContours(canvas, contours, -1, (255, 255, 255), thickness + 1, cv2.LINE_AA)
+        halo = thickness + max(1, round(0.6 * thickness))
+        cv2.drawContours(canvas, contours, -1, (255, 255, 255), halo, cv2.LINE_AA)
     cv2.drawContours(canvas, contours, -1, colour, thickness, cv2.LINE_AA)
 
 
@@ -142,15 +151,18 @@ def _draw_label(
     unit: float,
     taken: list[tuple[int, int, int, int]],
 ) -> tuple[int, int, int, int]:
-    """Draw a label at a corner of its box where no other label is; returns its xyxy."""
+    """Draw a label at its box where no other label is, or least of others; returns its xyxy."""
     scale, pad = max(0.42 * unit, LEAST_FONT_SCALE), max(2, round(3 * unit))
     thickness = max(1, round(unit))
     (width, height), baseline = cv2.getTextSize(text, FONT, scale, thickness)
     width, height = width + 2 * pad, height + baseline + pad
     x1, y1, x2, y2 = (round(float(value)) for value in box)
-    corners = [(x1, y1 - height), (x1, y1), (x1, y2), (x2 - width, y2 - height)]
+    left, right = x1, x2 - width
+    tops = (y1 - height, y1, y2, y2 - height, y1 - 2 * height, y2 + height)
+    corners = [(left, tops[0]), (left, y1), (left, y2), (right, y2 - height)]  # the best first
+    corners += [(x, y) for x in (left, right, x1 - width, x2) for y in tops]
     places = [_into(canvas, x, y, width, height) for x, y in corners]
-    place = next((p for p in places if not any(_overlap(p, other) for other in taken)), places[0])
+    place = min(places, key=lambda p: sum(_overlap(p, other) for other in taken))  # the first such
     cv2.rectangle(canvas, place[:2], place[2:], colour, cv2.FILLED)
     light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
     ink = (0, 0, 0) if light else (255, 255, 255)
@@ -165,5 +177,8 @@ def _into(canvas: np.ndarray, x: int, y: int, width: int, height: int) -> tuple[
     return x, y, x + width, y + height
 
 
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> int:
+    """Common pixels of two rectangles."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(width, 0) * max(height, 0)

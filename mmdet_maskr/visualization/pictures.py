@@ -93,9 +93,9 @@ def draw_predictions(
         gap = np.full((sides[0].shape[0], GAP, 3), 255, np.uint8)
         pairs.append(np.hstack([sides[0], gap, sides[1]]))
         paths.append(out_dir / f"{file.stem}.png")
-        _write(paths[-1], pairs[-1])
+        write_picture(paths[-1], pairs[-1])
     paths.append(out_dir / "sheet.png")
-    _write(paths[-1], _contact_sheet(pairs, columns=2))
+    write_picture(paths[-1], contact_sheet(pairs, 2, "left: ground truth, right: prediction"))
     return paths
 
 
@@ -152,14 +152,13 @@ def _stack_keypoints(annotations: list[dict]) -> np.ndarray | None:
     return keypoints
 
 
-def _contact_sheet(pictures: list[np.ndarray], columns: int) -> np.ndarray:
+def contact_sheet(pictures: list[np.ndarray], columns: int, text: str) -> np.ndarray:
     """Pictures in rows of ``columns``, each shrunk to half its size, on white, with a caption."""
     small = [cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in pictures]
     rows = [small[i : i + columns] for i in range(0, len(small), columns)]
     tops = CAPTION + np.cumsum([0] + [max(p.shape[0] for p in row) + GAP for row in rows])
     width = max(p.shape[1] for p in small) + 2 * GAP
     sheet = np.full((tops[-1], columns * width, 3), 255, np.uint8)
-    text = "left: ground truth, right: prediction"
     cv2.putText(sheet, text, (GAP, CAPTION - GAP), FONT, 0.5, (60, 60, 60), 1, cv2.LINE_AA)
     for y, row in zip(tops, rows, strict=False):
         for x, picture in zip(range(0, columns * width, width), row, strict=False):
@@ -167,8 +166,8 @@ def _contact_sheet(pictures: list[np.ndarray], columns: int) -> np.ndarray:
     return sheet
 
 
-def _write(path: Path, rgb: np.ndarray) -> None:
-    """Write a picture under another name first, so that an interrupted call leaves no half."""
+def write_picture(path: Path, rgb: np.ndarray) -> None:
+    """Write an RGB picture under another name first, so that an interrupted call leaves no half."""
     partial = path.with_suffix(".partial.png")
     if not cv2.imwrite(str(partial), np.ascontiguousarray(rgb[..., ::-1])):
         raise UserError(f"the picture {path} could not be written.")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from mmdet.registry import VISUALIZERS
+from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import get_box_tensor
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmdet.visualization import DetLocalVisualizer, get_palette
@@ -13,8 +14,18 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_maskr.ops.mask_rle import RLEMasks
-from mmdet_maskr.visualization.draw import MASK_ALPHA, Colour, class_colours, draw_instances
+from mmdet_maskr.visualization.draw import (
+    MASK_ALPHA,
+    Colour,
+    class_colours,
+    draw_instances,
+    enlarge,
+    enlargement,
+)
 from mmdet_maskr.visualization.skeleton import KEYPOINT_THR, make_skeleton, with_visibility
+
+LEAST_SIDE = 192  # pixels; on smaller pictures labels hide what they name
+MAPS = ("gt_sem_seg", "pred_sem_seg", "gt_panoptic_seg", "pred_panoptic_seg")
 
 
 @VISUALIZERS.register_module()
@@ -32,6 +43,8 @@ class InstanceVisualizer(DetLocalVisualizer):
         save_dir: folder for the backends.
         mask_alpha: opacity of masks, 0 to 1.
         keypoint_thr: predicted keypoints with a lower score are left out, with their limbs.
+        least_side: small images are drawn enlarged, by the least whole factor that gives their
+            shorter side so many pixels; 0 for never. Images with semantic or panoptic maps are not.
     """
 
     def __init__(
@@ -42,10 +55,25 @@ class InstanceVisualizer(DetLocalVisualizer):
         save_dir: str | None = None,
         mask_alpha: float = MASK_ALPHA,
         keypoint_thr: float = KEYPOINT_THR,
+        least_side: int = LEAST_SIDE,
     ) -> None:
         super().__init__(name=name, image=image, vis_backends=vis_backends, save_dir=save_dir)
         self.mask_alpha = mask_alpha
         self.keypoint_thr = keypoint_thr
+        self.least_side = least_side
+        self._has_maps = False
+
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: DetDataSample | None = None,
+        *args,
+        **kwargs,
+    ) -> None:
+        """DetLocalVisualizer's; maps are drawn over instances, and have the image's size."""
+        self._has_maps = data_sample is not None and any(key in data_sample for key in MAPS)
+        super().add_datasample(name, image, data_sample, *args, **kwargs)
 
     def _draw_instances(
         self,
@@ -66,13 +94,15 @@ class InstanceVisualizer(DetLocalVisualizer):
             palette: RGB colours by label, or a name as mmdet's visualizer takes it.
 
         Returns:
-            (H, W, 3) uint8 RGB.
+            (f H, f W, 3) uint8 RGB, f being 1 for images that are not small.
 
         Raises:
             UserError: as many keypoints as ``dataset_meta`` does not name.
         """
+        factor = 1 if self._has_maps else enlargement(image, self.least_side)
+        side = factor * min(image.shape[:2])
         if "bboxes" not in instances or len(instances) == 0:
-            return image
+            return enlarge(image, np.zeros((0, 4)), None, None, side)[0]
         labels = instances.labels.tolist()
         if isinstance(palette, str) and palette != "random":  # 'coco', 'voc', a colour's name ...
             palette = get_palette(palette, max(labels) + 1)
@@ -85,15 +115,12 @@ class InstanceVisualizer(DetLocalVisualizer):
         skeleton = None
         if keypoints is not None:
             skeleton = make_skeleton(self.dataset_meta, keypoints.shape[1])
+        boxes = get_box_tensor(instances.bboxes).numpy()
+        masks = to_arrays(instances.masks) if "masks" in instances else None
+        image, boxes, masks, keypoints = enlarge(image, boxes, masks, keypoints, side)
+        chosen = [colours[label] for label in labels]
         return draw_instances(
-            image,
-            get_box_tensor(instances.bboxes).numpy(),
-            to_arrays(instances.masks) if "masks" in instances else None,
-            names,
-            [colours[label] for label in labels],
-            keypoints,
-            skeleton,
-            self.mask_alpha,
+            image, boxes, masks, names, chosen, keypoints, skeleton, self.mask_alpha
         )
 
     def _keypoints(self, instances: InstanceData) -> np.ndarray | None:

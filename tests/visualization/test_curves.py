@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import pytest
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.curves import plot_curves, read_scalars
+from mmdet_maskr.visualization.curves import (
+    _running_mean,
+    choose_keys,
+    plot_curves,
+    plot_runs,
+    read_run,
+    read_scalars,
+)
 
 
 def log(work_dir: Path, session: str, lines: list[dict], tail: str = "") -> None:
@@ -36,3 +45,56 @@ def test_curves_of_a_resumed_run(tmp_path: Path):
 def test_curves_of_nothing(tmp_path: Path):
     with pytest.raises(UserError, match="no losses were logged"):
         read_scalars(tmp_path)
+
+
+def test_several_runs(tmp_path: Path):
+    """Keys by pattern, a later session over an earlier one, and times of validation apart."""
+    log(tmp_path / "a", "20260101_000000", [dict(loss=3.0, time=0.5, iter=10, step=10)])
+    log(tmp_path / "a", "20260101_000100", [
+        dict(loss=2.5, loss_cls=1.0, time=0.4, iter=10, step=10),
+        {"coco/bbox_mAP": 0.3, "time": 9.0, "step": 1},
+    ])  # fmt: skip
+    log(tmp_path / "b", "20260101_000000", [dict(loss=4.0, iter=10, step=10)])
+    runs = dict(a=read_run(tmp_path / "a"), b=read_run(tmp_path / "b" / "20260101_000000"))
+    assert runs["a"] == {
+        "loss": [(10, 2.5)], "time": [(10, 0.4)], "loss_cls": [(10, 1.0)],
+        "coco/bbox_mAP": [(1, 0.3)], "val/time": [(1, 9.0)],
+    }  # fmt: skip
+    file = tmp_path / "b" / "20260101_000000" / "vis_data" / "scalars.json"
+    assert read_run(file) == runs["b"] == {"loss": [(10, 4.0)]}
+    keys = choose_keys(runs.values(), ["coco/*_mAP", "loss*"])
+    assert keys == ["coco/bbox_mAP", "loss", "loss_cls"]
+    narrow = cv2.imread(str(plot_runs(runs, keys[:1], tmp_path / "one.png")))
+    wide = cv2.imread(str(plot_runs(runs, keys, tmp_path / "out" / "three.png", smooth=3)))
+    assert wide.shape[1] > 2 * narrow.shape[1]
+    with pytest.raises(UserError, match=r"no run has logged 'lr'; there are coco/bbox_mAP, loss"):
+        choose_keys(runs.values(), ["lr"])
+    with pytest.raises(UserError, match="nothing was logged in"):
+        read_run(tmp_path)
+
+
+def test_running_means():
+    assert _running_mean([1, 2, 3, 4], 2) == [1, 1.5, 2.5, 3.5]
+
+
+def test_the_tool(repo: Path, tmp_path: Path):
+    log(tmp_path / "a", "20260101_000000", [dict(loss=3.0, iter=10, step=10)])
+    log(tmp_path / "b", "20260101_000000", [dict(loss=4.0, iter=10, step=10)])
+
+    def run(*options: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(repo / "tools" / "plot_logs.py"), *options]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    done = run("a", "b", "--out", "out/curves.png")
+    assert done.returncode == 0, done.stderr
+    assert "1 panels of 2 runs: out/curves.png" in done.stdout
+    assert (tmp_path / "out" / "curves.png").is_file()
+    assert "loss: 1 values, the last 3" in run("a", "--list").stdout
+    for options, message in (
+        (["a", "a"], "the same run is named twice"),
+        (["a", "b", "--labels", "x"], "--labels needs 2 different names"),
+        (["a", "--keys", "nonsense"], "no run has logged 'nonsense'"),
+        (["a", "--out", "curves.txt"], "must end in .png"),
+    ):
+        done = run(*options)
+        assert done.returncode == 2 and message in done.stderr

@@ -105,3 +105,26 @@ def test_lines_grow_with_the_image(side: int):
     assert limb <= max(2, 0.012 * side) and box <= max(1, 0.006 * side)
     if side == 1600:
         assert box >= 3 and limb >= 6
+
+
+def test_labels_of_a_crowd_keep_clear_of_each_other():
+    """Nine objects in a corner of the picture, and room for their labels around them."""
+    image = np.zeros((400, 400, 3), np.uint8)
+    corners = [(x, y) for x in (200, 215, 230) for y in (200, 215, 230)]
+    boxes = np.array([[x, y, x + 12, y + 12] for x, y in corners], float)
+    colours = [(0, 20 * i + 40, 255) for i in range(9)]
+    drawn = draw_instances(image, boxes, None, ["thing"] * 9, colours)
+    areas = [int((drawn == colour).all(-1).sum()) for colour in colours]
+    assert min(areas) > 0.9 * max(areas)
+
+
+@pytest.mark.parametrize("side", [100, 640, 4000])
+def test_contours_have_light_edges_at_any_size(side: int):
+    """On an image of the mask's own colour the white beside the contour shows where it is."""
+    image = np.full((side, side, 3), (200, 0, 0), np.uint8)
+    mask = np.zeros((side, side), np.uint8)
+    mask[side // 4 : side // 2, side // 4 : side // 2] = 1
+    drawn = draw_instances(image, np.zeros((1, 4)), [mask], [""], [(200, 0, 0)])
+    row = drawn[3 * side // 8]
+    light = (row.min(-1) > 100).sum()
+    assert light >= (side > 400) + side // 1000 and (row[side // 4] == (200, 0, 0)).all()

@@ -13,7 +13,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.config import Config
 from mmengine.runner import Runner
-from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData, PixelData
 from pycocotools import mask as mask_api
 
 from mmdet_maskr.errors import UserError
@@ -174,6 +174,7 @@ def test_from_a_test_run(repo: Path, shapes_root: Path, tmp_path: Path):
         {
             "work_dir": str(tmp_path),
             "visualizer.type": "InstanceVisualizer",
+            "visualizer.least_side": 0,
             "visualizer.name": tmp_path.name,  # the hook takes the newest name's
             "default_hooks.visualization.draw": True,
             "default_hooks.visualization.score_thr": 0.0,
@@ -197,3 +198,25 @@ def test_from_a_test_run(repo: Path, shapes_root: Path, tmp_path: Path):
         truth, found = picture[:, :96], picture[:, 96:]
         assert found.shape == original.shape
         assert (truth != original).any() and (found != original).any()
+
+
+def test_small_images_are_drawn_enlarged():
+    """By a whole factor, with or without instances; large ones and those with maps are not."""
+    visualizer = InstanceVisualizer(least_side=100)
+    visualizer.dataset_meta = dict(classes=("disc",), palette=[(255, 0, 0)])
+    image = np.full((30, 40, 3), 100, np.uint8)
+    masks = torch.zeros((1, 30, 40), dtype=torch.bool)
+    masks[:, 15:25, 10:20] = True
+    found = InstanceData(
+        bboxes=torch.tensor([[10.0, 15, 20, 25]]), labels=torch.tensor([0]), masks=masks,
+        scores=torch.tensor([0.9]),
+    )  # fmt: skip
+    sample = DetDataSample(pred_instances=found, gt_instances=InstanceData())
+    visualizer.add_datasample("a", image, sample)
+    drawn = visualizer.get_image()
+    assert drawn.shape == (120, 2 * 160, 3) and (drawn[:, :160] == 100).all()
+    inside = drawn[66:94, 160 + 46 : 160 + 74].astype(int)
+    assert (abs(inside.mean((0, 1)) - [170, 55, 55]) < 12).all()
+    sample.gt_sem_seg = PixelData(data=torch.zeros((1, 30, 40), dtype=torch.long))
+    visualizer.add_datasample("b", image, sample, draw_gt=False)
+    assert visualizer.get_image().shape == image.shape

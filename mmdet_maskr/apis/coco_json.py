@@ -1,0 +1,151 @@
+"""Predictions as one file of COCO results, which pycocotools scores as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from mmengine.logging import print_log
+from pycocotools.coco import COCO
+
+from mmdet_maskr.apis.inputs import check_names, file_name
+from mmdet_maskr.engine.durable_files import write_durably
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.evaluation.ground_truth import GroundTruthFile
+from mmdet_maskr.quiet import quiet
+
+
+class CocoResults:
+    """Collects the predictions of a call, and writes them as a list of COCO's results.
+
+    Each detection is one entry with ``bbox`` (x, y, width, height), ``score``, and where there are
+    any ``segmentation`` (RLE) and ``keypoints`` (pixel indices x, y and the keypoint's score; for
+    classes that have them).
+
+    Args:
+        path: of the JSON file.
+        classes: names of the model's classes.
+        images: paths, URLs and arrays that will be seen.
+        ann_file: COCO annotation file, from which images have their ids, by file name, and classes
+            theirs, by name. Without it an image's id is its file name (an array's the number that
+            it has in ``images``), and the class of label k has the id k + 1.
+
+    Raises:
+        UserError: images that ``ann_file`` lacks, no class of the model in it, or without it images
+            of equal names.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        classes: Sequence[str],
+        images: Sequence[str | np.ndarray],
+        ann_file: str | Path | None = None,
+    ) -> None:
+        self.path = Path(path)
+        if self.path.suffix != ".json":
+            raise UserError(f"coco_json={str(path)!r}: its name must end in .json.")
+        self._entries: list[dict] = []
+        self._left_out: dict[str, int] = {}
+        self._classes = list(classes)
+        if ann_file is None:
+            check_names(images, "a result's image_id is its file's name where no ann_file is given")
+            self._image_ids = None
+            self._category_ids = {label: label + 1 for label in range(len(self._classes))}
+        else:
+            coco = _read(ann_file)
+            self._image_ids = _ids_of_images(images, coco, ann_file)
+            self._category_ids = _ids_of_classes(self._classes, coco, ann_file)
+
+    def add(self, image: str | int, prediction: dict[str, list]) -> None:
+        """Take the predictions of an image.
+
+        Args:
+            image: its path or URL, or the number of an array or frame.
+            prediction: as :func:`mmdet_maskr.apis.predictions.as_lists` gives it.
+        """
+        if self._image_ids is not None:
+            image_id = self._image_ids[image]
+        else:
+            image_id = image if isinstance(image, int) else file_name(image)
+        for i, label in enumerate(prediction["labels"]):
+            if label not in self._category_ids:
+                name = self._classes[label]
+                self._left_out[name] = self._left_out.get(name, 0) + 1
+                continue
+            x1, y1, x2, y2 = prediction["bboxes"][i]
+            entry = dict(
+                image_id=image_id,
+                category_id=self._category_ids[label],
+                bbox=[x1, y1, x2 - x1, y2 - y1],
+                score=prediction["scores"][i],
+            )
+            if "masks" in prediction:
+                entry["segmentation"] = prediction["masks"][i]
+            if prediction.get("keypoints") and prediction["keypoints"][i]:
+                points, scores = prediction["keypoints"][i], prediction["keypoint_scores"][i]
+                entry["keypoints"] = [
+                    value
+                    for (x, y), score in zip(points, scores, strict=True)
+                    for value in (x - 0.5, y - 0.5, score)
+                ]
+            self._entries.append(entry)
+
+    def write(self) -> None:
+        """Write the file, whole or not at all, and say so."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(self.path, json.dumps(self._entries).encode())
+        print_log(f"{len(self._entries)} detections are written to {self.path}")
+        if self._left_out:
+            count = sum(self._left_out.values())
+            print_log(
+                f"{count} detections of classes that the annotation file lacks are left out "
+                f"({', '.join(list(self._left_out)[:8])})."
+            )
+
+
+def _read(ann_file: str | Path) -> COCO:
+    if not Path(ann_file).is_file():
+        raise UserError(f"there is no annotation file {Path(ann_file).absolute()}.")
+    with quiet():
+        return GroundTruthFile(str(ann_file), may_lack_annotations=True)
+
+
+def _ids_of_images(
+    images: Sequence[str | np.ndarray], coco: COCO, ann_file: str | Path
+) -> dict[str, int]:
+    """The id of each image: that of the longest end of its path that the file lists."""
+    known = {}
+    for image in coco.dataset["images"]:
+        name = image.get("file_name") or image.get("coco_url", "")  # LVIS has URLs alone
+        known[str(PurePosixPath(name)) if "file_name" in image else file_name(name)] = image["id"]
+    ids, lacking = {}, []
+    for image in images:
+        if not isinstance(image, str):
+            raise UserError("ann_file cannot tell the ids of arrays or frames: give file names.")
+        parts = Path(image).parts if "://" not in image else (file_name(image),)
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        end = next((end for end in ends if end in known), None)
+        if end is None:
+            lacking.append(image)
+        else:
+            ids[image] = known[end]
+    if lacking:
+        raise UserError(
+            f"{len(lacking)} of {len(images)} images are not in {ann_file}, e.g. {lacking[0]}: "
+            f"its file names are like {next(iter(known), '(none)')!r}. Leave them out, or ann_file."
+        )
+    return ids
+
+
+def _ids_of_classes(classes: Sequence[str], coco: COCO, ann_file: str | Path) -> dict[int, int]:
+    by_name = {category["name"]: category["id"] for category in coco.dataset["categories"]}
+    ids = {label: by_name[name] for label, name in enumerate(classes) if name in by_name}
+    if not ids:
+        raise UserError(
+            f"{ann_file} has none of the model's classes ({', '.join(classes[:5])}, ...), but "
+            f"{', '.join(list(by_name)[:5])}: is it of another data set?"
+        )
+    return ids

@@ -1,0 +1,176 @@
+"""Predictions of an image: chosen by score, cut to what is wanted, and as plain lists.
+
+Symbols: D detections, K keypoints.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import encode_mask_results
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.mask_heads import ComposedMaskHead
+from mmdet_maskr.ops.mask_rle import RLEMasks
+
+Threshold = float | Mapping[str, float]
+OTHERS = "default"  # the key of a threshold for all classes that are not named
+FIELDS = dict(boxes=("bboxes",), masks=("masks",), keypoints=("keypoints", "keypoint_scores"))
+
+
+def thresholds_of_classes(
+    threshold: Threshold, classes: Sequence[str], name: str, default: float
+) -> list[float]:
+    """The least score of each class.
+
+    Args:
+        threshold: one score for all, or scores by class name; that of 'default' is for the others.
+        classes: names of the model's classes.
+        name: of the option, for messages.
+        default: of the classes that are not named where there is no 'default'.
+
+    Raises:
+        UserError: an unknown class, or a score that is not in 0 to 1.
+    """
+    given = threshold if isinstance(threshold, Mapping) else {OTHERS: threshold}
+    unknown = [key for key in given if key != OTHERS and key not in classes]
+    if unknown:
+        close = difflib.get_close_matches(str(unknown[0]), classes, n=3) or list(classes[:8])
+        raise UserError(
+            f"{name} names the class {unknown[0]!r}, which the model has not got: did you mean "
+            f"{' or '.join(map(repr, close))}? ('default' is for all others.)"
+        )
+    for key, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise UserError(
+                f"{name}={threshold!r}: {key} must be a score from 0 to 1, e.g. 0.3 or "
+                "{'person': 0.7, 'default': 0.3}."
+            )
+    others = given.get(OTHERS, default)
+    return [float(given.get(label, others)) for label in classes]
+
+
+def above(instances: InstanceData, thresholds: Sequence[float]) -> InstanceData:
+    """The detections whose score is at least their class's threshold."""
+    least = torch.tensor(thresholds, device=instances.scores.device)[instances.labels]
+    return instances[instances.scores >= least]
+
+
+def check_outputs(outputs: Sequence[str] | None, model: nn.Module, config: str) -> tuple[str, ...]:
+    """What is to be kept of the predictions.
+
+    Args:
+        outputs: any of 'boxes', 'masks' and 'keypoints'; None for what the model gives.
+        model: a detector.
+        config: where it is from, for messages.
+
+    Raises:
+        UserError: something unknown, or that the model does not give.
+    """
+    roi_head = getattr(model, "roi_head", None)
+    given = dict(
+        boxes=True,
+        masks=bool(getattr(model, "with_mask", False)),
+        keypoints=bool(getattr(roi_head, "with_keypoint", False)),
+    )
+    if outputs is None:
+        return tuple(name for name, has in given.items() if has)
+    names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    for name in names:
+        if name not in given:
+            raise UserError(f"outputs={outputs!r}: there are {tuple(given)}.")
+        if not given[name]:
+            head, example = {
+                "masks": ("mask_head", "maskr_r50_fpn_1x"),
+                "keypoints": ("keypoint_head", "maskr_keypoint_r50_fpn_1x"),
+            }[name]
+            raise UserError(
+                f"outputs={outputs!r}, but the model of {config} gives no {name}: its roi_head has "
+                f"no {head}. Take a model with one (as {example} has), or leave {name!r} out."
+            )
+    return names
+
+
+def only(instances: InstanceData, outputs: Sequence[str]) -> InstanceData:
+    """Without the masks or keypoints that are not in ``outputs``; boxes always stay."""
+    for name, fields in FIELDS.items():
+        for field in fields:
+            if name not in ("boxes", *outputs) and field in instances:
+                instances.pop(field)
+    return instances
+
+
+@contextmanager
+def rle_masks(model: nn.Module, enabled: bool = True) -> Iterator[None]:
+    """Let a model give RLEs instead of dense masks, where its head can and its config lets it.
+
+    They are what is written in the end, and small: 100 dense masks of a photo of 12 megapixels are
+    1.2 GB.
+
+    Args:
+        model: a detector.
+        enabled: False changes nothing.
+    """
+    roi_head = getattr(model, "roi_head", None)
+    settings = getattr(roi_head, "test_cfg", None)
+    can = isinstance(getattr(roi_head, "mask_head", None), ComposedMaskHead)
+    if not enabled or not can or "mask_output" in settings:
+        yield
+        return
+    settings["mask_output"] = "rle"
+    try:
+        yield
+    finally:
+        settings.pop("mask_output")
+
+
+def as_lists(sample: DetDataSample) -> dict[str, list]:
+    """The predictions of an image, highest score first, as JSON can hold them.
+
+    Returns:
+        ``labels`` (D), ``scores`` (D), ``bboxes`` (D, xyxy); and where the model has them ``masks``
+        (D RLEs, ``counts`` as a string), ``keypoints`` (D lists of K [x, y]) and
+        ``keypoint_scores`` (D lists of K), empty for classes without keypoints.
+    """
+    instances = sample.pred_instances
+    result = {key: instances[key].tolist() for key in ("labels", "scores")}
+    boxes = instances.bboxes
+    result["bboxes"] = getattr(boxes, "tensor", boxes).tolist()
+    if "masks" in instances:
+        result["masks"] = to_rles(instances.masks)
+    if "keypoints" in instances:
+        result.update(_keypoint_lists(instances.keypoints, instances.keypoint_scores))
+    return result
+
+
+def to_rles(masks: Tensor | np.ndarray | RLEMasks) -> list[dict]:
+    """COCO's RLEs of an image's masks, ``counts`` as a string, as JSON can hold it.
+
+    Args:
+        masks: (D, H, W) or RLEMasks.
+    """
+    if isinstance(masks, RLEMasks):
+        rles = masks.rles
+    else:
+        rles = encode_mask_results(torch.as_tensor(masks).cpu().numpy())
+    return [dict(size=list(rle["size"]), counts=_as_text(rle["counts"])) for rle in rles]
+
+
+def _as_text(counts: bytes | str) -> str:
+    return counts.decode() if isinstance(counts, bytes) else counts
+
+
+def _keypoint_lists(points: Tensor, scores: Tensor) -> dict[str, list]:
+    """(D, K, 2) and (D, K) as lists, empty where the scores are zero: classes without keypoints."""
+    has_keypoints = scores.ne(0).any(dim=1).tolist()
+    return {
+        name: [row if has else [] for row, has in zip(values.tolist(), has_keypoints, strict=True)]
+        for name, values in (("keypoints", points), ("keypoint_scores", scores))
+    }

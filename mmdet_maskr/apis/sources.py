@@ -1,0 +1,193 @@
+"""Where an inferencer's model is from: config and weights, names of classes, device."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import yaml
+from mmcv.ops import get_compiling_cuda_version
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.infer import BaseInferencer
+from mmengine.logging import print_log
+
+from mmdet_maskr.catalogue import configs_dir
+from mmdet_maskr.errors import UserError
+
+CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
+WEIGHTS_SUFFIXES = (".pth", ".pt")
+CONVERTED = ("config.py", "model.pth")  # what tools/convert_weights.py writes
+
+Model = str | Config | ConfigDict | dict
+
+
+def find_model(
+    model: Model | Path | None, weights: str | Path | None, scope: str = "mmdet"
+) -> tuple[Model | None, str | None]:
+    """Config and weights as DetInferencer takes them.
+
+    Args:
+        model: path of a config; folder that tools/convert_weights.py wrote; name of a config of
+            this package (see tools/list_configs.py; '_' may stand for '/') or in the model index of
+            ``scope``; a config; or the path of a checkpoint.
+        weights: path or URL of a checkpoint; None where ``model`` says it.
+        scope: package with a model index.
+
+    Raises:
+        UserError: there is no such file or name.
+    """
+    model = str(model) if isinstance(model, Path) else model
+    weights = str(weights) if isinstance(weights, Path) else weights
+    if isinstance(model, str) and model.endswith(WEIGHTS_SUFFIXES):
+        if weights is not None:
+            raise UserError(f"model={model!r} and weights={weights!r} are checkpoints both.")
+        model, weights = None, model
+    if weights is not None and "://" not in weights and not Path(weights).is_file():
+        raise UserError(f"there is no checkpoint {Path(weights).absolute()}.")
+    if model is None:
+        if weights is None:
+            raise UserError("neither model nor weights is given: name a config or a checkpoint.")
+        beside = Path(weights).with_name(CONVERTED[0])
+        return (str(beside) if "://" not in weights and beside.is_file() else None), weights
+    if not isinstance(model, str):
+        return model, weights
+    if Path(model).is_dir():
+        model = _config_in(Path(model))
+    elif model.endswith(CONFIG_SUFFIXES) or Path(model).is_file():
+        if not Path(model).is_file():
+            raise UserError(f"there is no config {Path(model).absolute()}.")
+    else:
+        model = _by_name(model, scope)
+    beside = Path(model).with_name(CONVERTED[1])
+    if weights is None and Path(model).name == CONVERTED[0] and beside.is_file():
+        weights = str(beside)
+    return model, weights
+
+
+def check_device(device: str | None) -> str:
+    """The device to run on.
+
+    Args:
+        device: as torch names it, or None for :func:`default_device`.
+
+    Raises:
+        UserError: it is none, or not in this machine.
+    """
+    if device is None:
+        return default_device()
+    try:
+        kind = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"device={device!r}: it must be like 'cpu', 'cuda' or 'cuda:1'.") from error
+    if kind.type == "cuda":
+        count = torch.cuda.device_count()
+        if (kind.index or 0) >= count:
+            raise UserError(
+                f"device={device!r}: torch sees {count} CUDA devices here. Leave device out for "
+                "what there is; `python -m mmdet_maskr` shows it."
+            )
+    return str(device)
+
+
+def default_device() -> str:
+    """The first accelerator that mmcv's compiled ops run on, or the CPU."""
+    device = get_device()
+    without_ops = device == "cuda" and get_compiling_cuda_version() == "not available"
+    return "cpu" if without_ops or device == "mps" else device
+
+
+def checkpoint_meta(checkpoint: dict | None) -> dict:
+    """``dataset_meta`` with keys in small letters; mmdet 2 had CLASSES and PALETTE beside it."""
+    meta = {} if checkpoint is None else checkpoint.get("meta", {})
+    old = {key: meta[key] for key in ("CLASSES", "PALETTE") if key in meta}
+    return {key.lower(): value for key, value in meta.get("dataset_meta", old).items()}
+
+
+def join_meta(given: dict, config_meta: dict) -> dict:
+    """What a checkpoint says about its data set, with what it lacks from the config's data set.
+
+    Where both name different classes, the checkpoint's alone counts, but for the palette: the
+    config's is preferred, as DetInferencer does.
+
+    Args:
+        given: what the checkpoint says; may be empty.
+        config_meta: metainfo of the data set.
+    """
+    palette = config_meta.get("palette", given.get("palette", "random"))
+    same = list(given.get("classes", config_meta["classes"])) == list(config_meta["classes"])
+    meta = {**config_meta, **given} if same else given
+    return {**meta, "palette": palette}
+
+
+def check_classes(
+    meta: dict, given: dict, classes: Sequence[str] | None, expected: int, weights: str | None
+) -> None:
+    """Check that a model has as many classes as names, and say where the names are from.
+
+    Args:
+        meta: with the names that will be used.
+        given: what the checkpoint says.
+        classes: names that the caller gave, or None.
+        expected: number of the model's classes.
+        weights: the checkpoint, or None.
+
+    Raises:
+        UserError: it has more or fewer.
+    """
+    names = meta["classes"]
+    shown = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+    if len(names) != expected:
+        where = "checkpoint" if "classes" in given else "config's test_dataloader.dataset"
+        where = where if classes is None else "option classes"
+        raise UserError(
+            f"the model has {expected} classes, but the {where} names {len(names)}: {shown}. Pass "
+            "classes=(...) with the names in the order of training, set "
+            "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config, or take another "
+            "model."
+        )
+    if weights is not None and classes is None and "classes" not in given:
+        print_log(
+            f"checkpoint {weights} names no classes; those of the config's data set are taken: "
+            f"{shown}. If it was trained on others, pass classes=(...) in the order of training."
+        )
+
+
+def _config_in(folder: Path) -> str:
+    config = folder / CONVERTED[0]
+    if not config.is_file():
+        raise UserError(
+            f"the folder {folder} has no {CONVERTED[0]}, so it is not from "
+            "tools/convert_weights.py: name a config and a checkpoint."
+        )
+    return str(config)
+
+
+def _by_name(name: str, scope: str) -> str:
+    """The config of this name in this package, or the name itself if ``scope`` knows it."""
+    own = {model["Name"]: model["Config"] for model in _own_models()}
+    paths = {path.removeprefix("configs/").removesuffix(".py"): path for path in own.values()}
+    if name in own or name in paths:
+        return str(configs_dir().parent / (own.get(name) or paths[name]))
+    index = BaseInferencer._get_models_from_metafile(BaseInferencer._get_repo_or_mim_dir(scope))
+    others = [str(model["Name"]) for model in index]
+    if name.lower() in map(str.lower, others):
+        return name
+    close = difflib.get_close_matches(name, [*own, *paths, *others], n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else "tools/list_configs.py lists ours."
+    raise UserError(
+        f"there is no file {name}, and no model of this name in mmdet_maskr or {scope}: {hint}"
+    )
+
+
+def _own_models() -> list[dict]:
+    """The models of the packaged index, which is meant for mim."""
+    root = configs_dir().parent
+    index = yaml.safe_load((root / "model-index.yml").read_text(encoding="utf-8"))
+    return [
+        model
+        for path in index["Import"]
+        for model in yaml.safe_load((root / path).read_text(encoding="utf-8"))["Models"]
+    ]

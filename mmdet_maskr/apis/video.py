@@ -1,0 +1,102 @@
+"""Videos as images one after the other, and pictures of them as a video again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine.logging import print_log
+
+from mmdet_maskr.errors import UserError
+
+CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # what OpenCV's own builds can write
+
+
+class VideoFrames:
+    """The frames of a video file, read while they are iterated over.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        UserError: it cannot be read as a video.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._open()
+
+    def _open(self) -> mmcv.VideoReader:
+        reader = mmcv.VideoReader(str(self.path))
+        if not reader.opened or reader.width <= 0:
+            raise UserError(
+                f"the video {self.path} cannot be read: it is damaged, or of a kind that this "
+                "OpenCV cannot decode. `ffmpeg -i IN out.mp4` writes one that it can."
+            )
+        self.fps = reader.fps if 0 < reader.fps < 1000 else 25.0  # some files do not say
+        self.size = (reader.width, reader.height)
+        self._length = max(0, reader.frame_cnt)
+        return reader
+
+    def __len__(self) -> int:
+        """How many frames the file's head says there are."""
+        return self._length
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Frames (H, W, 3), uint8 in BGR order."""
+        reader, count = self._open(), 0
+        while (frame := reader.read()) is not None:
+            count += 1
+            yield frame
+        if count < len(self):
+            print_log(f"{self.path} ends after {count} of {len(self)} frames.")
+
+
+class VideoSink:
+    """Writes pictures as a video; the file has its name only once it is whole.
+
+    Args:
+        path: of the file, ending in .mp4 or .avi.
+        fps: frames a second.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path = path
+        self.fps = fps
+        self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, rgb: np.ndarray) -> None:
+        """Append a picture (H, W, 3), uint8 RGB; all have the size of the first.
+
+        Raises:
+            UserError: OpenCV cannot write such a video.
+        """
+        if self._writer is None:
+            self._writer = self._open(rgb.shape[1::-1])
+        self._writer.write(np.ascontiguousarray(rgb[..., ::-1]))
+
+    def close(self, whole: bool) -> None:
+        """End the file, and give it its name if it is whole; what is not is removed."""
+        if self._writer is None:
+            return
+        self._writer.release()
+        if whole:
+            self._partial.replace(self.path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        name = CODECS[self.path.suffix]
+        codec = cv2.VideoWriter_fourcc(*name)
+        writer = cv2.VideoWriter(str(self._partial), codec, self.fps, size)
+        if not writer.isOpened():
+            raise UserError(
+                f"the video {self.path} cannot be written: this OpenCV has no encoder {name}. Pass "
+                "no_save_vis=True, or install opencv-python."
+            )
+        return writer

@@ -1,0 +1,10 @@
+"""What a detector gets wrong: its errors by kind, what each costs, and which classes it confuses.
+
+After Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors".
+"""
+
+from mmdet_maskr.evaluation.errors.confusion import confusion_matrix
+from mmdet_maskr.evaluation.errors.matching import Matching, match
+from mmdet_maskr.evaluation.errors.split import ERRORS, ErrorSplit, split_errors
+
+__all__ = ["ERRORS", "ErrorSplit", "Matching", "confusion_matrix", "match", "split_errors"]

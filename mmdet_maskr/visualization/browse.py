@@ -1,0 +1,184 @@
+"""What a data set gives, as pictures: originals, each transform, what the training sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.dataset import BaseDataset, ConcatDataset
+from mmengine.structures import InstanceData
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.visualization.draw import FONT, class_colours, draw_instances, enlarge
+from mmdet_maskr.visualization.skeleton import make_skeleton
+from mmdet_maskr.visualization.visualizer import to_arrays
+
+MODES = ("transformed", "original", "pipeline")
+SHORT_SIDE = 480
+CAPTION = 26  # pixels above each picture of a pipeline
+GAP = 8
+
+Dataset = BaseDataset | ConcatDataset
+
+
+def draw_item(dataset: Dataset, index: int, mode: str = "transformed") -> tuple[str, np.ndarray]:
+    """Draw an image of a data set with its ground truth.
+
+    Args:
+        dataset: perhaps wrapped (RepeatDataset, ConcatDataset, ...).
+        index: of the image.
+        mode: 'transformed', what comes out of the pipeline, which is what the training sees;
+            'original', the image with its annotations; 'pipeline', a picture for each transform
+            that changes something, from the original on, side by side.
+
+    Returns:
+        The image's path, and the picture (H, W, 3), uint8 RGB.
+
+    Raises:
+        UserError: an unknown mode, or a data set without images or annotations to draw.
+    """
+    if mode == "transformed":
+        return _draw_packed(dataset[index], dataset.metainfo)
+    if mode not in MODES:
+        raise UserError(f"mode={mode!r}: it must be one of {MODES}.")
+    inner, index = _innermost(dataset, index)
+    results = inner.get_data_info(index)
+    transforms = list(inner.pipeline.transforms)
+    loading = _last_loader(transforms) + 1
+    for transform in transforms[:loading]:
+        results = _applied(transform, results)
+    panels = [("original", _draw_results(results, inner.metainfo))]
+    if mode == "original":
+        return str(results["img_path"]), panels[0][1]
+    for transform in transforms[loading:]:
+        results = _applied(transform, results)
+        name = type(transform).__name__
+        packed = "inputs" in results
+        draw = _draw_packed(results, inner.metainfo)[1] if packed else None
+        picture = draw if packed else _draw_results(results, inner.metainfo)
+        last = panels[-1][1]
+        if picture.shape != last.shape or (picture != last).any():
+            panels.append((name, picture))
+        if packed:
+            break
+    path = panels_path(results)
+    return path, side_by_side(panels)
+
+
+def panels_path(results: Mapping) -> str:
+    """Path of the image of a pipeline's results, packed or not."""
+    if "data_samples" in results:
+        return str(results["data_samples"].get("img_path", "image"))
+    return str(results.get("img_path", "image"))
+
+
+def side_by_side(panels: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
+    """Pictures next to one another on white, each under its title."""
+    height = max(picture.shape[0] for _, picture in panels) + CAPTION
+    columns = []
+    for title, picture in panels:
+        (width, _), _ = cv2.getTextSize(title, FONT, 0.5, 1)
+        column = np.full((height, max(picture.shape[1], width + 4) + GAP, 3), 255, np.uint8)
+        column[CAPTION : CAPTION + picture.shape[0], : picture.shape[1]] = picture
+        cv2.putText(column, title, (2, CAPTION - 8), FONT, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
+        columns.append(column)
+    return np.hstack(columns)
+
+
+def _draw_packed(item: Mapping, meta: Mapping) -> tuple[str, np.ndarray]:
+    inputs = item["inputs"]
+    if isinstance(inputs, (list, tuple, Mapping)):
+        raise UserError(
+            "the pipeline gives several views of an image (test-time augmentation, or branches), "
+            "which cannot be drawn as one: take mode='original'."
+        )
+    image = np.clip(inputs.numpy().transpose(1, 2, 0), 0, 255).astype(np.uint8)
+    sample: DetDataSample = item["data_samples"]
+    counted = sample.get("gt_instances", InstanceData())
+    ignored = sample.get("ignored_instances", InstanceData())
+    parts = []
+    for instances, crowd in ((counted, False), (ignored, True)):
+        if "bboxes" in instances and len(instances):
+            parts.append(
+                dict(
+                    boxes=get_box_tensor(instances.bboxes).numpy(),
+                    labels=instances.labels.tolist(),
+                    ignored=[crowd] * len(instances),
+                    masks=to_arrays(instances.masks) if "masks" in instances else None,
+                    keypoints=np.asarray(instances.keypoints) if "keypoints" in instances else None,
+                )
+            )
+    return panels_path(item), _draw(image, parts, meta)
+
+
+def _draw_results(results: Mapping, meta: Mapping) -> np.ndarray:
+    image = np.clip(results["img"], 0, 255).astype(np.uint8)
+    boxes = results.get("gt_bboxes")
+    if boxes is None or not len(boxes):
+        return _draw(image, [], meta)
+    masks, keypoints = results.get("gt_masks"), results.get("gt_keypoints")
+    part = dict(
+        boxes=np.asarray(get_box_tensor(boxes)),
+        labels=np.asarray(results["gt_bboxes_labels"]).tolist(),
+        ignored=np.asarray(results.get("gt_ignore_flags", np.zeros(len(boxes)))).tolist(),
+        masks=None if masks is None else to_arrays(masks),
+        keypoints=None if keypoints is None else np.asarray(keypoints),
+    )
+    return _draw(image, [part], meta)
+
+
+def _draw(bgr: np.ndarray, parts: list[dict], meta: Mapping) -> np.ndarray:
+    classes = meta["classes"]
+    colours = class_colours(meta.get("palette"), len(classes))
+    image = bgr[..., ::-1]
+    boxes = np.concatenate([np.zeros((0, 4)), *(part["boxes"] for part in parts)])
+    labels = [label for part in parts for label in part["labels"]]
+    ignored = [flag for part in parts for flag in part["ignored"]]
+    with_masks = bool(parts) and all(part["masks"] is not None for part in parts)
+    masks = [mask for part in parts for mask in part["masks"]] if with_masks else None
+    with_points = bool(parts) and all(part["keypoints"] is not None for part in parts)
+    keypoints = np.concatenate([part["keypoints"] for part in parts]) if with_points else None
+    image, boxes, masks, keypoints = enlarge(image, boxes, masks, keypoints, SHORT_SIDE)
+    texts = [
+        f"{classes[label]} (ignored)" if flag else classes[label]
+        for label, flag in zip(labels, ignored, strict=True)
+    ]
+    skeleton = None if keypoints is None else make_skeleton(meta, keypoints.shape[1])
+    chosen = [colours[label] for label in labels]
+    return draw_instances(image, boxes, masks, texts, chosen, keypoints, skeleton)
+
+
+def _innermost(dataset: Dataset, index: int) -> tuple[BaseDataset, int]:
+    """The data set with the pipeline, and the place of an image in it."""
+    while not isinstance(dataset, BaseDataset):
+        if isinstance(dataset, ConcatDataset):
+            which, index = dataset._get_ori_dataset_idx(index)
+            dataset = dataset.datasets[which]
+        elif hasattr(dataset, "_get_ori_dataset_idx"):  # repeated, or balanced by class
+            index, dataset = dataset._get_ori_dataset_idx(index), dataset.dataset
+        else:
+            raise UserError(
+                f"a {type(dataset).__name__} mixes images: only what it gives can be drawn, with "
+                "mode='transformed'."
+            )
+    return dataset, index
+
+
+def _last_loader(transforms: Sequence) -> int:
+    places = [i for i, t in enumerate(transforms) if type(t).__name__.startswith("Load")]
+    if not places:
+        raise UserError("the pipeline has no transform Load..., so there is nothing to draw.")
+    return places[-1]
+
+
+def _applied(transform, results: dict) -> dict:
+    done = transform(results)
+    if done is None:
+        raise UserError(
+            f"{type(transform).__name__} leaves nothing of image {results.get('img_path')}: the "
+            "training takes another one for it. Choose another --seed, or mode 'original'."
+        )
+    return done

@@ -1,0 +1,98 @@
+"""Pictures of a data set show what the pipeline gives, with boxes, masks and keypoints."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.visualization.browse import draw_item, side_by_side
+
+
+def dataset_of(repo: Path, root: Path, **options):
+    cfg = Config.fromfile(repo / "configs" / "mini" / "maskr_shapes.py")
+    dataset = cfg.train_dataloader.dataset
+    dataset.update(data_root=str(root), **options)
+    dataset.pipeline[2].prob = 1.0  # always mirrored
+    return DATASETS.build(dataset)
+
+
+def test_what_the_training_sees(repo: Path, shapes_root: Path):
+    """The mirrored image, large enough to be read; the original is its mirror image, but for
+    letters and the colours of left and right."""
+    dataset = dataset_of(repo, shapes_root)
+    path, seen = draw_item(dataset, 3)
+    same, original = draw_item(dataset, 3, "original")
+    assert path == same == dataset.get_data_info(3)["img_path"]
+    assert seen.shape == original.shape == (480, 480, 3)
+    assert (seen != original[:, ::-1]).any(-1).mean() < 0.15
+    assert (seen != original).any(-1).mean() > 0.4
+    photo = cv2.imread(path)[..., ::-1]
+    larger = cv2.resize(photo, (480, 480), interpolation=cv2.INTER_CUBIC)
+    drawn = (original != larger).any(-1)
+    assert 0.03 < drawn.mean() < 0.9
+
+
+def test_keypoints_are_drawn(repo: Path, shapes_root: Path):
+    dataset = dataset_of(repo, shapes_root)
+    with_figure = next(
+        i for i in range(len(dataset))
+        if any(np.any(x["keypoints"]) for x in dataset.get_data_info(i)["instances"])
+    )  # fmt: skip
+    _, picture = draw_item(dataset, with_figure)
+    for colour in ((255, 128, 0), (0, 170, 255)):  # left and right
+        assert (picture == colour).all(-1).sum() > 30
+
+
+def test_each_transform(repo: Path, shapes_root: Path):
+    """Original and flip; packing changes nothing and has no picture."""
+    dataset = dataset_of(repo, shapes_root)
+    _, picture = draw_item(dataset, 0, "pipeline")
+    assert picture.shape[0] == 480 + 26 and picture.shape[1] == 2 * (480 + 8)
+    _, original = draw_item(dataset, 0, "original")
+    assert np.array_equal(picture[26:, :480], original)
+    assert np.array_equal(picture[26:, 488:968], draw_item(dataset, 0)[1])
+
+
+def test_wrapped_data_sets(repo: Path, shapes_root: Path):
+    inner = dataset_of(repo, shapes_root)
+    cfg = dict(type="RepeatDataset", times=2, dataset=inner)
+    both = DATASETS.build(dict(type="ConcatDataset", datasets=[inner, DATASETS.build(cfg)]))
+    count = len(inner)
+    for index in (1, count + 1, 2 * count + 1):
+        path, _ = draw_item(both, index, "original")
+        assert path == inner.get_data_info(1)["img_path"]
+        assert np.array_equal(draw_item(both, index)[1], draw_item(inner, 1)[1])
+
+
+def test_panels_of_different_sizes():
+    panels = [("first one", np.zeros((10, 20, 3), np.uint8)), ("b", np.ones((30, 90, 3), np.uint8))]
+    picture = side_by_side(panels)
+    assert picture.shape[0] == 56 and picture.shape[1] > 20 + 90
+    assert (picture[26:36, :20] == 0).all() and (picture[36:, :20] == 255).all()
+
+
+def test_bad_mode(repo: Path, shapes_root: Path):
+    with pytest.raises(UserError, match="mode='raw': it must be one of"):
+        draw_item(dataset_of(repo, shapes_root), 0, "raw")
+
+
+def test_the_tool(repo: Path, shapes_root: Path, tmp_path: Path):
+    """Files for images spread over the data set, and a sheet; mistakes end with a message."""
+    tool = [sys.executable, str(repo / "tools" / "browse_dataset.py")]
+    config = str(repo / "configs" / "mini" / "maskr_shapes.py")
+    options = ["--data-root", str(shapes_root), "--out-dir", str(tmp_path), "--number", "3"]
+    done = subprocess.run([*tool, config, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 16 images are drawn" in done.stdout
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["000000_000001.png", "000008_000009.png", "000015_000016.png", "sheet.png"]
+    done = subprocess.run([*tool, "nowhere.py"], capture_output=True, text=True)
+    assert done.returncode == 2 and "no config file nowhere.py" in done.stderr
