@@ -212,7 +212,9 @@ class Comparison:
         if device.type == "cuda":
             where = torch.cuda.get_device_name(device)
         else:
-            where = f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+            threads = torch.get_num_threads()
+            plural = "thread" if threads == 1 else "threads"
+            where = f"{device.type} ({platform.machine()}, {threads} {plural})"
         return dict(
             device=where,
             operations=f"{IMAGE[1]} × {IMAGE[0]}",

@@ -16,6 +16,11 @@ from mmdet_maskr.errors import UserError
 HOST = "127.0.0.1"  # this machine alone
 LARGEST_FILE = "50mb"
 FONTS = ("system-ui", "sans-serif")  # gradio's own would be asked for at Google
+STYLE = """
+.gradio-container .fillable { padding: 12px clamp(12px, 2vw, 28px) !important; }
+.html-container { padding: 0 !important; }
+.compare { display: block; width: 100%; min-height: 400px; border: 0; }
+"""
 EMPTY = '<p class="empty">The pictures appear here.</p>'
 
 
@@ -109,7 +114,7 @@ def serve(
             max_file_size=LARGEST_FILE,
             footer_links=[],
             theme=gradio.themes.Base(font=FONTS, font_mono=FONTS),
-            css=".compare { width: 100%; min-height: 400px; border: 0; display: block; }",
+            css=STYLE,
         )
     except OSError as error:
         raise UserError(f"--host {host} --port {port}: the form cannot listen there.") from error

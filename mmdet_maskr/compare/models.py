@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from mmdet_maskr.catalogue.files import configs_dir
 from mmdet_maskr.catalogue.published import Published, published
 from mmdet_maskr.engine.load_hooks import COUNTER, state_dict_of
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.quiet import quiet
 from mmdet_maskr.visualization.draw import Colour, class_colours
 
 FORM = "CONFIG.py:WEIGHTS.pth or NAME=CONFIG.py:WEIGHTS.pth"
@@ -89,8 +92,9 @@ def read_sources(texts: Sequence[str]) -> list[Source]:
     doubled = [name for name, count in Counter(given).items() if count > 1]
     if doubled:
         raise UserError(f"--models has the name {doubled[0]!r} twice: each model needs its own.")
-    names = _names([(Path(config), Path(weights)) for _, config, weights in found])
-    names = [own or name for (own, _, _), name in zip(found, names, strict=True)]
+    unnamed = [(Path(config), Path(weights)) for name, config, weights in found if name is None]
+    made = iter(_names(unnamed, given))
+    names = [name or next(made) for name, _, _ in found]
     doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
         raise UserError(
@@ -122,9 +126,12 @@ def load_model(source: Source, device: str | None = None) -> ComparedModel:
             "read for the model: take the config of the training, or one of configs/."
         )
     try:
-        inferencer = MaskRInferencer(
-            source.config, source.weights, device=device, show_progress=False
-        )
+        # what mmengine says of weights that do not fit is an error below
+        with quiet(), contextlib.redirect_stdout(io.StringIO()):
+            inferencer = MaskRInferencer(
+                source.config, source.weights, device=device, show_progress=False
+            )
+            bare = build_bare(cfg.model)
     except KeyError as error:
         if error.args != ("classes",):
             raise
@@ -133,7 +140,6 @@ def load_model(source: Source, device: str | None = None) -> ComparedModel:
             "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config."
         ) from error
     _check_weights(source, inferencer)
-    bare = build_bare(cfg.model)
     return ComparedModel(
         source=source,
         inferencer=inferencer,
@@ -147,13 +153,13 @@ def load_model(source: Source, device: str | None = None) -> ComparedModel:
     )
 
 
-def _names(paths: list[tuple[Path, Path]]) -> list[str]:
+def _names(paths: list[tuple[Path, Path]], given: list[str]) -> list[str]:
     """The shortest of three forms by which each model is told from the others."""
     forms = [
         (config.stem, f"{config.stem} {weights.stem}", f"{weights.parent.name}/{weights.stem}")
         for config, weights in paths
     ]
-    counts = [Counter(column) for column in zip(*forms, strict=True)]
+    counts = [Counter([*column, *given]) for column in zip(*forms, strict=True)]
     return [
         next((form for form, count in zip(row, counts, strict=True) if count[form] == 1), row[-1])
         for row in forms
@@ -162,7 +168,7 @@ def _names(paths: list[tuple[Path, Path]]) -> list[str]:
 
 def _check_weights(source: Source, inferencer: MaskRInferencer) -> None:
     """mmengine loads what fits and logs the rest; such a model would be compared by chance."""
-    checkpoint = CheckpointLoader.load_checkpoint(source.weights, map_location="cpu")
+    checkpoint = CheckpointLoader.load_checkpoint(source.weights, "cpu", logger="silent")
     found = {n.removeprefix("module."): v for n, v in state_dict_of(checkpoint).items()}
     wanted = inferencer.model.state_dict()
     lacking = [

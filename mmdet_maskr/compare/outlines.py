@@ -10,6 +10,8 @@ import numpy as np
 import pycocotools.mask
 
 FINE, MEDIUM = 160, 640  # longest sides, in pixels, of masks that are traced at 1/4 and 1/2 pixel
+BLUR, LEAST = 0.6, 0.45  # sigma in pixels, and what counts as inside; a line of one pixel stays
+STAIR = 0.75  # of the finer pixels: what a slope's outline leaves the slope by
 
 Rings = list[list[float]]  # each [x, y, x, y, ...]; a ring within another one is a hole
 
@@ -28,9 +30,12 @@ def outlines(rle: dict) -> Rings:
     longest = max(crop.shape)
     factor = 4 if longest <= FINE else 2 if longest <= MEDIUM else 1
     size = (crop.shape[1] * factor, crop.shape[0] * factor)
-    smooth = cv2.resize(crop.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5
-    found, _ = cv2.findContours(smooth.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    rings = (cv2.approxPolyDP(ring, 0.2 * factor, closed=True)[:, 0] for ring in found)
+    smooth = cv2.resize(crop.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    if factor > 1:
+        smooth = cv2.GaussianBlur(smooth, (0, 0), BLUR * factor)  # of stairs, a slope
+    inside = (smooth >= LEAST).astype(np.uint8)
+    found, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    rings = (cv2.approxPolyDP(ring, STAIR, closed=True)[:, 0] for ring in found)
     corner = (x - 1, y - 1)
     return [_rounded((ring + 0.5) / factor + corner) for ring in rings if len(ring) > 2]
 

@@ -64,7 +64,7 @@ function makeControls() {
     });
   }
   const reference = at("reference");
-  add(reference, "option", { value: "", textContent: "no one" });
+  add(reference, "option", { value: "", textContent: "off" });
   models.forEach(({ name }, i) => add(reference, "option", { value: i, textContent: name }));
   if (hasTruth) {
     add(reference, "option", { value: "truth", textContent: content.truth.name });
@@ -284,6 +284,7 @@ function fillFrame() {
   const frame = window.frameElement;
   if (!frame) return;
   const root = document.documentElement;
+  root.classList.add("framed");
   const fill = () => Object.assign(frame.style, { height: `${root.offsetHeight + 2}px` });
   new ResizeObserver(() => requestAnimationFrame(fill)).observe(root);
 }

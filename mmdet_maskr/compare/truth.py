@@ -40,7 +40,8 @@ class Truth:
         self.path = Path(path)
         if not self.path.is_file():
             raise UserError(f"--ann: there is no annotation file {self.path.absolute()}.")
-        self.coco = GroundTruthFile(str(path))
+        with contextlib.redirect_stdout(io.StringIO()):  # COCO prints what it does
+            self.coco = GroundTruthFile(str(path))
         number_annotations(self.coco)
         self.names = {c["id"]: c["name"] for c in self.coco.dataset["categories"]}
         self._by_name = defaultdict(list)
@@ -132,7 +133,7 @@ class Truth:
             thresholds=THRESHOLDS,
             **options,
         )
-        with contextlib.redirect_stdout(io.StringIO()):  # COCO prints its tables
+        with contextlib.redirect_stdout(io.StringIO()):
             backend, _ = backends.choose(comparison, "auto")
             evaluation = backends.evaluate(comparison, backend)
         return scores.statistics(evaluation, ["mAP"])["mAP"]
@@ -142,7 +143,8 @@ class Truth:
         names = meta.get("keypoint_classes", meta["classes"])
         shared = {label: i for label, i in shared.items() if meta["classes"][label] in names}
         columns = _columns(results, shared, with_keypoints=True)
-        truth = keypoint_truth(self.coco, shared.values(), meta["keypoints"], str(self.path))
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth = keypoint_truth(self.coco, shared.values(), meta["keypoints"], str(self.path))
         return self._ap(
             "keypoints",
             Detections(*columns[:3], keypoints=columns[5]).best(KEYPOINT_MAX_DETS),
