@@ -35,7 +35,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["mmdet_maskr", "mmdet_maskr.*"]),
-    package_data={"mmdet_maskr.catalogue": ["published.json"]},
+    package_data={
+        "mmdet_maskr.catalogue": ["published.json"],
+        "mmdet_maskr.compare": ["page.html", "page.css", "*.js"],
+    },
     cmdclass={"build_py": BuildWithConfigs},
     install_requires=["torch>=2.6", "numpy", "opencv-python", "pycocotools", "matplotlib"],
     extras_require={
@@ -52,6 +55,8 @@ setup(
         "cityscapes": ["cityscapesscripts>=2.2"],
         # COCO's scores in seconds; see mmdet_maskr/evaluation/backends.py
         "evaluation": ["hotcoco>=1.3", "faster-coco-eval>=1.8"],
+        # tools/compare.py --serve
+        "serve": ["gradio>=6"],
         "test": ["pytest", "ruff"],
     },
     classifiers=[

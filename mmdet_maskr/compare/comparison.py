@@ -64,9 +64,7 @@ class Comparison:
                 self._colours.setdefault(name, colour)
         self._numbers = {name: number for number, name in enumerate(self._colours)}
 
-    def run(
-        self, paths: Sequence[Path], progress: Progress = lambda done, total: None
-    ) -> dict:
+    def run(self, paths: Sequence[Path], progress: Progress = lambda done, total: None) -> dict:
         """Run the models on images.
 
         Args:

@@ -13,6 +13,8 @@ from mmdet_maskr.compare.comparison import Comparison
 from mmdet_maskr.compare.page import render
 from mmdet_maskr.errors import UserError
 
+OLDEST = 6  # where the style of a form is an option of launch
+INSTALL = f"pip install 'gradio>={OLDEST}'"
 HOST = "127.0.0.1"  # this machine alone
 LARGEST_FILE = "50mb"
 FONTS = ("system-ui", "sans-serif")  # gradio's own would be asked for at Google
@@ -28,15 +30,17 @@ def import_gradio() -> ModuleType:
     """Gradio, which is optional, without its telemetry.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is not installed, or too old.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         import gradio
     except ImportError as error:
         raise UserError(
-            f"--serve needs gradio, which cannot be imported ({error}): pip install 'gradio>=5'."
+            f"--serve needs gradio, which cannot be imported ({error}): {INSTALL}."
         ) from error
+    if int(gradio.__version__.split(".")[0]) < OLDEST:
+        raise UserError(f"--serve needs a newer gradio than {gradio.__version__}: {INSTALL}.")
     return gradio
 
 

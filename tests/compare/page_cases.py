@@ -47,7 +47,9 @@ def make_content(
     pictures = []
     for number in range(images):
         corners = rng.uniform(0, (WIDTH - 50, HEIGHT - 40), (count, 2))
-        places = np.hstack([corners, rng.uniform(15, 45, (count, 2)), np.arange(count)[:, None] % 3])
+        places = np.hstack(
+            [corners, rng.uniform(15, 45, (count, 2)), np.arange(count)[:, None] % 3]
+        )
         pictures.append(
             dict(
                 name=f"photo {number}.png", width=WIDTH, height=HEIGHT, source=picture(number),

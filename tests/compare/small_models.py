@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 REPO = Path(__file__).resolve().parents[2]
 KEYPOINT_PARTS = ("keypoint_head", "keypoint_roi_extractor")
@@ -24,6 +25,7 @@ def write_model(
         meta: the checkpoint's ``dataset_meta``; its ``classes`` give the number of classes.
         keypoints: with the keypoint branch.
     """
+    init_default_scope("mmdet")
     cfg = Config.fromfile(REPO / "configs" / "mini" / "maskr_shapes.py")
     roi_head = cfg.model.roi_head
     cfg.model.test_cfg.rcnn.update(score_thr=0.0, max_per_img=6)
