@@ -88,5 +88,5 @@ def test_page_of_comparisons_is_in_the_wheel(installed: Path, tmp_path: Path):
     output = run(RENDER, cwd=tmp_path, env=env)
     path, page = json.loads(output.split("RESULT", 1)[1])
     assert path.startswith(str(installed))
-    for part in ("<!doctype html>", ":root {", "function draw(", "function compare(", "&lt;b&gt;"):
+    for part in ("<!doctype html>", ":root {", "class Drawing {", "function compare(", "&lt;b&gt;"):
         assert part in page

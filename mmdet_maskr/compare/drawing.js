@@ -20,34 +20,81 @@ function textOf(detection, classes) {
   return "score" in detection ? `${name} ${detection.score.toFixed(2)}` : name;
 }
 
-// Draw detections into an emptied <svg>, large ones first, so that none is covered.
-// marks: [detection, "extra" | "missing" | "common" | ""] each; unit: image pixels of one screen
-// pixel; skeletons: by number of keypoints.
-function draw(svg, image, marks, { classes, layers, skeletons, unit }) {
-  svg.replaceChildren();
-  svg.setAttribute("viewBox", `0 0 ${image.width} ${image.height}`);
-  const ordered = [...marks].sort((a, b) => areaOf(b[0]) - areaOf(a[0]));
-  for (const [detection, mark] of ordered) {
-    const colour = classes[detection.label].colour;
-    const group = shape(svg, "g", {
-      class: `detection ${mark}${detection.crowd ? " crowd" : ""}`,
-    });
-    shape(group, "title", {}).textContent = textOf(detection, classes);
-    if (layers.masks && detection.mask) drawMask(group, detection.mask, colour);
-    if (layers.boxes) drawBox(group, detection.box, colour);
-    if (layers.keypoints && detection.keypoints) {
-      drawKeypoints(group, detection.keypoints, skeletons[detection.keypoints.length], unit);
-    }
+// What one <svg> shows. Elements are made once for an image and then put in and taken out, so that
+// a slider moves fluently over hundreds of detections.
+class Drawing {
+  constructor(svg, classes, skeletons) {
+    Object.assign(this, { svg, classes, skeletons, key: null });
   }
-  if (!layers.labels) return;
-  const taken = [];
-  const top = shape(svg, "g", { class: "labels", "aria-hidden": "true" });
-  for (const [detection, mark] of ordered.reverse()) {
-    if (mark !== "common") {
-      const sign = { extra: "+ ", missing: "− " }[mark] ?? "";
-      const text = sign + textOf(detection, classes);
-      drawLabel(top, image, detection.box, text, classes[detection.label].colour, unit, taken);
+
+  // marks: [detection, "extra" | "missing" | "common" | ""] each; layers: name -> whether shown;
+  // unit: image pixels of one screen pixel.
+  show(image, marks, layers, unit) {
+    const key = JSON.stringify([image.name, image.width, image.height, layers, unit]);
+    if (key !== this.key || image !== this.image) {
+      Object.assign(this, { key, image, layers, unit, groups: new Map(), labels: new Map() });
+      this.svg.replaceChildren();
+      this.svg.setAttribute("viewBox", `0 0 ${image.width} ${image.height}`);
+      this.top = shape(this.svg, "g", { class: "labels", "aria-hidden": "true" });
     }
+    // large ones first, so that none is covered
+    const ordered = [...marks].sort((a, b) => areaOf(b[0]) - areaOf(a[0]));
+    const groups = ordered.map(([detection, mark]) => {
+      const group = cached(this.groups, detection, () => this.group(detection));
+      change(group, "class", `detection ${mark}${detection.crowd ? " crowd" : ""}`);
+      return group;
+    });
+    arrange(this.svg, [...groups, this.top]);
+    arrange(this.top, layers.labels ? this.placedLabels(ordered.reverse()) : []);
+  }
+
+  group(detection) {
+    const group = document.createElementNS(SVG, "g");
+    const { colour } = this.classes[detection.label];
+    shape(group, "title", {}).textContent = textOf(detection, this.classes);
+    if (this.layers.masks && detection.mask) drawMask(group, detection.mask, colour);
+    if (this.layers.boxes) drawBox(group, detection.box, colour);
+    if (this.layers.keypoints && detection.keypoints) {
+      const skeleton = this.skeletons[detection.keypoints.length];
+      drawKeypoints(group, detection.keypoints, skeleton, this.unit);
+    }
+    return group;
+  }
+
+  placedLabels(marks) {
+    const taken = [];
+    const shown = marks.filter(([, mark]) => mark !== "common");
+    return shown.map(([detection, mark]) => {
+      const sign = { extra: "+ ", missing: "− " }[mark] ?? "";
+      const text = sign + textOf(detection, this.classes);
+      const label = cached(this.labels, `${text} ${detection.box}`, () =>
+        makeLabel(text, this.classes[detection.label].colour, this.unit),
+      );
+      const place = placeLabel(this.image, detection.box, label, taken);
+      taken.push(place);
+      change(label.group, "transform", `translate(${place[0]} ${place[1]})`);
+      return label.group;
+    });
+  }
+}
+
+function cached(map, key, make) {
+  if (!map.has(key)) map.set(key, make());
+  return map.get(key);
+}
+
+function change(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+// Make `children` the children of an element, and touch only what is new, gone or elsewhere.
+function arrange(parent, children) {
+  const wanted = new Set(children);
+  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  let next = null;
+  for (const child of [...wanted].reverse()) {
+    if (child.parentNode !== parent || child.nextSibling !== next) parent.insertBefore(child, next);
+    next = child;
   }
 }
 
@@ -87,29 +134,28 @@ function drawKeypoints(group, points, skeleton, unit) {
   });
 }
 
-// At a corner of its box where no other label is, inside of the image.
-function drawLabel(group, image, [x1, y1, x2, y2], text, colour, unit, taken) {
+function makeLabel(text, colour, unit) {
   const width = (ruler.measureText(text).width + 8) * unit;
   const height = (LETTERS + 5) * unit;
-  const inside = ([x, y]) => {
-    const left = Math.max(0, Math.min(x, image.width - width));
-    const up = Math.max(0, Math.min(y, image.height - height));
-    return [left, up, left + width, up + height];
-  };
-  const corners = [[x1, y1 - height], [x1, y1], [x1, y2], [x2 - width, y2 - height], [x2, y1]];
-  const places = corners.map(inside);
-  const apart = (a, b) => a[0] >= b[2] || b[0] >= a[2] || a[1] >= b[3] || b[1] >= a[3];
-  const place = places.find((p) => taken.every((other) => apart(p, other))) ?? places[0];
-  taken.push(place);
-  shape(group, "rect", {
-    x: place[0], y: place[1], width, height, rx: 2 * unit, fill: colour,
-  });
+  const group = document.createElementNS(SVG, "g");
+  shape(group, "rect", { width, height, rx: 2 * unit, fill: colour });
   const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
   const light = 0.299 * red + 0.587 * green + 0.114 * blue > 140;
   shape(group, "text", {
-    x: place[0] + 4 * unit,
-    y: place[3] - 4.5 * unit,
-    "font-size": LETTERS * unit,
+    x: 4 * unit, y: height - 4.5 * unit, "font-size": LETTERS * unit,
     fill: light ? "#000" : "#fff",
   }).textContent = text;
+  return { group, width, height };
+}
+
+// At a corner of its box where no other label is, inside of the image: [x1, y1, x2, y2].
+function placeLabel(image, [x1, y1, x2, y2], { width, height }, taken) {
+  const corners = [[x1, y1 - height], [x1, y1], [x1, y2], [x2 - width, y2 - height], [x2, y1]];
+  const places = corners.map(([x, y]) => {
+    const left = Math.max(0, Math.min(x, image.width - width));
+    const up = Math.max(0, Math.min(y, image.height - height));
+    return [left, up, left + width, up + height];
+  });
+  const apart = (a, b) => a[0] >= b[2] || b[0] >= a[2] || a[1] >= b[3] || b[1] >= a[3];
+  return places.find((p) => taken.every((other) => apart(p, other))) ?? places[0];
 }

@@ -9,6 +9,7 @@ const every = images.flatMap((image) => [
 ]);
 const layers = { boxes: true, masks: true, keypoints: true, labels: true, truth: true };
 const state = { image: 0, threshold: 0.5, reference: "", overlap: 0.5, hidden: new Set() };
+const pairings = new Map(); // by the lists of detections of the one side and of the other
 const skeletons = {};
 for (const { skeleton } of models) {
   if (skeleton) skeletons[skeleton.colours.length] ??= skeleton;
@@ -24,10 +25,14 @@ function add(parent, tag, properties = {}, attributes = {}) {
 
 // ---------------------------------------------------------------------------------- what is shown
 // A panel's key is "truth" or a model's number; its detections at the present threshold.
+function all(image, key) {
+  return key === "truth" ? (image.truth ?? []) : image.results[key].detections;
+}
+
 function visible(image, key) {
-  const shown = (detection) => !state.hidden.has(detection.label);
-  if (key === "truth") return (image.truth ?? []).filter(shown);
-  return image.results[key].detections.filter((d) => d.score >= state.threshold && shown(d));
+  return all(image, key).filter(
+    (d) => !state.hidden.has(d.label) && (d.score ?? 1) >= state.threshold,
+  );
 }
 
 function isKnown(image, key) {
@@ -37,7 +42,11 @@ function isKnown(image, key) {
 function differences(image, key) {
   if (state.reference === "" || String(key) === state.reference) return null;
   if (!isKnown(image, key) || !isKnown(image, state.reference)) return null;
-  return compare(visible(image, key), visible(image, state.reference), state.overlap);
+  const sides = [all(image, key), all(image, state.reference)];
+  const pairs = cached(cached(pairings, sides[0], () => new Map()), sides[1], () =>
+    pairsOf(...sides),
+  );
+  return compare(visible(image, key), visible(image, state.reference), pairs, state.overlap);
 }
 
 // ---------------------------------------------------------------------------------------- controls
@@ -125,7 +134,8 @@ function makePanels() {
     const stage = add(figure, "div", { className: "stage" });
     const picture = add(stage, "img", { draggable: false });
     const svg = shape(stage, "svg", { role: "img" });
-    panels.push({ key, name, figure, count, stage, picture, svg });
+    const drawing = new Drawing(svg, classes, skeletons);
+    panels.push({ key, name, figure, count, stage, picture, svg, drawing });
   }
 }
 
@@ -158,7 +168,7 @@ function updatePanel(panel, image) {
     ? ["common", "missing", "extra"].flatMap((mark) => difference[mark].map((d) => [d, mark]))
     : found.map((d) => [d, ""]);
   const unit = image.width / (panel.stage.clientWidth || image.width);
-  draw(panel.svg, image, marks, { classes, layers, skeletons, unit });
+  panel.drawing.show(image, marks, layers, unit);
   panel.figure.classList.toggle("reference", String(panel.key) === state.reference);
   const text = countText(panel.key, image, found, difference);
   panel.count.textContent = text;

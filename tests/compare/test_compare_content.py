@@ -210,7 +210,7 @@ def test_ground_truth_of_an_image(models: list, ann_file: Path, shapes_root: Pat
         assert np.allclose(entry["box"], (x, y, x + w, y + h), atol=0.051)
         if any(annotation.get("keypoints", ())):
             triples = np.reshape(annotation["keypoints"], (-1, 3))
-            assert np.allclose(entry["keypoints"], triples + (0.5, 0.5, 0))
+            assert np.allclose(entry["keypoints"], triples + np.array((0.5, 0.5, 0)))
 
 
 def perfect(annotations: list[dict], coco: COCO, labels: dict[int, int], rng) -> dict:

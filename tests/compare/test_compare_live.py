@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ def check_layout(page, size: tuple[int, int]) -> None:
     )
     boxes = page.evaluate(BOXES)
     assert len(boxes) == 3
-    for above, below in zip(boxes, boxes[1:], strict=False):
+    for above, below in pairwise(boxes):
         assert above[3] <= below[1] + 0.5
     assert all(box[0] >= 0 and box[2] <= size[0] for box in boxes)
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]

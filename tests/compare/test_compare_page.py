@@ -1,4 +1,4 @@
-"""The page in a real browser: what is drawn, what the controls do, how it fits and what it loads."""
+"""The page in a real browser: what is drawn, what the controls do, how it fits, what it loads."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_page(
         (val / photo.name).write_bytes(photo.read_bytes())
     (val / "000000.png").write_bytes(b"no image")
     code, output = call(
-        "--models", texts[0], f"<b>other</b>={texts[1]}", "--images", val, "--max-images", "3",
+        "--models", texts[0], f"<script>={texts[1]}", "--images", val, "--max-images", "3",
         "--ann", shapes_root / "annotations" / "instances_val.json", "--out", "side.html",
         "--device", "cpu",
     )  # fmt: skip
@@ -72,10 +72,10 @@ def test_page(
     assert "3 of 5 images" in output and re.search(r"note: .*000000\.png could not be", output)
     assert "2 images: side.html" in output and "Loads checkpoint" not in output
     content = content_of(tmp_path / "side.html")
-    assert [model["name"] for model in content["models"]] == ["first", "<b>other</b>"]
+    assert [model["name"] for model in content["models"]] == ["first", "<script>"]
     assert set(content["models"][0]["scores"]) == {"box", "mask", "keypoint"}
     page = open_page((tmp_path / "side.html").as_uri())
-    assert page.inner_text("#panel-1 strong") == "<b>other</b>"
+    assert page.inner_text("#panel-1 strong") == "<script>"
     found = content["images"][0]["results"][1]["detections"]
     for threshold in ("0.05", "0.2", "0.5"):
         page.locator("#threshold").fill(threshold)
