@@ -148,9 +148,10 @@ function makeLabel(text, colour, unit) {
   return { group, width, height };
 }
 
-// At a corner of its box where no other label is, inside of the image: [x1, y1, x2, y2].
+// Where no other label is, inside of the image: at a corner of its box, else along its left side.
 function placeLabel(image, [x1, y1, x2, y2], { width, height }, taken) {
   const corners = [[x1, y1 - height], [x1, y1], [x1, y2], [x2 - width, y2 - height], [x2, y1]];
+  for (let y = y1 + height; y < image.height; y += height) corners.push([x1, y]);
   const places = corners.map(([x, y]) => {
     const left = Math.max(0, Math.min(x, image.width - width));
     const up = Math.max(0, Math.min(y, image.height - height));

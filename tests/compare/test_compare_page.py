@@ -217,11 +217,12 @@ def test_nothing_overlaps(show: Callable, size: tuple[int, int], models: int):
 def test_labels_keep_clear(show: Callable, size: tuple[int, int]):
     content = make_content(models=1, images=1, truth=False)
     spread = [detection(i % 3, [5 + 65 * i, 40, 55 + 65 * i, 100], 0.9) for i in range(3)]
-    nested = [detection(0, [5, 40, 60, 100], 0.8), detection(1, [5, 40, 55, 100], 0.7)]
+    nested = [detection(i % 3, [5, 20, 60 - i, 100], 0.7 - 0.1 * i) for i in range(6)]
     content["images"][0]["results"][0]["detections"] = spread + nested
     page = show(content, size)
+    set_slider(page, "threshold", 0.1)
     labels = page.evaluate(LABELS)[0]
-    assert len(labels) == 5 and overlapping(labels) == []
+    assert len(labels) == 9 and overlapping(labels) == []
     heights = {round(label[4] - label[2]) for label in labels}
     assert heights == {17}, "as large on any screen"
 
