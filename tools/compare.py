@@ -19,8 +19,9 @@ from pathlib import Path
 
 from mmengine.registry import init_default_scope
 
-from mmdet_maskr.compare import Comparison, load_models, read_sources, render
+from mmdet_maskr.compare import Comparison, read_sources, render
 from mmdet_maskr.compare.live import HOST, import_gradio, serve
+from mmdet_maskr.compare.models import load_model
 from mmdet_maskr.compare.photos import find_images, spread
 from mmdet_maskr.compare.truth import Truth
 from mmdet_maskr.engine.durable_files import write_durably
@@ -96,7 +97,11 @@ def main() -> None:
         truth.check_images(images)
     if len(images) < len(every):
         print(f"{len(images)} of {len(every)} images, evenly spread (--max-images)")
-    comparison = Comparison(load_models(sources, args.device), truth)
+    models = []
+    for source in sources:
+        print(f"loading {source.name}", file=sys.stderr, flush=True)
+        models.append(load_model(source, args.device))
+    comparison = Comparison(models, truth)
     if args.serve:
         serve(comparison, images, args.host, args.port)
         return

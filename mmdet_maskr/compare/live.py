@@ -16,6 +16,7 @@ from mmdet_maskr.errors import UserError
 OLDEST = 6  # where the style of a form is an option of launch
 INSTALL = f"pip install 'gradio>={OLDEST}'"
 HOST = "127.0.0.1"  # this machine alone
+KEPT = (600, 3600)  # every ten minutes, uploads older than an hour are deleted
 LARGEST_FILE = "50mb"
 FONTS = ("system-ui", "sans-serif")  # gradio's own would be asked for at Google
 STYLE = """
@@ -69,7 +70,9 @@ def build_form(comparison: Comparison, images: Sequence[Path] = ()) -> Any:
             raise gradio.Error(html.escape(str(error)), print_exception=False) from error
 
     names = ", ".join(model.source.name for model in comparison.models)
-    with gradio.Blocks(title="Side by side", analytics_enabled=False, fill_width=True) as form:
+    with gradio.Blocks(
+        title="Side by side", analytics_enabled=False, fill_width=True, delete_cache=KEPT
+    ) as form:
         gradio.Markdown("# Side by side")
         gradio.HTML(f"<p>{html.escape(names)}</p>")
         files = gradio.File(
@@ -78,7 +81,7 @@ def build_form(comparison: Comparison, images: Sequence[Path] = ()) -> Any:
         value = frame(comparison.run(images)) if images else EMPTY
         page = gradio.HTML(value, elem_id="page", js_on_load=None)
         # one at a time: several would share the processor, and the times shown would be wrong
-        files.change(compare, files, page, concurrency_limit=1, api_name=False)
+        files.change(compare, files, page, concurrency_limit=1, api_visibility="private")
     return form
 
 
