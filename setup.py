@@ -35,7 +35,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["mmdet_maskr", "mmdet_maskr.*"]),
-    package_data={"mmdet_maskr": ["py.typed"], "mmdet_maskr.catalogue": ["published.json"]},
+    package_data={
+        "mmdet_maskr": ["py.typed"],
+        "mmdet_maskr.catalogue": ["published.json"],
+        "mmdet_maskr.compare": ["page.html", "page.css", "*.js"],
+    },
     cmdclass={"build_py": BuildWithConfigs},
     install_requires=["torch>=2.6", "numpy", "opencv-python", "pycocotools", "matplotlib"],
     extras_require={
@@ -53,7 +57,7 @@ setup(
         # COCO's scores in seconds; see mmdet_maskr/evaluation/backends.py
         "evaluation": ["hotcoco>=1.3", "faster-coco-eval>=1.8"],
         "deploy": ["onnx>=1.16", "onnxruntime>=1.19", "openvino>=2024.4", "nncf>=2.13"],
-        "serve": ["gradio>=5"],  # tools/compare.py --serve
+        "serve": ["gradio>=6"],  # tools/compare.py --serve
         "docs": ["mkdocs-material>=9.5", "mkdocstrings-python>=1.10"],
         "test": ["pytest", "ruff", "mypy", "hypothesis", "playwright"],
     },

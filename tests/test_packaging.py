@@ -28,6 +28,11 @@ result = inferencer(np.zeros((64, 64, 3), np.uint8), no_save_vis=True, return_da
 keys = sorted(result["predictions"][0])
 print("RESULT", json.dumps([mmdet_maskr.__file__, len(config_paths()), keys]))
 """
+RENDER = """
+import json
+from mmdet_maskr.compare import page
+print("RESULT", json.dumps([page.__file__, page.render(dict(title="<b>"))]))
+"""
 
 
 def run(code: str, *args: str, **options) -> str:
@@ -75,3 +80,13 @@ def test_inferencer_builds_one_outside_of_the_repository(installed: Path, tmp_pa
     path, count, keys = json.loads(output.split("RESULT", 1)[1])
     assert path == str(installed / "mmdet_maskr" / "__init__.py")
     assert count >= 45 and keys == ["bboxes", "labels", "masks", "scores"]
+
+
+def test_page_of_comparisons_is_in_the_wheel(installed: Path, tmp_path: Path):
+    """HTML, style and scripts lie beside the module that joins them."""
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    output = run(RENDER, cwd=tmp_path, env=env)
+    path, page = json.loads(output.split("RESULT", 1)[1])
+    assert path.startswith(str(installed))
+    for part in ("<!doctype html>", ":root {", "class Drawing {", "function compare(", "&lt;b&gt;"):
+        assert part in page

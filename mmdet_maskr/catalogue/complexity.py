@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
-from mmdet.models.roi_heads import CascadeRoIHead, MaskScoringRoIHead
+from mmdet.models.roi_heads import CascadeRoIHead, MaskScoringRoIHead, StandardRoIHead
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from mmdet_maskr.models import ParallelRoIHead
 IMAGE = (800, 1280)  # height and width, as in mmdet's tables
 PROPOSALS = 1000  # RoIs of the box heads
 DETECTIONS = 100  # RoIs of the mask and keypoint heads
-COUNTED = (CascadeRoIHead, MaskScoringRoIHead, ParallelRoIHead)
+COUNTED = (CascadeRoIHead, MaskScoringRoIHead, ParallelRoIHead, StandardRoIHead)
 
 
 def build_bare(model_cfg: ConfigDict) -> nn.Module:

@@ -103,6 +103,16 @@ def test_operations_of_the_body_are_mmengines(repo: Path):
     assert count_operations(build_bare(cfg), (96, 96)) == expected
 
 
+def test_mmdets_own_roi_head_counts_as_ours(repo: Path):
+    """The same parts under ``StandardRoIHead``, without keypoints."""
+    cfg = Config.fromfile(repo / "configs" / "mini" / "maskr_shapes.py").model
+    for key in ("keypoint_head", "keypoint_roi_extractor"):
+        cfg.roi_head.pop(key, None)
+    ours = count_operations(build_bare(cfg), (96, 96))
+    cfg.roi_head.type = "StandardRoIHead"
+    assert count_operations(build_bare(cfg), (96, 96)) == ours > 0
+
+
 def test_deformable_convolutions_count(repo: Path):
     """As plain ones and their offsets: 18 channels of 3x3 (27 with weights)."""
     plain = Config.fromfile(repo / "configs" / "maskr_r50_fpn_1x.py").model

@@ -1,0 +1,120 @@
+"""Show the same images through several models side by side, in one HTML page or a live form.
+
+The page works from a file and loads nothing. It has a threshold slider, layers to switch (boxes,
+masks, keypoints, labels, ground truth), the differences between a model and another one or the
+ground truth, and a table of parameters, GFLOPs, time an image and AP.
+
+Examples:
+    python tools/compare.py --models A.py:a.pth better=B.py:b.pth --images photos --out compare.html
+    python tools/compare.py --models A.py:a.pth B.py:b.pth --images data/shapes/val \\
+        --ann data/shapes/annotations/instances_val.json --max-images 20
+    python tools/compare.py --models A.py:a.pth B.py:b.pth --serve --port 7860
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.registry import init_default_scope
+
+from mmdet_maskr.compare import Comparison, read_sources, render
+from mmdet_maskr.compare.live import HOST, import_gradio, serve
+from mmdet_maskr.compare.models import load_model
+from mmdet_maskr.compare.photos import find_images, spread
+from mmdet_maskr.compare.truth import Truth
+from mmdet_maskr.engine.durable_files import write_durably
+from mmdet_maskr.engine.launch import run_tool
+from mmdet_maskr.errors import UserError
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--models", nargs="+", required=True, metavar="[NAME=]CONFIG:WEIGHTS",
+        help="config and checkpoint of each model, and perhaps a name (default: the config's)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--images", nargs="+", default=[], metavar="FILE|FOLDER", help="images, or folders of them"
+    )
+    parser.add_argument(
+        "--ann", metavar="COCO_JSON", help="annotations of the images: ground truth, and AP"
+    )
+    parser.add_argument(
+        "--max-images",
+        type=int,
+        default=20,
+        help="take so many of the images, evenly spread (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("compare.html"), help="the page (default: %(default)s)"
+    )
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: the first accelerator)")
+    parser.add_argument(
+        "--serve", action="store_true", help="serve a form that takes images (needs gradio)"
+    )
+    parser.add_argument("--host", default=HOST, help="address of --serve (default: %(default)s)")
+    parser.add_argument("--port", type=int, help="of --serve (default: a free one from 7860 on)")
+    return parser.parse_args(argv)
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Refuse what would fail after the models have run.
+
+    Raises:
+        UserError: with the option's name.
+    """
+    if args.serve:
+        import_gradio()
+    elif not args.images:
+        raise UserError("--images is needed: files, or folders of them (or --serve).")
+    if not args.serve and args.port is not None:
+        raise UserError("--port goes with --serve.")
+    if not args.out.absolute().parent.is_dir():
+        raise UserError(f"--out {args.out}: there is no folder {args.out.absolute().parent}.")
+    if args.out.is_dir():
+        raise UserError(f"--out {args.out} is a folder: name a file, such as compare.html.")
+
+
+def show_progress(done: int, total: int) -> None:
+    """A line that is written over on a terminal; a line an image elsewhere."""
+    end = "\r" if sys.stderr.isatty() and done < total else "\n"
+    print(f"images: {done}/{total}", end=end, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    args = parse_args()
+    check_args(args)
+    init_default_scope("mmdet")
+    sources = read_sources(args.models)
+    every = find_images(args.images)
+    images = spread(every, args.max_images)
+    truth = None if args.ann is None else Truth(args.ann)
+    if truth is not None and images:
+        truth.check_images(images)
+    if len(images) < len(every):
+        print(f"{len(images)} of {len(every)} images, evenly spread (--max-images)")
+    models = []
+    for source in sources:
+        print(f"loading {source.name}", file=sys.stderr, flush=True)
+        models.append(load_model(source, args.device))
+    comparison = Comparison(models, truth)
+    if args.serve:
+        serve(comparison, images, args.host, args.port)
+        return
+    content = comparison.run(images, show_progress)
+    write_durably(args.out, render(content).encode())
+    for note in content["notes"]:
+        print(f"note: {note}")
+    for model in content["models"]:
+        scores = "".join(f", {kind} AP {ap}" for kind, ap in model["scores"].items())
+        print(f"{model['name']}: {model['milliseconds']:.0f} ms an image{scores}")
+    size = args.out.stat().st_size / 1e6
+    print(f"{len(content['images'])} images: {args.out} ({size:.1f} MB), open it in a browser")
+
+
+if __name__ == "__main__":
+    run_tool(main)
