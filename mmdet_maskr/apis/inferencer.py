@@ -370,7 +370,8 @@ class MaskRInferencer(DetInferencer):
         self, preds: list[DetDataSample], *args, return_datasamples: bool = False, **kwargs
     ) -> dict:
         """DetInferencer's; the picture and the JSON file of an image then have the same number."""
-        done, call = self.num_predicted_imgs + len(preds), self._call
+        call = self._call
+        done: int = self.num_predicted_imgs + len(preds)  # type: ignore[has-type]
         names = [] if call is None else call.images[call.done : call.done + len(preds)]
         for name, sample in zip(names, preds, strict=False):
             if images_of.is_url(name):
