@@ -110,7 +110,8 @@ def main() -> None:
     for note in content["notes"]:
         print(f"note: {note}")
     for model in content["models"]:
-        scores = "".join(f", {kind} AP {ap}" for kind, ap in model["scores"].items())
+        known = {kind: ap for kind, ap in model["scores"].items() if ap is not None}
+        scores = "".join(f", {kind} AP {ap}" for kind, ap in known.items())
         print(f"{model['name']}: {model['milliseconds']:.0f} ms an image{scores}")
     size = args.out.stat().st_size / 1e6
     print(f"{len(content['images'])} images: {args.out} ({size:.1f} MB), open it in a browser")

@@ -99,15 +99,16 @@ class Comparison:
                 dict(name=name, colour=_hex(colour)) for name, colour in self._colours.items()
             ],
             models=[
-                self._describe(model, [image["results"][i]["milliseconds"] for image in images],
-                               results[i], images)
+                self._describe(
+                    model, [image["results"][i]["milliseconds"] for image in images], results[i]
+                )
                 for i, model in enumerate(self.models)
             ],
             measured=self._measured(sum(i is not None for i in ids.values())),
             truth=None if self.truth is None else dict(name="Ground truth"),
             images=images,
             unreadable=unreadable,
-        )  # fmt: skip
+        )
 
     def _run_image(
         self, path: Path, image: np.ndarray, image_id: int | None, results: list[dict]
@@ -173,9 +174,7 @@ class Comparison:
             entries.append(entry)
         return entries
 
-    def _describe(
-        self, model: ComparedModel, times: list[float], results: dict[int, dict], images: list
-    ) -> dict:
+    def _describe(self, model: ComparedModel, times: list[float], results: dict[int, dict]) -> dict:
         entry = dict(
             name=model.source.name,
             config=model.source.config,
