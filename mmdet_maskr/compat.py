@@ -82,6 +82,18 @@ def installed_version(package: str) -> str | None:
     return str(runpy.run_path(str(version_file))["__version__"])
 
 
+def has_openmmlab() -> bool:
+    """Whether any of mmdet, mmcv and mmengine is installed, fitting or not."""
+    return any(_is_importable(package) for package in ("mmdet", "mmcv", "mmengine"))
+
+
+def _is_importable(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:  # an import hook that refuses it
+        return False
+
+
 def tools_dir() -> Path:
     """Folder of the command-line tools: that of this checkout, or its name in the repository."""
     beside = Path(__file__).resolve().parent.parent / "tools"

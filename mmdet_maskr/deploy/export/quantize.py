@@ -1,0 +1,70 @@
+"""Post-training quantisation of an OpenVINO graph to 8 bits, by NNCF."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmdet_maskr.errors import UserError
+
+if TYPE_CHECKING:
+    import openvino
+
+# names of nodes, which are those of the modules. What gives boxes, and the scores that rank
+# proposals, is a millionth of the work and most of the error.
+SENSITIVE = (
+    ".*/rpn_cls/.*",
+    ".*/rpn_reg/.*",
+    ".*/fc_cls/.*",
+    ".*/fc_reg/.*",
+    ".*/conv_logits/.*",
+    ".*/score_lowres/.*",
+)
+
+
+def check_package() -> None:
+    """Check that NNCF is there.
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        import nncf  # noqa: F401
+    except ImportError as error:
+        raise UserError("--int8 needs nncf, which is not installed: run `pip install nncf`.") from (
+            error
+        )
+
+
+def quantize(
+    graph: openvino.Model,
+    images: Iterable[np.ndarray],
+    sensitive: Iterable[str] = SENSITIVE,
+) -> openvino.Model:
+    """Quantise convolutions and fully connected layers.
+
+    Args:
+        graph: float32.
+        images: graph inputs (1, 3, h, w), by which the ranges of activations are found.
+        sensitive: regular expressions of nodes that stay in float32.
+
+    Raises:
+        UserError: NNCF is not installed, or there is no image.
+    """
+    check_package()
+    import nncf
+
+    inputs = list(images)
+    if not inputs:
+        raise UserError("--calibration has no images.")
+    nncf.set_log_level(logging.ERROR)
+    return nncf.quantize(
+        graph,
+        nncf.Dataset(inputs),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(inputs),
+        ignored_scope=nncf.IgnoredScope(patterns=list(sensitive), validate=False),
+    )
