@@ -16,6 +16,9 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import logging
 import sys
 from pathlib import Path
 
@@ -23,11 +26,12 @@ import numpy as np
 
 from mmdet_maskr.apis import MaskRInferencer
 from mmdet_maskr.deploy import load
-from mmdet_maskr.deploy.export import check, quantize, write
+from mmdet_maskr.deploy.export import check, evaluate, quantize, write
 from mmdet_maskr.deploy.export.metadata import resize_of
 from mmdet_maskr.deploy.files import FILES
 from mmdet_maskr.deploy.images import list_images, prepare, read_image
-from mmdet_maskr.engine.launch import run_tool
+from mmdet_maskr.deploy.runtime import ExportedModel
+from mmdet_maskr.engine.launch import replace_data_root, run_tool
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
 
@@ -63,6 +67,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--calibration-images", type=int, default=64, metavar="N", help="at most (%(default)s)"
     )
+    parser.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="score PyTorch and the exported model on the config's test data too",
+    )
+    parser.add_argument("--data-root", help="its folder (default: data_root of the config)")
     parser.add_argument("--threads", type=int, help="of the exported model when it is compared")
     return parser.parse_args(argv)
 
@@ -77,6 +87,8 @@ def check_args(args: argparse.Namespace) -> None:
     for path in (args.config, args.checkpoint):
         if not Path(path).is_file():
             raise UserError(f"there is no file {path}.")
+    if args.data_root is not None and not args.evaluate:
+        raise UserError("--data-root needs --evaluate.")
     if args.int8 != (args.calibration is not None):
         raise UserError("--int8 and --calibration FOLDER go together.")
     if args.int8:
@@ -125,8 +137,35 @@ def main() -> None:
         source = image if isinstance(image, np.ndarray) else str(image)
         expected = inferencer(source, no_save_vis=True)["predictions"][0]
         differences.add(expected, exported(image)["predictions"][0], limits.iou)
-    if not check.report(differences, limits):
+    near = check.report(differences, limits)
+    if args.evaluate:
+        compare_scores(args, inferencer, exported)
+    if not near:
         sys.exit(1)
+
+
+def compare_scores(
+    args: argparse.Namespace, inferencer: MaskRInferencer, exported: ExportedModel
+) -> None:
+    """Print COCO's scores of both, times 100."""
+    cfg = inferencer.cfg
+    if args.data_root is not None:
+        replace_data_root(cfg, cfg.data_root, args.data_root)
+    keypoints = exported.metadata.get("keypoints", {}).get("count", 0)
+    predict = dict(
+        PyTorch=lambda path: inferencer(path, no_save_vis=True)["predictions"][0],
+        exported=lambda path: exported(path)["predictions"][0],
+    )
+    with quiet(logging.INFO), contextlib.redirect_stdout(io.StringIO()):
+        found = {
+            name: evaluate.scores(run, cfg, inferencer.model.dataset_meta, keypoints)
+            for name, run in predict.items()
+        }
+    print(f"{'score':24s} {'PyTorch':>8s} {'exported':>8s} {'change':>8s}")
+    for name, before in found["PyTorch"].items():
+        after = found["exported"][name]
+        if name.endswith("mAP"):
+            print(f"{name:24s} {before * 100:8.1f} {after * 100:8.1f} {(after - before) * 100:8.1f}")
 
 
 if __name__ == "__main__":

@@ -49,20 +49,38 @@ def calibrate(model: nn.Module, image: np.ndarray, candidates: int = CANDIDATES)
     bias = model.roi_head.bbox_head.fc_cls.bias
     bias.zero_()
     centred = logits - logits.mean(0)
-    gains = torch.logspace(-3, 4, 141)
-    counts = torch.stack(
-        [((gain * centred).softmax(1)[:, :-1] > threshold).sum() for gain in gains]
-    )
-    best = int((counts - candidates).abs().argmin())
-    if not 0.5 * candidates <= int(counts[best]) <= 2 * candidates:
+    gain, found = _gain_for(centred, threshold, candidates)
+    if not 0.5 * candidates <= found <= 2 * candidates:
         raise UserError(
-            f"calibration found {int(counts[best])} candidates above score_thr={threshold} at "
-            f"best, not about {candidates}."
+            f"calibration found {found} candidates above score_thr={threshold}, not about "
+            f"{candidates}."
         )
-    gain = float(gains[best])
     model.roi_head.bbox_head.fc_cls.weight.mul_(gain)
     bias.copy_(-gain * logits.mean(0))
     return len(model.test_step(sample_of(image))[0].pred_instances)
+
+
+def _gain_for(logits: Tensor, threshold: float, candidates: int) -> tuple[float, int]:
+    """A factor for logits (N, K + 1), and how many scores are above the threshold with it.
+
+    The number rises with the factor from 0, and falls once each RoI is of one class: the smaller
+    one of two factors is right. Of few classes, all scores are above the threshold at first.
+    """
+
+    def count(gain: float) -> int:
+        return int(((gain * logits).softmax(1)[:, :-1] > threshold).sum())
+
+    gains = torch.logspace(-3, 4, 71).tolist()
+    counts = [count(gain) for gain in gains]
+    reached = next((i for i, found in enumerate(counts) if found >= candidates), None)
+    if not reached:
+        best = min(range(len(gains)), key=lambda i: abs(counts[i] - candidates))
+        return gains[best], counts[best]
+    low, high = gains[reached - 1], gains[reached]
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if count(middle) < candidates else (low, middle)
+    return high, count(high)
 
 
 def _set_statistics(model: nn.Module, image: np.ndarray) -> None:

@@ -52,14 +52,12 @@ def quantize(
         sensitive: regular expressions of nodes that stay in float32.
 
     Raises:
-        UserError: NNCF is not installed, or there is no image.
+        UserError: NNCF is not installed, or there is no image on which every branch has work to do.
     """
     check_package()
     import nncf
 
-    inputs = list(images)
-    if not inputs:
-        raise UserError("--calibration has no images.")
+    inputs = _with_every_output(graph, images)
     nncf.set_log_level(logging.ERROR)
     return nncf.quantize(
         graph,
@@ -68,3 +66,24 @@ def quantize(
         subset_size=len(inputs),
         ignored_scope=nncf.IgnoredScope(patterns=list(sensitive), validate=False),
     )
+
+
+def _with_every_output(graph: openvino.Model, images: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Those images on which something is detected by every branch.
+
+    The range of nothing at all is not a number, and spoils that of all other images.
+    """
+    import openvino
+
+    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    kept = []
+    for image in images:
+        outputs = compiled({0: image})
+        if all(outputs[i].size for i in range(len(compiled.outputs))):
+            kept.append(image)
+    if not kept:
+        raise UserError(
+            "--calibration has no image on which the model detects something (with keypoints, if "
+            "it has them): give images like those it is meant for."
+        )
+    return kept
