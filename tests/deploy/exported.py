@@ -9,6 +9,7 @@ import torch
 from mmcv.transforms import Compose
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from thin_configs import load as load_config
 from thin_configs import thin
 from torch import nn
@@ -35,6 +36,7 @@ def thin_model(name: str, **test_options) -> tuple[nn.Module, Config]:
         name: of the config.
         test_options: of ``test_cfg.rcnn``.
     """
+    init_default_scope("mmdet")  # fixtures of a module are made before that of each test
     cfg = thin(load_config(name), Path("nowhere"))
     cfg.model.test_cfg.rpn.max_per_img = 50
     cfg.model.test_cfg.rcnn.update(dict(score_thr=0.05, max_per_img=20))

@@ -42,7 +42,7 @@ def build(name: str, **changes):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("compositions/cascade_maskr_r50_fpn_1x.py", "model CascadeRCNN cannot be exported"),
+        ("compositions/cascade_maskr_r50_fpn_1x.py", "roi_head CascadeRoIHead cannot be exported"),
         ("compositions/point_rend_r50_fpn_1x.py", "model PointRend cannot be exported"),
         ("maskr_swin-t_fpn_1x.py", "backbone SwinTransformer .* accepted are: ResNet"),
         ("maskr_r50-dconv-c3-c5_fpn_1x.py", "DeformConv2d.* needs mmcv's compiled ops"),
