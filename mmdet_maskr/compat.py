@@ -110,7 +110,7 @@ def check_dependencies() -> str:
         ImportError: one sentence that names the package, what was found, what is needed, and the
             command that mends it.
     """
-    if importlib.util.find_spec("torch") is None:
+    if not _is_importable("torch"):
         raise ImportError(
             "mmdet_maskr needs PyTorch, which is not installed: "
             f"run `pip install torch=={PINNED_TORCH}`."
@@ -123,7 +123,7 @@ def check_dependencies() -> str:
             f"run `pip install torch=={PINNED_TORCH}`."
         )
     for module, distribution in (("cv2", "opencv-python"), ("pycocotools", "pycocotools")):
-        if importlib.util.find_spec(module) is None:
+        if not _is_importable(module):
             raise ImportError(
                 f"mmdet_maskr needs {module}, which is not installed: "
                 f"run `pip install {distribution}`."

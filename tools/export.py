@@ -165,7 +165,9 @@ def compare_scores(
     for name, before in found["PyTorch"].items():
         after = found["exported"][name]
         if name.endswith("mAP"):
-            print(f"{name:24s} {before * 100:8.1f} {after * 100:8.1f} {(after - before) * 100:8.1f}")
+            print(
+                f"{name:24s} {before * 100:8.1f} {after * 100:8.1f} {(after - before) * 100:8.1f}"
+            )
 
 
 if __name__ == "__main__":

@@ -98,9 +98,7 @@ OPENERS = dict(onnx=open_onnx, openvino=open_openvino, torchscript=open_torchscr
 
 def _choose(device: str, accepted: dict[str, str], library: str) -> str:
     if device not in accepted:
-        raise UserError(
-            f"device must be one of {tuple(accepted)} for {library}, not {device!r}."
-        )
+        raise UserError(f"device must be one of {tuple(accepted)} for {library}, not {device!r}.")
     return accepted[device]
 
 

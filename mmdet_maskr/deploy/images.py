@@ -86,9 +86,7 @@ def _resized(image: np.ndarray, resize: dict[str, Any]) -> np.ndarray:
         scale = (int(width * float(x) + 0.5), int(height * float(y) + 0.5))
     size = (int(scale[0]), int(scale[1]))
     if resize["keep_ratio"]:
-        factor = min(
-            max(scale) / max(height, width), min(scale) / min(height, width)
-        )
+        factor = min(max(scale) / max(height, width), min(scale) / min(height, width))
         size = (int(width * factor + 0.5), int(height * factor + 0.5))
     size = (max(size[0], 1), max(size[1], 1))
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)

@@ -147,9 +147,7 @@ def _largest(
     """
 
     def window(cells: np.ndarray, first: int, last: int) -> slice:
-        return slice(
-            int(np.searchsorted(cells, first)), int(np.searchsorted(cells, last, "right"))
-        )
+        return slice(int(np.searchsorted(cells, first)), int(np.searchsorted(cells, last, "right")))
 
     i, j = np.unravel_index(bounds.argmax(), bounds.shape)
     promising = rows[window(row_cells, i, i)] @ heatmap @ columns[window(column_cells, j, j)].T

@@ -47,9 +47,7 @@ class ExportedModel:
         classes: their names, by label.
     """
 
-    def __init__(
-        self, folder: str | Path, device: str = "cpu", threads: int | None = None
-    ) -> None:
+    def __init__(self, folder: str | Path, device: str = "cpu", threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise UserError(f"threads must be positive, not {threads}.")
         folder = Path(folder)

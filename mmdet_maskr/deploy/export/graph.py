@@ -177,9 +177,7 @@ class Proposals(nn.Module):
         ranks, index = best(torch.cat(kept_ranks), self.max_num)
         return torch.cat(kept_boxes)[index[something(ranks)]]
 
-    def _best_of_level(
-        self, level: int, feature: Tensor, limits: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _best_of_level(self, level: int, feature: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
         logits, deltas = self.head.forward_single(feature)
         columns = torch._shape_as_tensor(logits)[3]
         ranks = logits.permute(0, 2, 3, 1).flatten()
@@ -189,9 +187,7 @@ class Proposals(nn.Module):
         ranks, index = best(ranks, self.count)
         index = torch.minimum(index, last)
         deltas = deltas.permute(0, 2, 3, 1).reshape(-1, 1, 4)[index]
-        anchors = anchors_at(
-            index, getattr(self, f"anchors{level}"), columns, self.strides[level]
-        )
+        anchors = anchors_at(index, getattr(self, f"anchors{level}"), columns, self.strides[level])
         boxes = self.coder.decode(anchors, deltas, limits)[:, 0]
         if self.smallest >= 0:
             large = ((boxes[:, 2:] - boxes[:, :2]) > self.smallest).all(1)

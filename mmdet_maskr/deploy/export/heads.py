@@ -76,9 +76,7 @@ class KeypointBranch(nn.Module):
     def __init__(self, head: nn.Module, kernels: ModuleType) -> None:
         super().__init__()
         option = "keypoint" if hasattr(head, "keypoint_roi_extractor") else "bbox"
-        self.pooler = Pooler(
-            f"roi_head.{option}_roi_extractor", head.keypoint_extractor, kernels
-        )
+        self.pooler = Pooler(f"roi_head.{option}_roi_extractor", head.keypoint_extractor, kernels)
         self.shared_head = shared(head)
         self.head = head.keypoint_head
 
