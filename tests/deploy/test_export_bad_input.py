@@ -83,7 +83,7 @@ def test_formats(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda n: None if n == "onnxruntime" else find_spec(n)
     )
-    with pytest.raises(UserError, match="--format onnx needs onnxruntime.*pip install"):
+    with pytest.raises(UserError, match=r"--format onnx needs onnxruntime.*pip install"):
         check_format("onnx")
     model, cfg = thin_model(KINDS["masks"])
     with pytest.raises(UserError, match="--int8 needs --format openvino"):

@@ -168,7 +168,7 @@ def test_masks_are_ours():
 
 @pytest.mark.parametrize("smooth", [True, False])
 def test_keypoints_are_ours(smooth: bool):
-    """Same points as our decoding in PyTorch, on peaked and on noisy maps, small and large boxes."""
+    """Our decoding in PyTorch gives the same points, of peaked and of noisy maps."""
     rng = np.random.default_rng(2)
     boxes = boxes_of(12, 300, 400, seed=3)
     boxes[6:, 2:] += rng.uniform(50, 300, (6, 2)).astype(np.float32)

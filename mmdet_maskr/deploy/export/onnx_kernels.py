@@ -35,8 +35,8 @@ class _NMS(torch.autograd.Function):
         return torch.cat(kept)
 
     @staticmethod
-    def symbolic(g, boxes, scores, iou_threshold, score_threshold, max_num):  # noqa: ANN001, ANN205
-        def constant(value: float | int, dtype: torch.dtype):  # noqa: ANN202
+    def symbolic(g, boxes, scores, iou_threshold, score_threshold, max_num):
+        def constant(value: float | int, dtype: torch.dtype):
             return g.op("Constant", value_t=torch.tensor([value], dtype=dtype))
 
         return g.op(
@@ -67,7 +67,7 @@ class _RoIAlign(torch.autograd.Function):
         ).contiguous()
 
     @staticmethod
-    def symbolic(g, features, boxes, batch_index, output_size, scale, sampling_ratio, aligned):  # noqa: ANN001, ANN205
+    def symbolic(g, features, boxes, batch_index, output_size, scale, sampling_ratio, aligned):
         return g.op(
             "RoiAlign",
             features,
