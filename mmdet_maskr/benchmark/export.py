@@ -18,7 +18,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmdet_maskr.apis.inferencer import to_rles
-from mmdet_maskr.benchmark.calibrate import calibrate, sample_of
+from mmdet_maskr.benchmark.calibrate import CANDIDATES, calibrate, sample_of
 from mmdet_maskr.benchmark.measure import (
     Row,
     add_measuring_options,
@@ -79,7 +79,9 @@ def measure(args: argparse.Namespace) -> list[Row]:
     height, width = args.image or setting.image
     image = picture(height, width) if args.photo is None else _photo(args.photo, height, width)
     ours, stock = build(setting, "ours"), build(setting, PEER)
-    count = calibrate(ours, image)
+    # a small model has fewer proposals than that
+    candidates = min(CANDIDATES, 2 * ours.test_cfg.rpn.max_per_img)
+    count = calibrate(ours, image, candidates)
     stock.load_state_dict(ours.state_dict())
     ours.test_cfg.rcnn.mask_output = "rle"
     print(f"{setting.label.split(',')[0]}, {height} x {width}, {count} detections", flush=True)

@@ -35,7 +35,7 @@ def checkpoint(repo: Path, tmp_path: Path) -> tuple[Path, Path]:
     with quiet():
         model = MODELS.build(Config.fromfile(config).model)
         model.init_weights()
-        calibrate(model, picture(96, 96), candidates=40)
+        calibrate(model, picture(96, 96), candidates=200)
     torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / "model.pth")
     return config, tmp_path / "model.pth"
 
