@@ -82,6 +82,18 @@ def installed_version(package: str) -> str | None:
     return str(runpy.run_path(str(version_file))["__version__"])
 
 
+def has_openmmlab() -> bool:
+    """Whether any of mmdet, mmcv and mmengine is installed, fitting or not."""
+    return any(_is_importable(package) for package in ("mmdet", "mmcv", "mmengine"))
+
+
+def _is_importable(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:  # an import hook that refuses it
+        return False
+
+
 def tools_dir() -> Path:
     """Folder of the command-line tools: that of this checkout, or its name in the repository."""
     beside = Path(__file__).resolve().parent.parent / "tools"
@@ -98,7 +110,7 @@ def check_dependencies() -> str:
         ImportError: one sentence that names the package, what was found, what is needed, and the
             command that mends it.
     """
-    if importlib.util.find_spec("torch") is None:
+    if not _is_importable("torch"):
         raise ImportError(
             "mmdet_maskr needs PyTorch, which is not installed: "
             f"run `pip install torch=={PINNED_TORCH}`."
@@ -111,7 +123,7 @@ def check_dependencies() -> str:
             f"run `pip install torch=={PINNED_TORCH}`."
         )
     for module, distribution in (("cv2", "opencv-python"), ("pycocotools", "pycocotools")):
-        if importlib.util.find_spec(module) is None:
+        if not _is_importable(module):
             raise ImportError(
                 f"mmdet_maskr needs {module}, which is not installed: "
                 f"run `pip install {distribution}`."

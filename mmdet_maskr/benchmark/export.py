@@ -1,0 +1,182 @@
+"""Exported models against stock mmdet and our model in PyTorch: speed, and the same detections."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from mmdet_maskr.apis.inferencer import to_rles
+from mmdet_maskr.benchmark.calibrate import CANDIDATES, calibrate, sample_of
+from mmdet_maskr.benchmark.measure import (
+    Row,
+    add_measuring_options,
+    compare,
+    show_progress,
+    time_in_turn,
+    timed,
+)
+from mmdet_maskr.benchmark.train_step import PEER, SETTINGS, Setting, model_config
+from mmdet_maskr.deploy.export.check import Differences
+from mmdet_maskr.deploy.export.write import export
+from mmdet_maskr.deploy.runtime import load
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.quiet import quiet
+
+FORMS = dict(  # name: format and whether it is quantised
+    onnx=("onnx", False),
+    torchscript=("torchscript", False),
+    openvino=("openvino", False),
+    int8=("openvino", True),
+)
+SAME_PLACE = 0.5  # IoU with which detections of a quantised model count as the same
+# the input is at the network's size already
+NO_RESIZE = [dict(type="LoadImageFromFile"), dict(type="PackDetInputs")]
+
+
+def add_export(subparsers: argparse._SubParsersAction) -> None:
+    """Add the subcommand export."""
+    parser = subparsers.add_parser(
+        "export",
+        help="ONNX Runtime, OpenVINO (float32 and 8 bits) and PyTorch on one image",
+        description="Detection on one image at the network's size, masks pasted into it, weights "
+        "at random but calibrated: about 1000 class scores pass the threshold. Each form of "
+        "the model takes its turn; their detections are compared with stock mmdet's.",
+        epilog="example: python tools/benchmark.py export --threads 2 --json export.json",
+    )
+    add_measuring_options(parser, repeats=5)
+    parser.set_defaults(no_memory=True)
+    parser.add_argument("--model", choices=sorted(SETTINGS), default="r50", help="(%(default)s)")
+    parser.add_argument("--forms", nargs="+", choices=list(FORMS), default=list(FORMS))
+    parser.add_argument(
+        "--image", type=int, nargs=2, metavar=("H", "W"), help="(default: 800 1333; mini: 160 160)"
+    )
+    parser.add_argument("--photo", type=Path, help="an image to be resized (default: a made one)")
+    parser.add_argument(
+        "--calibration-images", type=int, default=4, metavar="N", help="of int8 (%(default)s)"
+    )
+    parser.set_defaults(run=lambda args: compare(args, PEER, measure))
+
+
+def measure(args: argparse.Namespace) -> list[Row]:
+    """A row for our model in PyTorch and for each exported form.
+
+    Raises:
+        UserError: a photo that is not there.
+    """
+    setting = SETTINGS[args.model]
+    height, width = args.image or setting.image
+    image = picture(height, width) if args.photo is None else _photo(args.photo, height, width)
+    ours, stock = build(setting, "ours"), build(setting, PEER)
+    # a small model has fewer proposals than that
+    candidates = min(CANDIDATES, 2 * ours.test_cfg.rpn.max_per_img)
+    count = calibrate(ours, image, candidates)
+    stock.load_state_dict(ours.state_dict())
+    ours.test_cfg.rcnn.mask_output = "rle"
+    print(f"{setting.label.split(',')[0]}, {height} x {width}, {count} detections", flush=True)
+    predict: dict[str, Callable[[], dict]] = {
+        PEER: lambda: predictions(stock, image),
+        "ours": lambda: predictions(ours, image),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.forms:
+            show_progress(f"exporting {name}")
+            form, quantised = FORMS[name]
+            calibration = None
+            if quantised:
+                made = [picture(height, width, seed) for seed in range(args.calibration_images - 1)]
+                calibration = [
+                    np.ascontiguousarray(i.transpose(2, 0, 1)[None], np.float32)
+                    for i in (image, *made)
+                ]
+            target = Path(folder) / name
+            with quiet():
+                export(ours, _config(), _meta(ours), target, form, calibration=calibration)
+            model = load(target, threads=torch.get_num_threads())
+            predict[name] = lambda model=model: model(image)["predictions"][0]
+        expected = predict[PEER]()
+        compared = {name: _compare(expected, run()) for name, run in predict.items()}
+        timings = time_in_turn(
+            {name: (lambda run=run: timed(run)) for name, run in predict.items()}, args.repeats
+        )
+    rows = []
+    for name, differences in compared.items():
+        if name == PEER:
+            continue
+        print(
+            f"{name}: {differences.matched} of {differences.expected} detections matched, "
+            f"scores within {differences.score:.1e}, boxes within {differences.box:.1e} pixels, "
+            f"masks differ in {differences.mask_pixels / max(1, differences.foreground):.1e}"
+        )
+        notes = {key: value for key, value in asdict(differences).items() if key != "keypoints"}
+        rows.append(Row(name, timings[name], timings[PEER], notes))
+    return rows
+
+
+def build(setting: Setting, name: str) -> nn.Module:
+    """A contender with random weights, in evaluation mode."""
+    torch.manual_seed(0)
+    with quiet(), DefaultScope.overwrite_default_scope("mmdet"):
+        model = MODELS.build(model_config(setting, name))
+        model.init_weights()
+    return model.eval()
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, image: np.ndarray) -> dict:
+    """Of a model in PyTorch, as the runtime gives them."""
+    found: DetDataSample = model.test_step(sample_of(image))[0]
+    instances = found.pred_instances
+    result = {name: instances[name].tolist() for name in ("labels", "scores", "bboxes")}
+    if "masks" in instances:
+        result["masks"] = instances.masks
+    return result
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """(height, width, 3) uint8: patches of all sizes, which have a photo's spectrum."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((height, width, 3), np.float32)
+    for cells in (2, 4, 8, 16, 32, 64, 128):
+        coarse = rng.standard_normal((cells, cells, 3)).astype(np.float32)
+        image += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR) * 128 / cells
+    image = 128 + 50 * image / image.std()
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def _photo(path: Path, height: int, width: int) -> np.ndarray:
+    image = cv2.imread(str(path))
+    if image is None:
+        raise UserError(f"--photo {path} is no image that OpenCV can read.")
+    return cv2.resize(image, (width, height))
+
+
+def _config() -> Config:
+    return Config(dict(test_dataloader=dict(dataset=dict(pipeline=NO_RESIZE))))
+
+
+def _meta(model: nn.Module) -> dict:
+    return dict(classes=[str(i) for i in range(model.roi_head.bbox_head.num_classes)])
+
+
+def _compare(expected: dict, found: dict) -> Differences:
+    differences = Differences()
+    differences.add(_with_rles(expected), _with_rles(found), SAME_PLACE)
+    return differences
+
+
+def _with_rles(found: dict) -> dict:
+    if "masks" not in found or isinstance(found["masks"], list):
+        return found
+    return {**found, "masks": to_rles(found["masks"])}

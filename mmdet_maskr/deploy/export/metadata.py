@@ -1,0 +1,147 @@
+"""What a runtime must know of an exported model, as JSON beside it: ``metadata.json``.
+
+``preprocessing`` says how an image becomes the graph's input, ``classes`` and ``keypoints`` what
+its numbers mean, ``masks`` when a pixel is inside; mean, deviations and padding are in the graph
+and are told for information.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
+
+from mmdet_maskr.deploy.files import METADATA, VERSION
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.version import __version__
+
+RESIZES = ("Resize", "KeypointResize", "SourceResize")
+# of a test pipeline, what changes no pixel
+NEUTRAL = (
+    "LoadImageFromFile",
+    "InferencerLoader",  # what DetInferencer puts in its place
+    "LoadAnnotations",
+    "LoadKeypointAnnotations",
+    "PackDetInputs",
+    "PackKeypointInputs",
+)
+KEYPOINT_META = ("keypoints", "keypoint_swaps", "keypoint_sigmas", "skeleton")
+
+
+def describe(model: nn.Module, cfg: Config, dataset_meta: dict) -> dict[str, Any]:
+    """The metadata of a model, without what depends on the file's format.
+
+    Args:
+        model: the detector.
+        cfg: its config, for the test pipeline.
+        dataset_meta: ``classes``, and for keypoints their names.
+
+    Raises:
+        UserError: a test pipeline that the runtime does not know, or grey masks.
+    """
+    head = model.roi_head
+    described: dict[str, Any] = dict(
+        version=VERSION,
+        mmdet_maskr=__version__,
+        classes=list(dataset_meta["classes"]),
+        preprocessing=dict(
+            input="image: 1 x 3 x H x W, float32, 0 to 255, channels B, G, R, resized",
+            resize=resize_of(cfg.test_dataloader.dataset.pipeline),
+            in_the_graph=_normalisation(model.data_preprocessor),
+        ),
+    )
+    if head.with_mask:
+        threshold = float(model.test_cfg.rcnn.mask_thr_binary)
+        if threshold < 0:
+            raise UserError(
+                f"test_cfg.rcnn.mask_thr_binary={threshold} asks for grey masks, which exported "
+                "models do not give: set it to 0.5."
+            )
+        described["masks"] = dict(threshold=threshold)
+    if getattr(head, "with_keypoint", False):
+        described["keypoints"] = dict(
+            score=head.keypoint_head.codec.score,
+            count=head.keypoint_head.num_keypoints,
+            **{key: _plain(dataset_meta[key]) for key in KEYPOINT_META if key in dataset_meta},
+        )
+    return described
+
+
+def resize_of(pipeline: Sequence[dict]) -> dict[str, Any] | None:
+    """The one resizing of a test pipeline; None where there is none.
+
+    Raises:
+        UserError: a transform that the runtime does not know, or options of the resizing.
+    """
+    found = None
+    for transform in pipeline:
+        name = transform["type"].removeprefix("mmdet.")
+        if name not in (*RESIZES, *NEUTRAL):
+            raise UserError(
+                f"the test pipeline's {name} cannot be exported; accepted are "
+                f"{', '.join((*NEUTRAL, *RESIZES))}."
+            )
+        if name not in RESIZES:
+            continue
+        if found is not None:
+            raise UserError("a test pipeline with two resizings cannot be exported.")
+        found = _resize(name, transform)
+    return found
+
+
+def _resize(name: str, transform: dict) -> dict[str, Any]:
+    for option, accepted in (("interpolation", "bilinear"), ("backend", "cv2")):
+        if transform.get(option, accepted) != accepted:
+            raise UserError(
+                f"{name}.{option}={transform[option]!r} of the test pipeline cannot be exported; "
+                f"accepted is {accepted!r}."
+            )
+    pixels = "mmdet"
+    if name == "SourceResize":
+        pixels = transform.get("convention", "detectron2")
+        if pixels != "detectron2":
+            raise UserError(
+                f"SourceResize.convention={pixels!r} of the test pipeline cannot be exported; "
+                "accepted is 'detectron2'."
+            )
+    scale, factor = transform.get("scale"), transform.get("scale_factor")
+    return dict(
+        pixels=pixels,
+        scale=None if scale is None else _pair(scale),
+        scale_factor=None if factor is None else _pair(factor),
+        keep_ratio=bool(transform.get("keep_ratio", name == "SourceResize")),
+    )
+
+
+def _pair(value: float | Sequence[float]) -> list[float]:
+    return [value, value] if isinstance(value, (int, float)) else list(value)
+
+
+def _normalisation(preprocessor: nn.Module) -> dict[str, Any]:
+    told: dict[str, Any] = dict(
+        bgr_to_rgb=bool(preprocessor._channel_conversion),
+        pad_size_divisor=int(preprocessor.pad_size_divisor),
+        pad_value=float(preprocessor.pad_value),
+    )
+    if preprocessor._enable_normalize:
+        told.update({k: getattr(preprocessor, k).flatten().tolist() for k in ("mean", "std")})
+    return told
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and arrays as lists."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        return value
+    return [_plain(item) for item in value]
+
+
+def write(folder: Path, described: dict[str, Any], **more: Any) -> None:
+    """Write ``metadata.json``."""
+    text = json.dumps({**described, **more}, indent=2, ensure_ascii=False)
+    (folder / METADATA).write_text(text + "\n", encoding="utf-8")

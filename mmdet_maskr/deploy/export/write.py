@@ -1,0 +1,144 @@
+"""Writing a detector as a file of ONNX, TorchScript or OpenVINO."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmdet_maskr.deploy.export import metadata, onnx_kernels, script_kernels
+from mmdet_maskr.deploy.export.graph import INPUT, ExportableDetector
+from mmdet_maskr.deploy.files import FILES
+from mmdet_maskr.errors import UserError
+
+OPSETS = (onnx_kernels.MIN_OPSET, 20)  # RoiAlign as it is needed; what torch's exporter knows
+DEFAULT_OPSET = 17
+EXAMPLE = (224, 288)  # height and width of the image that is traced
+PACKAGES = dict(onnx="onnxruntime", openvino="openvino", torchscript="torch")
+
+
+def check_format(form: str, opset: int = DEFAULT_OPSET) -> None:
+    """Check that a format can be written and then compared with PyTorch.
+
+    Raises:
+        UserError: an unknown format, an opset that is too old or too new, a missing package.
+    """
+    if form not in FILES:
+        raise UserError(f"--format must be one of {', '.join(FILES)}, not {form!r}.")
+    if not OPSETS[0] <= opset <= OPSETS[1]:
+        raise UserError(
+            f"--opset must be {OPSETS[0]} to {OPSETS[1]}, not {opset}: RoiAlign with exact pixel "
+            f"centres came with {OPSETS[0]}, and torch's exporter knows {OPSETS[1]}."
+        )
+    package = PACKAGES[form]
+    if importlib.util.find_spec(package) is None:
+        raise UserError(
+            f"--format {form} needs {package}, which is not installed: run `pip install {package}`."
+        )
+
+
+def export(
+    model: nn.Module,
+    cfg: Config,
+    dataset_meta: dict,
+    folder: str | Path,
+    form: str,
+    opset: int = DEFAULT_OPSET,
+    calibration: Iterable[np.ndarray] | None = None,
+) -> None:
+    """Write a detector to a folder that :func:`mmdet_maskr.deploy.load` opens.
+
+    Args:
+        model: the detector with its weights.
+        cfg: its config; the test pipeline says how images are resized.
+        dataset_meta: names of classes and keypoints.
+        folder: is made; a model in it is replaced.
+        form: 'onnx', 'torchscript' or 'openvino'.
+        opset: of ONNX; OpenVINO is written by way of it.
+        calibration: graph inputs (1, 3, h, w) by which an OpenVINO model is quantised to int8;
+            None for float32.
+
+    Raises:
+        UserError: a part or an option of the model that cannot be exported, a format that cannot
+            be written.
+    """
+    check_format(form, opset)
+    if calibration is not None and form != "openvino":
+        raise UserError(f"--int8 needs --format openvino, not {form}.")
+    kernels = script_kernels if form == "torchscript" else onnx_kernels
+    described = metadata.describe(model, cfg, dataset_meta)
+    model = model.cpu().eval()
+    detector = ExportableDetector(model, kernels).eval()
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILES[form]
+    more: dict[str, Any] = dict(format=form, precision="fp32", outputs=detector.output_names)
+    if form == "torchscript":
+        _write_torchscript(detector, path)
+    elif form == "onnx":
+        write_onnx(detector, path, opset)
+        more["opset"] = opset
+    else:
+        _write_openvino(detector, path, opset, calibration)
+        if calibration is not None:
+            more["precision"] = "int8"
+    metadata.write(folder, described, **more)
+
+
+def _example() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(1, 3, *EXAMPLE, generator=generator) * 255
+
+
+def write_onnx(detector: ExportableDetector, path: Path, opset: int) -> None:
+    """Write ONNX of standard operators, with free image size and number of detections."""
+    names = detector.output_names
+    axes = {INPUT: {2: "height", 3: "width"}}
+    for name in names:
+        axes[name] = {0: "with_keypoints" if name.startswith("heatmap") else "detections"}
+    with torch.no_grad(), warnings.catch_warnings():
+        # the tracer warns of every Python value; what they could spoil is compared afterwards
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            detector,
+            (_example(),),
+            str(path),
+            dynamo=False,
+            autograd_inlining=False,
+            opset_version=opset,
+            input_names=[INPUT],
+            output_names=names,
+            dynamic_axes=axes,
+        )
+
+
+def _write_torchscript(detector: ExportableDetector, path: Path) -> None:
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(detector, (_example(),), check_trace=False)
+        torch.jit.freeze(traced).save(str(path))
+
+
+def _write_openvino(
+    detector: ExportableDetector, path: Path, opset: int, calibration: Iterable[np.ndarray] | None
+) -> None:
+    import openvino
+
+    between = path.with_suffix(".onnx")
+    write_onnx(detector, between, opset)
+    try:
+        graph = openvino.convert_model(str(between))
+        if calibration is not None:
+            from mmdet_maskr.deploy.export.quantize import quantize
+
+            graph = quantize(graph, calibration)
+        openvino.save_model(graph, str(path), compress_to_fp16=False)
+    finally:
+        between.unlink()

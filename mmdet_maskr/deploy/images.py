@@ -1,0 +1,114 @@
+"""From what a user gives to the graph's input, in the pixels of mmdet's test pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from mmdet_maskr.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+ImageInput = str | Path | np.ndarray
+
+
+class Prepared(NamedTuple):
+    """A graph's input and its relation to the image.
+
+    Args:
+        image: (1, 3, h, w) float32.
+        size: (height, width) of the image itself.
+        scale: (x, y): pixels of the input per pixel of the image.
+    """
+
+    image: np.ndarray
+    size: tuple[int, int]
+    scale: tuple[float, float]
+
+
+def list_images(inputs: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
+    """One image, several, or a folder's in the order of their names.
+
+    Raises:
+        UserError: no such file, or a folder without images.
+    """
+    if isinstance(inputs, (str, Path)) and Path(inputs).is_dir():
+        images = sorted(p for p in Path(inputs).iterdir() if p.suffix.lower() in SUFFIXES)
+        if not images:
+            raise UserError(f"there are no images in the folder {inputs}.")
+        return images
+    images = [inputs] if isinstance(inputs, (str, Path, np.ndarray)) else list(inputs)
+    for index, image in enumerate(images):
+        if isinstance(image, np.ndarray):
+            if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+                raise UserError(
+                    f"image {index} is an array of shape {image.shape}: it must be (H, W, 3), in "
+                    "BGR."
+                )
+        elif not Path(image).is_file():
+            raise UserError(f"there is no image {Path(image).absolute()}.")
+    return images
+
+
+def read_image(source: ImageInput) -> np.ndarray:
+    """(H, W, 3) in BGR.
+
+    Raises:
+        UserError: a file that OpenCV cannot read.
+    """
+    if isinstance(source, np.ndarray):
+        return source
+    image = cv2.imdecode(np.fromfile(source, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f"{source} is no image that OpenCV can read.")
+    return image
+
+
+def prepare(image: np.ndarray, resize: dict[str, Any] | None) -> Prepared:
+    """Resize an image (H, W, 3) as the metadata's ``resize`` says."""
+    height, width = image.shape[:2]
+    resized = image if resize is None else _resized(image, resize)
+    new_height, new_width = resized.shape[:2]
+    pixels = np.ascontiguousarray(resized.transpose(2, 0, 1)[None], dtype=np.float32)
+    return Prepared(pixels, (height, width), (new_width / width, new_height / height))
+
+
+def _resized(image: np.ndarray, resize: dict[str, Any]) -> np.ndarray:
+    height, width = image.shape[:2]
+    if resize["pixels"] == "detectron2":
+        return _resize_pil(image, _detectron2_size(height, width, resize["scale"]))
+    scale = resize["scale"]
+    if scale is None:
+        x, y = resize["scale_factor"]
+        scale = (int(width * float(x) + 0.5), int(height * float(y) + 0.5))
+    size = (int(scale[0]), int(scale[1]))
+    if resize["keep_ratio"]:
+        factor = min(max(scale) / max(height, width), min(scale) / min(height, width))
+        size = (int(width * factor + 0.5), int(height * factor + 0.5))
+    size = (max(size[0], 1), max(size[1], 1))
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def _detectron2_size(height: int, width: int, scale: Sequence[int]) -> tuple[int, int]:
+    """(width, height) as Detectron2's ResizeShortestEdge has it."""
+    longest, shortest = max(scale), min(scale)
+    factor = shortest / min(height, width)
+    new = [factor * height, factor * width]
+    new[0 if height < width else 1] = shortest
+    if max(new) > longest:
+        new = [side * longest / max(new) for side in new]
+    return int(new[1] + 0.5), int(new[0] + 0.5)
+
+
+def _resize_pil(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise UserError(
+            "this model resizes images as Detectron2 does, which needs Pillow: run "
+            "`pip install pillow`."
+        ) from error
+    return np.array(Image.fromarray(image.astype(np.uint8)).resize(size, Image.BILINEAR))

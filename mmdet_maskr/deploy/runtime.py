@@ -1,0 +1,139 @@
+"""Exported models at work, without mmdet, mmcv and mmengine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmdet_maskr.deploy import backends, instances
+from mmdet_maskr.deploy.files import FILES, read_metadata
+from mmdet_maskr.deploy.images import ImageInput, Prepared, list_images, prepare, read_image
+from mmdet_maskr.errors import UserError
+
+MASKS = ("rle", "bitmaps")
+
+
+def load(folder: str | Path, device: str = "cpu", threads: int | None = None) -> ExportedModel:
+    """Open a model that ``tools/export.py`` wrote. ::
+
+        from mmdet_maskr.deploy import load
+
+        model = load('out')
+        person = model('photo.jpg')['predictions'][0]   # bboxes, scores, labels, masks, keypoints
+
+    It needs numpy, OpenCV, pycocotools and the library of the model's format (onnxruntime,
+    openvino, torch), and nothing else.
+
+    Args:
+        folder: that the tool wrote.
+        device: 'cpu'; 'cuda' for ONNX Runtime and PyTorch, 'gpu' (Intel's) for OpenVINO.
+        threads: None for the library's own choice.
+
+    Raises:
+        UserError: a folder without a model, a library or a device that is not there.
+    """
+    return ExportedModel(folder, device, threads)
+
+
+class ExportedModel:
+    """An exported model, called as :class:`mmdet_maskr.apis.MaskRInferencer` is; see :func:`load`.
+
+    Attributes:
+        metadata: what ``metadata.json`` says.
+        classes: their names, by label.
+    """
+
+    def __init__(self, folder: str | Path, device: str = "cpu", threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise UserError(f"threads must be positive, not {threads}.")
+        folder = Path(folder)
+        self.metadata = read_metadata(folder)
+        self.classes: list[str] = self.metadata["classes"]
+        form = self.metadata["format"]
+        self._run = backends.OPENERS[form](folder / FILES[form], device, threads)
+        self._done = 0
+
+    def __call__(
+        self,
+        inputs: ImageInput | Sequence[ImageInput],
+        masks: str = "rle",
+        out_dir: str | Path | None = None,
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Detect on one or several images, one at a time.
+
+        Args:
+            inputs: a path, a folder, an array (H, W, 3) in BGR as ``cv2.imread`` gives it, or a
+                sequence of paths and arrays.
+            masks: 'rle' (COCO's, ``counts`` as a string) or 'bitmaps' (arrays (D, H, W) of bool).
+            out_dir: where ``preds/NAME.json`` is written for each image; only for RLEs.
+
+        Returns:
+            ``predictions``, for each image what MaskRInferencer gives: ``labels``, ``scores``,
+            ``bboxes`` (D x [x1, y1, x2, y2] in pixels of the image), best first; ``masks`` and
+            ``keypoints`` (D lists of K [x, y], empty for classes without) with
+            ``keypoint_scores`` where the model has them.
+
+        Raises:
+            UserError: no such image, an empty folder, an array of another shape, an unknown
+                ``masks``.
+        """
+        if masks not in MASKS:
+            raise UserError(f"masks must be one of {MASKS}, not {masks!r}.")
+        if out_dir is not None and masks != "rle":
+            raise UserError("out_dir writes JSON, which holds masks='rle' only.")
+        predictions = []
+        for source in list_images(inputs):
+            image = prepare(read_image(source), self.metadata["preprocessing"]["resize"])
+            found = self.interpret(self.run(image.image), image, masks)
+            predictions.append(found)
+            if out_dir is not None:
+                self._write(found, source, Path(out_dir) / "preds")
+            self._done += 1
+        return dict(predictions=predictions)
+
+    def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """The graph's outputs by name, of its input (1, 3, H, W)."""
+        return dict(zip(self.metadata["outputs"], self._run(image), strict=True))
+
+    def interpret(
+        self, outputs: dict[str, np.ndarray], image: Prepared, masks: str = "rle"
+    ) -> dict[str, Any]:
+        """The predictions that the graph's outputs mean, in pixels of the image."""
+        scale = np.array(image.scale, np.float32)
+        boxes = outputs["boxes"] / np.tile(scale, 2)
+        found: dict[str, Any] = dict(
+            labels=outputs["labels"].tolist(),
+            scores=outputs["scores"].tolist(),
+            bboxes=boxes.tolist(),
+        )
+        if "masks" in outputs:
+            threshold = self.metadata["masks"]["threshold"]
+            pasted = instances.paste(outputs["masks"], boxes, image.size, threshold)
+            if masks == "rle":
+                found["masks"] = [instances.encode(mask) for mask in pasted]
+            else:
+                found["masks"] = np.zeros((len(boxes), *image.size), bool)
+                for i, mask in enumerate(pasted):
+                    found["masks"][i] = mask
+        if "heatmaps" in outputs:
+            rows = outputs["heatmap_rows"]
+            points, peaks, probabilities = instances.decode_keypoints(
+                outputs["heatmaps"], outputs["boxes"][rows]
+            )
+            scores = peaks if self.metadata["keypoints"]["score"] == "logit" else probabilities
+            found["keypoints"] = [[] for _ in boxes]
+            found["keypoint_scores"] = [[] for _ in boxes]
+            for row, point, score in zip(rows, points / scale, scores, strict=True):
+                found["keypoints"][row] = point.tolist()
+                found["keypoint_scores"][row] = score.tolist()
+        return found
+
+    def _write(self, found: dict[str, Any], source: ImageInput, folder: Path) -> None:
+        number = isinstance(source, np.ndarray)
+        name = f"{self._done:08d}" if number else Path(source).stem
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")

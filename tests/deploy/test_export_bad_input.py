@@ -1,0 +1,162 @@
+"""What cannot be exported or opened ends in a sentence that names it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from exported import KINDS, dataset_meta, thin_model
+from thin_configs import load as load_config
+from thin_configs import thin
+
+from mmdet_maskr.deploy import load
+from mmdet_maskr.deploy.export import onnx_kernels
+from mmdet_maskr.deploy.export.graph import ExportableDetector
+from mmdet_maskr.deploy.export.metadata import resize_of
+from mmdet_maskr.deploy.export.write import check_format, export
+from mmdet_maskr.deploy.files import METADATA
+from mmdet_maskr.errors import UserError
+
+
+def build(name: str, **changes):
+    """A thin detector, changed by ``mask_head=dict(...)`` and so on of roi_head or test_cfg."""
+    from mmdet.registry import MODELS
+
+    cfg = thin(load_config(name), Path("nowhere"))
+    for key, value in changes.items():
+        section = cfg.model
+        *path, last = key.split("__")
+        for part in path:
+            section = section[part]
+        section[last] = value
+    return MODELS.build(cfg.model).eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("compositions/cascade_maskr_r50_fpn_1x.py", "roi_head CascadeRoIHead cannot be exported"),
+        ("compositions/point_rend_r50_fpn_1x.py", "model PointRend cannot be exported"),
+        ("maskr_swin-t_fpn_1x.py", "backbone SwinTransformer .* accepted are: ResNet"),
+        ("maskr_r50-dconv-c3-c5_fpn_1x.py", "DeformConv2d.* needs mmcv's compiled ops"),
+    ],
+)
+def test_unknown_parts(name: str, message: str):
+    with pytest.raises(UserError, match=message):
+        ExportableDetector(build(name), onnx_kernels)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("test_cfg__rcnn__nms", dict(type="soft_nms", iou_threshold=0.5), "rcnn.nms=.*soft_nms"),
+        ("test_cfg__rpn__nms", dict(type="nms"), "rpn.nms"),
+        ("test_cfg__rcnn__max_per_img", -1, "rcnn.max_per_img must be positive"),
+        ("test_cfg__rcnn__convention", "torchvision", "rcnn.convention='torchvision'"),
+    ],
+)
+def test_options(option: str, value: object, message: str):
+    with pytest.raises(UserError, match=message):
+        ExportableDetector(build(KINDS["masks"], **{option: value}), onnx_kernels)
+
+
+@pytest.mark.parametrize("layer", ["RoIPool", "RoIWarp"])
+def test_other_roi_layers(layer: str):
+    change = {"roi_head__bbox_roi_extractor__roi_layer": dict(type=layer, output_size=7)}
+    with pytest.raises(UserError, match=f"bbox_roi_extractor.roi_layer {layer} cannot be"):
+        ExportableDetector(build(KINDS["masks"], **change), onnx_kernels)
+
+
+def test_formats(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    with pytest.raises(UserError, match="onnx, torchscript, openvino, not 'tflite'"):
+        check_format("tflite")
+    with pytest.raises(UserError, match="--opset must be 16 to 20, not 11"):
+        check_format("torchscript", opset=11)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n: None if n == "onnxruntime" else find_spec(n)
+    )
+    with pytest.raises(UserError, match=r"--format onnx needs onnxruntime.*pip install"):
+        check_format("onnx")
+    model, cfg = thin_model(KINDS["masks"])
+    with pytest.raises(UserError, match="--int8 needs --format openvino"):
+        export(model, cfg, dataset_meta(model), tmp_path, "torchscript", calibration=[])
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "message"),
+    [
+        ([dict(type="Pad", size=(64, 64))], "pipeline's Pad cannot be exported"),
+        ([dict(type="Resize", scale=(8, 8))] * 2, "two resizings"),
+        ([dict(type="Resize", scale=(8, 8), interpolation="area")], "interpolation='area'"),
+        ([dict(type="SourceResize", scale=(8, 8), convention="torchvision")], "'torchvision'"),
+    ],
+)
+def test_pipelines(pipeline: list[dict], message: str):
+    with pytest.raises(UserError, match=message):
+        resize_of([dict(type="LoadImageFromFile"), *pipeline])
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an exported model."""
+    folder = tmp_path_factory.mktemp("exported")
+    model, cfg = thin_model(KINDS["boxes"])
+    export(model, cfg, dataset_meta(model), folder, "torchscript")
+    return folder
+
+
+def test_folders(exported: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"holds no exported model \(metadata.json is missing\)"):
+        load(tmp_path)
+    (tmp_path / METADATA).write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        load(tmp_path)
+    metadata = json.loads((exported / METADATA).read_text())
+    (tmp_path / METADATA).write_text(json.dumps({**metadata, "version": 99}))
+    with pytest.raises(UserError, match="of version 99"):
+        load(tmp_path)
+    (tmp_path / METADATA).write_text(json.dumps(metadata))
+    with pytest.raises(UserError, match=r"model.pt is missing"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_missing_library(
+    form: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    package = dict(onnx="onnxruntime", openvino="openvino")[form]
+    metadata = json.loads((exported / METADATA).read_text())
+    (tmp_path / METADATA).write_text(json.dumps({**metadata, "format": form}))
+    (tmp_path / ("model.onnx" if form == "onnx" else "model.xml")).write_text("")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=f"needs {package}, which is not.*pip install {package}"):
+        load(tmp_path)
+
+
+def test_calls(exported: Path, tmp_path: Path):
+    with pytest.raises(UserError, match="threads must be positive"):
+        load(exported, threads=0)
+    with pytest.raises(UserError, match="device='nothing'"):
+        load(exported, device="nothing")
+    model = load(exported)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.jpg").write_text("no image")
+    for inputs, message in (
+        (tmp_path / "none.jpg", "there is no image .*none.jpg"),
+        (tmp_path / "empty", "no images in the folder"),
+        (tmp_path / "text.jpg", "is no image that OpenCV can read"),
+        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
+    ):
+        with pytest.raises(UserError, match=message):
+            model(inputs)
+    with pytest.raises(UserError, match=r"masks must be one of \('rle', 'bitmaps'\)"):
+        model(np.zeros((8, 8, 3), np.uint8), masks="polygons")

@@ -1,0 +1,185 @@
+"""The runtime: mmdet's pixels, masks and keypoints, without OpenMMLab's packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycocotools.mask
+import pytest
+import torch
+from mmcv.transforms import Compose
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from exported import KINDS, dataset_meta, photo, thin_model
+
+import mmdet_maskr.deploy
+from mmdet_maskr.deploy import instances, load
+from mmdet_maskr.deploy.export.metadata import resize_of
+from mmdet_maskr.deploy.export.write import export
+from mmdet_maskr.deploy.images import list_images, prepare, read_image
+from mmdet_maskr.ops.keypoint_decode import decode_heatmaps
+from mmdet_maskr.ops.mask_paste import paste_masks
+
+# a process in which these are not installed; it prints the predictions
+WITHOUT = """
+import json, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"mmdet", "mmcv", "mmengine", "torch", "torchvision"}:
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+sys.meta_path.insert(0, Missing())
+import mmdet_maskr
+from mmdet_maskr.deploy import load
+
+try:
+    mmdet_maskr.models
+except ImportError as error:
+    print(error)
+found = load(sys.argv[1], threads=1)(sys.argv[2:])["predictions"]
+print("RESULT", json.dumps(found))
+assert not {"mmdet", "mmcv", "mmengine", "torch"} & set(sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an exported joint model in ONNX."""
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path_factory.mktemp("exported")
+    model, cfg = thin_model(KINDS["joint"])
+    export(model, cfg, dataset_meta(model), folder, "onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for i, size in enumerate([(80, 100), (70, 60)]):
+        cv2.imwrite(str(folder / f"{i}.png"), photo(*size, seed=i))
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_without_openmmlab(exported: Path, photos: Path, repo: Path):
+    """In a process without mmdet, mmcv, mmengine and torch it gives what it gives here."""
+    paths = [str(photos / "0.png"), str(photos / "1.png")]
+    env = {**os.environ, "PYTHONPATH": str(repo), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", WITHOUT, str(exported), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told, _, result = done.stdout.partition("RESULT")
+    assert "mmdet_maskr needs PyTorch, which is not installed" in told
+    expected = load(exported, threads=1)(paths)["predictions"]
+    found = json.loads(result)
+    assert [len(f["scores"]) for f in found] == [len(e["scores"]) for e in expected]
+    np.testing.assert_allclose(found[0]["bboxes"], expected[0]["bboxes"], atol=1e-3)
+    assert found[0]["masks"][0]["size"] == [80, 100]
+
+
+def test_lazy_exports():
+    assert mmdet_maskr.deploy.__all__ == ["load", "optimize"]
+    assert mmdet_maskr.deploy.load is load
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = mmdet_maskr.deploy.nothing
+
+
+def test_inputs(exported: Path, photos: Path, tmp_path: Path):
+    """A path, an array, a folder and a sequence; masks as RLEs and bitmaps; JSON files."""
+    model = load(exported, threads=1)
+    folder = model(photos, out_dir=tmp_path)["predictions"]
+    assert len(folder) == 2 and model.classes[0] == "class0"
+    array = cv2.imread(str(photos / "0.png"))
+    single = model(array)["predictions"]
+    several = model([str(photos / "0.png"), array], masks="bitmaps")["predictions"]
+    assert len(single) == 1 and len(several) == 2
+    for other in (single[0], several[0], several[1]):
+        np.testing.assert_allclose(other["bboxes"], folder[0]["bboxes"], atol=1e-3)
+    decoded = pycocotools.mask.decode(folder[0]["masks"]).transpose(2, 0, 1)
+    assert decoded.any()
+    assert np.mean(decoded != several[0]["masks"]) < 1e-4
+    assert json.loads((tmp_path / "preds" / "0.json").read_text()) == folder[0]
+    assert (tmp_path / "preds" / "1.json").is_file()
+    labels = folder[0]["labels"]
+    assert {label % 2 for label in labels} == {0, 1}
+    assert [bool(points) for points in folder[0]["keypoints"]] == [x % 2 == 0 for x in labels]
+
+
+@pytest.mark.parametrize(
+    "resize",
+    [
+        dict(type="Resize", scale=(100, 60), keep_ratio=True),
+        dict(type="Resize", scale=(100, 60)),
+        dict(type="KeypointResize", scale_factor=1.37),
+        dict(type="Resize", scale_factor=(0.5, 0.7), keep_ratio=False),
+        dict(type="SourceResize", scale=(100, 60), convention="detectron2"),
+    ],
+)
+@pytest.mark.parametrize("size", [(83, 61), (40, 200)])
+def test_pixels_are_those_of_the_pipeline(resize: dict, size: tuple[int, int], tmp_path: Path):
+    if resize["type"] == "SourceResize":
+        pytest.importorskip("PIL")
+    path = tmp_path / "photo.jpg"
+    cv2.imwrite(str(path), photo(*size))
+    keys = ("ori_shape", "img_shape", "scale_factor")
+    steps = [dict(type="LoadImageFromFile"), resize, dict(type="PackDetInputs", meta_keys=keys)]
+    expected = Compose(steps)(dict(img_path=str(path), img_id=0))
+    found = prepare(read_image(path), resize_of(steps))
+    np.testing.assert_array_equal(found.image[0], expected["inputs"].numpy())
+    sample = expected["data_samples"]
+    assert found.size == tuple(sample.ori_shape)
+    np.testing.assert_allclose(found.scale, sample.scale_factor)
+
+
+def test_folder_is_sorted(photos: Path):
+    assert [p.name for p in list_images(photos)] == ["0.png", "1.png"]
+
+
+def boxes_of(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(-10, [width, height], (count, 2))
+    return np.concatenate([corner, corner + rng.uniform(0.5, 90, (count, 2))], 1).astype(np.float32)
+
+
+def test_masks_are_ours():
+    """Pasted as mmdet does, within rounding of the threshold; at the border and for lines too."""
+    height, width = 70, 90
+    boxes = boxes_of(40, height, width)
+    boxes[0, 2] = boxes[0, 0]
+    boxes[1] = [-50, -50, -20, -20]
+    rng = np.random.default_rng(1)
+    masks = cv2.resize(rng.random((40, 7, 7)).transpose(1, 2, 0), (28, 28)).transpose(2, 0, 1)
+    masks = np.ascontiguousarray(masks, np.float32)
+    found = np.stack(list(instances.paste(masks, boxes, (height, width), 0.5))).astype(bool)
+    expected = paste_masks(torch.from_numpy(masks), torch.from_numpy(boxes), height, width).numpy()
+    assert expected.any(axis=(1, 2)).sum() > 30
+    assert (found != expected).sum() <= 3
+    rle = instances.encode(np.asfortranarray(found[2].astype(np.uint8)))
+    assert rle["size"] == [height, width] and isinstance(rle["counts"], str)
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_keypoints_are_ours(smooth: bool):
+    """Our decoding in PyTorch gives the same points, of peaked and of noisy maps."""
+    rng = np.random.default_rng(2)
+    boxes = boxes_of(12, 300, 400, seed=3)
+    boxes[6:, 2:] += rng.uniform(50, 300, (6, 2)).astype(np.float32)
+    boxes[0, 2:] = boxes[0, :2] + 0.3
+    heatmaps = rng.standard_normal((12, 5, 56, 56)).astype(np.float32)
+    if smooth:
+        heatmaps = np.stack(
+            [[cv2.GaussianBlur(m, (0, 0), 4) * 40 for m in maps] for maps in heatmaps]
+        )
+    points, peaks, probabilities = instances.decode_keypoints(heatmaps, boxes)
+    expected = decode_heatmaps(torch.from_numpy(heatmaps), torch.from_numpy(boxes))
+    np.testing.assert_allclose(points, expected[0].numpy(), atol=1e-3)
+    np.testing.assert_allclose(peaks, expected[1].numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(probabilities, expected[2].numpy(), rtol=1e-3)
