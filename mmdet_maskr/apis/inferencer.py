@@ -18,7 +18,9 @@ from mmengine.fileio import dump
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmdet_maskr.deploy.optimization import optimize as fast_form
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.ops.mask_rle import RLEMasks
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
@@ -55,6 +57,8 @@ class MaskRInferencer(DetInferencer):
         palette: colours instead of the data set's: 'coco', 'voc', 'citys' or 'random'.
         show_progress: show a progress bar.
         visualizer: config of another visualizer than :class:`.InstanceVisualizer`.
+        optimize: detect with a fast form of the model, :func:`mmdet_maskr.deploy.optimize`; with
+            ``return_datasamples=True``, masks are then RLEMasks.
 
     Raises:
         UserError: no such config; a model with more or fewer classes than its names; when called,
@@ -70,6 +74,7 @@ class MaskRInferencer(DetInferencer):
         palette: str = "none",
         show_progress: bool = True,
         visualizer: dict | None = None,
+        optimize: bool = False,
     ) -> None:
         model = str(model) if isinstance(model, Path) else model
         weights = str(weights) if isinstance(weights, Path) else weights
@@ -84,6 +89,10 @@ class MaskRInferencer(DetInferencer):
             palette=palette,
             show_progress=show_progress,
         )
+        if optimize:
+            mask_head = getattr(getattr(self.model, "roi_head", None), "mask_head", None)
+            masks = "rle" if isinstance(mask_head, ComposedMaskHead) else None
+            self.model = fast_form(self.model, inplace=True, masks=masks)
 
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict

@@ -66,14 +66,14 @@ class FusedConv2d(nn.Module):
         return F.relu(y) if relu else y
 
     def _runs_fused(self, x: Tensor) -> bool:
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return False
         return (
             x.device.type == "cpu"
             and x.dtype == self.weight.dtype == torch.float32
             and x.numel() > 0
             and torch.backends.mkldnn.is_available()
             and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()
         )
 
     def _fused(self, x: Tensor, added: Tensor | None, relu: bool) -> Tensor:

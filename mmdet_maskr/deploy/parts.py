@@ -10,6 +10,7 @@ A anchors a cell.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 
 import torch
@@ -39,8 +40,12 @@ class FastForm:
 
 def become(module: nn.Module, form: type[FastForm]) -> None:
     """Change the class of a module to one with the methods of ``form`` first."""
-    kind = type(module)
-    module.__class__ = type(f"Fast{kind.__name__}", (form, kind), {})
+    module.__class__ = _combined(form, type(module))
+
+
+@functools.cache
+def _combined(form: type[FastForm], kind: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Fast{kind.__name__}", (form, kind), {})
 
 
 def has_forward(module: nn.Module, *classes: type[nn.Module], name: str = "forward") -> bool:
