@@ -16,6 +16,7 @@ from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmdet_maskr.deploy import winograd
 from mmdet_maskr.models.layers import UnfusedFrozenBN
 
 PLAIN_CONVOLUTIONS = (nn.Conv2d, MMCVConv2d)  # exact types: subclasses may compute anything
@@ -42,6 +43,7 @@ class FusedConv2d(nn.Module):
         self.groups = conv.groups
         self.relu = relu
         self._packed: Tensor | None = None
+        self._winograd: winograd.WinogradConvolution | None = None
 
     def forward(self, x: Tensor, added: Tensor | None = None, relu: bool | None = None) -> Tensor:
         """Convolve.
@@ -57,6 +59,10 @@ class FusedConv2d(nn.Module):
         """
         relu = self.relu if relu is None else relu
         if self._runs_fused(x):
+            if added is None and self._is_plain and winograd.suits(x, self.weight):
+                if self._winograd is None:
+                    self._winograd = winograd.WinogradConvolution(self.weight, self.bias)
+                return self._winograd(x, relu)
             return self._fused(x, added, relu)
         y = F.conv2d(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
@@ -64,6 +70,12 @@ class FusedConv2d(nn.Module):
         if added is not None:
             y = y + added
         return F.relu(y) if relu else y
+
+    @property
+    def _is_plain(self) -> bool:
+        """Stride 1, padding 1, one group: what a 3x3 kernel needs to keep the map's size."""
+        where = (self.stride, self.padding, self.dilation, self.groups)
+        return where == ((1, 1), (1, 1), (1, 1), 1)
 
     def _runs_fused(self, x: Tensor) -> bool:
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
@@ -91,15 +103,15 @@ class FusedConv2d(nn.Module):
         )
 
     def _apply(self, fn, *args, **kwargs) -> FusedConv2d:
-        self._packed = None
+        self._packed = self._winograd = None
         return super()._apply(fn, *args, **kwargs)
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
-        self._packed = None
+        self._packed = self._winograd = None
         super()._load_from_state_dict(*args, **kwargs)
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_packed": None}  # oneDNN's order cannot be copied or saved
+        return {**self.__dict__, "_packed": None, "_winograd": None}  # oneDNN's order cannot be copied or saved
 
     def extra_repr(self) -> str:
         return (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from collections import Counter
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -47,7 +46,7 @@ class Optimization:
     rewritten: Counter[str] = field(default_factory=Counter)
     left: list[str] = field(default_factory=list)
     compiled: list[str] = field(default_factory=list)
-    autocast: torch.dtype | None = None
+    autocast: str | None = None
     first_calls: dict[tuple[int, ...], float] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -55,9 +54,33 @@ class Optimization:
         text = f"optimised for inference: {parts}"
         if self.left:
             text += f"; left as they are: {', '.join(self.left)}"
+        if self.autocast:
+            text += f"; body and heads in {self.autocast}"
         if self.compiled:
             text += f"; compiled at the first call for each image size: {', '.join(self.compiled)}"
         return text
+
+
+class LowPrecisionBody(FastForm):
+    """Backbone, neck or shared head that computes and gives maps in lower precision."""
+
+    def forward(self, *args, **kwargs):
+        device = next(self.parameters()).device.type
+        with torch.autocast(device, self.autocast_type):
+            return super().forward(*args, **kwargs)
+
+
+class LowPrecisionHead(LowPrecisionBody):
+    """Head that computes in lower precision and gives float32, as what follows ranks and rounds."""
+
+    def forward(self, *args, **kwargs):
+        return _as_float(super().forward(*args, **kwargs))
+
+
+def _as_float(value: object) -> object:
+    if isinstance(value, (tuple, list)):
+        return type(value)(_as_float(item) for item in value)
+    return value.float() if isinstance(value, Tensor) else value
 
 
 class FastDetector(FastForm):
@@ -68,13 +91,10 @@ class FastDetector(FastForm):
         if mode == "loss":
             raise UserError("an optimised model cannot be trained: train the original.")
         done = self.optimization
-        amp = nullcontext()
-        if done.autocast is not None:
-            amp = torch.autocast(inputs.device.type, done.autocast)
         if done.compiled and inputs.is_cuda:
             torch.compiler.cudagraph_mark_step_begin()
         start = time.perf_counter()
-        with torch.no_grad(), amp:
+        with torch.no_grad():
             results = super().forward(inputs, data_samples, mode)
         shape = tuple(inputs.shape)
         if done.compiled and shape not in done.first_calls:
@@ -129,8 +149,8 @@ def optimize(
         inplace: change ``model`` itself, which saves a copy of its weights.
         masks: 'rle' for RLEMasks straight from the mask head, 'dense' for tensors; None for what
             the config says.
-        autocast: 'float16' or 'bfloat16': compute in lower precision, which changes results. None
-            (exact) computes in the model's own.
+        autocast: 'float16' or 'bfloat16': compute body and heads in lower precision, which changes
+            results. None (exact) computes in the model's own.
 
     Raises:
         UserError: no detector, one in training mode or optimised before, one without any known
@@ -148,7 +168,7 @@ def optimize(
     with torch.inference_mode(False), torch.no_grad():
         fast = model if inplace else copy.deepcopy(model)
         fast.requires_grad_(False)
-        done = Optimization(autocast=None if autocast is None else PRECISIONS[autocast])
+        done = Optimization()
         done.rewritten = rewrite_parts(fast)
         if not done.rewritten:
             raise UserError(
@@ -157,6 +177,9 @@ def optimize(
             )
         done.left = _left(fast)
         _use_channels_last(fast, done.left)
+        if autocast is not None:
+            _use_autocast(fast, PRECISIONS[autocast])
+            done.autocast = autocast
     if masks is not None:
         fast.roi_head.test_cfg["mask_output"] = masks
     fast.optimization = done
@@ -196,6 +219,23 @@ def _part(model: nn.Module, name: str) -> nn.Module | None:
     for step in name.split("."):
         model = getattr(model, step, None)
     return model
+
+
+def _modules(model: nn.Module, name: str) -> list[nn.Module]:
+    """The part of this name, or those of the stages of a cascade; none where there is none."""
+    part = _part(model, name)
+    found = list(part) if type(part) is nn.ModuleList else [part]
+    return [module for module in found if isinstance(module, nn.Module)]
+
+
+def _use_autocast(model: nn.Module, precision: torch.dtype) -> None:
+    """Lower precision within parts; what is between them (ranking, NMS, pasting) keeps float32."""
+    for name in PARTS:
+        for part in _modules(model, name):
+            if any(True for _ in part.parameters()):
+                part.autocast_type = precision
+                is_body = name in ("backbone", "neck", "roi_head.shared_head")
+                become(part, LowPrecisionBody if is_body else LowPrecisionHead)
 
 
 def _left(model: nn.Module) -> list[str]:
@@ -252,14 +292,11 @@ def _compile(model: nn.Module) -> list[str]:
     cuda = next(model.parameters()).is_cuda
     names = []
     for name in COMPILED:
-        part = _part(model, name)
-        stages = list(part) if type(part) is nn.ModuleList else [part]  # of a cascade
-        for stage in stages:
-            if not isinstance(stage, nn.Module) or not any(True for _ in stage.parameters()):
-                continue
-            if cuda and name in GRAPHED:
-                stage.compile(mode="reduce-overhead")
-            else:
-                stage.compile(options=dict(freezing=not cuda))
-            names.append(name)
-    return sorted(set(names))
+        for part in _modules(model, name):
+            if any(True for _ in part.parameters()):
+                if cuda and name in GRAPHED:
+                    part.compile(mode="reduce-overhead")
+                else:
+                    part.compile(options=dict(freezing=not cuda))
+                names.append(name)
+    return list(dict.fromkeys(names))

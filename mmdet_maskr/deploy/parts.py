@@ -45,7 +45,7 @@ def become(module: nn.Module, form: type[FastForm]) -> None:
 
 @functools.cache
 def _combined(form: type[FastForm], kind: type[nn.Module]) -> type[nn.Module]:
-    return type(f"Fast{kind.__name__}", (form, kind), {})
+    return type(f"Fast{kind.__name__.removeprefix('Fast')}", (form, kind), {})
 
 
 def has_forward(module: nn.Module, *classes: type[nn.Module], name: str = "forward") -> bool:

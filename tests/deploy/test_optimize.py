@@ -182,15 +182,15 @@ def test_refuses(model: nn.Module):
         fast.train()
     with pytest.raises(UserError, match="cannot be trained"):
         fast.forward(torch.zeros(1, 3, 32, 32), mode="loss")
-    with pytest.raises(UserError, match="masks must be one of .*'png'"):
+    with pytest.raises(UserError, match=r"masks must be one of .*'png'"):
         optimize(model, masks="png")
-    with pytest.raises(UserError, match="autocast must be one of .*'int8'"):
+    with pytest.raises(UserError, match=r"autocast must be one of .*'int8'"):
         optimize(model, autocast="int8")
 
 
 def test_rles_need_a_head_that_gives_them(shapes_root: Path):
     model = build(thin(load("compositions/faster_r50_fpn_1x.py"), shapes_root))
-    with pytest.raises(UserError, match="masks='rle' needs mask_head.type='ComposedMaskHead'"):
+    with pytest.raises(UserError, match=r"masks='rle' needs mask_head\.type='ComposedMaskHead'"):
         optimize(model, masks="rle")
 
 
