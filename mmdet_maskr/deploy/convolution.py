@@ -58,8 +58,11 @@ class FusedConv2d(nn.Module):
             (B, D, H', W').
         """
         relu = self.relu if relu is None else relu
+        halved = added is None and self._is_plain and winograd.suits(x, self.weight)
+        if halved and x.device.type == "cpu" and torch.compiler.is_compiling():
+            return self._uncompiled(x, relu)
         if self._runs_fused(x):
-            if added is None and self._is_plain and winograd.suits(x, self.weight):
+            if halved:
                 if self._winograd is None:
                     self._winograd = winograd.WinogradConvolution(self.weight, self.bias)
                 return self._winograd(x, relu)
@@ -70,6 +73,10 @@ class FusedConv2d(nn.Module):
         if added is not None:
             y = y + added
         return F.relu(y) if relu else y
+
+    @torch.compiler.disable  # it would compile the direct way
+    def _uncompiled(self, x: Tensor, relu: bool) -> Tensor:
+        return self(x, relu=relu)
 
     @property
     def _is_plain(self) -> bool:
@@ -111,7 +118,11 @@ class FusedConv2d(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_packed": None, "_winograd": None}  # oneDNN's order cannot be copied or saved
+        return {
+            **self.__dict__,
+            "_packed": None,
+            "_winograd": None,
+        }  # oneDNN's order cannot be copied or saved
 
     def extra_repr(self) -> str:
         return (

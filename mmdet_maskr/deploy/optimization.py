@@ -29,9 +29,15 @@ PARTS = (
     "roi_head.mask_head",
     "roi_head.keypoint_head",
 )
-COMPILED = ("backbone", "neck", "rpn_head", "roi_head.bbox_head", "roi_head.mask_head.convs",
-            "roi_head.keypoint_head")  # fmt: skip
 GRAPHED = ("backbone", "neck", "rpn_head")  # shapes follow the image's, so CUDA graphs repeat
+# On a CPU, FPN and RPN are little else than large convolutions, of which the eager form needs half
+# the multiplications (see winograd).
+COMPILED = dict(
+    cpu=("backbone", "roi_head.shared_head", "roi_head.bbox_head", "roi_head.mask_head.convs",
+         "roi_head.keypoint_head"),
+    cuda=(*GRAPHED, "roi_head.shared_head", "roi_head.bbox_head", "roi_head.mask_head.convs",
+          "roi_head.keypoint_head"),
+)  # fmt: skip
 
 
 @dataclass
@@ -291,7 +297,7 @@ def _compile(model: nn.Module) -> list[str]:
     """Let torch compile the parts that are convolutions and matrix products; gives their names."""
     cuda = next(model.parameters()).is_cuda
     names = []
-    for name in COMPILED:
+    for name in COMPILED["cuda" if cuda else "cpu"]:
         for part in _modules(model, name):
             if any(True for _ in part.parameters()):
                 if cuda and name in GRAPHED:

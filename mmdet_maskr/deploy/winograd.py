@@ -20,7 +20,7 @@ from torch import Tensor
 POINTS = tuple(Fraction(*p) for p in ((0, 1), (2, 3), (-2, 3), (3, 2), (-3, 2)))  # and infinity
 ROWS, TAPS = 4, 6  # rows of the result, and of the input, in a group
 STRIP_BYTES = 2**24  # of transformed rows that are worked on at once
-LEAST_CHANNELS, LEAST_PIXELS = 128, 8192  # below, transforms cost more than they save
+LEAST_CHANNELS, LEAST_PIXELS = 256, 8192  # below, transforms cost more than they save
 
 
 def suits(x: Tensor, weight: Tensor) -> bool:
@@ -64,7 +64,9 @@ def _coefficients(roots: tuple[Fraction, ...] | list[Fraction]) -> list[Fraction
     polynomial = [Fraction(1)]
     for root in roots:
         shifted = [Fraction(0), *polynomial]
-        polynomial = [a - root * b for a, b in zip(shifted, [*polynomial, Fraction(0)], strict=True)]
+        polynomial = [
+            a - root * b for a, b in zip(shifted, [*polynomial, Fraction(0)], strict=True)
+        ]
     return polynomial
 
 
@@ -96,7 +98,9 @@ class WinogradConvolution:
         groups = -(-height // ROWS)
         step = max(1, STRIP_BYTES // (TAPS * width * channels * x.element_size()))
         if not self.packed:
-            self.packed = [self._pack(kernel, (1, channels, step, width)) for kernel in self.kernels]
+            self.packed = [
+                self._pack(kernel, (1, channels, step, width)) for kernel in self.kernels
+            ]
         for image, target in zip(rows, out, strict=True):
             for first in range(0, groups, step):
                 count = min(step, groups - first)
@@ -130,7 +134,9 @@ class WinogradConvolution:
         even_in, odd_in = m[1] + m[2], m[1].sub_(m[2])
         even_out, odd_out = m[3] + m[4], m[3].sub_(m[4])
         y = result.unbind(1)
-        torch.add(m[0], even_in, alpha=1 / self.inner, out=y[0]).add_(even_out, alpha=1 / self.outer)
+        torch.add(m[0], even_in, alpha=1 / self.inner, out=y[0]).add_(
+            even_out, alpha=1 / self.outer
+        )
         torch.add(odd_in, odd_out, out=y[1])
         torch.mul(even_in, self.inner, out=y[2]).add_(even_out, alpha=self.outer)
         torch.add(m[5], odd_in, alpha=self.inner**2, out=y[3]).add_(odd_out, alpha=self.outer**2)

@@ -229,3 +229,19 @@ def test_on_a_gpu(model: nn.Module):
     assert_same(detect(optimize(model))[0].cpu(), detect(model)[0].cpu())
     assert len(detect(optimize(model, autocast="float16"))[0]) > 0
     assert_same(detect(optimize(model, compile=True))[0].cpu(), detect(model)[0].cpu())
+
+
+def test_compiled(shapes_root: Path):
+    """Parts are compiled at the first call, whose time is kept; images of two sizes."""
+    cfg = thin(load("mini/maskr_shapes.py"), shapes_root)
+    cfg.model.roi_head.keypoint_head = cfg.model.roi_head.keypoint_roi_extractor = None
+    model = build(cfg)
+    fast = optimize(model, compile=True)
+    assert fast.optimization.compiled == [
+        "backbone", "roi_head.bbox_head", "roi_head.mask_head.convs"
+    ]  # fmt: skip
+    for count in (1, 2):
+        for found, wanted in zip(detect(fast, count), detect(model, count), strict=True):
+            assert_same(found, wanted)
+    assert len(fast.optimization.first_calls) == 2
+    assert all(seconds > 0 for seconds in fast.optimization.first_calls.values())
