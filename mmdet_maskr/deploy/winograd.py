@@ -35,8 +35,8 @@ def suits(x: Tensor, weight: Tensor) -> bool:
 def transforms() -> tuple[Tensor, Tensor, Tensor]:
     """Matrices of Toom and Cook in float64: of the result (4, 6), kernel (6, 3) and input (6, 6).
 
-    ``result @ ((kernel @ g) * (input @ d))`` is the correlation of d (6) with g (3). Rows are scaled
-    so that the second row of the result's matrix holds 1 and -1.
+    ``result @ ((kernel @ g) * (input @ d))`` is the correlation of d (6) with g (3). Scaled so that
+    the second row of the result's matrix holds 1 and -1.
     """
     result, kernel, data = [], [], []
     for j, point in enumerate(POINTS):

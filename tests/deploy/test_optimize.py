@@ -231,8 +231,15 @@ def test_on_a_gpu(model: nn.Module):
     assert_same(detect(optimize(model, compile=True))[0].cpu(), detect(model)[0].cpu())
 
 
-def test_compiled(shapes_root: Path):
-    """Parts are compiled at the first call, whose time is kept; images of two sizes."""
+def test_compiled(shapes_root: Path, monkeypatch: pytest.MonkeyPatch):
+    """What is compiled, and when; torch's tracing without its slow code generator."""
+    asked = []
+
+    def compile_without_code(module: nn.Module, **options) -> None:
+        asked.append(options)
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")
+
+    monkeypatch.setattr(nn.Module, "compile", compile_without_code)
     cfg = thin(load("mini/maskr_shapes.py"), shapes_root)
     cfg.model.roi_head.keypoint_head = cfg.model.roi_head.keypoint_roi_extractor = None
     model = build(cfg)
@@ -240,6 +247,7 @@ def test_compiled(shapes_root: Path):
     assert fast.optimization.compiled == [
         "backbone", "roi_head.bbox_head", "roi_head.mask_head.convs"
     ]  # fmt: skip
+    assert asked == [dict(options=dict(freezing=True))] * 3
     for count in (1, 2):
         for found, wanted in zip(detect(fast, count), detect(model, count), strict=True):
             assert_same(found, wanted)
