@@ -15,6 +15,7 @@ import mmdet_maskr  # noqa: F401  (registers its parts)
 from mmdet_maskr.benchmark.coco_eval import add_coco_eval
 from mmdet_maskr.benchmark.export import add_export
 from mmdet_maskr.benchmark.guards import add_guards
+from mmdet_maskr.benchmark.inference import add_inference
 from mmdet_maskr.benchmark.keypoint_decode import add_keypoint_decode
 from mmdet_maskr.benchmark.mask import add_mask_head, add_mask_paste
 from mmdet_maskr.benchmark.roi_align import add_roi_align
@@ -30,6 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     subparsers = parser.add_subparsers(metavar="NAME", required=True)
     parts = (
+        add_inference,
         add_roi_align,
         add_train_step,
         add_mask_head,

@@ -4,6 +4,7 @@ Examples:
     python tools/test.py configs/maskr_r50_fpn_1x.py work_dirs/maskr_r50_fpn_1x/epoch_12.pth
     python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out predictions.pkl
     python tools/test.py CONFIG CHECKPOINT --tta --tta-scales 0.75 1 1.25
+    python tools/test.py CONFIG CHECKPOINT --optimize
     bash tools/dist_test.sh CONFIG CHECKPOINT 8
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 
+from mmdet_maskr.deploy.hook import OptimizeHook
 from mmdet_maskr.engine.launch import (
     add_common_arguments,
     build_runner,
@@ -55,6 +57,17 @@ def parse_args() -> argparse.Namespace:
         metavar="S",
         help="with --tta: see each image in these sizes, as factors of the test size (default: 1)",
     )
+    parser.add_argument(
+        "--optimize",
+        action="store_true",
+        help="test a fast inference form of the model (mmdet_maskr.deploy.optimize): the same "
+        "results but for rounding",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="with --optimize: also torch.compile its parts, which costs up to minutes at first",
+    )
     return parser.parse_args()
 
 
@@ -72,7 +85,11 @@ def main() -> None:
         enable_tta(cfg, args.tta_scales)
     elif args.tta_scales != [1.0]:
         raise UserError("--tta-scales does nothing without --tta.")
+    if args.compile and not args.optimize:
+        raise UserError("--compile does nothing without --optimize.")
     runner = build_runner(cfg, needs="test")
+    if args.optimize:
+        runner.register_hook(OptimizeHook(compile=args.compile))
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
     runner.test()

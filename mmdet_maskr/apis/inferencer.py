@@ -23,6 +23,7 @@ from mmdet_maskr.apis.coco_json import CocoResults
 from mmdet_maskr.apis.inputs import ImageInput
 from mmdet_maskr.apis.video import CODECS, VideoFrames, VideoSink
 from mmdet_maskr.datasets.unreadable import why_unreadable
+from mmdet_maskr.deploy.optimization import optimize as fast_form
 from mmdet_maskr.errors import UserError
 
 SHOWN_FAILURES = 20
@@ -66,6 +67,7 @@ class MaskRInferencer(DetInferencer):
         show_progress: show a progress bar.
         visualizer: config of another visualizer than :class:`.InstanceVisualizer`.
         classes: names instead of those that checkpoint or config have.
+        optimize: detect with a fast form of the model, :func:`mmdet_maskr.deploy.optimize`.
 
     Raises:
         UserError: no such config, name, checkpoint or device; a checkpoint without a config where
@@ -82,6 +84,7 @@ class MaskRInferencer(DetInferencer):
         show_progress: bool = True,
         visualizer: dict | None = None,
         classes: Sequence[str] | None = None,
+        optimize: bool = False,
     ) -> None:
         self._visualizer_cfg = ConfigDict(visualizer or dict(type="InstanceVisualizer"))
         self._classes = None if classes is None else tuple(classes)
@@ -96,6 +99,8 @@ class MaskRInferencer(DetInferencer):
             palette=palette,
             show_progress=show_progress,
         )
+        if optimize:
+            self.model = fast_form(self.model, inplace=True)
 
     # ------------------------------------------------------------------------------------- model
     def _init_model(self, cfg: Config | ConfigDict, weights: str | None, device: str) -> nn.Module:

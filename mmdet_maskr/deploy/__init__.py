@@ -1,17 +1,20 @@
-"""Models outside of training: a faster form in PyTorch, exported files, and their runtime.
+"""Models in the form in which they are used: a faster one in PyTorch, exported files, their runtime.
 
-Importing this package imports nothing else, so that ``load`` works where neither OpenMMLab's
-packages nor PyTorch are installed.
+Names are imported when they are used: :func:`load` runs where neither OpenMMLab's packages nor
+PyTorch are installed, :func:`optimize` needs them.
 """
 
-import importlib
+from __future__ import annotations
 
-_EXPORTS = {"load": "runtime", "optimize": "optimization"}
+from importlib import import_module
+from typing import Any
+
+_MODULES = {"load": "runtime", "optimize": "optimization"}
 
 __all__ = ["load", "optimize"]
 
 
-def __getattr__(name: str) -> object:
-    if name not in _EXPORTS:
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

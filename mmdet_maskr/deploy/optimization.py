@@ -1,0 +1,308 @@
+"""A fast inference form of a detector, with the same results."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import torch
+from mmdet.models.detectors.base import BaseDetector
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import Tensor, nn
+
+from mmdet_maskr.deploy.convolution import FusedConv2d
+from mmdet_maskr.deploy.parts import FastForm, become, rewrite_parts
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.mask_heads import ComposedMaskHead
+from mmdet_maskr.models.mask_heads.mask_head import MASK_OUTPUTS
+
+PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16)
+PARTS = (
+    "backbone",
+    "neck",
+    "rpn_head",
+    "roi_head.shared_head",
+    "roi_head.bbox_head",
+    "roi_head.mask_head",
+    "roi_head.keypoint_head",
+)
+GRAPHED = ("backbone", "neck", "rpn_head")  # shapes follow the image's, so CUDA graphs repeat
+# On a CPU, FPN and RPN are little else than large convolutions, of which the eager form needs half
+# the multiplications (see winograd).
+COMPILED = dict(
+    cpu=("backbone", "roi_head.shared_head", "roi_head.bbox_head", "roi_head.mask_head.convs",
+         "roi_head.keypoint_head"),
+    cuda=(*GRAPHED, "roi_head.shared_head", "roi_head.bbox_head", "roi_head.mask_head.convs",
+          "roi_head.keypoint_head"),
+)  # fmt: skip
+
+
+@dataclass
+class Optimization:
+    """What was done to a model; its attribute ``optimization``.
+
+    ``rewritten`` counts parts by the name of their class, ``left`` names those that are as they
+    were. With ``compile``, ``first_calls`` has the seconds of the first call for each shape of the
+    batch, in which its code is compiled.
+    """
+
+    rewritten: Counter[str] = field(default_factory=Counter)
+    left: list[str] = field(default_factory=list)
+    compiled: list[str] = field(default_factory=list)
+    autocast: str | None = None
+    first_calls: dict[tuple[int, ...], float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{count} {name}" for name, count in sorted(self.rewritten.items()))
+        text = f"optimised for inference: {parts}"
+        if self.left:
+            text += f"; left as they are: {', '.join(self.left)}"
+        if self.autocast:
+            text += f"; body and heads in {self.autocast}"
+        if self.compiled:
+            text += f"; compiled at the first call for each image size: {', '.join(self.compiled)}"
+        return text
+
+
+class LowPrecisionBody(FastForm):
+    """Backbone, neck or shared head that computes and gives maps in lower precision."""
+
+    def forward(self, *args, **kwargs):
+        device = next(self.parameters()).device.type
+        with torch.autocast(device, self.autocast_type):
+            return super().forward(*args, **kwargs)
+
+
+class LowPrecisionHead(LowPrecisionBody):
+    """Head that computes in lower precision and gives float32, as what follows ranks and rounds."""
+
+    def forward(self, *args, **kwargs):
+        return _as_float(super().forward(*args, **kwargs))
+
+
+def _as_float(value: object) -> object:
+    if isinstance(value, (tuple, list)):
+        return type(value)(_as_float(item) for item in value)
+    return value.float() if isinstance(value, Tensor) else value
+
+
+class FastDetector(FastForm):
+    """Detector in its fast form: no gradients, no training."""
+
+    def forward(self, inputs: Tensor, data_samples=None, mode: str = "tensor"):
+        """mmdet's, but for ``mode='loss'``."""
+        if mode == "loss":
+            raise UserError("an optimised model cannot be trained: train the original.")
+        done = self.optimization
+        if done.compiled and inputs.is_cuda:
+            torch.compiler.cudagraph_mark_step_begin()
+        start = time.perf_counter()
+        with torch.no_grad():
+            results = super().forward(inputs, data_samples, mode)
+        shape = tuple(inputs.shape)
+        if done.compiled and shape not in done.first_calls:
+            done.first_calls[shape] = time.perf_counter() - start
+            size = "x".join(str(side) for side in shape)
+            print_log(
+                f"first call for a batch of {size}, with compilation: "
+                f"{done.first_calls[shape]:.1f} s",
+                logger="current",
+            )
+        return results
+
+    def train(self, mode: bool = True) -> nn.Module:
+        """Evaluation mode only.
+
+        Raises:
+            UserError: training mode.
+        """
+        if mode:
+            raise UserError("an optimised model cannot be trained: train the original.")
+        return super().train(False)
+
+
+def optimize(
+    model: nn.Module,
+    compile: bool = False,
+    *,
+    inplace: bool = False,
+    masks: str | None = None,
+    autocast: str | None = None,
+) -> nn.Module:
+    """A faster model with the same interface and, but for rounding, the same results. ::
+
+        fast = optimize(model.eval())
+        fast.test_step(batch)
+
+    Normalisation is folded into convolutions, and sums and ReLUs are computed with them; maps stay
+    channels_last from the image to the heads, RoIs are pooled from all levels at once, the mask
+    head's deconvolution is a matrix product, weights lie as they are read. What is known is
+    rewritten (ResNets and relatives, FPN, RPN, fully connected box heads, mask heads, every
+    ConvModule), what is not stays as it is; ``fast.optimization`` tells.
+
+    The result computes no gradients, has parameters of other names, and follows neither changes of
+    the original nor other weights: load those first, then optimise.
+
+    Args:
+        model: a detector of mmdet or of ours in evaluation mode, or a model for test-time
+            augmentation around one. It is not changed.
+        compile: also compile backbone, neck and heads by torch.compile, with weights as constants;
+            on CUDA with CUDA graphs where shapes repeat. Each new image size costs up to minutes
+            at its first call, which is logged: for many images of few sizes.
+        inplace: change ``model`` itself, which saves a copy of its weights.
+        masks: 'rle' for RLEMasks straight from the mask head, 'dense' for tensors; None for what
+            the config says.
+        autocast: 'float16' or 'bfloat16': compute body and heads in lower precision, which changes
+            results. None (exact) computes in the model's own.
+
+    Raises:
+        UserError: no detector, one in training mode or optimised before, one without any known
+            part, unknown options, or masks='rle' without a mask head that can.
+    """
+    if isinstance(model, BaseTTAModel):
+        tta = model if inplace else copy.copy(model)
+        if not inplace:
+            tta._modules = dict(model._modules)
+        tta.module = optimize(
+            model.module, compile, inplace=inplace, masks=masks, autocast=autocast
+        )
+        return tta
+    _check(model, masks, autocast)
+    with torch.inference_mode(False), torch.no_grad():
+        fast = model if inplace else copy.deepcopy(model)
+        fast.requires_grad_(False)
+        done = Optimization()
+        done.rewritten = rewrite_parts(fast)
+        if not done.rewritten:
+            raise UserError(
+                f"there is nothing in this {type(model).__name__} that optimize() knows: its "
+                "backbone, neck and heads have forward functions of their own."
+            )
+        done.left = _left(fast)
+        _use_channels_last(fast, done.left)
+        if autocast is not None:
+            _use_autocast(fast, PRECISIONS[autocast])
+            done.autocast = autocast
+    if masks is not None:
+        fast.roi_head.test_cfg["mask_output"] = masks
+    fast.optimization = done
+    become(fast, FastDetector)
+    if compile:
+        done.compiled = _compile(fast)
+    print_log(str(done), logger="current")
+    return fast
+
+
+def _check(model: nn.Module, masks: str | None, autocast: str | None) -> None:
+    if is_model_wrapper(model):
+        raise UserError(
+            f"optimize() takes the model inside of {type(model).__name__}: give it model.module."
+        )
+    if isinstance(model, FastDetector):
+        raise UserError("this model is optimised already: optimise the original with all options.")
+    if not isinstance(model, BaseDetector):
+        raise UserError(f"optimize() takes a detector of mmdet, not {type(model).__name__}.")
+    if any(module.training for module in model.modules()):
+        raise UserError(
+            "optimize() takes a model in evaluation mode, in which normalisation is constant: call "
+            "model.eval() first."
+        )
+    if autocast is not None and autocast not in PRECISIONS:
+        raise UserError(f"autocast must be one of {list(PRECISIONS)} or None, not {autocast!r}.")
+    if masks is not None and masks not in MASK_OUTPUTS:
+        raise UserError(f"masks must be one of {MASK_OUTPUTS} or None, not {masks!r}.")
+    head = getattr(getattr(model, "roi_head", None), "mask_head", None)
+    if masks == "rle" and not isinstance(head, ComposedMaskHead):
+        raise UserError(
+            f"masks='rle' needs mask_head.type='ComposedMaskHead', not {type(head).__name__}."
+        )
+
+
+def _part(model: nn.Module, name: str) -> nn.Module | None:
+    for step in name.split("."):
+        model = getattr(model, step, None)
+    return model
+
+
+def _modules(model: nn.Module, name: str) -> list[nn.Module]:
+    """The part of this name, or those of the stages of a cascade; none where there is none."""
+    part = _part(model, name)
+    found = list(part) if type(part) is nn.ModuleList else [part]
+    return [module for module in found if isinstance(module, nn.Module)]
+
+
+def _use_autocast(model: nn.Module, precision: torch.dtype) -> None:
+    """Lower precision within parts; what is between them (ranking, NMS, pasting) keeps float32."""
+    for name in PARTS:
+        for part in _modules(model, name):
+            if any(True for _ in part.parameters()):
+                part.autocast_type = precision
+                is_body = name in ("backbone", "neck", "roi_head.shared_head")
+                become(part, LowPrecisionBody if is_body else LowPrecisionHead)
+
+
+def _left(model: nn.Module) -> list[str]:
+    """Parts in which nothing was rewritten."""
+    left = []
+    for name in PARTS:
+        part = _part(model, name)
+        if isinstance(part, nn.Module) and not any(
+            isinstance(module, (FastForm, FusedConv2d)) for module in part.modules()
+        ):
+            left.append(f"{name} ({type(part).__name__})")
+    return left
+
+
+def _use_channels_last(model: nn.Module, left: list[str]) -> None:
+    """Convert weights, and maps where they enter rewritten parts."""
+    ours = set(model.modules())
+    for module in model.modules():
+        if type(module).__module__.startswith("mmcv.ops"):  # kernels that read NCHW only
+            module.register_forward_pre_hook(_contiguous_inputs)
+            ours -= set(module.modules())
+    for module in ours:
+        for parameter in module.parameters(recurse=False):
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    if not any(name.startswith("backbone") for name in left):
+        model.backbone.register_forward_pre_hook(_channels_last_inputs)
+    last = model.neck if getattr(model, "neck", None) is not None else model.backbone
+    last.register_forward_hook(_channels_last_outputs)
+
+
+def _converted(value: object, memory_format: torch.memory_format) -> object:
+    if isinstance(value, (tuple, list)):
+        return type(value)(_converted(item, memory_format) for item in value)
+    if isinstance(value, Tensor) and value.dim() == 4:
+        return value.contiguous(memory_format=memory_format)
+    return value
+
+
+def _channels_last_inputs(module: nn.Module, args: tuple) -> tuple:
+    return _converted(args, torch.channels_last)
+
+
+def _channels_last_outputs(module: nn.Module, args: tuple, output: object) -> object:
+    return _converted(output, torch.channels_last)
+
+
+def _contiguous_inputs(module: nn.Module, args: tuple) -> tuple:
+    return _converted(args, torch.contiguous_format)
+
+
+def _compile(model: nn.Module) -> list[str]:
+    """Let torch compile the parts that are convolutions and matrix products; gives their names."""
+    cuda = next(model.parameters()).is_cuda
+    names = []
+    for name in COMPILED["cuda" if cuda else "cpu"]:
+        for part in _modules(model, name):
+            if any(True for _ in part.parameters()):
+                if cuda and name in GRAPHED:
+                    part.compile(mode="reduce-overhead")
+                else:
+                    part.compile(options=dict(freezing=not cuda))
+                names.append(name)
+    return list(dict.fromkeys(names))

@@ -1,0 +1,323 @@
+"""Known parts of detectors and their fast forms.
+
+A part is rewritten where its class has the very forward function that is known here; a subclass
+with another one keeps it, though parts inside it may be rewritten. A rewritten part changes its
+class to a subclass, so that everything but the forward function stays.
+
+Symbols: B images, N RoIs, C channels, s x s RoI features, W width of the mask head, K classes,
+A anchors a cell.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmdet.models.backbones import ResNet
+from mmdet.models.backbones.resnet import BasicBlock, Bottleneck
+from mmdet.models.dense_heads import RPNHead
+from mmdet.models.layers import ResLayer
+from mmdet.models.necks import FPN
+from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
+from torch import Tensor, nn
+
+from mmdet_maskr.deploy.convolution import FusedConv2d, can_fold, can_fuse
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.dense_heads import MaskRRPNHead
+from mmdet_maskr.models.mask_heads import ComposedMaskHead
+from mmdet_maskr.models.mask_heads.predictors import check_labels
+from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
+
+CHUNK_VALUES = 2**21  # of the mask head's widest map that are computed at once: 8 MiB
+
+
+class FastForm:
+    """Base of the fast forms; tells them apart from what users write."""
+
+
+def become(module: nn.Module, form: type[FastForm]) -> None:
+    """Change the class of a module to one with the methods of ``form`` first."""
+    module.__class__ = _combined(form, type(module))
+
+
+@functools.cache
+def _combined(form: type[FastForm], kind: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Fast{kind.__name__.removeprefix('Fast')}", (form, kind), {})
+
+
+def has_forward(module: nn.Module, *classes: type[nn.Module], name: str = "forward") -> bool:
+    """Whether a module's method is that of one of the classes, and nothing is hooked to it."""
+    method = getattr(type(module), name, None)
+    return any(method is getattr(kind, name) for kind in classes)
+
+
+class FastConvModule(FastForm):
+    """ConvModule whose normalisation and ReLU are in its convolution."""
+
+    def forward(self, x: Tensor, activate: bool = True, norm: bool = True) -> Tensor:
+        if self.with_norm and not norm:
+            raise UserError("an optimised ConvModule cannot leave out its folded normalisation.")
+        return self.conv(x, relu=self.with_activation and activate)
+
+
+def rewrite_conv_module(module: ConvModule) -> bool:
+    if not has_forward(module, ConvModule) or not can_fuse(module.conv):
+        return False
+    norm = module.norm if module.with_norm else None
+    if (
+        module.with_spectral_norm
+        or module.with_explicit_padding
+        or (norm is not None and not can_fold(norm))
+        or (norm is not None and module.order.index("norm") < module.order.index("conv"))
+        or (module.with_activation and type(module.activate) is not nn.ReLU)
+        or (module.with_activation and module.order[-1] != "act")
+    ):
+        return False
+    module.conv = FusedConv2d(module.conv, norm, relu=False)
+    if norm is not None:
+        setattr(module, module.norm_name, nn.Identity())
+    become(module, FastConvModule)
+    return True
+
+
+def rewrite_sequential(module: nn.Sequential) -> bool:
+    """Convolution, normalisation and ReLU that follow each other."""
+    if not has_forward(module, nn.Sequential):
+        return False
+    layers = list(module.named_children())
+    done = False
+    for i, (name, conv) in enumerate(layers):
+        followers = [layer for _, layer in layers[i + 1 : i + 3]]
+        if not can_fuse(conv) or not followers or not can_fold(followers[0]):
+            continue
+        relu = len(followers) == 2 and type(followers[1]) is nn.ReLU
+        module._modules[name] = FusedConv2d(conv, followers[0], relu)
+        for (follower, _), _ in zip(layers[i + 1 :], range(1 + relu), strict=False):
+            module._modules[follower] = nn.Identity()
+        done = True
+    return done
+
+
+class FastBlock(FastForm):
+    """Residual block whose last convolution adds the shortcut."""
+
+    overwrites_input = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = x
+        for conv, norm, relu in self.inner_layers:
+            out = getattr(self, relu)(getattr(self, norm)(getattr(self, conv)(out)))
+        if self.downsample is not None:
+            shortcut = self.downsample(x)
+        else:
+            shortcut = x if self.overwrites_input else x.clone()
+        return getattr(self, self.last_conv)(out, added=shortcut)
+
+
+def rewrite_block(block: nn.Module) -> bool:
+    if not has_forward(block, BasicBlock, Bottleneck) or getattr(block, "with_plugins", False):
+        return False
+    count = 3 if isinstance(block, Bottleneck) else 2
+    last, last_norm = getattr(block, f"conv{count}"), getattr(block, f"norm{count}_name")
+    if not can_fuse(last) or not can_fold(getattr(block, last_norm)):
+        return False
+    layers = []
+    for i in range(1, count):
+        conv, norm = f"conv{i}", getattr(block, f"norm{i}_name")
+        relu = "relu"
+        if can_fuse(getattr(block, conv)) and can_fold(getattr(block, norm)):
+            setattr(block, conv, FusedConv2d(getattr(block, conv), getattr(block, norm), True))
+            setattr(block, norm, nn.Identity())
+            relu = norm
+        layers.append((conv, norm, relu))
+    block.last_conv = f"conv{count}"
+    setattr(block, block.last_conv, FusedConv2d(last, getattr(block, last_norm), True))
+    setattr(block, last_norm, nn.Identity())
+    block.inner_layers = layers
+    become(block, FastBlock)
+    return True
+
+
+def rewrite_stage(stage: ResLayer) -> bool:
+    """Blocks after the first own their input: nobody else reads it."""
+    if not has_forward(stage, ResLayer, nn.Sequential):
+        return False
+    for block in list(stage)[1:]:
+        if isinstance(block, FastBlock):
+            block.overwrites_input = True
+    return True
+
+
+def rewrite_stem(body: ResNet) -> bool:
+    if not has_forward(body, ResNet) or body.deep_stem:
+        return False
+    norm = getattr(body, body.norm1_name)
+    if not can_fuse(body.conv1) or not can_fold(norm):
+        return False
+    body.conv1 = FusedConv2d(body.conv1, norm, relu=True)
+    setattr(body, body.norm1_name, nn.Identity())
+    body.relu = nn.Identity()
+    return True
+
+
+class FastFPN(FastForm):
+    """FPN whose lateral convolutions add the coarser level."""
+
+    def forward(self, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        inputs = inputs[self.start_level : self.backbone_end_level]
+        merged = [self.lateral_convs[-1](inputs[-1])]
+        for x, lateral in zip(inputs[-2::-1], self.lateral_convs[-2::-1], strict=True):
+            options = self.upsample_cfg
+            if "scale_factor" not in options:
+                options = dict(options, size=x.shape[2:])
+            merged.append(lateral.conv(x, added=F.interpolate(merged[-1], **options), relu=False))
+        outs = [conv(x) for conv, x in zip(self.fpn_convs, merged[::-1], strict=True)]
+        while len(outs) < self.num_outs:
+            outs.append(F.max_pool2d(outs[-1], 1, stride=2))
+        return tuple(outs)
+
+
+def rewrite_fpn(neck: FPN) -> bool:
+    if not has_forward(neck, FPN) or (neck.add_extra_convs and neck.num_outs > neck.num_ins):
+        return False
+    for conv in neck.lateral_convs:
+        if not isinstance(conv, FastConvModule) or conv.with_activation:
+            return False
+    become(neck, FastFPN)
+    return True
+
+
+class FastRPN(FastForm):
+    """RPN head with one 1x1 convolution for logits and deltas."""
+
+    def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, A, H, W) and deltas (B, 4 A, H, W), float32, of one level."""
+        out = self.rpn_out(self.rpn_conv(x)).float()
+        return out.split(self.rpn_channels, dim=1)
+
+
+def rewrite_rpn(head: RPNHead) -> bool:
+    if not has_forward(head, RPNHead, MaskRRPNHead, name="forward_single"):
+        return False
+    outs = (head.rpn_cls, head.rpn_reg)
+    if not all(type(out) is nn.Conv2d for out in outs):
+        return False
+    if can_fuse(head.rpn_conv):
+        head.rpn_conv = FusedConv2d(head.rpn_conv, None, relu=True)
+    else:
+        head.rpn_conv = nn.Sequential(head.rpn_conv, nn.ReLU(inplace=True))
+    joint = nn.Conv2d(head.rpn_cls.in_channels, sum(out.out_channels for out in outs), 1)
+    joint.weight.data = torch.cat([out.weight.data for out in outs])
+    joint.bias.data = torch.cat([out.bias.data for out in outs])
+    head.rpn_channels = [out.out_channels for out in outs]
+    head.rpn_out = FusedConv2d(joint, None, relu=False)
+    del head.rpn_cls, head.rpn_reg
+    become(head, FastRPN)
+    return True
+
+
+class FastBoxHead(FastForm):
+    """Box head whose first fully connected layers read pixel by pixel, as channels_last stores."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        for conv in self.trunk:
+            x = conv(x)
+        return super().forward(x.permute(0, 2, 3, 1).flatten(1))
+
+
+def rewrite_box_head(head: ConvFCBBoxHead) -> bool:
+    if not has_forward(head, ConvFCBBoxHead) or head.with_avg_pool or not head.num_shared_fcs:
+        return False
+    first = head.shared_fcs[0]
+    if type(first) is not nn.Linear:
+        return False
+    weight = first.weight.data.unflatten(1, (-1, *head.roi_feat_size))
+    first.weight = nn.Parameter(weight.permute(0, 2, 3, 1).flatten(1), requires_grad=False)
+    head.trunk, head.shared_convs, head.num_shared_convs = head.shared_convs, nn.ModuleList(), 0
+    become(head, FastBoxHead)
+    return True
+
+
+class FastMaskHead(FastForm):
+    """Mask head whose deconvolution is a matrix product, a few RoIs at a time.
+
+    The predictor works on each pixel alone, so pixels are put in their places after it.
+    """
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        if labels is not None:
+            check_labels(labels, self.num_classes)
+        x = self.convs(x)
+        labels = labels if self.selects_channel else None
+        weight, bias = self.conv_logits.weight.flatten(1), self.conv_logits.bias
+        if labels is not None:
+            weight, bias = weight[labels, :, None], bias[labels, None, None]
+        factor, (count, _, height, width) = self.scale_factor, x.shape
+        width_out = self.conv_logits.in_channels
+        rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # (N, s s, C)
+        step = max(1, CHUNK_VALUES // (self.up_weight.shape[1] * height * width))
+        logits = []
+        for part in (slice(i, i + step) for i in range(0, max(count, 1), step)):
+            up = torch.addmm(self.up_bias, rows[part].flatten(0, 1), self.up_weight).relu_()
+            up = up.view(len(rows[part]), height * width * factor**2, width_out)  # (n, s s f f, W)
+            if labels is None:
+                logits.append(F.linear(up, weight, bias))
+            else:
+                logits.append(torch.baddbmm(bias[part], up, weight[part]))
+        logits = torch.cat(logits).unflatten(1, (height, width, factor, factor))
+        return logits.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+
+
+def rewrite_mask_head(head: ComposedMaskHead) -> bool:
+    if not has_forward(head, ComposedMaskHead) or not isinstance(
+        getattr(head, "upsample", None), nn.ConvTranspose2d
+    ):
+        return False
+    up = head.upsample
+    size = (head.scale_factor, head.scale_factor)
+    plain = dict(padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1)
+    if not (up.kernel_size == up.stride == size) or any(
+        getattr(up, name) != value for name, value in plain.items()
+    ):
+        return False
+    weight = up.weight.data.permute(0, 2, 3, 1).flatten(1)  # (C, f f W)
+    head.up_weight = nn.Parameter(weight, requires_grad=False)
+    head.up_bias = nn.Parameter(up.bias.data.repeat(size[0] * size[1]), requires_grad=False)
+    del head.upsample
+    head.upsample = None
+    become(head, FastMaskHead)
+    return True
+
+
+def rewrite_extractor(extractor: FPNRoIExtractor) -> bool:
+    extractor.memory_format = "channels_last"
+    return True
+
+
+# What is inside another part comes first: its form asks for theirs.
+REWRITERS = (
+    (ConvModule, rewrite_conv_module),
+    (nn.Sequential, rewrite_sequential),
+    ((BasicBlock, Bottleneck), rewrite_block),
+    (ResLayer, rewrite_stage),
+    (ResNet, rewrite_stem),
+    (FPN, rewrite_fpn),
+    (RPNHead, rewrite_rpn),
+    (ConvFCBBoxHead, rewrite_box_head),
+    (ComposedMaskHead, rewrite_mask_head),
+    (FPNRoIExtractor, rewrite_extractor),
+)
+
+
+def rewrite_parts(model: nn.Module) -> Counter[str]:
+    """Rewrite every known part of a model in place; counts them by the name of their class."""
+    found: Counter[str] = Counter()
+    for kinds, rewrite in REWRITERS:
+        for module in list(model.modules()):
+            name = type(module).__name__
+            if isinstance(module, kinds) and rewrite(module):
+                found[name] += 1
+    return found

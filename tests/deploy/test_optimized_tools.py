@@ -1,0 +1,80 @@
+"""tools/test.py and the inferencer give with an optimised model what they give without."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmdet_maskr.apis import MaskRInferencer
+from mmdet_maskr.deploy.parts import FastForm
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, repo: Path) -> Path:
+    """The shapes model with random weights."""
+    init_default_scope("mmdet")
+    model = MODELS.build(Config.fromfile(repo / "configs" / "mini" / "maskr_shapes.py").model)
+    torch.manual_seed(0)
+    model.init_weights()
+    file = tmp_path_factory.mktemp("weights") / "random.pth"
+    torch.save(dict(state_dict=model.state_dict(), meta={}), file)
+    return file
+
+
+def test_tool(checkpoint: Path, repo: Path, shapes_root: Path, tmp_path: Path):
+    config = str(repo / "configs" / "mini" / "maskr_shapes.py")
+    scores, boxes = [], []
+    for options in ([], ["--optimize"]):
+        out = tmp_path / f"{len(options)}.pkl"
+        command = [
+            sys.executable, str(repo / "tools" / "test.py"), config, str(checkpoint),
+            "--data-root", str(shapes_root), "--work-dir", str(tmp_path), "--out", str(out),
+            *options, "--cfg-options", "test_dataloader.num_workers=0",
+            "test_dataloader.persistent_workers=False", "model.test_cfg.rcnn.score_thr=0.0",
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        printed = done.stdout + done.stderr
+        assert ("optimised for inference" in printed) == bool(options)
+        scores.append(re.findall(r"coco/(\w+_mAP\w*): (\S+)", printed))
+        with out.open("rb") as file:
+            boxes.append(np.concatenate([r["pred_instances"]["bboxes"] for r in pickle.load(file)]))
+    assert len(scores[0]) > 10 and scores[0] == scores[1]
+    np.testing.assert_allclose(boxes[1], boxes[0], atol=0.01)
+
+
+def test_compile_needs_optimize(checkpoint: Path, repo: Path, tmp_path: Path):
+    command = [
+        sys.executable, str(repo / "tools" / "test.py"),
+        str(repo / "configs" / "mini" / "maskr_shapes.py"), str(checkpoint),
+        "--compile", "--work-dir", str(tmp_path),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--compile does nothing without --optimize" in done.stderr
+
+
+def test_inferencer(checkpoint: Path, repo: Path):
+    config = repo / "configs" / "mini" / "maskr_shapes.py"
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    found = []
+    for optimize in (False, True):
+        inferencer = MaskRInferencer(
+            config, checkpoint, "cpu", show_progress=False, optimize=optimize
+        )
+        assert isinstance(inferencer.model, FastForm) == optimize
+        found.append(inferencer(image)["predictions"][0])
+    plain, fast = found
+    assert plain.keys() == fast.keys() and plain["labels"] == fast["labels"]
+    np.testing.assert_allclose(fast["bboxes"], plain["bboxes"], atol=0.01)
+    assert [mask["size"] for mask in fast["masks"]] == [mask["size"] for mask in plain["masks"]]
