@@ -47,8 +47,8 @@ def batch(config: Config, root: Path, split: str, count: int) -> dict:
 
 def test_loss_reaches_the_new_head(config: Config, model, shapes_root: Path):
     data = model.data_preprocessor(batch(config, shapes_root, "train", 2), training=True)
-    losses = model.train().loss(**data)
-    assert 0.1 < float(losses["loss_fill"]) < 2  # ln 2 is what knows nothing
+    losses = model.train()(**data, mode="loss")
+    assert 0.1 < losses["loss_fill"].item() < 2  # ln 2 is what knows nothing
     losses["loss_fill"].backward()
     assert all(p.grad.abs().sum() > 0 for p in model.roi_head.fill_head.parameters())
 
@@ -57,8 +57,8 @@ def test_batch_without_objects(config: Config, model, shapes_root: Path):
     data = model.data_preprocessor(batch(config, shapes_root, "train", 2), training=True)
     for sample in data["data_samples"]:
         sample.gt_instances = sample.gt_instances[:0]
-    loss = model.train().loss(**data)["loss_fill"]
-    assert float(loss) == 0
+    loss = model.train()(**data, mode="loss")["loss_fill"]
+    assert loss.item() == 0
     loss.backward()
     assert all(p.grad is not None for p in model.roi_head.fill_head.parameters())
 
@@ -67,7 +67,7 @@ def test_predictions_have_it(config: Config, model, shapes_root: Path):
     model.test_cfg.rcnn.score_thr = model.roi_head.test_cfg.score_thr = 0.0
     data = model.data_preprocessor(batch(config, shapes_root, "val", 1))
     with torch.no_grad():
-        found = model.eval().predict(**data)[0].pred_instances
+        found = model.eval()(**data, mode="predict")[0].pred_instances
     assert len(found) > 0 and found.fill.shape == found.scores.shape
     assert ((found.fill > 0) & (found.fill < 1)).all()
     assert "masks" in found and "keypoints" in found

@@ -49,7 +49,9 @@ def test_checks_find_the_mistakes_and_mend_them(finished: tuple[Path, str]):
     out, output = finished
     for code in ("box-degenerate", "file-missing"):
         assert len(re.findall(rf"^error +1 +{code} ", output, re.MULTILINE)) == 1
-    before, after = (json.loads((out / "photos" / n).read_text()) for n in ("train.json", "clean.json"))
+    before, after = (
+        json.loads((out / "photos" / n).read_text()) for n in ("train.json", "clean.json")
+    )
     assert len(before["images"]) - len(after["images"]) == 1
     assert "lost.png" not in [image["file_name"] for image in after["images"]]
 
