@@ -49,7 +49,7 @@ class Step(NamedTuple):
     Attributes:
         title: what it does.
         command: a tool of this repository and its options.
-        accepted: exit codes that are no failure; check_dataset.py ends with 1 where it finds errors.
+        accepted: exit codes that are no failure; check_dataset.py has 1 for errors in the data.
     """
 
     title: str
