@@ -100,7 +100,11 @@ def load_pickle(file: Any, tensors: bool = True, **kwargs) -> Any:
 
 
 def apply() -> None:
-    """Let mmengine read YAML, pickles and downloads as data; the package's import calls this."""
+    """Let mmengine read YAML, pickles and downloads as data; the package's import calls this.
+
+    Raises:
+        UserError: later, by these readers: files that are damaged or hold more than data.
+    """
     import yaml
     from mmengine.fileio import register_handler
     from mmengine.fileio.handlers import PickleHandler, YamlHandler

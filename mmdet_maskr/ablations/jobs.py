@@ -228,6 +228,9 @@ def canonical(repo: Path, config: str) -> str:
     Args:
         repo: the checkout.
         config: relative to ``configs/``.
+
+    Raises:
+        UserError: no such config.
     """
     root = (repo / "configs").resolve()
     path = root / config

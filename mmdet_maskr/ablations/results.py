@@ -26,10 +26,12 @@ class Spread:
 
     @property
     def mean(self) -> float | None:
+        """Mean over seeds; None without any."""
         return statistics.fmean(self.values.values()) if self.values else None
 
     @property
     def std(self) -> float | None:
+        """Sample standard deviation over seeds; None for fewer than two."""
         return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
 
     def minus(self, other: Spread) -> Spread:

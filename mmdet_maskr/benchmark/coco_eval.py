@@ -116,6 +116,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
 
 # --------------------------------------------------------------------------------------- evaluation
 def time_one(name: str, folder: str, case: str) -> float:
+    """Seconds that a contender takes to evaluate stored predictions once."""
     return timed(prepare(name, folder, case))
 
 
@@ -134,6 +135,12 @@ def largest_difference(
     name: str, folder: str, case: str, reference: dict[str, np.ndarray]
 ) -> float:
     """Of all numbers of a contender from pycocotools'.
+
+    Args:
+        name: of the contender.
+        folder: of the stored predictions.
+        case: which of them.
+        reference: pycocotools' numbers by name, such as (12,) statistics.
 
     Raises:
         UserError: it is 5e-7 or more; scores of mmdet's metric, which it rounds, have to be equal.

@@ -106,7 +106,11 @@ def add_guards(subparsers: argparse._SubParsersAction) -> None:
 
 
 def measure(args: argparse.Namespace) -> list[Row]:
-    """A row for the iterations, one for a checkpoint."""
+    """A row for the iterations, one for a checkpoint.
+
+    Raises:
+        UserError: the configs are not there.
+    """
     if not CONFIG.is_file():
         raise UserError(f"there is no {CONFIG}: guards needs the repository's checkout.")
     with tempfile.TemporaryDirectory() as folder:

@@ -145,6 +145,7 @@ def decode_run(
 def prepare_for_peak(
     name: str, kind: str, boxes: int, keypoints: int, low: float, high: float
 ) -> Callable[[], object]:
+    """The work whose memory counts, after a tiny run of it; see :func:`.measure.peak_mib`."""
     decode_run(name, kind, 1, 2, 200, 200)()  # libraries and threads come up
     return decode_run(name, kind, boxes, keypoints, low, high)
 

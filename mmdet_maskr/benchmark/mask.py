@@ -81,7 +81,11 @@ def add_mask_paste(subparsers: argparse._SubParsersAction) -> None:
 
 
 def measure_heads(args: argparse.Namespace) -> list[Row]:
-    """A row for each mode and number of classes."""
+    """A row for each mode and number of classes.
+
+    Raises:
+        UserError: ``--classes`` below 1.
+    """
     if min(args.classes) < 1:
         raise UserError(f"--classes must be positive, got {args.classes}.")
     rows = []

@@ -36,6 +36,7 @@ class Timing:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Timing:
+        """Of the seconds of several repeats."""
         return cls(statistics.median(seconds), min(seconds), max(seconds))
 
 
@@ -50,6 +51,7 @@ class Row:
 
     @property
     def ratio(self) -> float:
+        """The peer's median time over ours."""
         return self.peer.median / self.ours.median
 
 
@@ -75,6 +77,7 @@ def time_in_turn(
 
 
 def timed(work: Callable[[], Any]) -> float:
+    """Seconds that ``work()`` takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -219,7 +222,11 @@ def add_measuring_options(parser: argparse.ArgumentParser, repeats: int) -> None
 def compare(
     args: argparse.Namespace, peer: str, measure: Callable[[argparse.Namespace], list[Row]]
 ) -> None:
-    """Run a subcommand: measure, print the table, write the JSON file that was asked for."""
+    """Run a subcommand: measure, print the table, write the JSON file that was asked for.
+
+    Raises:
+        UserError: ``--repeats`` or ``--threads`` below 1.
+    """
     if args.repeats < 1 or (args.threads is not None and args.threads < 1):
         raise UserError(
             f"--repeats and --threads must be positive, got {args.repeats}, {args.threads}."

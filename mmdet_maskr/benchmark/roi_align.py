@@ -43,6 +43,7 @@ class Case:
 
     @property
     def label(self) -> str:
+        """Such as 'box: 512 RoIs 7x7, C 256'."""
         return f"{self.name}: {self.rois} RoIs {self.bins}x{self.bins}, C {self.channels}"
 
 
@@ -108,6 +109,7 @@ def contender(case: Case, name: str, channels_last: bool) -> Callable[[], tuple[
 
 
 def prepare_for_peak(case: Case, name: str, channels_last: bool) -> Callable[[], object]:
+    """The work whose memory counts, after a tiny run of it; see :func:`.measure.peak_mib`."""
     tiny = Case("tiny", 2, case.bins, 16, (64, 64), backward=case.backward)
     contender(tiny, name, channels_last)()
     return contender(case, name, channels_last)
@@ -132,7 +134,11 @@ def add_roi_align(subparsers: argparse._SubParsersAction) -> None:
 
 
 def measure(args: argparse.Namespace) -> list[Row]:
-    """Rows for the cases that are asked for, NCHW and channels_last."""
+    """Rows for the cases that are asked for, NCHW and channels_last.
+
+    Raises:
+        UserError: no case has the name asked for.
+    """
     cases = [case for case in CASES if args.only in case.label]
     if not cases:
         raise UserError(f"no case has {args.only!r} in its name: {[case.label for case in CASES]}.")
@@ -172,6 +178,7 @@ def measure_case(case: Case, repeats: int, memory: bool) -> list[Row]:
 
 
 def print_profile(case: Case, channels_last: bool, runs: int = 5, lines: int = 14) -> None:
+    """Print where the time of our op goes, on one thread."""
     run = contender(case, "ours", channels_last)
     run()
     before = torch.get_num_threads()

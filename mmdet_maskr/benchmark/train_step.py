@@ -57,7 +57,11 @@ SETTINGS = dict(
 
 
 def model_config(setting: Setting, name: str) -> ConfigDict:
-    """Config of one contender; weights at random, so that nothing is downloaded."""
+    """Config of one contender; weights at random, so that nothing is downloaded.
+
+    Raises:
+        UserError: the config is not there.
+    """
     if name == PEER and setting.stock_config is not None:
         config = get_config(setting.stock_config).model
     else:

@@ -54,7 +54,11 @@ class LVISInstanceDataset(SurvivesUnreadableImages, LVISV1Dataset):
 
 
 def require_lvis() -> None:
-    """Raise a UserError where the lvis package is not installed."""
+    """Check that the lvis package is there.
+
+    Raises:
+        UserError: it is not installed; with the command that installs it.
+    """
     if importlib.util.find_spec("lvis") is None:
         raise UserError(
             "LVIS needs the package lvis, which is not installed: run `pip install --no-deps lvis`."
@@ -62,7 +66,11 @@ def require_lvis() -> None:
 
 
 def check_lvis_file(path: str | None) -> None:
-    """Raise a UserError where the annotation file is not there."""
+    """Check that the annotation file is there.
+
+    Raises:
+        UserError: it is not; with the options that name it.
+    """
     if path is None or not Path(path).is_file():
         raise UserError(
             f"there is no LVIS annotation file {path and Path(path).absolute()}: set data_root "

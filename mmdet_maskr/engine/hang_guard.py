@@ -29,6 +29,9 @@ class HangGuardHook(Hook):
     Args:
         minutes: time without an iteration after which the process is ended; also has to suffice
             for the start of the data workers and for writing a checkpoint.
+
+    Raises:
+        UserError: ``minutes`` is not positive.
     """
 
     def __init__(self, minutes: float = 30.0) -> None:

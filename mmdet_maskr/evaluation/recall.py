@@ -22,7 +22,7 @@ def average_recalls(
 
     Args:
         truth: annotations of all images.
-        found: by image id, (n, 4) boxes xyxy, the best first; images may be absent.
+        found: by image id, (D, 4) boxes xyxy, the best first; images may be absent.
         proposal_nums: how many of an image's boxes count, ascending.
         thresholds: of IoU.
 

@@ -64,7 +64,8 @@ def for_each_resized_crop(
 ) -> None:
     """Call ``work`` with the pixels of each mask that reaches into the image.
 
-    Takes what :func:`mmdet_maskr.ops.mask_paste.for_each_crop` takes.
+    Takes what :func:`mmdet_maskr.ops.mask_paste.for_each_crop` takes: masks (N, m, m), boxes (N, 4)
+    xyxy in pixels of the image.
     """
     padded = F.pad(masks.detach().float(), (1, 1, 1, 1))
     corners = _grown(boxes.detach().float(), masks.shape[-1]).tolist()

@@ -149,7 +149,7 @@ def compress(counts: Sequence[np.ndarray]) -> list[bytes]:
     in groups of five bits, low ones first, bit 6 set where another group follows, plus 48.
 
     Args:
-        counts: for each mask the lengths of its runs.
+        counts: for each mask the lengths of its R runs, (R,) integers.
     """
     if not counts:
         return []

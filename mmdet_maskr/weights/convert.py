@@ -40,11 +40,17 @@ COCO_CLASSES = 80
 class SourceModel(Protocol):
     """What the source modules tell about a model."""
 
-    def model(self, base: dict) -> dict: ...
+    def model(self, base: dict) -> dict:
+        """``model`` of the config; ``base``, that of the base config, has what the source lacks."""
+        ...
 
-    def pipelines(self) -> Mapping[str, list[dict]]: ...
+    def pipelines(self) -> Mapping[str, list[dict]]:
+        """Pipelines of the config by their name."""
+        ...
 
-    def name_map(self) -> NameMap: ...
+    def name_map(self) -> NameMap:
+        """Where each tensor of the source goes."""
+        ...
 
 
 def from_detectron2(checkpoint: str | Path, config: str | Path) -> Conversion:

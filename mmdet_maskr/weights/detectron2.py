@@ -84,6 +84,7 @@ class Detectron2Model:
 
     @property
     def num_classes(self) -> int:
+        """K, without the background."""
         return self._get("MODEL.ROI_HEADS.NUM_CLASSES")
 
     def preprocessor(self) -> dict:
@@ -114,6 +115,7 @@ class Detectron2Model:
         return "caffe" if self._get("MODEL.RESNETS.STRIDE_IN_1X1") else "pytorch"
 
     def backbone(self) -> dict:
+        """``model.backbone``."""
         outputs = (0, 1, 2, 3) if self.fpn else ((2,) if self.c4 else (3,))
         return parts.resnet(
             **self._widths(),
@@ -126,6 +128,7 @@ class Detectron2Model:
         )
 
     def neck(self) -> dict | None:
+        """``model.neck``; None for a body without a pyramid."""
         if not self.fpn:
             return None
         norm = parts.norm_cfg(self._get("MODEL.FPN.NORM"))
@@ -167,6 +170,11 @@ class Detectron2Model:
         )
 
     def rpn_head(self) -> dict:
+        """``model.rpn_head``.
+
+        Raises:
+            UserError: an RPN that this plugin has no part for.
+        """
         dims = self._get("MODEL.RPN.CONV_DIMS")
         widths = {self.map_channels if dim == -1 else dim for dim in dims}
         if len(widths) != 1:
@@ -297,6 +305,7 @@ class Detectron2Model:
         return config
 
     def roi_head(self) -> dict:
+        """``model.roi_head`` with its extractors and heads."""
         weights = self._get("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS")
         channels = self.map_channels
         config: dict[str, Any] = dict(

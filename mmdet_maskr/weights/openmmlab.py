@@ -53,10 +53,12 @@ class MMDetModel:
 
     @property
     def fpn(self) -> bool:
+        """Whether the model has a neck."""
         return self.given.get("neck") is not None
 
     @property
     def num_classes(self) -> int:
+        """K, without the background."""
         head = self.given["roi_head"]["bbox_head"]
         return (head[0] if isinstance(head, list) else head)["num_classes"]
 

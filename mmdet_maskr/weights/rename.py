@@ -97,7 +97,7 @@ def rename(
     """Rename and adapt all tensors of a checkpoint.
 
     Args:
-        source: tensors by the source's names.
+        source: tensors, of shapes (R, ...) that the map knows, by the source's names.
         shapes: of all tensors of the target model, by name.
         name_map: the rules.
 

@@ -87,6 +87,7 @@ class TorchvisionModel:
 
     @property
     def num_classes(self) -> int:
+        """K, without the background."""
         return len(self.labels)
 
     # ------------------------------------------------------------------ parts
@@ -113,6 +114,7 @@ class TorchvisionModel:
         return ".0" if "backbone.fpn.inner_blocks.0.0.weight" in self.state else ""
 
     def backbone(self) -> dict:
+        """``model.backbone``."""
         first = "backbone.body.layer1.0."
         bottlenecks = first + "conv3.weight" in self.state
         blocks = tuple(
@@ -140,6 +142,7 @@ class TorchvisionModel:
         )
 
     def neck(self) -> dict:
+        """``model.neck``."""
         config = dict(
             type="FPN",
             in_channels=self._stage_channels(),
@@ -151,6 +154,7 @@ class TorchvisionModel:
         return config
 
     def rpn_head(self) -> dict:
+        """``model.rpn_head``."""
         config = dict(
             type="MaskRRPNHead",
             in_channels=self.channels,
@@ -226,6 +230,7 @@ class TorchvisionModel:
         )
 
     def roi_head(self) -> dict:
+        """``model.roi_head`` with its extractors and heads."""
         box_head = self._box_head()
         config: dict[str, Any] = dict(
             type="ParallelRoIHead",

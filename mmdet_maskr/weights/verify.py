@@ -36,6 +36,7 @@ class Row(NamedTuple):
 
     @property
     def passed(self) -> bool:
+        """Whether the difference is within the limit."""
         return self.difference <= self.limit
 
 

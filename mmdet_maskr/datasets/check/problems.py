@@ -63,6 +63,7 @@ class Problem(NamedTuple):
 
     @property
     def is_error(self) -> bool:
+        """Whether it crashes a training or teaches it something wrong; else it is a note."""
         return CATALOGUE[self.code][0] == ERROR
 
 
@@ -75,6 +76,7 @@ class Report:
         self._keep = keep
 
     def add(self, problem: Problem) -> None:
+        """Count a problem, and keep it where it is among the first of its code."""
         self.counts[problem.code] += 1
         kept = self.first.setdefault(problem.code, [])
         if len(kept) < self._keep:
@@ -82,6 +84,7 @@ class Report:
 
     @property
     def errors(self) -> int:
+        """How many problems are errors."""
         return sum(n for code, n in self.counts.items() if CATALOGUE[code][0] == ERROR)
 
     def table(self) -> str:

@@ -48,7 +48,7 @@ class Shape:
     crowd: bool = False
 
     def mapped(self, matrix: np.ndarray, offset: np.ndarray) -> Shape:
-        """The shape under ``p -> matrix p + offset``."""
+        """The shape under ``p -> matrix p + offset``, with matrix (2, 2) and offset (2,)."""
 
         def move(p: np.ndarray) -> np.ndarray:
             x, y = p[:, 0], p[:, 1]
@@ -76,6 +76,7 @@ class Shape:
 
 # ---------------------------------------------------------------- geometry, unit scale, y downwards
 def between(rng: np.random.Generator, low: float, high: float) -> float:
+    """A random number from ``low`` to ``high``, uniform."""
     return low + (high - low) * rng.random()
 
 
@@ -264,7 +265,10 @@ def _clipped(shape: Shape, size: int) -> Shape:
 def rasterise(
     parts: list[np.ndarray], holes: list[np.ndarray], height: int, width: int
 ) -> np.ndarray:
-    """(height, width) bool mask of the union of ``parts`` minus ``holes``, by pycocotools."""
+    """(height, width) bool mask of the union of ``parts`` minus ``holes``, by pycocotools.
+
+    Both are polygons, each (V, 2) x, y in continuous pixels.
+    """
 
     def union(polygons: list[np.ndarray]) -> np.ndarray:
         rles = mask_utils.frPyObjects([p.ravel().tolist() for p in polygons], height, width)
@@ -340,7 +344,14 @@ def _keypoints(joints: np.ndarray, label: int, labels: np.ndarray) -> list:
 def annotate(
     rng: np.random.Generator, shapes: list[Shape], labels: np.ndarray, image_id: int
 ) -> list[dict]:
-    """COCO annotations of a scene. Ids are ``image_id * 100 + 1, ...``, unique over a split."""
+    """COCO annotations of a scene. Ids are ``image_id * 100 + 1, ...``, unique over a split.
+
+    Args:
+        rng: decides which masks are written as polygons.
+        shapes: in the order they were painted.
+        labels: (S, S) which shape a pixel shows, counted from 1; 0 for none.
+        image_id: of the image.
+    """
     annotations = []
     for label, shape in enumerate(shapes, 1):
         visible = labels == label

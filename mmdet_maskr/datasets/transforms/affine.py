@@ -88,7 +88,11 @@ def warp_masks(masks: BitmapMasks | PolygonMasks, matrix: np.ndarray) -> BitmapM
 
 
 class AffineStep(BaseTransform):
-    """The random affine step of image, boxes, masks and segmentation map; see the class below."""
+    """The random affine step of image, boxes, masks and segmentation map; see the class below.
+
+    Raises:
+        UserError: an option out of its range.
+    """
 
     def __init__(
         self,

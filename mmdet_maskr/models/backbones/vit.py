@@ -140,6 +140,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, channels, patch_size, patch_size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Patches (B, H, W, C) of images (B, 3, height, width)."""
         return self.proj(x).permute(0, 2, 3, 1)
 
 
@@ -195,6 +196,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(width, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 

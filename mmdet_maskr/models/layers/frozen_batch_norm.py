@@ -35,4 +35,5 @@ class UnfusedFrozenBN(nn.Module):
         return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
 
     def extra_repr(self) -> str:
+        """Channels and epsilon, for ``repr``."""
         return f"{len(self.weight)}, eps={self.eps}"

@@ -126,7 +126,7 @@ class SoftmaxOverClasses(PerClassSigmoid):
         return (self.logits_of(logits, labels) - logits.logsumexp(1)).exp()
 
     def loss(self, criterion: nn.Module, logits: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy per pixel: the RoI's class where the target is 1, else background."""
+        """Cross-entropy of (N, K + 1, m, m): the RoI's class, or background off its mask."""
         classes = torch.where(targets >= 0.5, labels[:, None, None], self.num_classes)
         return criterion(logits, classes)
 
@@ -190,7 +190,7 @@ def binary_loss(criterion: nn.Module, logits: Tensor, targets: Tensor) -> Tensor
 
 
 def check_labels(labels: Tensor, num_classes: int) -> None:
-    """Check that labels are in [0, K).
+    """Check that labels (N,) are in [0, K).
 
     Raises:
         UserError: with the first label that is not.

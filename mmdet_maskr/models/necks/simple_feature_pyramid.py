@@ -44,6 +44,7 @@ class NormedConv(nn.Conv2d):
         self.norm = ChannelLayerNorm(out_channels, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, H, W)."""
         return self.norm(super().forward(x))
 
 

@@ -64,7 +64,16 @@ class AveragedCascadeRoIHead(CascadeRoIHead):
         rescale: bool = False,
         **kwargs,
     ) -> InstanceList:
-        """mmdet's, or the detections of :attr:`convention` from its scored boxes."""
+        """mmdet's, or the detections of :attr:`convention` from its scored boxes.
+
+        Args:
+            x: feature maps, each (B, C, H_l, W_l).
+            batch_img_metas: for each image its meta information.
+            rpn_results_list: for each image the proposals in pixels of the network's input.
+            rcnn_test_cfg: ``score_thr``, ``nms`` and ``max_per_img``; None for boxes and scores of
+                all proposals and classes.
+            rescale: give boxes in pixels of the original image.
+        """
         if self.convention == "mmdet" or rcnn_test_cfg is None:
             return super().predict_bbox(
                 x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale=rescale, **kwargs
@@ -86,7 +95,17 @@ class AveragedCascadeRoIHead(CascadeRoIHead):
         results_list: InstanceList,
         rescale: bool = False,
     ) -> InstanceList:
-        """Masks of the kept detections, by the last stage."""
+        """Masks of the kept detections, by the last stage.
+
+        Args:
+            x: feature maps, each (B, C, H_l, W_l).
+            batch_img_metas: for each image its meta information.
+            results_list: for each image ``bboxes`` (D, 4) in pixels of the network's input.
+            rescale: give masks in pixels of the original image.
+
+        Returns:
+            ``results_list`` with ``masks``: (D, H, W), or RLEMasks.
+        """
         rois = bbox2roi([results.bboxes for results in results_list])
         if len(rois) == 0:
             return super().predict_mask(x, batch_img_metas, results_list, rescale)

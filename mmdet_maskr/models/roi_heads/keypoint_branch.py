@@ -51,7 +51,16 @@ class KeypointBranch:
         rpn_results_list: InstanceList,
         batch_data_samples: SampleList | None = None,
     ) -> tuple:
-        """mmdet's raw outputs, and heatmap logits of the RoIs that its mask branch sees too."""
+        """mmdet's raw outputs, and heatmap logits of the RoIs that its mask branch sees too.
+
+        Args:
+            x: feature maps, each (B, C, H_l, W_l).
+            rpn_results_list: for each image the proposals in pixels of the network's input.
+            batch_data_samples: for the images' meta information.
+
+        Returns:
+            mmdet's outputs, and (N, K, S, S) logits of the first N <= 100 proposals.
+        """
         results = super().forward(  # type: ignore[misc]  # of the head beside this class
             x, rpn_results_list, batch_data_samples
         )
