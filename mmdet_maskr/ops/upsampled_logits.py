@@ -64,15 +64,15 @@ class _UpsampledLogits(torch.autograd.Function):
         pixels = rows.shape[1] * weight.shape[2] * weight.shape[3]
         masks = len(out_kernel) if channels is None else 1
         values = x.new_empty(len(x), pixels, masks)
-        for block in _blocks(rows, kernel):
-            hidden = _hidden(rows[block], kernel, biases, weight.shape[1])
+        for block, (buffer,) in _blocks(rows, kernel, buffers=1):
+            hidden = _hidden(rows[block], kernel, biases, weight.shape[1], buffer)
             if channels is None:
                 values[block] = torch.nn.functional.linear(hidden, out_kernel, out_bias)
             else:
                 chosen = channels[block]
-                values[block] = torch.baddbmm(
-                    out_bias[chosen][:, None, None], hidden, out_kernel[chosen][:, :, None]
-                )
+                # this product of a row with a matrix is three times as fast as that with a column
+                value = torch.bmm(out_kernel[chosen][:, None], hidden.transpose(1, 2))
+                values[block] = value.transpose(1, 2) + out_bias[chosen][:, None, None]
         return _to_image(values, x, weight)
 
     @staticmethod
@@ -82,26 +82,28 @@ class _UpsampledLogits(torch.autograd.Function):
         rows, kernel, biases = _as_products(x, weight, bias)
         out_kernel = out_weight.flatten(1)
         values = _from_image(grad, weight)
-        grad_rows = torch.empty_like(rows)
+        grad_rows = rows.new_empty(rows.shape)
         # sums over blocks are in float32 in mixed precision too
         dtype = torch.promote_types(x.dtype, torch.float32)
         sums = [torch.zeros_like(t, dtype=dtype) for t in (kernel, biases, out_kernel)]
-        for block in _blocks(rows, kernel):
-            hidden = _hidden(rows[block], kernel, biases, weight.shape[1])
+        for block, (buffer, grad_buffer) in _blocks(rows, kernel, buffers=2):
+            hidden = _hidden(rows[block], kernel, biases, weight.shape[1], buffer)
+            grad_hidden = grad_buffer.view_as(hidden)
             value = values[block]
             if channels is None:
                 sums[2] += value.flatten(0, 1).t() @ hidden.flatten(0, 1)
-                grad_hidden = value @ out_kernel
+                torch.matmul(value, out_kernel, out=grad_hidden)
             else:
                 chosen = channels[block]
                 by_roi = torch.bmm(value.transpose(1, 2), hidden)[:, 0]
                 sums[2].index_add_(0, chosen, by_roi.to(dtype))
-                grad_hidden = value * out_kernel[chosen][:, None]
-            grad_hidden = torch.ops.aten.threshold_backward(grad_hidden, hidden, 0)
-            grad_hidden = grad_hidden.view(-1, kernel.shape[1])
-            sums[0] += rows[block].flatten(0, 1).t() @ grad_hidden
-            sums[1] += grad_hidden.sum(0, dtype=dtype)
-            grad_rows[block] = (grad_hidden @ kernel.t()).view_as(grad_rows[block])
+                torch.mul(value, out_kernel[chosen][:, None], out=grad_hidden)
+            torch.ops.aten.threshold_backward.grad_input(
+                grad_hidden, hidden, 0, grad_input=grad_hidden
+            )
+            sums[0] += rows[block].flatten(0, 1).t() @ grad_buffer
+            sums[1] += grad_buffer.sum(0, dtype=dtype)
+            torch.mm(grad_buffer, kernel.t(), out=grad_rows[block].flatten(0, 1))
         grad_x = grad_rows.transpose(1, 2).unflatten(2, x.shape[2:])
         width, size = weight.shape[1], weight.shape[2:]
         grad_weight = sums[0].view(len(weight), *size, width).permute(0, 3, 1, 2)
@@ -122,17 +124,20 @@ def _as_products(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tenso
     return rows, kernel, bias.repeat(weight.shape[2] * weight.shape[3])
 
 
-def _blocks(rows: Tensor, kernel: Tensor) -> Iterator[slice]:
-    roi_bytes = rows.shape[1] * kernel.shape[1] * rows.element_size()
-    step = max(1, BLOCK_BYTES // max(1, roi_bytes))
+def _blocks(rows: Tensor, kernel: Tensor, buffers: int) -> Iterator[tuple[slice, list[Tensor]]]:
+    """Slices of RoIs, and for each slice memory (n s s, k k W) that is used again and again."""
+    pixels, width = rows.shape[1], kernel.shape[1]
+    step = max(1, BLOCK_BYTES // max(1, pixels * width * rows.element_size()))
+    memory = rows.new_empty(buffers, min(step, len(rows)) * pixels, width)
     for begin in range(0, len(rows), step):
-        yield slice(begin, begin + step)
+        block = slice(begin, min(begin + step, len(rows)))
+        yield block, list(memory[:, : (block.stop - begin) * pixels])
 
 
-def _hidden(rows: Tensor, kernel: Tensor, biases: Tensor, width: int) -> Tensor:
-    """(n, P, W) upsampled features after ReLU."""
-    hidden = torch.addmm(biases, rows.flatten(0, 1), kernel).relu_()
-    return hidden.view(len(rows), -1, width)
+def _hidden(rows: Tensor, kernel: Tensor, biases: Tensor, width: int, buffer: Tensor) -> Tensor:
+    """(n, P, W) upsampled features after ReLU, in ``buffer``."""
+    torch.addmm(biases, rows.flatten(0, 1), kernel, out=buffer).relu_()
+    return buffer.view(len(rows), -1, width)
 
 
 def _to_image(values: Tensor, x: Tensor, weight: Tensor) -> Tensor:
