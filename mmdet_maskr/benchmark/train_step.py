@@ -155,7 +155,9 @@ def trained_proposals(sample: DetDataSample, count: int, seed: int) -> InstanceD
 
 
 class Step:
-    """Forward, backward and optimizer step of one contender; ours as its configs run it.
+    """Forward, backward and optimizer step of one contender.
+
+    Ours has channels_last images, as our configs, and ``efficient_conv_bn_eval=["backbone"]``.
 
     The learning rate is zero, so that every step does the same work, and the samplers draw from
     the same seed in every step. The RPN does its work, but the RoI head gets the proposals of
