@@ -19,7 +19,7 @@ param_scheduler = [
 # AdamW, as SGD needs far longer from scratch.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=10))
 randomness = dict(seed=0)
 auto_scale_lr = dict(enable=False, base_batch_size=8)

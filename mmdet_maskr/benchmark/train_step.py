@@ -6,7 +6,7 @@ import argparse
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.logging import MMLogger
+from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -28,6 +29,7 @@ from mmdet_maskr.benchmark.measure import (
     peak_mib,
     time_in_turn,
 )
+from mmdet_maskr.engine.channels_last import turn_on_channels_last
 from mmdet_maskr.errors import UserError
 
 PEER = "stock"
@@ -47,12 +49,29 @@ class Setting:
     batch: int
     objects: int
     optimizer: str
+    optimizer_options: dict = field(default_factory=dict)  # of ours, as in its configs
     stock_config: str | None = None  # None: ours, with mmdet's extractor and mmcv's layer
 
 
 SETTINGS = dict(
-    mini=Setting("mini model, 8 images 160x160", "maskr_mini_fpn.py", (160, 160), 8, 5, "AdamW"),
-    r50=Setting("R50-FPN, 2 images 800x1333", "maskr_r50_fpn.py", (800, 1333), 2, 10, "SGD", STOCK),
+    mini=Setting(
+        "mini model, 8 images 160x160",
+        "maskr_mini_fpn.py",
+        (160, 160),
+        8,
+        5,
+        "AdamW",
+        dict(fused=True),
+    ),
+    r50=Setting(
+        "R50-FPN, 2 images 800x1333",
+        "maskr_r50_fpn.py",
+        (800, 1333),
+        2,
+        10,
+        "SGD",
+        stock_config=STOCK,
+    ),
 )
 
 
@@ -142,12 +161,14 @@ def trained_proposals(sample: DetDataSample, count: int, seed: int) -> InstanceD
 class Step:
     """Forward, backward and optimizer step of one contender.
 
+    Ours has channels_last images, as our configs, and ``efficient_conv_bn_eval=["backbone"]``.
+
     The learning rate is zero, so that every step does the same work, and the samplers draw from
     the same seed in every step. The RPN does its work, but the RoI head gets the proposals of
     :func:`trained_proposals`.
     """
 
-    def __init__(self, setting: Setting, name: str, memory_format: torch.memory_format) -> None:
+    def __init__(self, setting: Setting, name: str) -> None:
         config = model_config(setting, name)
         torch.manual_seed(0)
         MMLogger.get_current_instance().setLevel("WARNING")  # init_weights reports every weight
@@ -155,12 +176,14 @@ class Step:
             self.model = MODELS.build(config)
             self.model.init_weights()
         self.model.train()
-        self.memory_format = memory_format
-        self.model.to(memory_format=memory_format)
+        options = dict(lr=0.0, weight_decay=0.0)
+        if name != PEER:
+            options.update(setting.optimizer_options)
+            turn_on_efficient_conv_bn_eval(self.model, "backbone")
+            turn_on_channels_last(self.model)
         optimizer = getattr(torch.optim, setting.optimizer)
-        self.optimizer = optimizer(self.model.parameters(), lr=0.0, weight_decay=0.0)
+        self.optimizer = optimizer(self.model.parameters(), **options)
         self.images, self.samples = samples(setting, config.roi_head.bbox_head.num_classes)
-        self.images = self.images.contiguous(memory_format=memory_format)
         self.losses: dict[str, float] = {}
         count = config.train_cfg.rpn_proposal.max_per_img
         self.proposals = [
@@ -187,13 +210,9 @@ class Step:
         return seconds
 
 
-def prepare_for_peak(setting: Setting, name: str, channels_last: bool) -> Callable[[], object]:
+def prepare_for_peak(setting: Setting, name: str) -> Callable[[], object]:
     """The first step of a process: with the gradients of the weights."""
-    return Step(setting, name, _memory_format(channels_last))
-
-
-def _memory_format(channels_last: bool) -> torch.memory_format:
-    return torch.channels_last if channels_last else torch.contiguous_format
+    return Step(setting, name)
 
 
 def add_train_step(subparsers: argparse._SubParsersAction) -> None:
@@ -203,15 +222,13 @@ def add_train_step(subparsers: argparse._SubParsersAction) -> None:
         help="a training step against stock mmdet's",
         description="Forward, backward and optimizer step. r50: R50-FPN, 2 images of 800x1333, up "
         "to 512 RoIs each, against mmdet's mask-rcnn_r50_fpn_1x_coco with the same weights, "
-        "images, targets, proposals and draws. mini: the model of configs/mini against itself with "
+        "images, targets, proposals and draws. Ours runs with channels_last images and with "
+        "efficient_conv_bn_eval. mini: the model of configs/mini against itself with "
         "mmdet's extractor and mmcv's RoIAlign. Fails where losses differ by more than 1e-4.",
         epilog="example: python tools/benchmark.py train-step --models mini --repeats 15 --profile",
     )
     add_measuring_options(parser, repeats=5)
     parser.add_argument("--models", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
-    parser.add_argument(
-        "--channels-last", action="store_true", help="run our model in channels_last"
-    )
     parser.add_argument(
         "--profile", action="store_true", help="then show what is left of our step, by operator"
     )
@@ -223,21 +240,21 @@ def measure(args: argparse.Namespace) -> list[Row]:
     rows = []
     for name in args.models:
         setting = SETTINGS[name]
-        rows.append(measure_setting(setting, args.repeats, not args.no_memory, args.channels_last))
+        rows.append(measure_setting(setting, args.repeats, not args.no_memory))
         if args.profile:
-            print_profile(setting, args.channels_last)
+            print_profile(setting)
     return rows
 
 
-def measure_setting(setting: Setting, repeats: int, memory: bool, channels_last: bool) -> Row:
+def measure_setting(setting: Setting, repeats: int, memory: bool) -> Row:
     """Our step against that of stock mmdet.
 
     Raises:
         UserError: a loss differs by more than LOSS_TOLERANCE.
     """
     print(f"{setting.label} ...", flush=True)
-    ours = Step(setting, "ours", _memory_format(channels_last))
-    peer = Step(setting, PEER, torch.contiguous_format)
+    ours = Step(setting, "ours")
+    peer = Step(setting, PEER)
     ours.model.load_state_dict(peer.model.state_dict(), strict=True)
     timings = time_in_turn({"ours": ours, PEER: peer}, repeats)
     difference = loss_difference(ours.losses, peer.losses)
@@ -250,12 +267,9 @@ def measure_setting(setting: Setting, repeats: int, memory: bool, channels_last:
     del ours, peer
     if memory:
         threads = torch.get_num_threads()
-        for name, last in (("ours", channels_last), (PEER, False)):
-            timings[name].peak_mib = peak_mib(
-                prepare_for_peak, setting, name, last, threads=threads
-            )
-    label = setting.label + (" channels_last" if channels_last else "")
-    return Row(label, timings["ours"], timings[PEER], notes)
+        for name, timing in timings.items():
+            timing.peak_mib = peak_mib(prepare_for_peak, setting, name, threads=threads)
+    return Row(setting.label, timings["ours"], timings[PEER], notes)
 
 
 def loss_difference(ours: dict[str, float], peer: dict[str, float]) -> float:
@@ -264,9 +278,9 @@ def loss_difference(ours: dict[str, float], peer: dict[str, float]) -> float:
     return max(abs(ours[name] - peer[name]) / max(1.0, abs(peer[name])) for name in shared)
 
 
-def print_profile(setting: Setting, channels_last: bool, lines: int = 18) -> None:
+def print_profile(setting: Setting, lines: int = 18) -> None:
     """What is left: our step by operator, forward and backward, with the share of each."""
-    step = Step(setting, "ours", _memory_format(channels_last))
+    step = Step(setting, "ours")
     step()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         step()

@@ -1,5 +1,6 @@
 """Training and testing: how a run is configured, launched, distributed, saved and resumed."""
 
+from mmdet_maskr.engine.channels_last import ChannelsLastHook
 from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_runner import DurableRunner
 from mmdet_maskr.engine.hang_guard import HangGuardHook
@@ -11,6 +12,7 @@ from mmdet_maskr.engine.optim_wrapper import BFloat16OptimWrapper
 
 __all__ = [
     "BFloat16OptimWrapper",
+    "ChannelsLastHook",
     "CheckpointFitHook",
     "ClassCountCheckHook",
     "ClassTransferHook",

@@ -12,7 +12,7 @@ param_scheduler = [
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=10))
 auto_scale_lr = dict(enable=False, base_batch_size=8)
 randomness = dict(seed=0)

@@ -8,6 +8,6 @@ param_scheduler = [
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=10))
 auto_scale_lr = dict(enable=False, base_batch_size=4)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads.mask_head import ComposedMaskHead
@@ -59,10 +58,7 @@ class InterleavedMaskHead(ComposedMaskHead):
         features = self.convs(x)
         outs = []
         if return_logits:
-            upsampled = features if self.upsample is None else self.upsample(features)
-            if isinstance(self.upsample, nn.ConvTranspose2d):
-                upsampled = F.relu(upsampled)
-            outs.append(self._logits(upsampled))
+            outs.append(self.upsample_and_predict(features))
         if return_feat:
             outs.append(features)
         return outs if len(outs) == 2 else outs[0]

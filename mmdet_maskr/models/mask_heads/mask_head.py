@@ -19,6 +19,7 @@ from mmdet_maskr.ops.mask_paste import paste_masks
 from mmdet_maskr.ops.mask_resize import paste_resized_masks
 from mmdet_maskr.ops.mask_rle import encode_masks
 from mmdet_maskr.ops.mask_targets import mask_targets
+from mmdet_maskr.ops.upsampled_logits import upsampled_logits
 
 MASK_OUTPUTS = ("dense", "rle")
 
@@ -190,14 +191,22 @@ class ComposedMaskHead(BaseModule):
                     f"mask_head.roi_feat_size={self.roi_feat_size}, but RoI features are "
                     f"{x.shape[2]} x {x.shape[3]}."
                 )
-            x = self.fcs(x)
-        else:
-            x = self.convs(x)
-            if self.upsample is not None:
-                x = self.upsample(x)
-                if isinstance(self.upsample, nn.ConvTranspose2d):
-                    x = F.relu(x, inplace=True)
-        return self._logits(x, labels if self.selects_channel else None)
+            return self.fc_logits(self.fcs(x), labels if self.selects_channel else None)
+        return self.upsample_and_predict(self.convs(x), labels)
+
+    def upsample_and_predict(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The layers that follow the tower: (N, W, s, s) -> logits, see :meth:`forward`."""
+        channels = labels if self.selects_channel else None
+        if isinstance(self.upsample, nn.ConvTranspose2d):
+            if x.device.type == "cpu" and len(x) and not torch.onnx.is_in_onnx_export():
+                last = self.conv_logits
+                return upsampled_logits(
+                    x, self.upsample.weight, self.upsample.bias, last.weight, last.bias, channels
+                )
+            x = F.relu(self.upsample(x), inplace=True)
+        elif self.upsample is not None:
+            x = self.upsample(x)
+        return self.conv_logits(x, channels)
 
     def get_targets(
         self,
