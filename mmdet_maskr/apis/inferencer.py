@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,31 +18,15 @@ from torch import nn
 
 from mmdet_maskr.apis import inputs as images_of
 from mmdet_maskr.apis import predictions, sources
+from mmdet_maskr.apis.call import Call, Counted, sink_of, unreadable
 from mmdet_maskr.apis.coco_json import CocoResults
 from mmdet_maskr.apis.inputs import ImageInput
-from mmdet_maskr.apis.video import CODECS, VideoFrames, VideoSink
+from mmdet_maskr.apis.video import VideoFrames
 from mmdet_maskr.datasets.unreadable import why_unreadable
 from mmdet_maskr.deploy.optimization import optimize as fast_form
 from mmdet_maskr.errors import UserError
 
 SHOWN_FAILURES = 20
-
-
-@dataclass
-class _Call:
-    """What one call of the inferencer wants, and what it has done so far."""
-
-    score_thr: list[float]
-    drawn_thr: list[float]
-    outputs: tuple[str, ...]
-    folder: Path  # of downloads
-    single: bool  # the first image that cannot be read ends the call
-    coco: CocoResults | None = None
-    sink: VideoSink | None = None
-    is_video: bool = False
-    images: list[str | int] = field(default_factory=list)  # those loaded, in their order
-    failed: dict[str, str] = field(default_factory=dict)
-    done: int = 0
 
 
 class MaskRInferencer(DetInferencer):
@@ -88,7 +71,7 @@ class MaskRInferencer(DetInferencer):
     ) -> None:
         self._visualizer_cfg = ConfigDict(visualizer or dict(type="InstanceVisualizer"))
         self._classes = None if classes is None else tuple(classes)
-        self._call: _Call | None = None
+        self._call: Call | None = None
         model, weights = sources.find_model(model, weights, scope)
         self._named = model if isinstance(model, str) else weights or "the given config"
         super().__init__(
@@ -209,7 +192,7 @@ class MaskRInferencer(DetInferencer):
             images_of.check_names(images, files, stems=not no_save_pred)
         with tempfile.TemporaryDirectory(prefix="mmdet_maskr_") as folder:
             thresholds = predictions.thresholds_of_classes
-            self._call = call = _Call(
+            self._call = call = Call(
                 score_thr=thresholds(score_thr, classes, "score_thr", 0.0),
                 drawn_thr=thresholds(pred_score_thr, classes, "pred_score_thr", 0.3),
                 outputs=predictions.check_outputs(outputs, self.model, self._named),
@@ -223,7 +206,7 @@ class MaskRInferencer(DetInferencer):
             elif ann_file is not None:
                 raise UserError("ann_file has the ids for coco_json, which is not given.")
             if is_video and out_dir and not no_save_vis:
-                call.sink = _sink_of(images, Path(out_dir))
+                call.sink = sink_of(images, Path(out_dir))
             try:
                 with predictions.rle_masks(self.model, enabled=not return_datasamples):
                     results = super().__call__(
@@ -248,7 +231,7 @@ class MaskRInferencer(DetInferencer):
                 self._call = None
         return results
 
-    def _finish(self, call: _Call, results: dict, images: Sequence | VideoFrames) -> None:
+    def _finish(self, call: Call, results: dict, images: Sequence | VideoFrames) -> None:
         """Write what is written at the end, and report what could not be read."""
         results.update(images=call.images, failed=call.failed)
         if not call.images and call.failed:
@@ -286,7 +269,7 @@ class MaskRInferencer(DetInferencer):
     def preprocess(self, inputs: Iterable, batch_size: int = 1, **kwargs) -> Iterable:
         """DetInferencer's batches, of a number that is known, for the progress bar."""
         batches = super().preprocess(inputs, batch_size, **kwargs)
-        return _Counted(batches, -(-len(inputs) // batch_size))
+        return Counted(batches, -(-len(inputs) // batch_size))
 
     def _get_chunk_data(self, inputs: Iterable, chunk_size: int) -> Iterator[list[tuple]]:
         """Batches of (file or array, what the pipeline makes of it), without the unreadable."""
@@ -330,7 +313,7 @@ class MaskRInferencer(DetInferencer):
 
     def _fail(self, image: str, reason: str, error: Exception) -> None:
         if self._call.single:
-            text = reason if isinstance(error, UserError) else _unreadable(image, reason)
+            text = reason if isinstance(error, UserError) else unreadable(image, reason)
             raise UserError(text) from error
         self._call.failed[image] = reason
 
@@ -410,29 +393,3 @@ class MaskRInferencer(DetInferencer):
         if pred_out_dir != "":
             dump(result, str(Path(pred_out_dir) / "preds" / f"{name}.json"))
         return result
-
-
-class _Counted:
-    """An iterable of a known length, as rich's progress bars ask for it."""
-
-    def __init__(self, values: Iterable, count: int) -> None:
-        self._values, self._count = values, count
-
-    def __iter__(self) -> Iterator:
-        return iter(self._values)
-
-    def __length_hint__(self) -> int:
-        return self._count
-
-
-def _sink_of(frames: VideoFrames, out_dir: Path) -> VideoSink:
-    suffix = frames.path.suffix.lower()
-    name = frames.path.stem + (suffix if suffix in CODECS else ".mp4")
-    return VideoSink(out_dir / "vis" / name, frames.fps)
-
-
-def _unreadable(image: str, reason: str) -> str:
-    return (
-        f"image {image} cannot be read: {reason}. Formats that are: JPEG, PNG, BMP, TIFF, WebP, "
-        "PNM; convert others (HEIC, RAW, PDF, ...), and look at the file in a viewer."
-    )

@@ -41,7 +41,10 @@ def draw_item(dataset: Dataset, index: int, mode: str = "transformed") -> tuple[
         UserError: an unknown mode, or a data set without images or annotations to draw.
     """
     if mode == "transformed":
-        return _draw_packed(dataset[index], dataset.metainfo)
+        meta = dataset.metainfo
+        if not isinstance(meta, Mapping):  # joined data sets of different classes have a list
+            meta = _innermost(dataset, index)[0].metainfo
+        return _draw_packed(dataset[index], meta)
     if mode not in MODES:
         raise UserError(f"mode={mode!r}: it must be one of {MODES}.")
     inner, index = _innermost(dataset, index)

@@ -63,8 +63,8 @@ def test_each_transform(repo: Path, shapes_root: Path):
 
 def test_wrapped_data_sets(repo: Path, shapes_root: Path):
     inner = dataset_of(repo, shapes_root)
-    cfg = dict(type="RepeatDataset", times=2, dataset=inner)
-    both = DATASETS.build(dict(type="ConcatDataset", datasets=[inner, DATASETS.build(cfg)]))
+    repeated = dict(type="RepeatDataset", times=2, dataset=inner)
+    both = DATASETS.build(dict(type="ConcatDataset", datasets=[inner, repeated]))
     count = len(inner)
     for index in (1, count + 1, 2 * count + 1):
         path, _ = draw_item(both, index, "original")

@@ -1,0 +1,55 @@
+"""What one call of an inferencer wants, and what it has done so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmdet_maskr.apis.coco_json import CocoResults
+from mmdet_maskr.apis.video import CODECS, VideoFrames, VideoSink
+
+
+@dataclass
+class Call:
+    """What one call of the inferencer wants, and what it has done so far."""
+
+    score_thr: list[float]
+    drawn_thr: list[float]
+    outputs: tuple[str, ...]
+    folder: Path  # of downloads
+    single: bool  # the first image that cannot be read ends the call
+    coco: CocoResults | None = None
+    sink: VideoSink | None = None
+    is_video: bool = False
+    images: list[str | int] = field(default_factory=list)  # those loaded, in their order
+    failed: dict[str, str] = field(default_factory=dict)
+    done: int = 0
+
+
+class Counted:
+    """An iterable of a known length, as rich's progress bars ask for it."""
+
+    def __init__(self, values: Iterable, count: int) -> None:
+        self._values, self._count = values, count
+
+    def __iter__(self) -> Iterator:
+        return iter(self._values)
+
+    def __length_hint__(self) -> int:
+        return self._count
+
+
+def sink_of(frames: VideoFrames, out_dir: Path) -> VideoSink:
+    """Where the pictures of a video go: a file of its name in ``out_dir/vis``."""
+    suffix = frames.path.suffix.lower()
+    name = frames.path.stem + (suffix if suffix in CODECS else ".mp4")
+    return VideoSink(out_dir / "vis" / name, frames.fps)
+
+
+def unreadable(image: str, reason: str) -> str:
+    """What to say of an image file that cannot be read."""
+    return (
+        f"image {image} cannot be read: {reason}. Formats that are: JPEG, PNG, BMP, TIFF, WebP, "
+        "PNM; convert others (HEIC, RAW, PDF, ...), and look at the file in a viewer."
+    )
