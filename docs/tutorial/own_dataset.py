@@ -1,4 +1,4 @@
-"""The tutorial's steps, as docs/tutorial.md explains them: from a COCO JSON to a tested model.
+"""The tutorial's steps, as docs/tutorial.md explains them: from a COCO JSON to a model in use.
 
 Without --data it writes a stand-in for photos of yours: synthetic shapes of three classes, with two
 mistakes in the annotations, as real ones have them. Runs on a CPU.
@@ -70,6 +70,10 @@ def steps(data: Path, config: Path, out: Path, iterations: int) -> list[Step]:
         Step("train", ("tools/train.py", str(config), "--work-dir", str(out), "--resume")),
         Step("test, and draw", ("tools/test.py", str(config), checkpoint, "--work-dir",
                                 str(out / "test"), "--show-dir", "pictures")),
+        Step("compare", ("tools/compare.py", "--models", f"{config}:{checkpoint}", "--images",
+                         images, "--ann", val, "--out", str(out / "compare.html"))),
+        Step("export", ("tools/export.py", str(config), checkpoint, str(out / "exported"),
+                        "--format", "torchscript", "--images", images)),
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from thin_configs import load as load_config
 from thin_configs import thin
 from torch import nn
 
-from mmdet_maskr.apis.inferencer import _keypoint_lists, to_rles
+from mmdet_maskr.apis.predictions import as_lists
 from mmdet_maskr.benchmark.calibrate import calibrate
 from mmdet_maskr.quiet import quiet
 
@@ -75,10 +75,4 @@ def expected_predictions(model: nn.Module, cfg: Config, image: np.ndarray) -> di
     data = Compose(pipeline)(dict(img=image, img_id=0))
     batch = dict(inputs=[data["inputs"]], data_samples=[data["data_samples"]])
     with torch.no_grad():
-        found = model.test_step(batch)[0].pred_instances
-    result = {name: found[name].tolist() for name in ("labels", "scores", "bboxes")}
-    if "masks" in found:
-        result["masks"] = to_rles(found.masks)
-    if "keypoints" in found:
-        result.update(_keypoint_lists(found.keypoints, found.keypoint_scores))
-    return result
+        return as_lists(model.test_step(batch)[0])

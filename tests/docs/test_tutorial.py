@@ -43,6 +43,8 @@ def test_runs_to_the_end(finished: tuple[Path, str]):
     assert (out / "iter_4.pth").is_file()
     assert "coco/segm_mAP:" in output
     assert len(list(out.glob("test/*/pictures/*.png"))) == 4
+    assert "<html" in (out / "compare.html").read_text(encoding="utf-8")
+    assert (out / "exported" / "model.pt").is_file()
 
 
 def test_checks_find_the_mistakes_and_mend_them(finished: tuple[Path, str]):
@@ -73,7 +75,7 @@ def test_page_has_config_and_commands(tutorial, repo: Path, tmp_path: Path):
     assert 13 <= len(config.splitlines()) <= 16
     words = " ".join(page.replace("\\\n", " ").split())
     steps = tutorial.steps(data, out / "own.py", out, 300)
-    for title in ("check the annotations", "train", "test, and draw"):
+    for title in ("check the annotations", "train", "test, and draw", "compare", "export"):
         command = next(step.command for step in steps if step.title == title)
         assert f"python {' '.join(command)}" in words
 
