@@ -294,10 +294,10 @@ def test_two_forms_of_c4(name: str, roi: int, stride: int, num: int, proposals: 
     assert model.test_cfg.rpn.max_per_img == proposals and model.train_cfg.rcnn.mask_size == 14
 
 
-def config_of_the_readme(name: str, folder: Path) -> Config:
-    """The README's config that has ``name/`` as data root."""
-    readme = (ROOT.parent / "README.md").read_text(encoding="utf-8")
-    blocks = (b for b in readme.split("```") if b.startswith("python\n_base_"))
+def config_of_a_page(page: str, name: str, folder: Path) -> Config:
+    """The config on a page of the documentation that has ``name/`` as data root."""
+    text = (ROOT.parent / page).read_text(encoding="utf-8")
+    blocks = (b for b in text.split("```") if b.startswith("python\n_base_"))
     block = next(b for b in blocks if f"data_root='{name}/'" in b)
     file = folder / f"{name}.py"
     file.write_text(
@@ -310,7 +310,7 @@ def config_of_the_readme(name: str, folder: Path) -> Config:
 
 def test_own_data_set_as_in_the_readme(tmp_path: Path):
     """The README's config for an own data set has its folders and classes in all three splits."""
-    cfg = config_of_the_readme("pets", tmp_path)
+    cfg = config_of_a_page("README.md", "pets", tmp_path)
     for split, file in (("train", "train.json"), ("val", "val.json"), ("test", "val.json")):
         dataset = cfg[f"{split}_dataloader"].dataset
         assert dataset.type == "CocoInstanceDataset"
@@ -324,9 +324,9 @@ def test_own_data_set_as_in_the_readme(tmp_path: Path):
     assert roi_head.bbox_head.num_classes == roi_head.mask_head.num_classes == 2
 
 
-def test_own_keypoints_as_in_the_readme(tmp_path: Path):
-    """The README's cats have four keypoints in data set, metric and model."""
-    cfg = config_of_the_readme("cats", tmp_path)
+def test_own_keypoints_as_in_the_documentation(tmp_path: Path):
+    """The cats have four keypoints in data set, metric and model."""
+    cfg = config_of_a_page("docs/own_dataset.md", "cats", tmp_path)
     for split in ("train", "val", "test"):
         dataset = cfg[f"{split}_dataloader"].dataset
         assert dataset.type == "CocoKeypointDataset"

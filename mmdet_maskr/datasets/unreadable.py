@@ -77,7 +77,7 @@ class SurvivesUnreadableImages(BaseDataset):
             if reason is None:
                 raise UserError(
                     f"image {info['img_path']} (id {info['img_id']}) or its annotations cannot be "
-                    f"used: {type(error).__name__}: {error}. tools/check_dataset.py looks at all."
+                    f"used: {_explain(error)}. tools/check_dataset.py looks at all."
                 ) from error
             if self.test_mode:
                 raise UserError(f"image {info['img_path']} cannot be read: {reason}.") from error
@@ -115,6 +115,12 @@ class SurvivesUnreadableImages(BaseDataset):
                 "masks would lie elsewhere. If the file has an EXIF rotation that the annotations "
                 "disregard, set color_type='color_ignore_orientation' in LoadImageFromFile."
             )
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, KeyError) and error.args == ("mask",):  # mmdet drops empty ones
+        return "an annotation has no segmentation, which with_mask=True asks for"
+    return f"{type(error).__name__}: {error}"
 
 
 def why_unreadable(path: str, backend_args: dict | None = None) -> str | None:

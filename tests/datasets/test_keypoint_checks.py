@@ -146,7 +146,7 @@ def test_fewest_visible_keypoints(tmp_path: Path):
 def test_filter_goes_with_the_other_options(tmp_path: Path):
     write(tmp_path, coco())
     both = dict(filter_empty_gt=True, min_size=61, min_visible_keypoints=1)
-    with pytest.raises(UserError, match="leaves none of the 0 images"):
+    with pytest.raises(UserError, match="leaves none of the 3 images"):
         build(tmp_path, filter_cfg=both)
     assert len(build(tmp_path, filter_cfg={**both, "min_size": 60})) == 2
 
