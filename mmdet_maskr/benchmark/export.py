@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from mmdet_maskr.apis.inferencer import to_rles
+from mmdet_maskr.apis.predictions import to_rles
 from mmdet_maskr.benchmark.calibrate import CANDIDATES, calibrate, sample_of
 from mmdet_maskr.benchmark.measure import (
     Row,

@@ -14,7 +14,7 @@ from thin_configs import load as load_config
 from thin_configs import thin
 from torch import nn
 
-from mmdet_maskr.apis.inferencer import _keypoint_lists, to_rles
+from mmdet_maskr.apis.predictions import _keypoint_lists, to_rles
 from mmdet_maskr.benchmark.calibrate import calibrate
 from mmdet_maskr.quiet import quiet
 
