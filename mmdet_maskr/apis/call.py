@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmdet_maskr.apis.coco_json import CocoResults
 from mmdet_maskr.apis.video import CODECS, VideoFrames, VideoSink
+from mmdet_maskr.errors import UserError
 
 
 @dataclass
@@ -25,6 +26,17 @@ class Call:
     images: list[str | int] = field(default_factory=list)  # those loaded, in their order
     failed: dict[str, str] = field(default_factory=dict)
     done: int = 0
+
+    def fail(self, image: str, reason: str, error: Exception) -> None:
+        """Note an image that cannot be read.
+
+        Raises:
+            UserError: it is the only one.
+        """
+        if self.single:
+            text = reason if isinstance(error, UserError) else unreadable(image, reason)
+            raise UserError(text) from error
+        self.failed[image] = reason
 
 
 class Counted:

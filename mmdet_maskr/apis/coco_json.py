@@ -27,21 +27,21 @@ class CocoResults:
     Args:
         path: of the JSON file.
         classes: names of the model's classes.
-        images: paths, URLs and arrays that will be seen.
+        images: paths, URLs and arrays that will be seen; None for frames of a video.
         ann_file: COCO annotation file, from which images have their ids, by file name, and classes
             theirs, by name. Without it an image's id is its file name (an array's the number that
             it has in ``images``), and the class of label k has the id k + 1.
 
     Raises:
-        UserError: images that ``ann_file`` lacks, no class of the model in it, or without it images
-            of equal names.
+        UserError: images that ``ann_file`` lacks, arrays or frames where it is given, no class of
+            the model in it, or without it images of equal names.
     """
 
     def __init__(
         self,
         path: str | Path,
         classes: Sequence[str],
-        images: Sequence[str | np.ndarray],
+        images: Sequence[str | np.ndarray] | None,
         ann_file: str | Path | None = None,
     ) -> None:
         self.path = Path(path)
@@ -51,7 +51,9 @@ class CocoResults:
         self._left_out: dict[str, int] = {}
         self._classes = list(classes)
         if ann_file is None:
-            check_names(images, "a result's image_id is its file's name where no ann_file is given")
+            check_names(
+                images or [], "a result's image_id is its file's name where no ann_file is given"
+            )
             self._image_ids = None
             self._category_ids = {label: label + 1 for label in range(len(self._classes))}
         else:
@@ -67,6 +69,7 @@ class CocoResults:
             prediction: as :func:`mmdet_maskr.apis.predictions.as_lists` gives it.
         """
         if self._image_ids is not None:
+            assert isinstance(image, str)  # arrays and frames were refused, as they have no names
             image_id = self._image_ids[image]
         else:
             image_id = image if isinstance(image, int) else file_name(image)
@@ -114,17 +117,18 @@ def _read(ann_file: str | Path) -> COCO:
 
 
 def _ids_of_images(
-    images: Sequence[str | np.ndarray], coco: COCO, ann_file: str | Path
+    images: Sequence[str | np.ndarray] | None, coco: COCO, ann_file: str | Path
 ) -> dict[str, int]:
     """The id of each image: that of the longest end of its path that the file lists."""
     known = {}
     for image in coco.dataset["images"]:
         name = image.get("file_name") or image.get("coco_url", "")  # LVIS has URLs alone
         known[str(PurePosixPath(name)) if "file_name" in image else file_name(name)] = image["id"]
+    names = [image for image in images or [] if isinstance(image, str)]
+    if images is None or len(names) < len(images):
+        raise UserError("ann_file cannot tell the ids of arrays or frames: give file names.")
     ids, lacking = {}, []
-    for image in images:
-        if not isinstance(image, str):
-            raise UserError("ann_file cannot tell the ids of arrays or frames: give file names.")
+    for image in names:
         parts = Path(image).parts if "://" not in image else (file_name(image),)
         ends = ("/".join(parts[start:]) for start in range(len(parts)))
         end = next((end for end in ends if end in known), None)

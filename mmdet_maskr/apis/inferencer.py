@@ -18,7 +18,7 @@ from torch import nn
 
 from mmdet_maskr.apis import inputs as images_of
 from mmdet_maskr.apis import predictions, sources
-from mmdet_maskr.apis.call import Call, Counted, sink_of, unreadable
+from mmdet_maskr.apis.call import Call, Counted, sink_of
 from mmdet_maskr.apis.coco_json import CocoResults
 from mmdet_maskr.apis.inputs import ImageInput
 from mmdet_maskr.apis.video import VideoFrames
@@ -56,6 +56,10 @@ class MaskRInferencer(DetInferencer):
         UserError: no such config, name, checkpoint or device; a checkpoint without a config where
             none is given; a model with more or fewer classes than its names.
     """
+
+    model: nn.Module  # this and the numbers below are DetInferencer's
+    num_predicted_imgs: int
+    num_visualized_imgs: int
 
     def __init__(
         self,
@@ -184,12 +188,13 @@ class MaskRInferencer(DetInferencer):
         classes = self.model.dataset_meta["classes"]
         images = self._inputs_to_list(inputs)
         saves = bool(out_dir) and not (no_save_vis and no_save_pred)
-        is_video = isinstance(images, VideoFrames)
+        video = images if isinstance(images, VideoFrames) else None
+        files = None if isinstance(images, VideoFrames) else images
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"batch_size={batch_size!r}: it must be 1 or more.")
-        if saves and not is_video:
-            files = "their files in out_dir would overwrite one another"
-            images_of.check_names(images, files, stems=not no_save_pred)
+        if saves and files is not None:
+            purpose = "their files in out_dir would overwrite one another"
+            images_of.check_names(files, purpose, stems=not no_save_pred)
         with tempfile.TemporaryDirectory(prefix="mmdet_maskr_") as folder:
             thresholds = predictions.thresholds_of_classes
             self._call = call = Call(
@@ -197,16 +202,15 @@ class MaskRInferencer(DetInferencer):
                 drawn_thr=thresholds(pred_score_thr, classes, "pred_score_thr", 0.3),
                 outputs=predictions.check_outputs(outputs, self.model, self._named),
                 folder=Path(folder),
-                single=not is_video and len(images) == 1,
-                is_video=is_video,
+                single=files is not None and len(files) == 1,
+                is_video=video is not None,
             )
             if coco_json is not None:
-                seen = [] if is_video else images
-                call.coco = CocoResults(coco_json, classes, seen, ann_file)
+                call.coco = CocoResults(coco_json, classes, files, ann_file)
             elif ann_file is not None:
                 raise UserError("ann_file has the ids for coco_json, which is not given.")
-            if is_video and out_dir and not no_save_vis:
-                call.sink = sink_of(images, Path(out_dir))
+            if video is not None and out_dir and not no_save_vis:
+                call.sink = sink_of(video, Path(out_dir))
             try:
                 with predictions.rle_masks(self.model, enabled=not return_datasamples):
                     results = super().__call__(
@@ -215,13 +219,13 @@ class MaskRInferencer(DetInferencer):
                         pred_score_thr=pred_score_thr,
                         out_dir=str(out_dir),
                         no_save_vis=no_save_vis,
-                        no_save_pred=no_save_pred or is_video,
+                        no_save_pred=no_save_pred or call.is_video,
                         return_datasamples=return_datasamples,
                         **options,
                     )
                 self._finish(call, results, images)
-                if is_video and saves and not (no_save_pred or return_datasamples):
-                    path = Path(out_dir) / "preds" / f"{images.path.stem}.json"
+                if video is not None and saves and not (no_save_pred or return_datasamples):
+                    path = Path(out_dir) / "preds" / f"{video.path.stem}.json"
                     dump(results["predictions"], str(path))
             except BaseException:
                 if call.sink is not None:
@@ -252,7 +256,9 @@ class MaskRInferencer(DetInferencer):
             )
 
     # ------------------------------------------------------------------------------------ images
-    def _inputs_to_list(self, inputs: object) -> list | VideoFrames:
+    def _inputs_to_list(
+        self, inputs: ImageInput | Sequence[ImageInput] | VideoFrames
+    ) -> list[str | np.ndarray] | VideoFrames:
         """The images, a folder's in the order of their names; or the frames of a video."""
         if isinstance(inputs, VideoFrames):
             return inputs
@@ -266,22 +272,24 @@ class MaskRInferencer(DetInferencer):
             )
         return VideoFrames(videos[0])
 
-    def preprocess(self, inputs: Iterable, batch_size: int = 1, **kwargs) -> Iterable:
+    def preprocess(self, inputs: list | VideoFrames, batch_size: int = 1, **kwargs) -> Iterable:
         """DetInferencer's batches, of a number that is known, for the progress bar."""
         batches = super().preprocess(inputs, batch_size, **kwargs)
         return Counted(batches, -(-len(inputs) // batch_size))
 
     def _get_chunk_data(self, inputs: Iterable, chunk_size: int) -> Iterator[list[tuple]]:
         """Batches of (file or array, what the pipeline makes of it), without the unreadable."""
-        chunk = []
+        call, chunk = self._call, []
+        if call is None:
+            raise UserError("preprocess() is a step of a call: call the inferencer on the images.")
         for number, image in enumerate(inputs):
-            file = self._file_of(image)
+            file = self._file_of(image, call)
             if file is None:
                 continue
-            data = self._through_pipeline(image, file)
+            data = self._through_pipeline(image, file, call)
             if data is None:
                 continue
-            self._call.images.append(image if isinstance(image, str) else number)
+            call.images.append(image if isinstance(image, str) else number)
             chunk.append((file, data))
             if len(chunk) == chunk_size:
                 yield chunk
@@ -289,33 +297,29 @@ class MaskRInferencer(DetInferencer):
         if chunk:
             yield chunk
 
-    def _file_of(self, image: str | np.ndarray) -> str | np.ndarray | None:
+    def _file_of(self, image: str | np.ndarray, call: Call) -> str | np.ndarray | None:
         """A downloaded file for a URL; None where it cannot be fetched."""
         if not images_of.is_url(image):
             return image
-        folder = self._call.folder / f"{len(self._call.images)}_{len(self._call.failed)}"
+        folder = call.folder / f"{len(call.images)}_{len(call.failed)}"
         folder.mkdir()
         try:
             return str(images_of.fetch(image, folder))
         except UserError as error:
-            self._fail(image, str(error), error)
+            call.fail(image, str(error), error)
             return None
 
-    def _through_pipeline(self, image: str | np.ndarray, file: str | np.ndarray) -> dict | None:
+    def _through_pipeline(
+        self, image: str | np.ndarray, file: str | np.ndarray, call: Call
+    ) -> dict | None:
         try:
             return self.pipeline(file)
         except Exception as error:
             reason = why_unreadable(file) if isinstance(file, str) else None
-            if reason is None:  # the pipeline's own mistake
+            if reason is None or not isinstance(image, str):  # the pipeline's own mistake
                 raise
-            self._fail(image, reason, error)
+            call.fail(image, reason, error)
             return None
-
-    def _fail(self, image: str, reason: str, error: Exception) -> None:
-        if self._call.single:
-            text = reason if isinstance(error, UserError) else unreadable(image, reason)
-            raise UserError(text) from error
-        self._call.failed[image] = reason
 
     # ------------------------------------------------------------------------------- predictions
     def forward(self, inputs: dict | tuple, **kwargs) -> list[DetDataSample]:
@@ -359,7 +363,7 @@ class MaskRInferencer(DetInferencer):
     ) -> dict:
         """DetInferencer's; the picture and the JSON file of an image then have the same number."""
         call = self._call
-        done: int = self.num_predicted_imgs + len(preds)  # type: ignore[has-type]
+        done = self.num_predicted_imgs + len(preds)
         names = [] if call is None else call.images[call.done : call.done + len(preds)]
         for name, sample in zip(names, preds, strict=False):
             if images_of.is_url(name):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
+from typing import TypeGuard
 from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, url2pathname, urlopen
@@ -40,21 +41,19 @@ def expand(inputs: ImageInput | Sequence[ImageInput]) -> list[str | np.ndarray]:
         UserError: nothing of this name; a folder or pattern without images; a URL of another kind;
             an array of another shape or type; anything else.
     """
-    if isinstance(inputs, (list, tuple)):
-        found = [image for i, entry in enumerate(inputs) for image in _expand_one(entry, i)]
-    else:
-        found = _expand_one(inputs, 0)
+    entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    found = [image for i, entry in enumerate(entries) for image in _expand_one(entry, i)]
     if not found:
         raise UserError("there are no images: the list is empty.")
     return found
 
 
-def is_url(image: object) -> bool:
+def is_url(image: object) -> TypeGuard[str]:
     """Whether it has to be fetched."""
     return isinstance(image, str) and image.startswith(("http://", "https://"))
 
 
-def is_video(image: object) -> bool:
+def is_video(image: object) -> TypeGuard[str]:
     """Whether it is a path with the suffix of a video."""
     return isinstance(image, str) and image.lower().endswith(VIDEO_SUFFIXES)
 
@@ -123,7 +122,7 @@ def _unfetched(url: str, reason: str) -> str:
     )
 
 
-def _expand_one(entry: object, index: int) -> list[str | np.ndarray]:
+def _expand_one(entry: object, index: int) -> Sequence[str | np.ndarray]:
     if isinstance(entry, np.ndarray):
         _check_array(entry, index)
         return [entry]

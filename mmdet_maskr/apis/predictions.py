@@ -121,7 +121,7 @@ def rle_masks(model: nn.Module, enabled: bool = True) -> Iterator[None]:
     roi_head = getattr(model, "roi_head", None)
     settings = getattr(roi_head, "test_cfg", None)
     can = isinstance(getattr(roi_head, "mask_head", None), ComposedMaskHead)
-    if not enabled or not can or "mask_output" in settings:
+    if not enabled or not can or settings is None or "mask_output" in settings:
         yield
         return
     settings["mask_output"] = "rle"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 import yaml
@@ -21,7 +22,7 @@ CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 WEIGHTS_SUFFIXES = (".pth", ".pt")
 CONVERTED = ("config.py", "model.pth")  # what tools/convert_weights.py writes
 
-Model = str | Config | ConfigDict | dict
+Model: TypeAlias = str | Config | ConfigDict | dict
 
 
 def find_model(

@@ -92,7 +92,7 @@ class VideoSink:
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         name = CODECS[self.path.suffix]
-        codec = cv2.VideoWriter_fourcc(*name)
+        codec = cv2.VideoWriter.fourcc(*name)
         writer = cv2.VideoWriter(str(self._partial), codec, self.fps, size)
         if not writer.isOpened():
             raise UserError(

@@ -80,15 +80,17 @@ class Comparison:
         """
         if not paths:
             raise UserError("--images: there are no images.")
-        images, unreadable, ids = [], [], {}
-        results: list[dict[str, dict]] = [{} for _ in self.models]
+        images: list[dict] = []
+        unreadable: list[str] = []
+        ids: list[int | None] = []  # in the annotation file
+        results: list[dict[int, dict]] = [{} for _ in self.models]
         for done, path in enumerate(paths, start=1):
             image = read_image(path)
             if image is None:
                 unreadable.append(str(path))
             else:
-                ids[len(images)] = None if self.truth is None else self.truth.image_id(path)
-                images.append(self._run_image(path, image, ids[len(images)], results))
+                ids.append(None if self.truth is None else self.truth.image_id(path))
+                images.append(self._run_image(path, image, ids[-1], results))
             progress(done, len(paths))
         if not images:
             raise UserError(f"none of the {len(paths)} images can be read: {unreadable[0]} ...")
@@ -104,7 +106,7 @@ class Comparison:
                 )
                 for i, model in enumerate(self.models)
             ],
-            measured=self._measured(sum(i is not None for i in ids.values())),
+            measured=self._measured(sum(i is not None for i in ids)),
             truth=None if self.truth is None else dict(name="Ground truth"),
             images=images,
             unreadable=unreadable,
@@ -113,12 +115,15 @@ class Comparison:
     def _run_image(
         self, path: Path, image: np.ndarray, image_id: int | None, results: list[dict]
     ) -> dict:
+        truth = None
+        if self.truth is not None and image_id is not None:
+            truth = self._annotations(self.truth, image_id, image.shape[:2])
         entry = dict(
             name=path.name,
             width=image.shape[1],
             height=image.shape[0],
             source=as_data_uri(image),
-            truth=None if image_id is None else self._annotations(image_id, image.shape[:2]),
+            truth=truth,
             results=[],
         )
         for model, kept in zip(self.models, results, strict=True):
@@ -155,12 +160,12 @@ class Comparison:
             entry["keypoints"] = points.round(1).tolist()
         return entry
 
-    def _annotations(self, image_id: int, size: tuple[int, int]) -> list[dict]:
+    def _annotations(self, truth: Truth, image_id: int, size: tuple[int, int]) -> list[dict]:
         entries = []
-        for annotation in self.truth.annotations(image_id):
+        for annotation in truth.annotations(image_id):
             x, y, width, height = annotation["bbox"]
             entry = dict(
-                label=self._numbers[self.truth.names[annotation["category_id"]]],
+                label=self._numbers[truth.names[annotation["category_id"]]],
                 box=[round(value, 1) for value in (x, y, x + width, y + height)],
             )
             if annotation.get("segmentation"):
@@ -187,7 +192,7 @@ class Comparison:
             scores_from=None,
             skeleton=_skeleton(model.meta),
         )
-        if results:
+        if self.truth is not None and results:
             entry["scores"] = {
                 name: None if value < 0 else round(100 * value, 1)
                 for name, value in self.truth.score(results, model.meta).items()

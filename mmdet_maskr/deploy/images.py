@@ -29,7 +29,7 @@ class Prepared(NamedTuple):
     scale: tuple[float, float]
 
 
-def list_images(inputs: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
+def list_images(inputs: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
     """One image, several, or a folder's in the order of their names.
 
     Raises:
@@ -111,4 +111,5 @@ def _resize_pil(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
             "this model resizes images as Detectron2 does, which needs Pillow: run "
             "`pip install pillow`."
         ) from error
-    return np.array(Image.fromarray(image.astype(np.uint8)).resize(size, Image.BILINEAR))
+    resized = Image.fromarray(image.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    return np.array(resized)

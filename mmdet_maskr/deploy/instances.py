@@ -146,7 +146,7 @@ def _largest(
     be the largest, so only the rectangle around these cells is enlarged.
     """
 
-    def window(cells: np.ndarray, first: int, last: int) -> slice:
+    def window(cells: np.ndarray, first: np.integer, last: np.integer) -> slice:
         return slice(int(np.searchsorted(cells, first)), int(np.searchsorted(cells, last, "right")))
 
     i, j = np.unravel_index(bounds.argmax(), bounds.shape)

@@ -6,6 +6,7 @@ import copy
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from mmdet.models.detectors.base import BaseDetector
@@ -230,6 +231,8 @@ def _part(model: nn.Module, name: str) -> nn.Module | None:
 def _modules(model: nn.Module, name: str) -> list[nn.Module]:
     """The part of this name, or those of the stages of a cascade; none where there is none."""
     part = _part(model, name)
+    if part is None:
+        return []
     found = list(part) if type(part) is nn.ModuleList else [part]
     return [module for module in found if isinstance(module, nn.Module)]
 
@@ -273,7 +276,8 @@ def _use_channels_last(model: nn.Module, left: list[str]) -> None:
     last.register_forward_hook(_channels_last_outputs)
 
 
-def _converted(value: object, memory_format: torch.memory_format) -> object:
+def _converted(value: Any, memory_format: torch.memory_format) -> Any:
+    """A module's arguments or output, with the maps in them in a memory format."""
     if isinstance(value, (tuple, list)):
         return type(value)(_converted(item, memory_format) for item in value)
     if isinstance(value, Tensor) and value.dim() == 4:

@@ -10,7 +10,7 @@ A anchors a cell.
 
 from __future__ import annotations
 
-import functools
+import math
 from collections import Counter
 
 import torch
@@ -34,18 +34,23 @@ from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
 CHUNK_VALUES = 2**21  # of the mask head's widest map that are computed at once: 8 MiB
 
 
-class FastForm:
-    """Base of the fast forms; tells them apart from what users write."""
+class FastForm(nn.Module):
+    """Base of the fast forms; tells them apart from what users write.
+
+    A form has no constructor: the attributes that it reads are those of the module it is put on.
+    """
+
+
+_COMBINED: dict[tuple[type, type], type] = {}  # by form and class of the module
 
 
 def become(module: nn.Module, form: type[FastForm]) -> None:
     """Change the class of a module to one with the methods of ``form`` first."""
-    module.__class__ = _combined(form, type(module))
-
-
-@functools.cache
-def _combined(form: type[FastForm], kind: type[nn.Module]) -> type[nn.Module]:
-    return type(f"Fast{kind.__name__.removeprefix('Fast')}", (form, kind), {})
+    kind = type(module)
+    if (form, kind) not in _COMBINED:
+        name = f"Fast{kind.__name__.removeprefix('Fast')}"
+        _COMBINED[form, kind] = type(name, (form, kind), {})
+    module.__class__ = _COMBINED[form, kind]
 
 
 def has_forward(module: nn.Module, *classes: type[nn.Module], name: str = "forward") -> bool:
@@ -272,11 +277,9 @@ class FastMaskHead(FastForm):
 
 
 def rewrite_mask_head(head: ComposedMaskHead) -> bool:
-    if not has_forward(head, ComposedMaskHead) or not isinstance(
-        getattr(head, "upsample", None), nn.ConvTranspose2d
-    ):
+    up = getattr(head, "upsample", None)
+    if not has_forward(head, ComposedMaskHead) or not isinstance(up, nn.ConvTranspose2d):
         return False
-    up = head.upsample
     size = (head.scale_factor, head.scale_factor)
     plain = dict(padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1)
     if not (up.kernel_size == up.stride == size) or any(
@@ -285,7 +288,7 @@ def rewrite_mask_head(head: ComposedMaskHead) -> bool:
         return False
     weight = up.weight.data.permute(0, 2, 3, 1).flatten(1)  # (C, f f W)
     head.up_weight = nn.Parameter(weight, requires_grad=False)
-    head.up_bias = nn.Parameter(up.bias.data.repeat(size[0] * size[1]), requires_grad=False)
+    head.up_bias = nn.Parameter(up.bias.data.repeat(math.prod(up.kernel_size)), requires_grad=False)
     del head.upsample
     head.upsample = None
     become(head, FastMaskHead)

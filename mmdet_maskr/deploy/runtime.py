@@ -133,7 +133,6 @@ class ExportedModel:
         return found
 
     def _write(self, found: dict[str, Any], source: ImageInput, folder: Path) -> None:
-        number = isinstance(source, np.ndarray)
-        name = f"{self._done:08d}" if number else Path(source).stem
+        name = f"{self._done:08d}" if isinstance(source, np.ndarray) else Path(source).stem
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ SHORT_SIDE = 480
 CAPTION = 26  # pixels above each picture of a pipeline
 GAP = 8
 
-Dataset = BaseDataset | ConcatDataset
+Dataset: TypeAlias = BaseDataset | ConcatDataset
 
 
 def draw_item(dataset: Dataset, index: int, mode: str = "transformed") -> tuple[str, np.ndarray]:
@@ -60,8 +61,10 @@ def draw_item(dataset: Dataset, index: int, mode: str = "transformed") -> tuple[
         results = _applied(transform, results)
         name = type(transform).__name__
         packed = "inputs" in results
-        draw = _draw_packed(results, inner.metainfo)[1] if packed else None
-        picture = draw if packed else _draw_results(results, inner.metainfo)
+        if packed:
+            _, picture = _draw_packed(results, inner.metainfo)
+        else:
+            picture = _draw_results(results, inner.metainfo)
         last = panels[-1][1]
         if picture.shape != last.shape or (picture != last).any():
             panels.append((name, picture))

@@ -72,10 +72,10 @@ def draw_instances(
 def enlarge(
     image: np.ndarray,
     boxes: np.ndarray,
-    masks: Sequence[np.ndarray] | None,
+    masks: Sequence[np.ndarray] | np.ndarray | None,
     keypoints: np.ndarray | None,
     short_side: int,
-) -> tuple[np.ndarray, np.ndarray, list[np.ndarray] | None, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray, Sequence[np.ndarray] | np.ndarray | None, np.ndarray | None]:
     """Enlarge a small image with its instances so that labels are readable.
 
     Args:

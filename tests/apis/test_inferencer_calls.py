@@ -89,7 +89,9 @@ def test_urls(inferencer: MaskRInferencer, photos: list[Path], tmp_path: Path):
         assert names == [photo.stem + suffix for photo in photos[:2]]
 
 
-def test_a_video(inferencer: MaskRInferencer, photos: list[Path], tmp_path: Path):
+def test_a_video(
+    inferencer: MaskRInferencer, photos: list[Path], shapes_root: Path, tmp_path: Path
+):
     """Each frame is an image; out comes a video of the same length and size, drawn on."""
     film = tmp_path / "film.avi"
     frames = [cv2.imread(str(photo)) for photo in photos[:3]]
@@ -114,6 +116,9 @@ def test_a_video(inferencer: MaskRInferencer, photos: list[Path], tmp_path: Path
         assert np.abs(frame.astype(float) - picture[..., ::-1]).mean() > 1, "something is drawn"
     with pytest.raises(UserError, match="is a video: give one at a time"):
         inferencer([film, photos[0]])
+    with pytest.raises(UserError, match="cannot tell the ids of arrays or frames"):
+        truth = shapes_root / "annotations" / "instances_val.json"
+        inferencer(film, coco_json=tmp_path / "found.json", ann_file=truth)
 
 
 def test_thresholds(inferencer: MaskRInferencer, photos: list[Path]):
@@ -269,3 +274,9 @@ def test_checkpoints_without_a_config_or_classes(repo: Path, tmp_path: Path, cap
 def test_devices_that_are_not_there(repo: Path, device: str):
     with pytest.raises(UserError, match=f"device='{device}'"):
         MaskRInferencer(config_of(repo), device=device)
+
+
+def test_a_step_alone(inferencer: MaskRInferencer, photos: list[Path]):
+    """Batches know which call they belong to, so that they cannot be asked for without one."""
+    with pytest.raises(UserError, match="a step of a call: call the inferencer"):
+        list(inferencer.preprocess([str(photos[0])]))

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import torch
 import torch.nn.functional as F
+from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
 from mmdet_maskr.deploy.export import parts
@@ -133,7 +134,7 @@ class Preprocess(nn.Module):
 class Proposals(nn.Module):
     """The RPN: the best boxes of each level, NMS within levels, the best of all."""
 
-    def __init__(self, head: nn.Module, cfg: dict, kernels: ModuleType) -> None:
+    def __init__(self, head: nn.Module, cfg: ConfigDict, kernels: ModuleType) -> None:
         super().__init__()
         self.iou_threshold = parts.test_options("test_cfg.rpn", cfg, ("nms_pre", "max_per_img"))
         if not head.use_sigmoid_cls:
@@ -198,7 +199,7 @@ class Proposals(nn.Module):
 class BoxBranch(nn.Module):
     """Class scores and refined boxes of proposals, and which of them are detections."""
 
-    def __init__(self, head: nn.Module, cfg: dict, kernels: ModuleType) -> None:
+    def __init__(self, head: nn.Module, cfg: ConfigDict, kernels: ModuleType) -> None:
         super().__init__()
         self.iou_threshold = parts.test_options("test_cfg.rcnn", cfg, ("max_per_img",))
         self.score_threshold = float(cfg.score_thr)

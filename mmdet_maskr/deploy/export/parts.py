@@ -20,7 +20,7 @@ from mmdet.models.roi_heads.bbox_heads import (
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.models.roi_heads.shared_heads import ResLayer
-from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
+from mmdet.models.task_modules.coders import BaseBBoxCoder, DeltaXYWHBBoxCoder
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmengine.config import ConfigDict
 from torch import nn
@@ -126,7 +126,7 @@ def check_model(model: nn.Module) -> None:
         )
 
 
-def coder_of(option: str, coder: object) -> Coder:
+def coder_of(option: str, coder: BaseBBoxCoder) -> Coder:
     """A box coder's numbers.
 
     Raises:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmdet.registry import DATASETS
@@ -171,7 +172,7 @@ def _columns(kind: str, records: list[dict], file: Path, metric: CocoInstanceMet
             f"there are {sorted(truth.cats)[:8]}, ..."
         )
     values = [record[field] for record in records]
-    columns = dict(
+    columns: dict[str, Callable[[], dict[str, Any]]] = dict(
         bbox=lambda: dict(boxes=np.array(values, float).reshape(-1, 4)),
         segm=lambda: dict(masks=values),
         keypoints=lambda: dict(keypoints=np.array(values, float)),
