@@ -27,9 +27,9 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
 
 CANDIDATES = 1000  # boxes above the score threshold, of all classes
-# Deviations of a class's logits over the RoIs; the first that does. A large one makes all scores
-# 0 or 1, and which of equal scores are kept is left to chance.
-SPREADS = (2.0, 4.0, 8.0)
+# Deviation of a class's logits over the RoIs. A large one makes all scores 0 or 1, and which of
+# equal scores are kept is then left to chance.
+SPREAD = 2.0
 PEER = "stock"
 STOCK = "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
 
@@ -106,7 +106,8 @@ def calibrate(model: nn.Module, batch: dict, candidates: int = CANDIDATES) -> in
         How many boxes of all classes pass the score threshold.
 
     Raises:
-        UserError: the RPN proposes nothing, or no spread of the logits lets about as many pass.
+        UserError: the RPN proposes nothing, or no score of the background lets about as
+            many pass.
     """
     model.eval()
     data = model.data_preprocessor(copy.deepcopy(batch), False)
@@ -124,18 +125,16 @@ def calibrate(model: nn.Module, batch: dict, candidates: int = CANDIDATES) -> in
     mean, deviation = logits.mean(0), logits.std(0, correction=0).clamp(min=1e-12)
     wanted = min(candidates, len(logits))
     threshold = model.test_cfg.rcnn.score_thr
-    for spread in SPREADS:
-        lead, count = _background_lead((logits - mean) / deviation * spread, threshold, wanted)
-        if wanted / 2 <= count <= 2 * wanted:
-            break
-    else:
+    gain = SPREAD / deviation
+    lead, count = _background_lead((logits - mean) * gain, threshold, wanted)
+    if not wanted / 2 <= count <= 2 * wanted:
         raise UserError(
             f"{count} boxes of this model with random weights are above score_thr={threshold}, "
             f"not about {wanted}."
         )
     layer = model.roi_head.bbox_head.fc_cls
-    layer.weight.mul_((spread / deviation)[:, None])
-    layer.bias.copy_((layer.bias - mean) / deviation * spread)
+    layer.weight.mul_(gain[:, None])
+    layer.bias.copy_((layer.bias - mean) * gain)
     layer.bias[-1] += lead
     return count
 
