@@ -8,17 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmdet_maskr.apis.predictions import to_rles
-from mmdet_maskr.benchmark.calibrate import CANDIDATES, calibrate, sample_of
 from mmdet_maskr.benchmark.measure import (
     Row,
     add_measuring_options,
@@ -27,11 +23,18 @@ from mmdet_maskr.benchmark.measure import (
     time_in_turn,
     timed,
 )
-from mmdet_maskr.benchmark.train_step import PEER, SETTINGS, Setting, model_config
+from mmdet_maskr.benchmark.random_model import (
+    PEER,
+    batch_of,
+    build,
+    calibrate,
+    read_photo,
+    synthetic_photo,
+)
+from mmdet_maskr.benchmark.train_step import SETTINGS, model_config
 from mmdet_maskr.deploy.export.check import Differences
 from mmdet_maskr.deploy.export.write import export
 from mmdet_maskr.deploy.runtime import load
-from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
 
 FORMS = dict(  # name: format and whether it is quantised
@@ -51,7 +54,7 @@ def add_export(subparsers: argparse._SubParsersAction) -> None:
         "export",
         help="ONNX Runtime, OpenVINO (float32 and 8 bits) and PyTorch on one image",
         description="Detection on one image at the network's size, masks pasted into it, weights "
-        "at random but calibrated: about 1000 class scores pass the threshold. Each form of "
+        "at random but calibrated: about 1000 boxes pass the threshold. Each form of "
         "the model takes its turn; their detections are compared with stock mmdet's.",
         epilog="example: python tools/benchmark.py export --threads 2 --json export.json",
     )
@@ -77,14 +80,15 @@ def measure(args: argparse.Namespace) -> list[Row]:
     """
     setting = SETTINGS[args.model]
     height, width = args.image or setting.image
-    image = picture(height, width) if args.photo is None else _photo(args.photo, height, width)
-    ours, stock = build(setting, "ours"), build(setting, PEER)
-    # a small model has fewer proposals than that
-    candidates = min(CANDIDATES, 2 * ours.test_cfg.rpn.max_per_img)
-    count = calibrate(ours, image, candidates)
+    image = synthetic_photo(height, width)
+    if args.photo is not None:
+        image = read_photo(args.photo, height, width)
+    ours, stock = (build(model_config(setting, name)) for name in ("ours", PEER))
+    count = calibrate(ours, batch_of(image))
     stock.load_state_dict(ours.state_dict())
     ours.test_cfg.rcnn.mask_output = "rle"
-    print(f"{setting.label.split(',')[0]}, {height} x {width}, {count} detections", flush=True)
+    label = setting.label.split(",")[0]
+    print(f"{label}, {height} x {width}: {count} boxes pass the score threshold", flush=True)
     predict: dict[str, Callable[[], dict]] = {
         PEER: lambda: predictions(stock, image),
         "ours": lambda: predictions(ours, image),
@@ -95,7 +99,8 @@ def measure(args: argparse.Namespace) -> list[Row]:
             form, quantised = FORMS[name]
             calibration = None
             if quantised:
-                made = [picture(height, width, seed) for seed in range(args.calibration_images - 1)]
+                seeds = range(1, args.calibration_images)
+                made = [synthetic_photo(height, width, seed) for seed in seeds]
                 calibration = [
                     np.ascontiguousarray(i.transpose(2, 0, 1)[None], np.float32)
                     for i in (image, *made)
@@ -124,42 +129,15 @@ def measure(args: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def build(setting: Setting, name: str) -> nn.Module:
-    """A contender with random weights, in evaluation mode."""
-    torch.manual_seed(0)
-    with quiet(), DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(model_config(setting, name))
-        model.init_weights()
-    return model.eval()
-
-
 @torch.no_grad()
 def predictions(model: nn.Module, image: np.ndarray) -> dict:
     """Of a model in PyTorch, as the runtime gives them."""
-    found: DetDataSample = model.test_step(sample_of(image))[0]
+    found: DetDataSample = model.test_step(batch_of(image))[0]
     instances = found.pred_instances
     result = {name: instances[name].tolist() for name in ("labels", "scores", "bboxes")}
     if "masks" in instances:
         result["masks"] = instances.masks
     return result
-
-
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """(height, width, 3) uint8: patches of all sizes, which have a photo's spectrum."""
-    rng = np.random.default_rng(seed)
-    image = np.zeros((height, width, 3), np.float32)
-    for cells in (2, 4, 8, 16, 32, 64, 128):
-        coarse = rng.standard_normal((cells, cells, 3)).astype(np.float32)
-        image += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR) * 128 / cells
-    image = 128 + 50 * image / image.std()
-    return image.clip(0, 255).astype(np.uint8)
-
-
-def _photo(path: Path, height: int, width: int) -> np.ndarray:
-    image = cv2.imread(str(path))
-    if image is None:
-        raise UserError(f"--photo {path} is no image that OpenCV can read.")
-    return cv2.resize(image, (width, height))
 
 
 def _config() -> Config:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 from torch import nn
@@ -28,15 +27,21 @@ from mmdet_maskr.benchmark.measure import (
     peak_mib,
     time_in_turn,
 )
-from mmdet_maskr.benchmark.random_model import batch_of, build, calibrate, synthetic_photo
+from mmdet_maskr.benchmark.random_model import (
+    PEER,
+    STOCK,
+    batch_of,
+    build,
+    calibrate,
+    our_config,
+    read_photo,
+    synthetic_photo,
+)
 from mmdet_maskr.deploy import optimize
 from mmdet_maskr.deploy.optimization import PRECISIONS
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_rle import RLEMasks
 
-PEER = "stock"
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "_base_" / "models"
-STOCK = "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
 FORMS = ("ours", "optimised", "compiled")
 EXACT = dict(box=0.01, score=1e-5, mask=1e-4)  # pixels; probability; share of the masks' pixels
 PEAK_SIDE = 3072  # of the matrices whose product is the yardstick
@@ -73,10 +78,7 @@ def model_config(setting: Setting, name: str) -> ConfigDict:
     """Config of a contender."""
     if name.startswith(PEER):
         return get_config(setting.stock_config).model
-    file = CONFIGS / setting.config
-    if not file.is_file():
-        raise UserError(f"there is no {file}: inference needs the repository's checkout.")
-    return Config.fromfile(file).model
+    return our_config(setting.config)
 
 
 @dataclass
@@ -139,20 +141,12 @@ def in_form(model: nn.Module, form: str, autocast: str | None) -> nn.Module:
     return optimize(model, compile=form == "compiled", masks=masks, autocast=autocast)
 
 
-def read_image(args: argparse.Namespace) -> np.ndarray:
-    """(H, W, 3) of the size that was asked for."""
-    height, width = args.size
-    if args.image is None:
-        return synthetic_photo(height, width)
-    image = cv2.imread(str(args.image))
-    if image is None:
-        raise UserError(f"{args.image} is no image that can be read.")
-    return cv2.resize(image, (width, height))
-
-
 def contenders(setting: Setting, args: argparse.Namespace) -> dict[str, Contender]:
     """Stock mmdet's model where there is one, and the forms that were asked for."""
-    batch = batch_of(read_image(args))
+    photo = (
+        synthetic_photo(*args.size) if args.image is None else read_photo(args.image, *args.size)
+    )
+    batch = batch_of(photo)
     ours = build(model_config(setting, "ours"))
     count = calibrate(ours, batch)
     print(f"{setting.label}: {count} boxes pass the score threshold", flush=True)

@@ -7,18 +7,14 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.hub import get_config
-from mmengine.logging import MMLogger
 from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval
-from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -29,12 +25,10 @@ from mmdet_maskr.benchmark.measure import (
     peak_mib,
     time_in_turn,
 )
+from mmdet_maskr.benchmark.random_model import PEER, STOCK, build, our_config
 from mmdet_maskr.engine.channels_last import turn_on_channels_last
 from mmdet_maskr.errors import UserError
 
-PEER = "stock"
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "_base_" / "models"
-STOCK = "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
 LOSS_TOLERANCE = 1e-4
 EXTRACTORS = ("bbox_roi_extractor", "mask_roi_extractor")
 
@@ -76,27 +70,18 @@ SETTINGS = dict(
 
 
 def model_config(setting: Setting, name: str) -> ConfigDict:
-    """Config of one contender; weights at random, so that nothing is downloaded.
-
-    Raises:
-        UserError: the config is not there.
-    """
+    """Config of one contender."""
     if name == PEER and setting.stock_config is not None:
-        config = get_config(setting.stock_config).model
-    else:
-        file = CONFIGS / setting.config
-        if not file.is_file():
-            raise UserError(f"there is no {file}: train-step needs the repository's checkout.")
-        config = copy.deepcopy(Config.fromfile(file).model)
-        for part in EXTRACTORS:
-            extractor = config.roi_head[part]
-            if name == PEER:
-                kept = ("roi_layer", "out_channels", "featmap_strides")
-                extractor = {k: extractor[k] for k in kept}
-                config.roi_head[part] = ConfigDict(extractor, type="SingleRoIExtractor")
-            else:
-                extractor.type = "FPNRoIExtractor"
-    config.backbone.init_cfg = None
+        return get_config(setting.stock_config).model
+    config = our_config(setting.config)
+    for part in EXTRACTORS:
+        extractor = config.roi_head[part]
+        if name == PEER:
+            kept = ("roi_layer", "out_channels", "featmap_strides")
+            extractor = {k: extractor[k] for k in kept}
+            config.roi_head[part] = ConfigDict(extractor, type="SingleRoIExtractor")
+        else:
+            extractor.type = "FPNRoIExtractor"
     return config
 
 
@@ -170,12 +155,7 @@ class Step:
 
     def __init__(self, setting: Setting, name: str) -> None:
         config = model_config(setting, name)
-        torch.manual_seed(0)
-        MMLogger.get_current_instance().setLevel("WARNING")  # init_weights reports every weight
-        with DefaultScope.overwrite_default_scope("mmdet"):
-            self.model = MODELS.build(config)
-            self.model.init_weights()
-        self.model.train()
+        self.model = build(config).train()
         options = dict(lr=0.0, weight_decay=0.0)
         if name != PEER:
             options.update(setting.optimizer_options)

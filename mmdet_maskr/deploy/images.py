@@ -61,7 +61,8 @@ def read_image(source: ImageInput) -> np.ndarray:
     """
     if isinstance(source, np.ndarray):
         return source
-    image = cv2.imdecode(np.fromfile(source, np.uint8), cv2.IMREAD_COLOR)
+    content = np.fromfile(source, np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     if image is None:
         raise UserError(f"{source} is no image that OpenCV can read.")
     return image
@@ -99,7 +100,8 @@ def _detectron2_size(height: int, width: int, scale: Sequence[int]) -> tuple[int
     new = [factor * height, factor * width]
     new[0 if height < width else 1] = shortest
     if max(new) > longest:
-        new = [side * longest / max(new) for side in new]
+        factor = longest / max(new)  # in this order, on which the rounding depends
+        new = [side * factor for side in new]
     return int(new[1] + 0.5), int(new[0] + 0.5)
 
 

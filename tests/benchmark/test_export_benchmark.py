@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_maskr.benchmark.calibrate import calibrate
-from mmdet_maskr.benchmark.export import SETTINGS, add_export, build, picture
+from mmdet_maskr.benchmark.export import add_export
 
 
 def run(*arguments: str) -> None:
@@ -35,11 +34,3 @@ def test_forms_of_the_mini_model(tmp_path: Path, capsys):
         assert rows[name]["score"] < 1e-3
     assert rows["int8"]["found"] > 0 and rows["int8"]["ours"]["median"] > 0
     assert "detections matched" in capsys.readouterr().out
-
-
-def test_calibration():
-    """About as many class scores pass as asked for, and something is left of them."""
-    image = picture(96, 128)
-    counts = {wanted: calibrate(build(SETTINGS["mini"], "ours"), image, wanted)
-              for wanted in (150, 300)}  # fmt: skip
-    assert 10 <= counts[150] <= 30 and 10 <= counts[300] <= 30

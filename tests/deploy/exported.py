@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmcv.transforms import Compose
-from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from thin_configs import load as load_config
@@ -15,8 +14,7 @@ from thin_configs import thin
 from torch import nn
 
 from mmdet_maskr.apis.predictions import as_lists
-from mmdet_maskr.benchmark.calibrate import calibrate
-from mmdet_maskr.quiet import quiet
+from mmdet_maskr.benchmark.random_model import batch_of, build, calibrate
 
 KINDS = dict(
     masks="maskr_r50_fpn_1x.py",
@@ -40,16 +38,13 @@ def thin_model(name: str, **test_options) -> tuple[nn.Module, Config]:
     cfg = thin(load_config(name), Path("nowhere"))
     cfg.model.test_cfg.rpn.max_per_img = 50
     cfg.model.test_cfg.rcnn.update(dict(score_thr=0.05, max_per_img=20))
-    torch.manual_seed(0)
-    with quiet():
-        model = MODELS.build(cfg.model)
-        model.init_weights()
-        nn.init.normal_(model.rpn_head.rpn_cls.weight, std=0.1)
-        calibrate(model, photo(120, 160), candidates=40)
+    model = build(cfg.model)
+    nn.init.normal_(model.rpn_head.rpn_cls.weight, std=0.1)
+    calibrate(model, batch_of(photo(120, 160)), candidates=40)
     model.test_cfg.rcnn.update(test_options)
     if "joint" in name:  # of random classes, half have keypoints
         model.roi_head.keypoint_head.keypoint_labels = list(range(0, 80, 2))
-    return model.eval(), cfg
+    return model, cfg
 
 
 def dataset_meta(model: nn.Module) -> dict:

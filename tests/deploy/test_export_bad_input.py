@@ -149,10 +149,12 @@ def test_calls(exported: Path, tmp_path: Path):
     model = load(exported)
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "cut.jpg").write_bytes(b"")
     for inputs, message in (
         (tmp_path / "none.jpg", "there is no image .*none.jpg"),
         (tmp_path / "empty", "no images in the folder"),
         (tmp_path / "text.jpg", "is no image that OpenCV can read"),
+        (tmp_path / "cut.jpg", "is no image that OpenCV can read"),
         (np.zeros((4, 4), np.uint8), r"shape \(4, 4\)"),
         (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
     ):

@@ -100,7 +100,11 @@ def test_images_smaller_than_the_stride(form: str, tmp_path: Path):
         found = exported.run(image)
         assert found["scores"].shape == expected[1].shape
         np.testing.assert_allclose(found["scores"], expected[1].numpy(), atol=1e-4)
-        np.testing.assert_allclose(found["boxes"], expected[0].numpy(), atol=1e-2)
+        # of one row of pixels, boxes that differ in y alone score the same: any of them survives
+        tied = 1 if size[0] == 1 else 1e-2
+        boxes = expected[0].numpy()
+        np.testing.assert_allclose(found["boxes"][:, ::2], boxes[:, ::2], atol=1e-2)
+        np.testing.assert_allclose(found["boxes"][:, 1::2], boxes[:, 1::2], atol=tied)
 
 
 def test_graph_has_standard_operators_only(tmp_path: Path):

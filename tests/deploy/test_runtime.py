@@ -121,9 +121,10 @@ def test_inputs(exported: Path, photos: Path, tmp_path: Path):
         dict(type="KeypointResize", scale_factor=1.37),
         dict(type="Resize", scale_factor=(0.5, 0.7), keep_ratio=False),
         dict(type="SourceResize", scale=(100, 60), convention="detectron2"),
+        dict(type="SourceResize", scale=(1333, 800), convention="detectron2"),  # 418.5, or nearly
     ],
 )
-@pytest.mark.parametrize("size", [(83, 61), (40, 200)])
+@pytest.mark.parametrize("size", [(83, 61), (40, 200), (27, 86)])
 def test_pixels_are_those_of_the_pipeline(resize: dict, size: tuple[int, int], tmp_path: Path):
     if resize["type"] == "SourceResize":
         pytest.importorskip("PIL")

@@ -8,15 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from mmdet_maskr.benchmark.calibrate import calibrate
-from mmdet_maskr.benchmark.export import picture
+from mmdet_maskr.benchmark.random_model import batch_of, build, calibrate, synthetic_photo
 from mmdet_maskr.deploy.export.check import Limits
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.quiet import quiet
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +28,8 @@ def tool(repo: Path):
 def checkpoint(repo: Path, tmp_path: Path) -> tuple[Path, Path]:
     """Config and weights of the shapes model; random, but something is detected."""
     config = repo / "configs" / "mini" / "maskr_shapes.py"
-    torch.manual_seed(0)
-    with quiet():
-        model = MODELS.build(Config.fromfile(config).model)
-        model.init_weights()
-        calibrate(model, picture(96, 96), candidates=200)
+    model = build(Config.fromfile(config).model)
+    calibrate(model, batch_of(synthetic_photo(96, 96)))
     torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / "model.pth")
     return config, tmp_path / "model.pth"
 

@@ -52,7 +52,9 @@ class MaskBranch(nn.Module):
             # one channel for each RoI, in place of all K
             weight = head.conv_logits.weight.flatten(1)[labels][:, None]
             bias = head.conv_logits.bias[labels][:, None]
-            count, channels, height, width = x.shape  # no -1: there may be no RoI
+            # sides are constants: of sizes that are all read from x, ONNX Runtime makes a -1, which
+            # fails where there is no RoI
+            count, (channels, height, width) = x.shape[0], map(int, x.shape[1:])
             logits = torch.matmul(weight, x.reshape(count, channels, height * width))[:, 0] + bias
             return logits.reshape(count, height, width).sigmoid()
         logits = head(pooled)

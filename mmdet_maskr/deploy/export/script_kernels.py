@@ -52,16 +52,17 @@ def _axis(
     if sampling_ratio > 0:
         grid = torch.full_like(step, sampling_ratio)
     else:
-        grid = step.ceil().clamp(min=1)
-    most = int(grid.max())
+        grid = step.ceil()  # a point has no sample, and its features are 0
+    most = max(int(grid.max()), 1)
+    taken = grid.clamp(min=1)
     sample = torch.arange(most, device=start.device, dtype=start.dtype)
     edge = start[:, None] + torch.arange(bins, device=start.device) * step[:, None]
-    at = edge[:, :, None] + (sample + 0.5) * (step / grid)[:, None, None]
+    at = edge[:, :, None] + (sample + 0.5) * (step / taken)[:, None, None]
     used = (sample < grid[:, None, None]) & (at >= -1) & (at <= size)
     at = at.clamp(0, size - 1)
     low = at.floor()
     part = at - low
-    weight = used.to(at.dtype) / grid[:, None, None]
+    weight = used.to(at.dtype) / taken[:, None, None]
     pixels = torch.cat([low, (low + 1).clamp(max=size - 1)], 2).long()
     return pixels, torch.cat([weight * (1 - part), weight * part], 2)
 
