@@ -63,9 +63,9 @@ def add_export(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--model", choices=sorted(SETTINGS), default="r50", help="(%(default)s)")
     parser.add_argument("--forms", nargs="+", choices=list(FORMS), default=list(FORMS))
     parser.add_argument(
-        "--image", type=int, nargs=2, metavar=("H", "W"), help="(default: 800 1333; mini: 160 160)"
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="(default: 800 1333; mini: 160 160)"
     )
-    parser.add_argument("--photo", type=Path, help="an image to be resized (default: a made one)")
+    parser.add_argument("--image", type=Path, help="a photo, resized to --size (default: noise)")
     parser.add_argument(
         "--calibration-images", type=int, default=4, metavar="N", help="of int8 (%(default)s)"
     )
@@ -79,10 +79,10 @@ def measure(args: argparse.Namespace) -> list[Row]:
         UserError: a photo that is not there.
     """
     setting = SETTINGS[args.model]
-    height, width = args.image or setting.image
+    height, width = args.size or setting.image
     image = synthetic_photo(height, width)
-    if args.photo is not None:
-        image = read_photo(args.photo, height, width)
+    if args.image is not None:
+        image = read_photo(args.image, height, width)
     ours, stock = (build(model_config(setting, name)) for name in ("ours", PEER))
     count = calibrate(ours, batch_of(image))
     stock.load_state_dict(ours.state_dict())

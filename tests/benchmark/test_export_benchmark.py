@@ -23,7 +23,7 @@ def test_forms_of_the_mini_model(tmp_path: Path, capsys):
     pytest.importorskip("nncf")
     file = tmp_path / "export.json"
     run(
-        *("--model", "mini", "--image", "96", "128", "--forms", "onnx", "int8", "--repeats", "1"),
+        *("--model", "mini", "--size", "96", "128", "--forms", "onnx", "int8", "--repeats", "1"),
         *("--calibration-images", "1", "--threads", "1", "--json", str(file)),
     )
     rows = {row["case"]: row for row in json.loads(file.read_text())["rows"]}
