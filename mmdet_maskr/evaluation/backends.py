@@ -10,6 +10,7 @@ faster_coco_eval's differ by 2.2e-16. Its and hotcoco's statistics would not do:
 from __future__ import annotations
 
 import numbers
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -101,6 +102,7 @@ def choose(comparison: Comparison, wanted: str) -> tuple[str, str]:
     """
     reason = _only_reference(comparison)
     if wanted != "auto":
+        reason = reason or _waits(wanted)
         if reason and wanted != REFERENCE:
             raise UserError(
                 f"backend={wanted!r} cannot evaluate {comparison.kind} here: {reason}. "
@@ -112,7 +114,7 @@ def choose(comparison: Comparison, wanted: str) -> tuple[str, str]:
     name = next(
         name
         for name, backend in BACKENDS.items()
-        if comparison.kind in backend.equal_on and not _lacking(name)
+        if comparison.kind in backend.equal_on and not _lacking(name) and not _waits(name)
     )
     return name, _named(name)
 
@@ -165,8 +167,13 @@ def _faster_coco_eval(comparison: Comparison) -> Arrays:
     return evaluation.eval["precision"], evaluation.eval["recall"]
 
 
+_hotcoco_process: int | None = None  # that has its threads: they do not come along in a fork
+
+
 def _hotcoco(comparison: Comparison) -> Arrays:
+    global _hotcoco_process
     library = import_module("hotcoco")
+    _hotcoco_process = os.getpid()
     truth = library.COCO(_needed_of(comparison.truth, comparison.kind))
     found = comparison.found
     if comparison.kind == "keypoints":
@@ -240,6 +247,13 @@ def _only_reference(comparison: Comparison) -> str:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, numbers.Integral) and 0 <= int(value) < 2**53  # exact as float64
+
+
+def _waits(name: str) -> str:
+    """Why a backend would wait forever; nothing where it would not."""
+    if name == "hotcoco" and _hotcoco_process not in (None, os.getpid()):
+        return "this process was forked from one that has its threads"
+    return ""
 
 
 def _lacking(name: str) -> str:

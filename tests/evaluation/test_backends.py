@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -155,6 +156,25 @@ def test_auto_takes_the_fastest_that_is_installed(monkeypatch: pytest.MonkeyPatc
             backends.check_backend(name)
     backends.check_backend("auto")
     backends.check_backend(REFERENCE)
+
+
+def test_hotcoco_is_not_taken_in_a_fork_without_its_threads():
+    """A child of a process that has evaluated by hotcoco would wait for threads that it lacks."""
+    need("hotcoco")
+    comparison = random_comparison("bbox", 0)
+    backends.evaluate(comparison, "hotcoco")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            name = backends.choose(comparison, "auto")[0]
+            with pytest.raises(UserError, match=r"'hotcoco' cannot.*forked"):
+                backends.choose(comparison, "hotcoco")
+            code = 0 if name != "hotcoco" else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert backends.choose(comparison, "auto")[0] == "hotcoco"
 
 
 def test_a_library_known_to_differ_on_a_kind_is_passed_over(monkeypatch: pytest.MonkeyPatch):
