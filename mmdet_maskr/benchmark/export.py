@@ -131,7 +131,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
 
 @torch.no_grad()
 def predictions(model: nn.Module, image: np.ndarray) -> dict:
-    """Of a model in PyTorch, as the runtime gives them."""
+    """Of a model in PyTorch on an image (H, W, 3) in BGR, as the runtime gives them."""
     found: DetDataSample = model.test_step(batch_of(image))[0]
     instances = found.pred_instances
     result = {name: instances[name].tolist() for name in ("labels", "scores", "bboxes")}

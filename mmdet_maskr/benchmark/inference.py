@@ -248,7 +248,11 @@ def add_inference(subparsers: argparse._SubParsersAction) -> None:
 
 
 def measure(args: argparse.Namespace) -> list[Row]:
-    """A row for each form of each model."""
+    """A row for each form of each model.
+
+    Raises:
+        UserError: an image that is too small, or no GPU for ``--device cuda``.
+    """
     if min(args.size) < 32:
         raise UserError(f"--size must be at least 32 by 32 pixels, got {tuple(args.size)}.")
     if torch.device(args.device).type == "cuda" and not torch.cuda.is_available():

@@ -94,7 +94,11 @@ class FastDetector(FastForm):
     """Detector in its fast form: no gradients, no training."""
 
     def forward(self, inputs: Tensor, data_samples=None, mode: str = "tensor"):
-        """mmdet's, but for ``mode='loss'``."""
+        """mmdet's of images (B, 3, H, W).
+
+        Raises:
+            UserError: ``mode='loss'``.
+        """
         if mode == "loss":
             raise UserError("an optimised model cannot be trained: train the original.")
         done = self.optimization

@@ -63,12 +63,17 @@ class FastConvModule(FastForm):
     """ConvModule whose normalisation and ReLU are in its convolution."""
 
     def forward(self, x: Tensor, activate: bool = True, norm: bool = True) -> Tensor:
+        """mmcv's, (B, C, H, W).
+
+        Raises:
+            UserError: ``norm=False`` of a layer whose normalisation is folded.
+        """
         if self.with_norm and not norm:
             raise UserError("an optimised ConvModule cannot leave out its folded normalisation.")
         return self.conv(x, relu=self.with_activation and activate)
 
 
-def rewrite_conv_module(module: ConvModule) -> bool:
+def _rewrite_conv_module(module: ConvModule) -> bool:
     if not has_forward(module, ConvModule) or not can_fuse(module.conv):
         return False
     norm = module.norm if module.with_norm else None
@@ -88,7 +93,7 @@ def rewrite_conv_module(module: ConvModule) -> bool:
     return True
 
 
-def rewrite_sequential(module: nn.Sequential) -> bool:
+def _rewrite_sequential(module: nn.Sequential) -> bool:
     """Convolution, normalisation and ReLU that follow each other."""
     if not has_forward(module, nn.Sequential):
         return False
@@ -122,7 +127,7 @@ class FastBlock(FastForm):
         return getattr(self, self.last_conv)(out, added=shortcut)
 
 
-def rewrite_block(block: nn.Module) -> bool:
+def _rewrite_block(block: nn.Module) -> bool:
     if not has_forward(block, BasicBlock, Bottleneck) or getattr(block, "with_plugins", False):
         return False
     count = 3 if isinstance(block, Bottleneck) else 2
@@ -146,7 +151,7 @@ def rewrite_block(block: nn.Module) -> bool:
     return True
 
 
-def rewrite_stage(stage: ResLayer) -> bool:
+def _rewrite_stage(stage: ResLayer) -> bool:
     """Blocks after the first own their input: nobody else reads it."""
     if not has_forward(stage, ResLayer, nn.Sequential):
         return False
@@ -156,7 +161,7 @@ def rewrite_stage(stage: ResLayer) -> bool:
     return True
 
 
-def rewrite_stem(body: ResNet) -> bool:
+def _rewrite_stem(body: ResNet) -> bool:
     if not has_forward(body, ResNet) or body.deep_stem:
         return False
     norm = getattr(body, body.norm1_name)
@@ -185,7 +190,7 @@ class FastFPN(FastForm):
         return tuple(outs)
 
 
-def rewrite_fpn(neck: FPN) -> bool:
+def _rewrite_fpn(neck: FPN) -> bool:
     if not has_forward(neck, FPN) or (neck.add_extra_convs and neck.num_outs > neck.num_ins):
         return False
     for conv in neck.lateral_convs:
@@ -204,7 +209,7 @@ class FastRPN(FastForm):
         return out.split(self.rpn_channels, dim=1)
 
 
-def rewrite_rpn(head: RPNHead) -> bool:
+def _rewrite_rpn(head: RPNHead) -> bool:
     if not has_forward(head, RPNHead, MaskRRPNHead, name="forward_single"):
         return False
     outs = (head.rpn_cls, head.rpn_reg)
@@ -233,7 +238,7 @@ class FastBoxHead(FastForm):
         return super().forward(x.permute(0, 2, 3, 1).flatten(1))
 
 
-def rewrite_box_head(head: ConvFCBBoxHead) -> bool:
+def _rewrite_box_head(head: ConvFCBBoxHead) -> bool:
     if not has_forward(head, ConvFCBBoxHead) or head.with_avg_pool or not head.num_shared_fcs:
         return False
     first = head.shared_fcs[0]
@@ -276,7 +281,7 @@ class FastMaskHead(FastForm):
         return logits.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 
-def rewrite_mask_head(head: ComposedMaskHead) -> bool:
+def _rewrite_mask_head(head: ComposedMaskHead) -> bool:
     up = getattr(head, "upsample", None)
     if not has_forward(head, ComposedMaskHead) or not isinstance(up, nn.ConvTranspose2d):
         return False
@@ -295,23 +300,23 @@ def rewrite_mask_head(head: ComposedMaskHead) -> bool:
     return True
 
 
-def rewrite_extractor(extractor: FPNRoIExtractor) -> bool:
+def _rewrite_extractor(extractor: FPNRoIExtractor) -> bool:
     extractor.memory_format = "channels_last"
     return True
 
 
 # What is inside another part comes first: its form asks for theirs.
 REWRITERS = (
-    (ConvModule, rewrite_conv_module),
-    (nn.Sequential, rewrite_sequential),
-    ((BasicBlock, Bottleneck), rewrite_block),
-    (ResLayer, rewrite_stage),
-    (ResNet, rewrite_stem),
-    (FPN, rewrite_fpn),
-    (RPNHead, rewrite_rpn),
-    (ConvFCBBoxHead, rewrite_box_head),
-    (ComposedMaskHead, rewrite_mask_head),
-    (FPNRoIExtractor, rewrite_extractor),
+    (ConvModule, _rewrite_conv_module),
+    (nn.Sequential, _rewrite_sequential),
+    ((BasicBlock, Bottleneck), _rewrite_block),
+    (ResLayer, _rewrite_stage),
+    (ResNet, _rewrite_stem),
+    (FPN, _rewrite_fpn),
+    (RPNHead, _rewrite_rpn),
+    (ConvFCBBoxHead, _rewrite_box_head),
+    (ComposedMaskHead, _rewrite_mask_head),
+    (FPNRoIExtractor, _rewrite_extractor),
 )
 
 

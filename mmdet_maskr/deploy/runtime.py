@@ -45,6 +45,9 @@ class ExportedModel:
     Attributes:
         metadata: what ``metadata.json`` says.
         classes: their names, by label.
+
+    Raises:
+        UserError: as :func:`load`.
     """
 
     def __init__(self, folder: str | Path, device: str = "cpu", threads: int | None = None) -> None:

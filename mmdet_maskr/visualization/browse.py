@@ -82,7 +82,7 @@ def panels_path(results: Mapping) -> str:
 
 
 def side_by_side(panels: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
-    """Pictures next to one another on white, each under its title."""
+    """Pictures (H, W, 3) next to one another on white, each under its title."""
     height = max(picture.shape[0] for _, picture in panels) + CAPTION
     columns = []
     for title, picture in panels:

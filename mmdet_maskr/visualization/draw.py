@@ -45,6 +45,9 @@ def draw_instances(
 
     Returns:
         (H, W, 3) uint8.
+
+    Raises:
+        UserError: keypoints without a skeleton.
     """
     canvas = np.ascontiguousarray(image).copy()
     unit = math.sqrt(image.shape[0] * image.shape[1]) / 480  # lines and letters grow with the image

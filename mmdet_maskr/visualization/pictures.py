@@ -153,7 +153,7 @@ def _stack_keypoints(annotations: list[dict]) -> np.ndarray | None:
 
 
 def contact_sheet(pictures: list[np.ndarray], columns: int, text: str) -> np.ndarray:
-    """Pictures in rows of ``columns``, each shrunk to half its size, on white, with a caption."""
+    """Pictures (H, W, 3) in rows, shrunk to half their size, on white, with a caption."""
     small = [cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in pictures]
     rows = [small[i : i + columns] for i in range(0, len(small), columns)]
     tops = CAPTION + np.cumsum([0] + [max(p.shape[0] for p in row) + GAP for row in rows])
@@ -167,7 +167,11 @@ def contact_sheet(pictures: list[np.ndarray], columns: int, text: str) -> np.nda
 
 
 def write_picture(path: Path, rgb: np.ndarray) -> None:
-    """Write an RGB picture under another name first, so that an interrupted call leaves no half."""
+    """Write an RGB picture (H, W, 3), under another name first: an interrupted call leaves no half.
+
+    Raises:
+        UserError: it cannot be written there.
+    """
     partial = path.with_suffix(".partial.png")
     if not cv2.imwrite(str(partial), np.ascontiguousarray(rgb[..., ::-1])):
         raise UserError(f"the picture {path} could not be written.")

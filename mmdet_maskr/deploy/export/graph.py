@@ -57,6 +57,7 @@ class ExportableDetector(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
+        """Names of what :meth:`forward` gives, in its order."""
         names = ["boxes", "scores", "labels"]
         if self.masks is not None:
             names.append("masks")
@@ -132,7 +133,11 @@ class Preprocess(nn.Module):
 
 
 class Proposals(nn.Module):
-    """The RPN: the best boxes of each level, NMS within levels, the best of all."""
+    """The RPN: the best boxes of each level, NMS within levels, the best of all.
+
+    Raises:
+        UserError: a softmax over objectness, or anchors of torchvision's convention.
+    """
 
     def __init__(self, head: nn.Module, cfg: ConfigDict, kernels: ModuleType) -> None:
         super().__init__()

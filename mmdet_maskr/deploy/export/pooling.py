@@ -55,7 +55,12 @@ class Pooler(nn.Module):
 
 
 def in_order(values: Tensor, order: Tensor | None) -> Tensor:
-    """Rows of ``values`` in the boxes' order; ``order`` is what :class:`Pooler` gave."""
+    """Rows of ``values`` (N, ...) in the boxes' order.
+
+    Args:
+        values: by RoI, in the order of levels.
+        order: (N,) what :class:`Pooler` gave; None where it kept the boxes' order.
+    """
     if order is None:
         return values
     places = torch.zeros_like(order).scatter(0, order, torch.arange(order.shape[0]).to(order))
