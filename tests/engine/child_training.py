@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import os
-import signal
 import sys
-import time
-import traceback
 from pathlib import Path
 
 import torch
+from forked import finish as finish
+from forked import fork
+from forked import kill as kill
 from mmengine.config import Config
 
 from mmdet_maskr.engine.launch import build_runner, run_tool
@@ -42,58 +40,14 @@ def start(data: Path, work_dir: Path, resume: bool = True, prepare=None, **optio
     ``prepare`` is called in the child with the Runner. Output goes to WORK_DIR.log.
     """
     cfg = config(data, work_dir, resume, **options)
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        os.setsid()
-        log = os.open(f"{work_dir}.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
-        torch.set_num_threads(1)
-        # formatting the config takes a second at each checkpoint, far longer than training here
-        Config.pretty_text = property(lambda cfg: f"# of {cfg.filename}")
 
-        def main() -> None:
-            runner = build_runner(cfg)
-            if prepare is not None:
-                prepare(runner)
-            runner.train()
+    def main() -> None:
+        runner = build_runner(cfg)
+        if prepare is not None:
+            prepare(runner)
+        runner.train()
 
-        run_tool(main)
-        code = 0
-    except SystemExit as leaving:
-        code = leaving.code
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-
-
-def finish(pid: int, seconds: float = 120) -> int:
-    """Wait for a child; its exit code, or minus the signal that ended it."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
-    kill(pid)
-    raise AssertionError(f"the training did not end within {seconds} s")
-
-
-def kill(pid: int) -> None:
-    """Kill -9 a child and its data workers; they are a session of their own."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)
+    return fork(lambda: run_tool(main), f"{work_dir}.log")
 
 
 def losses(work_dir: Path, rank: int = 0) -> dict[int, str]:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(TESTS / "engine"))
+sys.path[:0] = [str(TESTS), str(TESTS / "engine")]
 
 import child_training as child  # noqa: E402  (from the folder above)
 

@@ -1,0 +1,74 @@
+"""Forked children: no start-up to wait for, and they can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+
+def fork(run: Callable[[], object], log: str | Path) -> int:
+    """Run a function in a child, a session of its own with one thread; returns its process id.
+
+    Its exit code is that of SystemExit, or 1 for another exception. Output is added to ``log``.
+    """
+    sys.stdout.flush()
+    gc.collect()
+    pid = os.fork()
+    if pid:
+        return pid
+    gc.freeze()  # what came along may wait for threads that did not, when it is deleted
+    code: object = 1
+    try:
+        os.setsid()
+        file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+        torch.set_num_threads(1)
+        # formatting the config takes a second at each checkpoint, longer than all else here
+        Config.pretty_text = property(lambda cfg: f"# of {cfg.filename}")
+        run()
+        code = 0
+    except SystemExit as leaving:
+        code = 0 if leaving.code is None else leaving.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def finish(pid: int, seconds: float = 120) -> int:
+    """Wait for a child; its exit code, or minus the signal that ended it.
+
+    Raises:
+        AssertionError: it did not end in time; it is killed then.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    kill(pid)
+    raise AssertionError(f"the child did not end within {seconds} s")
+
+
+def kill(pid: int) -> None:
+    """Kill -9 a child and its data workers; they are a session of their own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
