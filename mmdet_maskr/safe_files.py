@@ -15,8 +15,8 @@ from typing import Any
 
 from mmdet_maskr.errors import UnsafeCheckpointError, UserError
 
-# What plain containers and numpy arrays need; numpy 1 and 2 spell the module differently.
-_DATA = {
+# What arrays and tensors need; numpy 1 and 2 spell the module differently.
+_ALLOWED = {
     ("collections", "OrderedDict"),
     ("collections", "defaultdict"),
     ("builtins", "set"),
@@ -37,33 +37,22 @@ _DATA = {
             ("numeric", "_frombuffer"),
         )
     ),
+    ("torch", "Size"),
+    ("torch._utils", "_rebuild_tensor_v2"),
 }
-_TENSORS = {("torch", "Size"), ("torch._utils", "_rebuild_tensor_v2")}
 
 
 class _DataUnpickler(pickle.Unpickler):
-    """Gives containers, numbers, texts, numpy arrays and torch tensors, and nothing that acts.
-
-    Args:
-        file: open for reading bytes.
-        tensors: whether tensors are admitted.
-        **kwargs: pickle.Unpickler's.
-    """
-
-    def __init__(self, file: Any, tensors: bool, **kwargs) -> None:
-        super().__init__(file, **kwargs)
-        self._tensors = tensors
+    """Gives containers, numbers, texts, numpy arrays and torch tensors, and nothing that acts."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if self._tensors and (module, name) == ("torch.storage", "_load_from_bytes"):
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
             return _storage_from_bytes
         # the name that protocols before 3 use
-        wanted = ("builtins" if module == "__builtin__" else module, name)
-        if wanted not in _DATA and not (self._tensors and wanted in _TENSORS):
-            kinds = "arrays and tensors" if self._tensors else "and arrays"
+        if ("builtins" if module == "__builtin__" else module, name) not in _ALLOWED:
             raise UnsafeCheckpointError(
                 f"the file was refused: it asks for {module}.{name}, and loading it could run "
-                f"code. Only containers, numbers, texts, {kinds} are read."
+                "code. Only containers, numbers, texts, arrays and tensors are read."
             )
         return super().find_class(module, name)
 
@@ -79,12 +68,11 @@ def _storage_from_bytes(content: bytes) -> Any:
     return torch.load(io.BytesIO(content), weights_only=True)
 
 
-def load_pickle(file: Any, tensors: bool = True, **kwargs) -> Any:
+def load_pickle(file: Any, **kwargs) -> Any:
     """Read plain data from an open pickle file.
 
     Args:
         file: open for reading bytes.
-        tensors: whether torch's tensors are admitted beside numpy's arrays.
         **kwargs: pickle.Unpickler's.
 
     Raises:
@@ -92,7 +80,7 @@ def load_pickle(file: Any, tensors: bool = True, **kwargs) -> Any:
         UnsafeCheckpointError: it asks for anything else than data.
     """
     try:
-        return _DataUnpickler(file, tensors, **kwargs).load()
+        return _DataUnpickler(file, **kwargs).load()
     except (UserError, OSError, MemoryError):
         raise
     except Exception as error:  # damaged pickles end in errors of many types

@@ -65,6 +65,6 @@ def state_dict_of(checkpoint: dict, path: str | Path) -> dict[str, Tensor]:
 def _load_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
-            return load_pickle(file, tensors=False, encoding="latin1")
+            return load_pickle(file, encoding="latin1")
     except UserError as error:
         raise type(error)(f"checkpoint {path} cannot be read: {error}") from error
