@@ -40,10 +40,23 @@ def mask_targets(
         UserError: ``soft`` with polygons.
     """
     pair = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    boxes = [_inside(own, masks) for own, masks in zip(boxes, gt_masks, strict=True)]
+    sizes = {(masks.height, masks.width) for masks in gt_masks}
+    if len(sizes) == 1 and all(isinstance(masks, BitmapMasks) for masks in gt_masks):
+        # the images' ground truths in a row, so that there is one call
+        first = np.cumsum([0] + [len(masks) for masks in gt_masks])
+        rows = torch.cat([own + int(i) for own, i in zip(gt_indices, first, strict=False)])
+        bitmaps = [bitmap for masks in gt_masks for bitmap in masks.masks]
+        return from_bitmaps(bitmaps, torch.cat(boxes), rows, pair, soft)
     targets = [
         _of_one_image(*args, pair, soft) for args in zip(boxes, gt_indices, gt_masks, strict=True)
     ]
     return torch.cat(targets)
+
+
+def _inside(boxes: Tensor, gt_masks: BaseInstanceMasks) -> Tensor:
+    limits = boxes.new_tensor([gt_masks.width, gt_masks.height]).repeat(2)
+    return torch.minimum(boxes.detach().clamp(min=0), limits)
 
 
 def _of_one_image(
@@ -53,12 +66,10 @@ def _of_one_image(
     size: tuple[int, int],
     soft: bool,
 ) -> Tensor:
-    if len(boxes) == 0:
-        return boxes.new_zeros((0, *size), dtype=torch.float32)
-    limits = boxes.new_tensor([gt_masks.width, gt_masks.height]).repeat(2)
-    boxes = torch.minimum(boxes.detach().clamp(min=0), limits)
     if isinstance(gt_masks, BitmapMasks):
         return from_bitmaps(gt_masks.masks, boxes, gt_indices, size, soft)
+    if len(boxes) == 0:
+        return boxes.new_zeros((0, *size), dtype=torch.float32)
     if soft:
         raise UserError(
             "soft_mask_target=True needs bitmaps: polygons give 0 or 1. Use poly2mask=True in "
@@ -71,35 +82,43 @@ def _of_one_image(
 
 
 def from_bitmaps(
-    bitmaps: np.ndarray, boxes: Tensor, gt_indices: Tensor, size: tuple[int, int], soft: bool
+    bitmaps: Sequence[np.ndarray],
+    boxes: Tensor,
+    gt_indices: Tensor,
+    size: tuple[int, int],
+    soft: bool,
 ) -> Tensor:
     """Targets by mmcv's RoIAlign, with the ground truth's index as RoI's index in the batch.
 
     Args:
-        bitmaps: (G, H, W), 0 or 1.
+        bitmaps: G of (H, W), 0 or 1.
         boxes: (N, 4) xyxy inside the image.
         gt_indices: (N,).
         size: height and width of the targets.
         soft: keep averages.
     """
+    if len(boxes) == 0:
+        return boxes.new_zeros((0, *size), dtype=torch.float32)
     used, batch_index = torch.unique(gt_indices, return_inverse=True)
     rois = torch.cat([batch_index[:, None].to(boxes), boxes], 1)
     if boxes.device.type == "cpu":
         images = _needed_parts(bitmaps, boxes, used, batch_index)
     else:
-        chosen = torch.from_numpy(bitmaps[used.cpu().numpy()])
-        images = chosen.to(boxes.device).to(boxes.dtype)
+        chosen = np.stack([bitmaps[gt] for gt in used.tolist()])
+        images = torch.from_numpy(chosen).to(boxes.device).to(boxes.dtype)
     shares = roi_align(images[:, None], rois, size, 1.0, 0, "avg", True)[:, 0]
     return shares if soft else (shares >= 0.5).to(torch.float32)
 
 
-def _needed_parts(bitmaps: np.ndarray, boxes: Tensor, used: Tensor, batch_index: Tensor) -> Tensor:
+def _needed_parts(
+    bitmaps: Sequence[np.ndarray], boxes: Tensor, used: Tensor, batch_index: Tensor
+) -> Tensor:
     """Bitmaps as floats where a RoI looks; the rest is not written, so costs no memory traffic.
 
     RoIAlign reads the pixels around each sample inside the box: the hull of a ground truth's boxes
     and one pixel more on each side, two to be safe.
     """
-    height, width = bitmaps.shape[1:]
+    height, width = bitmaps[0].shape
     images = torch.empty((len(used), height, width), dtype=boxes.dtype)
     low = torch.full((len(used), 2), float("inf"), dtype=boxes.dtype)
     high = torch.zeros((len(used), 2), dtype=boxes.dtype)
@@ -111,5 +130,5 @@ def _needed_parts(bitmaps: np.ndarray, boxes: Tensor, used: Tensor, batch_index:
     written = images.numpy()
     for i, gt in enumerate(used.tolist()):
         (x0, y0), (x1, y1) = low[i], high[i]
-        written[i, y0:y1, x0:x1] = bitmaps[gt, y0:y1, x0:x1]
+        written[i, y0:y1, x0:x1] = bitmaps[gt][y0:y1, x0:x1]
     return images

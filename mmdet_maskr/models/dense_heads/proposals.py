@@ -1,4 +1,4 @@
-"""Proposals of one image as Detectron2 and torchvision choose them."""
+"""Which anchors become proposals, in mmdet's convention and in others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,43 @@ from torch import Tensor
 from mmdet_maskr.ops.nms import grouped_nms
 
 
+def best_of_levels(
+    scores: Sequence[Tensor], deltas: Sequence[Tensor], anchors: Sequence[Tensor], nms_pre: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The best anchors of each level, as mmdet chooses them, for a batch of B images.
+
+    Args:
+        scores: for each level (B, n_l).
+        deltas: for each level (B, n_l, 4).
+        anchors: for each level (n_l, 4).
+        nms_pre: how many of a level at most; no limit if not positive.
+
+    Returns:
+        Scores (B, K), deltas (B, K, 4), anchors (B, K, 4) and the level (K,) of each.
+    """
+    best_scores, best_deltas, best_anchors, level_ids = [], [], [], []
+    for level, (own, level_deltas, level_anchors) in enumerate(
+        zip(scores, deltas, anchors, strict=True)
+    ):
+        batch, count = own.shape
+        if 0 < nms_pre < count:
+            count = nms_pre
+            own, order = own.sort(descending=True)  # among equal scores as mmdet, unlike topk
+            own, order = own[:, :count], order[:, :count]
+            level_deltas = level_deltas.gather(1, order[..., None].expand(-1, -1, 4))
+            level_anchors = level_anchors[order]
+        best_scores.append(own)
+        best_deltas.append(level_deltas)
+        best_anchors.append(level_anchors.expand(batch, -1, -1))
+        level_ids.append(torch.full((count,), level, device=own.device))
+    return (
+        torch.cat(best_scores, 1),
+        torch.cat(best_deltas, 1),
+        torch.cat(best_anchors, 1),
+        torch.cat(level_ids),
+    )
+
+
 def select_proposals(
     logits: Sequence[Tensor],
     deltas: Sequence[Tensor],
@@ -22,7 +59,7 @@ def select_proposals(
     cfg: ConfigDict,
     convention: str,
 ) -> InstanceData:
-    """The best boxes of each level, then NMS within levels, then the best of all.
+    """Proposals of an image: the best boxes of each level, NMS within levels, the best of all.
 
     mmdet ranks sigmoids, where large logits are ties, and moves levels apart before NMS. Both of
     these codebases rank logits and use torchvision's NMS (:func:`grouped_nms`). After clipping,

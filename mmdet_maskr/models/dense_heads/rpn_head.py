@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from mmcv.ops import nms
 from mmdet.models.dense_heads import RPNHead
@@ -13,11 +15,13 @@ from torch import Tensor
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.conventions import check_convention
-from mmdet_maskr.models.dense_heads.proposals import select_proposals
+from mmdet_maskr.models.dense_heads.proposals import best_of_levels, select_proposals
 from mmdet_maskr.models.dense_heads.sampled_backward import hidden_and_outputs
+from mmdet_maskr.models.dense_heads.sampled_losses import sampled_losses
 
 NMS_OPTIONS = {"type", "iou_threshold"}
 SPLIT_THRESHOLD = 10000  # from so many boxes on, mmcv's batched_nms goes level by level itself
+FEW = 400  # boxes whose levels are not worth calls of their own
 
 
 @MODELS.register_module()
@@ -28,10 +32,12 @@ class MaskRRPNHead(RPNHead):
     would be ties, and mmcv's NMS has no kernel for it on a CPU. Options and parameters are those
     of RPNHead.
 
-    On a CPU the best boxes of each pyramid level go through NMS on their own
-    (:func:`nms_per_level`): the same proposals, in less time. In training there, gradients are
-    computed at the sampled anchors alone (:mod:`.sampled_backward`): the same gradients, for a
-    third of the head's work and without its activations in memory.
+    Losses are those of the sampled anchors alone (:func:`.sampled_losses.sampled_losses`), summed
+    over levels, and proposals are chosen for the images of a batch together. On a CPU the best
+    boxes of each pyramid level go through NMS on their own (:func:`nms_per_level`): the same
+    proposals, in less time. In training there, gradients are computed at the sampled anchors alone
+    too (:mod:`.sampled_backward`): the same gradients, for a third of the head's work and without
+    its activations in memory.
 
     With ``convention='detectron2'`` or ``'torchvision'`` in ``test_cfg.rpn`` or
     ``train_cfg.rpn_proposal``, proposals are those of these codebases, in their order; see
@@ -76,8 +82,100 @@ class MaskRRPNHead(RPNHead):
             and torch.is_grad_enabled()
             and x.device.type == "cpu"
             and self.num_convs == 1
-            and not isinstance(getattr(self, "sampler", None), (PseudoSampler, type(None)))
+            and self._has_sampler
         )
+
+    @property
+    def _has_sampler(self) -> bool:
+        return not isinstance(getattr(self, "sampler", None), (PseudoSampler, type(None)))
+
+    def loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: list[InstanceData] | None = None,
+    ) -> dict[str, Tensor | list[Tensor]]:
+        """mmdet's losses; with a sampler each is a number instead of one for each level."""
+        if not self._has_sampler:
+            return super().loss_by_feat(
+                cls_scores,
+                bbox_preds,
+                batch_gt_instances,
+                batch_img_metas,
+                batch_gt_instances_ignore,
+            )
+        loss_cls, loss_bbox, samples = sampled_losses(
+            self,
+            cls_scores,
+            bbox_preds,
+            batch_gt_instances,
+            batch_img_metas,
+            batch_gt_instances_ignore or [None] * len(batch_img_metas),
+        )
+        self._raw_positive_infos.update(sampling_results=samples)
+        return dict(loss_rpn_cls=loss_cls, loss_rpn_bbox=loss_bbox)
+
+    def predict_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        score_factors: list[Tensor] | None = None,
+        batch_img_metas: list[dict] | None = None,
+        cfg: ConfigDict | None = None,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> list[InstanceData]:
+        """mmdet's proposals, the images of a batch together until NMS."""
+        cfg = self.test_cfg if cfg is None else cfg
+        if self._convention(cfg) != "mmdet":
+            return super().predict_by_feat(
+                cls_scores, bbox_preds, score_factors, batch_img_metas, cfg, rescale, with_nms
+            )
+        first = cls_scores[0]
+        anchors = self.prior_generator.grid_priors(
+            [level.shape[2:] for level in cls_scores], dtype=first.dtype, device=first.device
+        )
+        batch = len(batch_img_metas)
+        scores, deltas, priors, level_ids = best_of_levels(
+            [self._scores(level.detach()) for level in cls_scores],
+            [d.detach().permute(0, 2, 3, 1).reshape(batch, -1, 4) for d in bbox_preds],
+            anchors,
+            cfg.get("nms_pre", -1),
+        )
+        boxes = self._decode(priors, deltas, [meta["img_shape"] for meta in batch_img_metas])
+        return [
+            self._bbox_post_process(
+                InstanceData(bboxes=boxes[i], scores=scores[i], level_ids=level_ids),
+                cfg,
+                rescale,
+                with_nms,
+                meta,
+            )
+            for i, meta in enumerate(batch_img_metas)
+        ]
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        """(B, H W A) probabilities of an object, from logits of a level."""
+        logits = logits.permute(0, 2, 3, 1)
+        if self.use_sigmoid_cls:
+            return logits.flatten(1).sigmoid()
+        return logits.reshape(len(logits), -1, self.cls_out_channels).softmax(-1)[..., 0]
+
+    def _decode(
+        self, priors: Tensor, deltas: Tensor, shapes: Sequence[tuple[int, ...]]
+    ) -> Sequence[Tensor]:
+        """Boxes of each image, from (B, K, 4) anchors and deltas, cut at its borders."""
+        if len(set(shapes)) > 1:
+            return [
+                self.bbox_coder.decode(*each, max_shape=shape)
+                for *each, shape in zip(priors, deltas, shapes, strict=True)
+            ]
+        boxes = self.bbox_coder.decode(
+            priors.flatten(0, 1), deltas.flatten(0, 1), max_shape=shapes[0]
+        )
+        return boxes.split(priors.shape[1])
 
     def _predict_by_feat_single(
         self,
@@ -129,24 +227,16 @@ class MaskRRPNHead(RPNHead):
         """mmdet's, with NMS by level where that gives the same."""
         if rescale or not with_nms or not _goes_by_level(results, cfg.get("nms"), cfg.max_per_img):
             return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
+        boxes, scores, level_ids = results.bboxes, results.scores, results.level_ids
         smallest = cfg.get("min_bbox_size", -1)
         if smallest >= 0:
-            sides = results.bboxes[:, 2:] - results.bboxes[:, :2]
-            results = results[(sides > smallest).all(1)]
-        if len(results) == 0:
+            large = ((boxes[:, 2:] - boxes[:, :2]) > smallest).all(1)
+            if not large.all():
+                boxes, scores, level_ids = boxes[large], scores[large], level_ids[large]
+        if len(boxes) == 0:
             return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
-        keep = nms_per_level(
-            results.bboxes,
-            results.scores,
-            results.level_ids,
-            cfg.nms.iou_threshold,
-            cfg.max_per_img,
-        )
-        return InstanceData(
-            bboxes=results.bboxes[keep],
-            scores=results.scores[keep],
-            labels=torch.zeros_like(keep),
-        )
+        keep = nms_per_level(boxes, scores, level_ids, cfg.nms.iou_threshold, cfg.max_per_img)
+        return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=torch.zeros_like(keep))
 
 
 def nms_per_level(
@@ -182,6 +272,8 @@ def nms_per_level(
 def _nms_of_sorted(boxes: Tensor, level_ids: Tensor, iou_threshold: float) -> Tensor:
     """Rising indices of the boxes (N, 4), best first, that NMS within each level keeps."""
     ranks = torch.arange(0, -len(boxes), -1, dtype=boxes.dtype)  # scores without ties
+    if len(boxes) <= FEW:  # levels do not overlap, so they need not be told apart
+        return nms(boxes, ranks, iou_threshold)[1]
     kept = []
     for level in level_ids.unique():
         inside = (level_ids == level).nonzero()[:, 0]

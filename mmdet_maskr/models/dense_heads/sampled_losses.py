@@ -1,0 +1,116 @@
+"""The RPN's losses at its sampled anchors.
+
+mmdet writes labels, weights and targets of every anchor of a batch, half a million rows at full
+size, and takes the loss of all of them: all but 256 rows of an image have weight zero. Here the
+sampled rows are all that there is, which gives the same sums.
+
+Symbols: B images, A anchors of an image on all levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from mmdet.models.task_modules.prior_generators import anchor_inside_flags
+from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_maskr.errors import UserError
+
+if TYPE_CHECKING:
+    from mmdet.models.dense_heads import AnchorHead
+
+
+def sampled_losses(
+    head: AnchorHead,
+    logits: Sequence[Tensor],
+    deltas: Sequence[Tensor],
+    gt_instances: Sequence[InstanceData],
+    img_metas: Sequence[dict],
+    gt_instances_ignore: Sequence[InstanceData | None],
+) -> tuple[Tensor, Tensor, list[SamplingResult]]:
+    """Losses of a head with a sampler: those of ``AnchorHead.loss_by_feat``, summed over levels.
+
+    Args:
+        head: its assigner, sampler, coder and losses are used; random numbers are drawn in mmdet's
+            order.
+        logits: of each level (B, anchors of a cell * classes, H_l, W_l).
+        deltas: of each level (B, anchors of a cell * 4, H_l, W_l).
+        gt_instances: of each image, boxes and labels.
+        img_metas: of each image, ``img_shape`` and ``pad_shape``.
+        gt_instances_ignore: of each image, boxes that are not background, or None.
+
+    Returns:
+        The loss of classification, that of regression, and the samples of each image.
+
+    Raises:
+        UserError: an image has no anchor that counts.
+    """
+    flat_logits = _flatten(logits, head.cls_out_channels)
+    flat_deltas = _flatten(deltas, head.bbox_coder.encode_size)
+    sizes = [level.shape[2:] for level in logits]
+    anchors = torch.cat(head.prior_generator.grid_priors(sizes, device=flat_logits.device))
+    chosen = _anchors_that_count(head, sizes, anchors, img_metas)
+    samples, positive, negative = [], [], []
+    for i, (rows, gt, ignored) in enumerate(
+        zip(chosen, gt_instances, gt_instances_ignore, strict=True)
+    ):
+        priors = InstanceData(priors=anchors if rows is None else anchors[rows])
+        assigned = head.assigner.assign(priors, gt, ignored)
+        sample = head.sampler.sample(assigned, priors, gt)
+        samples.append(sample)
+        for found, into in ((sample.pos_inds, positive), (sample.neg_inds, negative)):
+            into.append((found if rows is None else rows[found]) + i * len(anchors))
+    positives, negatives = torch.cat(positive), torch.cat(negative)
+    avg_factor = sum(sample.avg_factor for sample in samples)
+
+    labels = torch.cat([sample.pos_gt_labels for sample in samples])
+    labels = torch.cat([labels, labels.new_full((len(negatives),), head.num_classes)])
+    weights = flat_logits.new_ones(len(labels))
+    if head.train_cfg["pos_weight"] > 0:
+        weights[: len(positives)] = head.train_cfg["pos_weight"]
+    loss_cls = head.loss_cls(
+        flat_logits[torch.cat([positives, negatives])], labels, weights, avg_factor=avg_factor
+    )
+
+    priors = torch.cat([sample.pos_priors for sample in samples])
+    targets = torch.cat([get_box_tensor(sample.pos_gt_bboxes) for sample in samples])
+    predicted = flat_deltas[positives]
+    if head.reg_decoded_bbox:
+        predicted = get_box_tensor(head.bbox_coder.decode(priors, predicted))
+    else:
+        targets = head.bbox_coder.encode(priors, targets)
+    loss_bbox = head.loss_bbox(predicted, targets, torch.ones_like(targets), avg_factor=avg_factor)
+    return loss_cls, loss_bbox, samples
+
+
+def _flatten(levels: Sequence[Tensor], width: int) -> Tensor:
+    """(B * A, width): image by image, level by level, cell by cell."""
+    rows = [level.permute(0, 2, 3, 1).reshape(len(level), -1, width) for level in levels]
+    return torch.cat(rows, 1).flatten(0, 1)
+
+
+def _anchors_that_count(
+    head: AnchorHead,
+    sizes: Sequence[tuple[int, int]],
+    anchors: Tensor,
+    img_metas: Sequence[dict],
+) -> list[Tensor | None]:
+    """Of each image the anchors that are not in its padding, as rising indices; None for all."""
+    border = head.train_cfg["allowed_border"]
+    found: dict[tuple, Tensor | None] = {}
+    keys = [(tuple(meta["pad_shape"][:2]), tuple(meta["img_shape"][:2])) for meta in img_metas]
+    for key in dict.fromkeys(keys):
+        flags = head.prior_generator.valid_flags(sizes, key[0], anchors.device)
+        flags = anchor_inside_flags(anchors, torch.cat(flags), key[1], border)
+        if not flags.any():
+            raise UserError(
+                f"No anchor lies inside an image of {key[1]} (height, width): use smaller anchors "
+                "in rpn_head.anchor_generator, or train_cfg.rpn.allowed_border=-1."
+            )
+        found[key] = None if flags.all() else flags.nonzero()[:, 0]
+    return [found[key] for key in keys]
