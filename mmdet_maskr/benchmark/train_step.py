@@ -14,7 +14,6 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import ConfigDict
 from mmengine.hub import get_config
-from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -150,7 +149,7 @@ def trained_proposals(sample: DetDataSample, count: int, seed: int) -> InstanceD
 class Step:
     """Forward, backward and optimizer step of one contender.
 
-    Ours has channels_last images, as our configs, and ``efficient_conv_bn_eval=["backbone"]``.
+    Ours has channels_last images, as our configs.
 
     The learning rate is zero, so that every step does the same work, and the samplers draw from
     the same seed in every step. The RPN does its work, but the RoI head gets the proposals of
@@ -163,7 +162,6 @@ class Step:
         options = dict(lr=0.0, weight_decay=0.0)
         if name != PEER:
             options.update(setting.optimizer_options)
-            turn_on_efficient_conv_bn_eval(self.model, "backbone")
             turn_on_channels_last(self.model)
         optimizer = getattr(torch.optim, setting.optimizer)
         self.optimizer = optimizer(self.model.parameters(), **options)
@@ -209,8 +207,8 @@ def add_train_step(subparsers: argparse._SubParsersAction) -> None:
         help="a training step against stock mmdet's",
         description="Forward, backward and optimizer step. r50: R50-FPN, 2 images of 800x1333, up "
         "to 512 RoIs each, against mmdet's mask-rcnn_r50_fpn_1x_coco with the same weights, "
-        "images, targets, proposals and draws. Ours runs with channels_last images and with "
-        "efficient_conv_bn_eval. mini: the model of configs/mini against the same "
+        "images, targets, proposals and draws. Ours runs with channels_last images, as its "
+        "configs. mini: the model of configs/mini against the same "
         "of mmdet's parts. Fails where losses differ by more than 1e-4.",
         epilog="example: python tools/benchmark.py train-step --models mini --repeats 15 --profile",
     )

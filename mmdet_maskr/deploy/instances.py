@@ -8,45 +8,62 @@ Symbols: D detections, m x m a mask, K keypoints, S x S a heatmap, H x W the ima
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pycocotools.mask
+
+from mmdet_maskr.run_lengths import changes, rles
 
 SMALL_AREA = 3  # boxes of up to so many pixels a sample are enlarged as a whole: that is faster
 SLACK = 1e-5  # of a map's magnitude: rounding of its bounds
 
 
-def paste(
+@dataclass(frozen=True)
+class Crop:
+    """A mask where its box is: (h, w) bool, whose first pixel is (x0, y0) of the image."""
+
+    inside: np.ndarray
+    x0: int
+    y0: int
+
+
+def crops(
     masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threshold: float
-) -> Iterator[np.ndarray]:
-    """Masks in the image, one after the other.
+) -> Iterator[Crop]:
+    """Masks at the image's resolution, one after the other; outside of its crop one is empty.
 
     Args:
         masks: (D, m, m) probabilities.
         boxes: (D, 4) xyxy in pixels of the image.
         size: (H, W).
         threshold: pixels with at least this probability are inside.
-
-    Yields:
-        (H, W) uint8 in Fortran's order, as pycocotools wants it.
     """
     height, width = size
     for mask, box in zip(masks, boxes, strict=True):
-        pasted = np.zeros((height, width), np.uint8, order="F")
-        x0, y0 = np.maximum(np.floor(box[:2]) - 1, 0).astype(int)
-        x1, y1 = np.minimum(np.ceil(box[2:]) + 1, (width, height)).astype(int)
+        x0, y0 = (int(v) for v in np.maximum(np.floor(box[:2]) - 1, 0))
+        x1, y1 = (int(v) for v in np.minimum(np.ceil(box[2:]) + 1, (width, height)))
+        inside = np.zeros((0, 0), bool)
         if x0 < x1 and y0 < y1:
             rows = _bilinear(y0, y1, box[1], box[3], len(mask))
             columns = _bilinear(x0, x1, box[0], box[2], len(mask))
-            pasted[y0:y1, x0:x1] = rows @ mask @ columns.T >= threshold
-        yield pasted
+            inside = rows @ mask @ columns.T >= threshold
+        yield Crop(inside, x0, y0)
 
 
-def encode(pasted: np.ndarray) -> dict:
-    """COCO's RLE of a mask (H, W), with ``counts`` as a string."""
-    rle = pycocotools.mask.encode(pasted)
-    return dict(size=list(rle["size"]), counts=rle["counts"].decode())
+def dense(crops: Sequence[Crop], size: tuple[int, int]) -> np.ndarray:
+    """(D, H, W) bool."""
+    pasted = np.zeros((len(crops), *size), bool)
+    for mask, crop in zip(pasted, crops, strict=True):
+        height, width = crop.inside.shape
+        mask[crop.y0 : crop.y0 + height, crop.x0 : crop.x0 + width] = crop.inside
+    return pasted
+
+
+def encode(crops: Sequence[Crop], size: tuple[int, int]) -> list[dict]:
+    """COCO's RLEs of masks in an image of H x W, with ``counts`` as strings."""
+    found = [changes(crop.inside.T, crop.x0, crop.y0, size[0]) for crop in crops]
+    return [dict(rle, counts=rle["counts"].decode()) for rle in rles(found, size)]
 
 
 def _bilinear(start: int, stop: int, low: float, high: float, size: int) -> np.ndarray:

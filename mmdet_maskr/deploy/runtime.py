@@ -25,7 +25,7 @@ def load(folder: str | Path, device: str = "cpu", threads: int | None = None) ->
         model = load('out')
         person = model('photo.jpg')['predictions'][0]   # bboxes, scores, labels, masks, keypoints
 
-    It needs numpy, OpenCV, pycocotools and the library of the model's format (onnxruntime,
+    It needs numpy, OpenCV and the library of the model's format (onnxruntime,
     openvino, torch), and nothing else.
 
     Args:
@@ -115,13 +115,9 @@ class ExportedModel:
         )
         if "masks" in outputs:
             threshold = self.metadata["masks"]["threshold"]
-            pasted = instances.paste(outputs["masks"], boxes, image.size, threshold)
-            if masks == "rle":
-                found["masks"] = [instances.encode(mask) for mask in pasted]
-            else:
-                found["masks"] = np.zeros((len(boxes), *image.size), bool)
-                for i, mask in enumerate(pasted):
-                    found["masks"][i] = mask
+            crops = list(instances.crops(outputs["masks"], boxes, image.size, threshold))
+            form = instances.encode if masks == "rle" else instances.dense
+            found["masks"] = form(crops, image.size)
         if "heatmaps" in outputs:
             rows = outputs["heatmap_rows"]
             points, peaks, probabilities = instances.decode_keypoints(

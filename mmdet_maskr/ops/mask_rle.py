@@ -1,7 +1,7 @@
 """COCO run-length encoding of masks, straight from their m x m probabilities.
 
-A dense (N, H, W) stack is neither built nor scanned: runs are read off each mask's crop, and the
-byte strings are those of pycocotools.
+A dense (N, H, W) stack is neither built nor scanned: runs are read off each mask's crop
+(:mod:`mmdet_maskr.run_lengths`), and the byte strings are those of pycocotools.
 
 Symbols: N masks, m x m their size, H x W the image, h x w a crop of it.
 """
@@ -18,6 +18,7 @@ from torch import Tensor
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_paste import Crop, check_masks, for_each_crop
 from mmdet_maskr.ops.mask_resize import for_each_resized_crop
+from mmdet_maskr.run_lengths import changes, rles
 
 
 class RLEMasks(Sequence):
@@ -101,78 +102,11 @@ def encode_masks(
             "threshold of 0 to 1, or mask_output='dense'."
         )
     check_masks(masks, boxes)
-    changes: list[np.ndarray] = [np.empty(0, np.int64)] * len(masks)
+    found: list[np.ndarray] = [np.empty(0, np.int64)] * len(masks)
 
     def read(crop: Crop) -> None:
-        changes[crop.index] = _changes(crop.inside, crop.x0, crop.y0, height)
+        found[crop.index] = changes(crop.inside, crop.x0, crop.y0, height)
 
     crops = for_each_resized_crop if resized else for_each_crop
     crops(read, masks.cpu(), boxes.cpu(), height, width, threshold, columns=True)
-    counts = [_counts(positions, height * width) for positions in changes]
-    return RLEMasks(
-        (dict(size=[height, width], counts=string) for string in compress(counts)), (height, width)
-    )
-
-
-def _changes(columns: np.ndarray, x0: int, y0: int, height: int) -> np.ndarray:
-    """Where the mask begins and ends, alternating, counted down the columns of the whole image.
-
-    Args:
-        columns: (w, h) bool, the crop whose first pixel is (x0, y0).
-        x0: column of the image.
-        y0: row of the image.
-        height: H.
-    """
-    width, crop_height = columns.shape
-    framed = np.zeros((width, crop_height + 2), np.bool_)  # no run goes on in the next column
-    framed[:, 1:-1] = columns
-    flat = framed.ravel()
-    found = np.flatnonzero(flat[1:] != flat[:-1])
-    column, row = np.divmod(found, crop_height + 2)
-    positions = (x0 + column) * height + (y0 + row)
-    if crop_height == height:  # here one can: a run to the bottom, and one from the top
-        joined = np.flatnonzero(positions[1:] == positions[:-1])
-        positions = np.delete(positions, np.concatenate([joined, joined + 1]))
-    return positions
-
-
-def _counts(changes: np.ndarray, total: int) -> np.ndarray:
-    """Lengths of the runs, outside first, of a mask of ``total`` pixels."""
-    ends = changes if len(changes) and changes[-1] == total else np.append(changes, total)
-    return np.diff(ends, prepend=0)
-
-
-def compress(counts: Sequence[np.ndarray]) -> list[bytes]:
-    """COCO's compressed strings of run lengths (``rleToString`` in pycocotools' maskApi.c).
-
-    From the fourth run on, the difference to the run before the previous one is stored; each number
-    in groups of five bits, low ones first, bit 6 set where another group follows, plus 48.
-
-    Args:
-        counts: for each mask the lengths of its R runs, (R,) integers.
-    """
-    if not counts:
-        return []
-    lengths = np.array([len(c) for c in counts])
-    numbers = np.concatenate(counts).astype(np.int64)
-    first = np.cumsum(lengths) - lengths
-    place = np.arange(len(numbers)) - np.repeat(first, lengths)
-    later = np.flatnonzero(place > 2)
-    left = numbers.copy()
-    left[later] -= numbers[later - 2]
-    digits = np.zeros((len(numbers), 13), np.uint8)  # 64 bits at most
-    used = np.zeros(len(numbers), np.int64)
-    active = np.arange(len(numbers))
-    for group in range(digits.shape[1]):
-        low = left & 31
-        left = left >> 5
-        more = np.where(low & 16, left != -1, left != 0)
-        digits[active, group] = (low | (more << 5)) + 48
-        used[active] += 1
-        active, left = active[more], left[more]
-        if not len(active):
-            break
-    text = digits[np.arange(digits.shape[1]) < used[:, None]].tobytes()
-    ends = np.cumsum(used)[np.cumsum(lengths) - 1]
-    starts = np.concatenate([[0], ends[:-1]])
-    return [text[a:b] for a, b in zip(starts, ends, strict=True)]
+    return RLEMasks(rles(found, (height, width)), (height, width))

@@ -13,7 +13,8 @@ from mmdet.structures.mask import encode_mask_results
 from mmengine.structures import InstanceData
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.ops.mask_rle import RLEMasks, compress, encode_masks
+from mmdet_maskr.ops.mask_rle import RLEMasks, encode_masks
+from mmdet_maskr.run_lengths import compress
 
 
 def encode_as_mmdet(masks, boxes, height, width, threshold=0.5) -> list[dict]:
