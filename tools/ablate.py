@@ -232,7 +232,7 @@ def report_tables(args: argparse.Namespace) -> None:
             f"there are no results of {', '.join(table.name for table in tables)} at --scale "
             f"{args.scale} in {args.results or args.work_dir}: run them first."
         )
-    files = report.write_report(tables, args.scale, records, out)
+    files = report.write_report(tables, args.scale, records, out, pages=args.page is None)
     if args.page is not None:
         report.update_page(args.page, tables, args.scale, records)
         files.append(args.page)

@@ -121,11 +121,18 @@ def _plain(value: float | None) -> str:
 
 
 def write_report(
-    tables: Sequence[Table], scale: str, records: Sequence[dict], out_dir: Path
+    tables: Sequence[Table], scale: str, records: Sequence[dict], out_dir: Path, pages: bool = True
 ) -> list[Path]:
     """Write Markdown, CSV and figure of each table that has records, and ``results.json``.
 
     Records of other tables and scales that ``results.json`` has already stay in it.
+
+    Args:
+        tables: which.
+        scale: 'coco' or 'mini'.
+        records: of any tables and scales.
+        out_dir: is made if need be.
+        pages: also write a Markdown file for each table.
 
     Returns:
         The files.
@@ -142,7 +149,8 @@ def write_report(
         if summary.empty:
             continue
         name = stem(table, scale)
-        for ending, text in ((".md", _page(summary)), (".csv", csv_text(summary))):
+        texts = {".md": _page(summary)} if pages else {}
+        for ending, text in {**texts, ".csv": csv_text(summary)}.items():
             files.append(out_dir / f"{name}{ending}")
             files[-1].write_text(text, encoding="utf-8")
         files.append(draw_differences(summary, out_dir / f"{name}.png"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import toy_table as toy
 
 from mmdet_maskr.ablations.report import csv_text, markdown, update_page, write_report
 from mmdet_maskr.ablations.results import Summary, read_records
+from mmdet_maskr.ablations.tables import TABLES
 from mmdet_maskr.errors import UserError
 
 VALUES = {"align": (40.0, 42.0, 44.0), "pool": (35.0, 39.0, 37.0)}
@@ -110,3 +112,16 @@ def test_bad_results(tmp_path: Path):
     (tmp_path / "some.json").write_text('[{"table": "2c", "row": "x"}]')
     with pytest.raises(UserError, match="no 'scale'"):
         read_records(tmp_path / "some.json")
+
+
+def test_page_of_the_documentation(repo: Path, tmp_path: Path):
+    """The tables in docs/ablations.md are those of its results.json, and the figures are there."""
+    page = repo / "docs" / "ablations.md"
+    copy = tmp_path / "ablations.md"
+    copy.write_text(page.read_text())
+    records = read_records(repo / "docs" / "ablations" / "results.json")
+    update_page(copy, list(TABLES.values()), "mini", records)
+    assert copy.read_text() == page.read_text()
+    figures = re.findall(r"\]\((ablations/.*?\.png)\)", page.read_text())
+    assert len(figures) == len({record["table"] for record in records}) > 0
+    assert all((repo / "docs" / figure).is_file() for figure in figures)
