@@ -23,13 +23,15 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 def for_each(work: Callable[[Piece], None], pieces: Iterable[Piece]) -> None:
     """Call ``work`` on each piece, on as many threads as torch may use.
 
-    Pieces must write to disjoint memory. The result does not depend on the number of threads.
+    Pieces must write to disjoint memory. The result does not depend on the number of threads. Mixed
+    precision of the caller does not reach ``work``, which NumPy takes part in.
     """
     pieces = list(pieces)
     threads = torch.get_num_threads()
     if threads == 1 or len(pieces) < 2:
-        for piece in pieces:
-            work(piece)
+        with torch.autocast("cpu", enabled=False):  # of other threads it is off anyway
+            for piece in pieces:
+                work(piece)
         return
 
     def call(piece: Piece) -> None:
