@@ -132,6 +132,12 @@ def _is_bad_anywhere(loss: torch.Tensor) -> bool:
 def _count_without_step(wrapper: OptimWrapper) -> None:
     """What ``update_params`` does beside the backward pass."""
     wrapper._inner_count += 1
-    if wrapper._accumulative_counts > 1 and wrapper.should_update():
+    if wrapper._accumulative_counts > 1 and wrapper.should_update() and _has_gradients(wrapper):
         wrapper.step()
         wrapper.zero_grad()
+
+
+def _has_gradients(wrapper: OptimWrapper) -> bool:
+    # without any (each loss of an accumulation was bad) torch's GradScaler refuses to step
+    parameters = (p for group in wrapper.param_groups for p in group["params"])
+    return any(parameter.grad is not None for parameter in parameters)

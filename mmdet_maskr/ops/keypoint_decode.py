@@ -93,8 +93,12 @@ def decode_heatmaps(logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tens
         peak[piece] = best
         total[piece] = (maps - best[..., None, None]).exp_().sum((2, 3))
 
-    if logits.numel():
-        for_each(decode, _pieces(sizes, keypoints, logits.device))
+    pieces = _pieces(sizes, keypoints, logits.device) if logits.numel() else []
+    if logits.device.type == "cpu":
+        for_each(decode, pieces)
+    else:  # in this thread: others would not use the caller's CUDA stream, nor wait for it
+        for piece in pieces:
+            decode(piece)
     columns = pixels[:, :1].long()
     at = torch.stack([index % columns, index // columns], dim=2).float()
     points = (at + 0.5) * (sides / pixels)[:, None] + boxes[:, None, :2]

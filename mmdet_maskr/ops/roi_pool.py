@@ -87,9 +87,8 @@ def _pool(features: Tensor, rois: Tensor, size: tuple[int, int], scale: float) -
     row = torch.div(place, across, rounding_mode="floor")
     pixels = first[bin_of] + row * width + (place - row * across)
 
-    table = features.permute(0, 2, 3, 1).reshape(-1, channels)
-    if features.device.type == "cpu":
-        table = table.to(rois.dtype)
+    # in float32 also for the gradients, which are sums over overlapping RoIs
+    table = features.permute(0, 2, 3, 1).reshape(-1, channels).to(rois.dtype)
     pooled = F.embedding_bag(pixels, table, offsets, mode="max").to(features.dtype)
     pooled = pooled.view(-1, *size, channels).permute(0, 3, 1, 2)
     return pooled.contiguous(memory_format=_checks.memory_format([features]))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import child_training as child
 import pytest
 import torch
 from mmdet.registry import DATASETS
 from mmengine.dataset import pseudo_collate
+from mmengine.optim import AmpOptimWrapper
+from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import Runner
 
 from mmdet_maskr.engine.batch_file import pack_batch, unpack_batch
@@ -95,6 +99,25 @@ def test_skips_single_ones(tmp_path: Path, shapes_root: Path):
     assert steps == {8 - 2}
     assert checkpoint["message_hub"]["runtime_info"]["skipped_steps"] == 2
     assert not list((tmp_path / "row").glob("epoch*"))
+
+
+@pytest.mark.parametrize("bad", [(), (1,), (0, 1), (0, 1, 2, 3)])
+def test_accumulation_with_loss_scaling(monkeypatch: pytest.MonkeyPatch, bad: tuple[int, ...]):
+    """Two losses a step, some not finite; torch's GradScaler cannot step without any gradient."""
+    monkeypatch.setattr(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
+    scaler = partial(torch.amp.GradScaler, "cpu", init_scale=8.0)
+    monkeypatch.setattr(amp_optimizer_wrapper, "GradScaler", scaler)
+    weight = torch.nn.Parameter(torch.tensor([3.0]))
+    wrapper = AmpOptimWrapper(
+        optimizer=torch.optim.SGD([weight], lr=1.0), loss_scale="dynamic", accumulative_counts=2
+    )
+    wrapper.initialize_count_status(torch.nn.Module(), 0, 4)
+    runner = SimpleNamespace(optim_wrapper=wrapper, message_hub=SimpleNamespace(runtime_info={}))
+    LossGuardHook(stop_after=9).before_train(runner)
+    for i in range(4):
+        wrapper.update_params(weight.sum() * (float("nan") if i in bad else 1.0))
+    assert weight.item() == 3 - (4 - len(bad)) * 0.5
+    assert weight.grad is None
 
 
 def test_batch_round_trip(shapes_root: Path, tmp_path: Path):

@@ -248,3 +248,25 @@ def test_bad_input_is_named():
 def test_equals_the_loop_on_cuda(kind: str):
     torch.manual_seed(0)
     assert_same(HEATMAPS[kind](12, 5).cuda(), random_boxes(12, 10, 500).cuda())
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_streams_are_the_callers(monkeypatch: pytest.MonkeyPatch):
+    """Every kernel is launched by the calling thread, as a stream is chosen for a thread."""
+    monkeypatch.setattr(keypoint_decode, "PIECE_MAPS_GPU", 5)
+    streams = set()
+    search = keypoint_decode._largest_pixels
+
+    def noted(*args):
+        streams.add(torch.cuda.current_stream())
+        return search(*args)
+
+    monkeypatch.setattr(keypoint_decode, "_largest_pixels", noted)
+    torch.manual_seed(0)
+    logits, boxes = smooth(12, 5).cuda(), random_boxes(12, 10, 500).cuda()
+    torch.cuda.synchronize()
+    own = torch.cuda.Stream()
+    with torch.cuda.stream(own):
+        decode_heatmaps(logits, boxes)
+    assert streams == {own}

@@ -102,14 +102,18 @@ def test_first_of_equal_maxima_gets_the_gradient():
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision(device: str, dtype: torch.dtype):
+    """Values and gradients, which are sums over RoIs, are rounded once."""
     maps, rois = features(dtype=dtype).to(device), all_sorts_of_rois(1 / 32).to(device)
     for layer in (RoIPool(7, 1 / 32), RoIWarp(7, 1 / 32), RoIWarp(7, 1 / 32, "max")):
         x = maps.clone().requires_grad_()
         out = layer(x, rois)
         out.sum().backward()
         assert out.dtype == x.grad.dtype == dtype
-        exact, epsilon = layer(maps.float(), rois), torch.finfo(dtype).eps
+        y = maps.float().requires_grad_()
+        exact, epsilon = layer(y, rois), torch.finfo(dtype).eps
+        exact.sum().backward()
         torch.testing.assert_close(out.float(), exact, rtol=epsilon, atol=epsilon)
+        torch.testing.assert_close(x.grad.float(), y.grad, rtol=epsilon, atol=epsilon)
 
 
 @pytest.mark.parametrize("device", DEVICES)
