@@ -49,9 +49,9 @@ OPERATIONS: dict[str, Callable[[], object]] = {
     "grey": lambda: paste_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE, -1),
     "resize": lambda: paste_resized_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE),
     "encode": lambda: encode_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE).rles,
-    "encode resized": lambda: encode_masks(
-        random_masks(COUNT, 28), random_boxes(COUNT), *SIZE, resized=True
-    ).rles,
+    "encode resized": lambda: (
+        encode_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE, resized=True).rles
+    ),
     "decode": lambda: torch.cat(
         [t.view(COUNT, -1) for t in decode_heatmaps(heatmaps(), inner_boxes() * 4)], 1
     ),

@@ -8,15 +8,14 @@ import torch
 from mmdet.models.roi_heads import CascadeRoIHead
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
-from mmdet.utils import ConfigType, InstanceList
+from mmdet.utils import InstanceList
 from torch import Tensor
 
-from mmdet_maskr.models.conventions import check_convention
-from mmdet_maskr.models.roi_heads.detections import select_from_batch
+from mmdet_maskr.models.roi_heads.detections import SourceDetections
 
 
 @MODELS.register_module()
-class AveragedCascadeRoIHead(CascadeRoIHead):
+class AveragedCascadeRoIHead(SourceDetections, CascadeRoIHead):
     """mmdet's CascadeRoIHead, which averages probabilities of its stages instead of logits.
 
     Masks come from the last stage's head alone, not from the average of all. Detectron2 has only
@@ -29,16 +28,13 @@ class AveragedCascadeRoIHead(CascadeRoIHead):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        convention = "mmdet"
-        if self.test_cfg is not None:
-            convention = self.test_cfg.get("convention", convention)
-        self.convention = check_convention("test_cfg.rcnn.convention", convention)
+        self.init_convention()
 
     def _bbox_forward(self, stage: int, x: tuple[Tensor], rois: Tensor) -> dict[str, Tensor]:
-        """mmdet's; when testing, ``cls_score`` holds probabilities."""
+        """mmdet's, in float32; when testing, ``cls_score`` holds probabilities."""
         results = super()._bbox_forward(stage, x, rois)
         if not self.training:
-            results["cls_score"] = results["cls_score"].float().softmax(-1)
+            results["cls_score"] = results["cls_score"].softmax(-1)
         return results
 
     def _refine_roi(
@@ -54,39 +50,6 @@ class AveragedCascadeRoIHead(CascadeRoIHead):
             x, rois, batch_img_metas, num_proposals_per_img, **kwargs
         )
         return rois, [score.log() for score in scores], deltas
-
-    def predict_bbox(
-        self,
-        x: tuple[Tensor],
-        batch_img_metas: list[dict],
-        rpn_results_list: InstanceList,
-        rcnn_test_cfg: ConfigType,
-        rescale: bool = False,
-        **kwargs,
-    ) -> InstanceList:
-        """mmdet's, or the detections of :attr:`convention` from its scored boxes.
-
-        Args:
-            x: feature maps, each (B, C, H_l, W_l).
-            batch_img_metas: for each image its meta information.
-            rpn_results_list: for each image the proposals in pixels of the network's input.
-            rcnn_test_cfg: ``score_thr``, ``nms`` and ``max_per_img``; None for boxes and scores of
-                all proposals and classes.
-            rescale: give boxes in pixels of the original image.
-        """
-        if self.convention == "mmdet" or rcnn_test_cfg is None:
-            return super().predict_bbox(
-                x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale=rescale, **kwargs
-            )
-        scored = super().predict_bbox(x, batch_img_metas, rpn_results_list, None, **kwargs)
-        return select_from_batch(
-            scored,
-            batch_img_metas,
-            self.bbox_head[-1].num_classes,
-            rcnn_test_cfg,
-            self.convention,
-            rescale,
-        )
 
     def predict_mask(
         self,

@@ -1,14 +1,13 @@
-"""Detections of one image as Detectron2 and torchvision choose them."""
+"""Detections as Detectron2 and torchvision choose them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from mmdet.utils import InstanceList
+from mmdet.utils import ConfigType, InstanceList
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmdet_maskr.models.conventions import check_convention
 from mmdet_maskr.ops.nms import grouped_nms
 
 
@@ -43,30 +42,71 @@ def select_detections(
     return found[keep]
 
 
-def select_from_batch(
-    scored: InstanceList,
-    batch_img_metas: Sequence[dict],
-    num_classes: int,
-    cfg: ConfigDict,
-    convention: str,
-    rescale: bool,
-) -> InstanceList:
-    """:func:`select_detections` for each image.
+class SourceDetections:
+    """Methods that let an RoI head detect as the codebase that :attr:`convention` names does.
 
-    Args:
-        scored: for each image ``bboxes`` (R, 4 K or 4) and ``scores`` (R, K + 1), background last.
-        batch_img_metas: for each image ``scale_factor``.
-        num_classes: K.
-        cfg: see :func:`select_detections`.
-        convention: 'detectron2' or 'torchvision'.
-        rescale: give boxes in pixels of the original image.
+    That is ``test_cfg.rcnn.convention``: 'mmdet' (default), 'detectron2' or 'torchvision'.
     """
-    results_list = []
-    for candidates, meta in zip(scored, batch_img_metas, strict=True):
-        scores = candidates.scores[:, :num_classes]
-        results = select_detections(candidates.bboxes, scores, cfg, convention)
-        if rescale:
-            scale = results.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
-            results.bboxes = results.bboxes / scale
-        results_list.append(results)
-    return results_list
+
+    # the RoI head's
+    bbox_head: nn.Module
+    test_cfg: ConfigDict
+
+    def init_convention(self) -> None:
+        """Read the convention from the head's ``test_cfg``.
+
+        Raises:
+            UserError: an unknown one.
+        """
+        convention = "mmdet"
+        if self.test_cfg is not None:
+            convention = self.test_cfg.get("convention", convention)
+        self.convention = check_convention("test_cfg.rcnn.convention", convention)
+
+    def _bbox_forward(self, *args, **kwargs) -> dict[str, Tensor]:
+        """mmdet's, with logits and deltas in float32 under mixed precision too."""
+        results = super()._bbox_forward(*args, **kwargs)  # type: ignore[misc]  # the head's
+        for name in ("cls_score", "bbox_pred"):
+            if isinstance(results[name], Tensor):  # of some box heads it is a pair, or None
+                results[name] = results[name].float()
+        return results
+
+    def predict_bbox(
+        self,
+        x: tuple[Tensor],
+        batch_img_metas: list[dict],
+        rpn_results_list: InstanceList,
+        rcnn_test_cfg: ConfigType,
+        rescale: bool = False,
+        **kwargs,
+    ) -> InstanceList:
+        """mmdet's, or the detections of :attr:`convention` from mmdet's scored boxes.
+
+        Args:
+            x: feature maps, each (B, C, H_l, W_l).
+            batch_img_metas: for each image its meta information.
+            rpn_results_list: for each image the proposals in pixels of the network's input.
+            rcnn_test_cfg: ``score_thr``, ``nms`` and ``max_per_img``; None for boxes and scores of
+                all proposals and classes.
+            rescale: give boxes in pixels of the original image.
+        """
+        predict = super().predict_bbox  # type: ignore[misc]  # of the head beside this class
+        if self.convention == "mmdet" or rcnn_test_cfg is None:
+            return predict(
+                x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale=rescale, **kwargs
+            )
+        scored = predict(x, batch_img_metas, rpn_results_list, None, **kwargs)
+        last = self.bbox_head[-1] if isinstance(self.bbox_head, nn.ModuleList) else self.bbox_head
+        results_list = []
+        for candidates, meta in zip(scored, batch_img_metas, strict=True):
+            results = select_detections(
+                candidates.bboxes,
+                candidates.scores[:, : last.num_classes],  # the background is the last
+                rcnn_test_cfg,
+                self.convention,
+            )
+            if rescale:
+                scale = results.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
+                results.bboxes = results.bboxes / scale
+            results_list.append(results)
+        return results_list

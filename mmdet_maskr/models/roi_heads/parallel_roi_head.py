@@ -16,15 +16,14 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models.conventions import check_convention
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import check_mask_output
-from mmdet_maskr.models.roi_heads.detections import select_from_batch
+from mmdet_maskr.models.roi_heads.detections import SourceDetections
 from mmdet_maskr.models.roi_heads.keypoint_branch import KeypointBranch
 
 
 @MODELS.register_module()
-class ParallelRoIHead(KeypointBranch, StandardRoIHead):
+class ParallelRoIHead(KeypointBranch, SourceDetections, StandardRoIHead):
     """RoI head whose branches run in parallel: box, and any of mask and keypoint.
 
     The box branch classifies and refines each RoI. An instance branch then works on positive RoIs
@@ -63,10 +62,7 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
                 "For proposals alone use mmdet's RPN detector."
             )
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
-        self.convention = "mmdet"
-        if self.test_cfg is not None:
-            convention = self.test_cfg.get("convention", "mmdet")
-            self.convention = check_convention("test_cfg.rcnn.convention", convention)
+        self.init_convention()
         if self.with_mask:
             self._check_mask_options()
         if keypoint_head is not None:
@@ -143,45 +139,6 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
                 self.bbox_sampler.sample(assigned, priors, gt_instances[i], feats=feats)
             )
         return sampling_results
-
-    def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict[str, Tensor]:
-        """mmdet's, with logits and deltas in float32 under mixed precision too."""
-        results = super()._bbox_forward(x, rois)
-        for name in ("cls_score", "bbox_pred"):
-            results[name] = results[name].float()
-        return results
-
-    def predict_bbox(
-        self,
-        x: tuple[Tensor],
-        batch_img_metas: list[dict],
-        rpn_results_list: InstanceList,
-        rcnn_test_cfg: ConfigType,
-        rescale: bool = False,
-    ) -> InstanceList:
-        """mmdet's, or the detections of :attr:`convention` from mmdet's scored boxes.
-
-        Args:
-            x: feature maps, each (B, C, H_l, W_l).
-            batch_img_metas: for each image its meta information.
-            rpn_results_list: for each image the proposals in pixels of the network's input.
-            rcnn_test_cfg: ``score_thr``, ``nms`` and ``max_per_img``; None for boxes and scores of
-                all proposals and classes.
-            rescale: give boxes in pixels of the original image.
-        """
-        if self.convention == "mmdet" or rcnn_test_cfg is None:
-            return super().predict_bbox(
-                x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale=rescale
-            )
-        scored = super().predict_bbox(x, batch_img_metas, rpn_results_list, None)
-        return select_from_batch(
-            scored,
-            batch_img_metas,
-            self.bbox_head.num_classes,
-            rcnn_test_cfg,
-            self.convention,
-            rescale,
-        )
 
     def _mask_forward(
         self,
