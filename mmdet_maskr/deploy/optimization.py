@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmdet.models.detectors.base import BaseDetector
+from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from mmdet_maskr.deploy.parts import FastForm, become, rewrite_parts
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import MASK_OUTPUTS
+from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
 
 PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16)
 PARTS = (
@@ -129,6 +131,20 @@ class FastDetector(FastForm):
         return super().train(False)
 
 
+class FastTTAModel(FastForm):
+    """Test-time augmentation around a fast detector."""
+
+    def test_step(self, data):
+        """The model's own. All forms of an image belong to one step of CUDA graphs.
+
+        Outputs of graphs are overwritten in the next step, and without a beginning that is told
+        each compiled part would begin one.
+        """
+        if self.module.optimization.compiled:
+            torch.compiler.cudagraph_mark_step_begin()
+        return super().test_step(data)
+
+
 def optimize(
     model: nn.Module,
     compile: bool = False,
@@ -174,6 +190,7 @@ def optimize(
         tta.module = optimize(
             model.module, compile, inplace=inplace, masks=masks, autocast=autocast
         )
+        become(tta, FastTTAModel)
         return tta
     _check(model, masks, autocast)
     with torch.inference_mode(False), torch.no_grad():
@@ -234,21 +251,43 @@ def _part(model: nn.Module, name: str) -> nn.Module | None:
 
 def _modules(model: nn.Module, name: str) -> list[nn.Module]:
     """The part of this name, or those of the stages of a cascade; none where there is none."""
-    part = _part(model, name)
-    if part is None:
-        return []
-    found = list(part) if type(part) is nn.ModuleList else [part]
-    return [module for module in found if isinstance(module, nn.Module)]
+    found = [model]
+    for step in name.split("."):
+        parts = [getattr(module, step, None) for module in found]
+        found = [stage for part in parts if isinstance(part, nn.Module) for stage in _stages(part)]
+    return list(dict.fromkeys(found))
+
+
+def _stages(part: nn.Module) -> list[nn.Module]:
+    """The modules of a list that is nothing more (mmengine has a class of its own for these)."""
+    is_list = isinstance(part, nn.ModuleList) and type(part).forward is nn.Module.forward
+    return list(part) if is_list else [part]
 
 
 def _use_autocast(model: nn.Module, precision: torch.dtype) -> None:
     """Lower precision within parts; what is between them (ranking, NMS, pasting) keeps float32."""
+    bodies = ["backbone", "neck", "roi_head.shared_head"]
+    if not _takes_low_precision(model):
+        bodies.remove("neck" if _modules(model, "neck") else "backbone")
     for name in PARTS:
         for part in _modules(model, name):
             if any(True for _ in part.parameters()):
                 part.autocast_type = precision
-                is_body = name in ("backbone", "neck", "roi_head.shared_head")
-                become(part, LowPrecisionBody if is_body else LowPrecisionHead)
+                become(part, LowPrecisionBody if name in bodies else LowPrecisionHead)
+
+
+def _takes_low_precision(model: nn.Module) -> bool:
+    """Whether all that reads the maps can do so in lower precision.
+
+    mmdet's RoI extractors round RoIs to the maps' type, and mmcv's RoIAlign has no such kernel on a
+    CPU; heads that sample or convolve the maps themselves are no parts of ours.
+    """
+    readers = ("roi_head.point_head", "roi_head.semantic_head", "semantic_head")
+    return not any(_modules(model, name) for name in readers) and all(
+        isinstance(module, FPNRoIExtractor)
+        for module in model.modules()
+        if isinstance(module, BaseRoIExtractor)
+    )
 
 
 def _left(model: nn.Module) -> list[str]:

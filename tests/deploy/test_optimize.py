@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdet_maskr.deploy import optimize
 from mmdet_maskr.deploy.convolution import FusedConv2d
+from mmdet_maskr.deploy.optimization import LowPrecisionHead
 from mmdet_maskr.deploy.parts import FastForm
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models import InstanceTTAModel
@@ -222,9 +223,54 @@ def test_lower_precision_is_only_used_where_asked_for(model: nn.Module):
     assert len(wanted) > 0
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "maskr_joint_r50_fpn_1x",
+        "maskr_r50_c4_1x",
+        "maskr_vit-b_sfp_lsj-100e",
+        "compositions/cascade_maskr_r50_fpn_1x",
+        "compositions/htc_r50_fpn_1x",
+        "compositions/point_rend_r50_fpn_1x",
+        "compositions/faster_r50_fpn_1x",
+        "ablations/table_2e/maskr_mini_fpn_mlp2",
+        "ablations/table_2c/maskr_mini_c4_roipool_max",
+    ],
+)
+def test_lower_precision_of_every_part(name: str, precision: str, shapes_root: Path):
+    """Stages of a cascade and heads that read the maps too; results are float32."""
+    cfg = thin(load(f"{name}.py"), shapes_root)
+    model = build(cfg)
+    wanted = detect(model)[0]
+    fast = optimize(model, autocast=precision)
+    found = detect(fast)[0]
+    assert len(found) == len(wanted) > 0
+    for key in set(found.keys()) & {"bboxes", "scores", "keypoints", "keypoint_scores"}:
+        assert found[key].dtype == torch.float32 and torch.isfinite(found[key]).all()
+    difference = found.scores.sort().values - wanted.scores.sort().values
+    assert 0 < difference.abs().max() < 0.05 * wanted.scores.max()
+    heads = fast.roi_head.bbox_head
+    for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
+        assert isinstance(head, LowPrecisionHead)
+
+
+def test_lower_precision_with_parts_of_mmdet(shapes_root: Path):
+    """Its RoI extractor gives RoIs the maps' type, which moves them; so maps come in float32."""
+    cfg = thin(load("mini/ablation_fpn.py"), shapes_root)
+    for branch in ("bbox", "mask"):
+        cfg.model.roi_head[f"{branch}_roi_extractor"].type = "SingleRoIExtractor"
+    fast = optimize(build(cfg), autocast="bfloat16")
+    maps = []
+    fast.neck.register_forward_hook(lambda module, args, output: maps.extend(output))
+    assert len(detect(fast)[0]) > 0
+    assert {feature.dtype for feature in maps} == {torch.float32}
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu(model: nn.Module):
+def test_on_a_gpu(model: nn.Module, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # it rounds to 11 bits
     model.cuda()
     assert_same(detect(optimize(model))[0].cpu(), detect(model)[0].cpu())
     assert len(detect(optimize(model, autocast="float16"))[0]) > 0
@@ -253,3 +299,30 @@ def test_compiled(shapes_root: Path, monkeypatch: pytest.MonkeyPatch):
             assert_same(found, wanted)
     assert len(fast.optimization.first_calls) == 2
     assert all(seconds > 0 for seconds in fast.optimization.first_calls.values())
+
+
+def test_stages_of_a_cascade_are_compiled(shapes_root: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **options: asked.append(module))
+    cfg = thin(load("compositions/cascade_maskr_r50_fpn_1x.py"), shapes_root)
+    fast = optimize(build(cfg), compile=True)
+    heads = [*fast.roi_head.bbox_head, *(head.convs for head in fast.roi_head.mask_head)]
+    assert asked == [fast.backbone, *heads] and len(heads) == 6
+
+
+def test_graphs_begin_anew_with_each_augmented_image(
+    shapes_root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The features of all forms are kept until the last one is there, so not with each form."""
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **options: None)
+    model = build(thin(load("mini/maskr_shapes.py"), shapes_root))
+    data = batch()
+    sample = data["data_samples"][0]
+    sample.set_metainfo(dict(flip=False, flip_direction=None))
+    forms = {key: [value, copy.deepcopy(value)] for key, value in data.items()}
+    begun = []
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: begun.append(1))
+    for compiled in (False, True):
+        fast = optimize(InstanceTTAModel(module=model).eval(), compile=compiled)
+        assert len(fast.test_step(copy.deepcopy(forms))[0].pred_instances) > 0
+        assert len(begun) == int(compiled)
