@@ -255,11 +255,12 @@ def measure(args: argparse.Namespace) -> list[Row]:
     """
     if min(args.size) < 32:
         raise UserError(f"--size must be at least 32 by 32 pixels, got {tuple(args.size)}.")
-    if torch.device(args.device).type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {args.device}: torch sees no GPU here.")
-    # TF32 rounds to 11 bits: forms that are to be equal would differ by more than EXACT, and the
-    # matrix product that is the yardstick is computed in float32
-    torch.backends.cudnn.allow_tf32 = False
+    if torch.device(args.device).type == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError(f"--device {args.device}: torch sees no GPU here.")
+        # TF32 rounds to 11 bits: forms that are to be equal would differ by more than EXACT; and
+        # the matrix product that is the yardstick is computed in float32
+        torch.backends.cudnn.allow_tf32 = False
     return [row for name in args.models for row in measure_setting(SETTINGS[name], args)]
 
 
