@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,8 @@ from mmdet_maskr.benchmark.measure import (
     Timing,
     add_measuring_options,
     compare,
+    now,
+    on_device,
     peak_mib,
     time_in_turn,
 )
@@ -102,26 +103,21 @@ class Contender:
 
     def _clocked(self, part: str, method: Callable) -> Callable:
         def run(*args, **kwargs):
-            start = self._now()
+            start = now(self.device)
             result = method(*args, **kwargs)
-            self._current[part] = self._current.get(part, 0.0) + self._now() - start
+            self._current[part] = self._current.get(part, 0.0) + now(self.device) - start
             return result
 
         return run
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
 
     @torch.no_grad()
     def __call__(self) -> float:
         """Seconds of one detection."""
         batch = copy.deepcopy(self.batch)
         self._current: dict[str, float] = {}
-        start = self._now()
+        start = now(self.device)
         samples = self.model.test_step(batch)
-        seconds = self._now() - start
+        seconds = now(self.device) - start
         self.found = samples[0].pred_instances
         for part, taken in self._current.items():
             self.parts.setdefault(part, []).append(taken)
@@ -209,11 +205,9 @@ def matrix_product(device: torch.device) -> Callable[[], float]:
     out = torch.empty_like(matrix)
 
     def run() -> float:
-        start = time.perf_counter()
+        start = now(device)
         torch.mm(matrix, matrix, out=out)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - start
+        return now(device) - start
 
     return run
 
@@ -255,12 +249,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
     """
     if min(args.size) < 32:
         raise UserError(f"--size must be at least 32 by 32 pixels, got {tuple(args.size)}.")
-    if torch.device(args.device).type == "cuda":
-        if not torch.cuda.is_available():
-            raise UserError(f"--device {args.device}: torch sees no GPU here.")
-        # TF32 rounds to 11 bits: forms that are to be equal would differ by more than EXACT; and
-        # the matrix product that is the yardstick is computed in float32
-        torch.backends.cudnn.allow_tf32 = False
+    on_device(args.device)
     return [row for name in args.models for row in measure_setting(SETTINGS[name], args)]
 
 

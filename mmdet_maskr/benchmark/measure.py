@@ -83,12 +83,37 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def on_device(name: str) -> torch.device:
+    """The device of ``--device``, where float32 is float32.
+
+    TF32 rounds to 11 bits: forms that are to be equal would differ by more than rounding, and the
+    yardstick that is the matrix product is computed in float32.
+
+    Raises:
+        UserError: no GPU for 'cuda'.
+    """
+    device = torch.device(name)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError(f"--device {name}: torch sees no GPU here.")
+        torch.backends.cudnn.allow_tf32 = False
+    return device
+
+
+def now(device: torch.device) -> float:
+    """Seconds on the clock, when all work that was given to the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def peak_mib(prepare: Callable[..., Callable[[], Any]], *args: Any, threads: int) -> float:
     """Memory that a piece of work takes, measured in a fresh process.
 
     The process calls ``prepare(*args)`` for the work, then does it once. The result is the highest
-    resident size during it above the resident size before it: /proc/self/status VmHWM, reset
-    before, on Linux; elsewhere the growth of ru_maxrss, which can miss a peak below an earlier one.
+    size during it above the size before it. Where the work uses a GPU, that of torch's tensors
+    there; else the resident size: /proc/self/status VmHWM, reset before, on Linux; elsewhere the
+    growth of ru_maxrss, which can miss a peak below an earlier one.
 
     Args:
         prepare: function of a module, as it is sent by name; makes inputs and warms up on tiny
@@ -103,6 +128,11 @@ def peak_mib(prepare: Callable[..., Callable[[], Any]], *args: Any, threads: int
 def _peak_of(prepare: Callable[..., Callable[[], Any]], args: tuple, threads: int) -> float:
     torch.set_num_threads(threads)
     work = prepare(*args)
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() / MIB
+        work()
+        return torch.cuda.max_memory_allocated() / MIB - before
     clear, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
     try:
         clear.write_text("5")  # peak := current

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,6 +20,8 @@ from mmdet_maskr.benchmark.measure import (
     Row,
     add_measuring_options,
     compare,
+    now,
+    on_device,
     peak_mib,
     time_in_turn,
 )
@@ -29,6 +30,8 @@ from mmdet_maskr.engine.channels_last import turn_on_channels_last
 from mmdet_maskr.errors import UserError
 
 LOSS_TOLERANCE = 1e-4
+AMP_TOLERANCE = 5e-2
+PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16)
 # Our parts, and those of mmdet with the same parameters.
 STOCK_PARTS = dict(
     MaskRRPNHead="RPNHead",
@@ -147,7 +150,7 @@ def trained_proposals(sample: DetDataSample, count: int, seed: int) -> InstanceD
 
 
 class Step:
-    """Forward, backward and optimizer step of one contender.
+    """Forward, backward and optimizer step of one contender, in float32 or mixed precision.
 
     Ours has channels_last images, as our configs.
 
@@ -156,20 +159,29 @@ class Step:
     :func:`trained_proposals`.
     """
 
-    def __init__(self, setting: Setting, name: str) -> None:
+    def __init__(
+        self, setting: Setting, name: str, device: str = "cpu", amp: str | None = None
+    ) -> None:
         config = model_config(setting, name)
-        self.model = build(config).train()
+        self.device = torch.device(device)
+        self.amp = None if amp is None else PRECISIONS[amp]
+        # float16 overflows without a factor; with one, losses that are to be summed must not
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == "float16")
+        self.model = build(config).train().to(self.device)
         options = dict(lr=0.0, weight_decay=0.0)
         if name != PEER:
             options.update(setting.optimizer_options)
             turn_on_channels_last(self.model)
         optimizer = getattr(torch.optim, setting.optimizer)
         self.optimizer = optimizer(self.model.parameters(), **options)
-        self.images, self.samples = samples(setting, config.roi_head.bbox_head.num_classes)
+        images, found = samples(setting, config.roi_head.bbox_head.num_classes)
+        self.images = images.to(self.device)
+        self.samples = [sample.to(self.device) for sample in found]
         self.losses: dict[str, float] = {}
         count = config.train_cfg.rpn_proposal.max_per_img
         self.proposals = [
-            trained_proposals(sample, count, seed) for seed, sample in enumerate(self.samples)
+            trained_proposals(sample, count, seed).to(self.device)
+            for seed, sample in enumerate(found)
         ]
         self.next_proposals: list[InstanceData] = []
         rpn = self.model.rpn_head
@@ -184,20 +196,24 @@ class Step:
         torch.manual_seed(3)
         samples = copy.deepcopy(self.samples)  # a step writes into both
         self.next_proposals = copy.deepcopy(self.proposals)
-        start = time.perf_counter()
+        start = now(self.device)
         self.optimizer.zero_grad()
-        losses = self.model.loss(self.images, samples)
+        with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+            losses = self.model.loss(self.images, samples)
         total, log = self.model.parse_losses(losses)
-        total.backward()
-        self.optimizer.step()
-        seconds = time.perf_counter() - start
+        self.scaler.scale(total).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        seconds = now(self.device) - start
         self.losses = {name: float(value.detach()) for name, value in log.items()}
         return seconds
 
 
-def prepare_for_peak(setting: Setting, name: str) -> Callable[[], object]:
+def prepare_for_peak(
+    setting: Setting, name: str, device: str, amp: str | None
+) -> Callable[[], object]:
     """The first step of a process: with the gradients of the weights."""
-    return Step(setting, name)
+    return Step(setting, name, device, amp)
 
 
 def add_train_step(subparsers: argparse._SubParsersAction) -> None:
@@ -209,11 +225,17 @@ def add_train_step(subparsers: argparse._SubParsersAction) -> None:
         "to 512 RoIs each, against mmdet's mask-rcnn_r50_fpn_1x_coco with the same weights, "
         "images, targets, proposals and draws. Ours runs with channels_last images, as its "
         "configs. mini: the model of configs/mini against the same "
-        "of mmdet's parts. Fails where losses differ by more than 1e-4.",
+        "of mmdet's parts. Fails where losses differ by more than 1e-4 (5e-2 with --amp).",
         epilog="example: python tools/benchmark.py train-step --models mini --repeats 15 --profile",
     )
     add_measuring_options(parser, repeats=5)
     parser.add_argument("--models", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    parser.add_argument(
+        "--amp",
+        choices=list(PRECISIONS),
+        help="mixed precision, on a GPU: mmcv's RoIAlign has none on a CPU",
+    )
     parser.add_argument(
         "--profile", action="store_true", help="then show what is left of our step, by operator"
     )
@@ -221,39 +243,51 @@ def add_train_step(subparsers: argparse._SubParsersAction) -> None:
 
 
 def measure(args: argparse.Namespace) -> list[Row]:
-    """A row for each model that is asked for."""
+    """A row for each model that is asked for.
+
+    Raises:
+        UserError: no GPU for ``--device cuda``, or ``--amp`` on a CPU.
+    """
+    device = on_device(args.device)
+    if args.amp is not None and device.type == "cpu":
+        raise UserError(
+            "--amp needs --device cuda: on a CPU there is no stock mmdet to compare with, as "
+            "mmcv's RoIAlign knows float32 and float64 only there."
+        )
     rows = []
     for name in args.models:
         setting = SETTINGS[name]
-        rows.append(measure_setting(setting, args.repeats, not args.no_memory))
+        rows.append(measure_setting(setting, args))
         if args.profile:
-            print_profile(setting)
+            print_profile(setting, device)
     return rows
 
 
-def measure_setting(setting: Setting, repeats: int, memory: bool) -> Row:
+def measure_setting(setting: Setting, args: argparse.Namespace) -> Row:
     """Our step against that of stock mmdet.
 
     Raises:
-        UserError: a loss differs by more than LOSS_TOLERANCE.
+        UserError: a loss differs by more than LOSS_TOLERANCE; in mixed precision, by more than
+            AMP_TOLERANCE.
     """
     print(f"{setting.label} ...", flush=True)
-    ours = Step(setting, "ours")
-    peer = Step(setting, PEER)
+    place = (args.device, args.amp)
+    ours = Step(setting, "ours", *place)
+    peer = Step(setting, PEER, *place)
     ours.model.load_state_dict(peer.model.state_dict(), strict=True)
-    timings = time_in_turn({"ours": ours, PEER: peer}, repeats)
+    timings = time_in_turn({"ours": ours, PEER: peer}, args.repeats)
     difference = loss_difference(ours.losses, peer.losses)
-    if not difference <= LOSS_TOLERANCE:
+    if not difference <= (LOSS_TOLERANCE if args.amp is None else AMP_TOLERANCE):
         raise UserError(
             f"{setting.label}: losses differ by {difference:g}: ours {ours.losses}, stock "
             f"{peer.losses}."
         )
     notes = dict(max_loss_difference=difference, losses=ours.losses, peer_losses=peer.losses)
     del ours, peer
-    if memory:
+    if not args.no_memory:
         threads = torch.get_num_threads()
         for name, timing in timings.items():
-            timing.peak_mib = peak_mib(prepare_for_peak, setting, name, threads=threads)
+            timing.peak_mib = peak_mib(prepare_for_peak, setting, name, *place, threads=threads)
     return Row(setting.label, timings["ours"], timings[PEER], notes)
 
 
@@ -263,9 +297,12 @@ def loss_difference(ours: dict[str, float], peer: dict[str, float]) -> float:
     return max(abs(ours[name] - peer[name]) / max(1.0, abs(peer[name])) for name in shared)
 
 
-def print_profile(setting: Setting, lines: int = 18) -> None:
-    """What is left: our step by operator, forward and backward, with the share of each."""
-    step = Step(setting, "ours")
+def print_profile(setting: Setting, device: torch.device, lines: int = 18) -> None:
+    """What is left: our step by operator, forward and backward, with the share of each.
+
+    Of operators on the CPU, also where they only start work on a GPU.
+    """
+    step = Step(setting, "ours", str(device))
     step()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         step()
