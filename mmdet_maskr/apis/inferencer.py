@@ -43,7 +43,7 @@ class MaskRInferencer(DetInferencer):
         model: path of a config, a config, a folder that tools/convert_weights.py wrote, the name of
             one of this package's configs or of a model in mmdet's index, or the path of a
             checkpoint. None takes the config from the checkpoint, or from ``config.py`` beside it.
-        weights: path or URL of a checkpoint.
+        weights: path or URL of a checkpoint of the whole model; without one, a config's is random.
         device: None takes the first accelerator that mmcv's ops run on, or the CPU.
         scope: where ``model`` is looked up if it is a name that this package has not.
         palette: colours instead of the data set's: 'coco', 'voc', 'citys' or 'random'.
@@ -53,8 +53,9 @@ class MaskRInferencer(DetInferencer):
         optimize: detect with a fast form of the model, :func:`mmdet_maskr.deploy.optimize`.
 
     Raises:
-        UserError: no such config, name, checkpoint or device; a checkpoint without a config where
-            none is given; a model with more or fewer classes than its names.
+        UserError: no such config, name, checkpoint or device; a name without weights; a checkpoint
+            that does not fit the model, or without a config where none is given; a model with more
+            or fewer classes than its names.
     """
 
     model: nn.Module  # this and the numbers below are DetInferencer's
@@ -106,8 +107,9 @@ class MaskRInferencer(DetInferencer):
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict
     ) -> None:
         """Load the weights, and join what the checkpoint and the config say about the data set."""
-        # DetInferencer's own would take COCO's classes where the checkpoint names none
-        super(DetInferencer, self)._load_weights_to_model(model, checkpoint, cfg)
+        sources.check_weights(model, checkpoint, self._weights, self._named)
+        if checkpoint is not None:  # DetInferencer's own would take COCO's classes
+            super(DetInferencer, self)._load_weights_to_model(model, checkpoint, cfg)
         dataset = DATASETS.build({**copy.deepcopy(cfg.test_dataloader.dataset), "lazy_init": True})
         given = sources.checkpoint_meta(checkpoint)
         meta = sources.join_meta(given, dataset.metainfo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -14,8 +15,10 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
 from mmengine.logging import print_log
+from torch import nn
 
 from mmdet_maskr.catalogue import configs_dir
+from mmdet_maskr.engine.load_hooks import check_whole
 from mmdet_maskr.errors import UserError
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
@@ -38,7 +41,8 @@ def find_model(
         scope: package with a model index.
 
     Raises:
-        UserError: there is no such file or name.
+        UserError: there is no such file or name; a name of this package without weights, as none
+            are published.
     """
     model = str(model) if isinstance(model, Path) else model
     weights = str(weights) if isinstance(weights, Path) else weights
@@ -61,7 +65,14 @@ def find_model(
         if not Path(model).is_file():
             raise UserError(f"there is no config {Path(model).absolute()}.")
     else:
-        model = _by_name(model, scope)
+        name, model = model, _by_name(model, scope)
+        if weights is None and model != name:
+            raise UserError(
+                f"no weights are published for {name} yet: pass weights=, a checkpoint that you "
+                "have trained, MMDetection's of the same model (a file or URL) or what "
+                "tools/convert_weights.py made of Detectron2's or torchvision's. Models of "
+                "MMDetection's index bring their weights: 'mask-rcnn_r50_fpn_1x_coco'."
+            )
     beside = Path(model).with_name(CONVERTED[1])
     if weights is None and Path(model).name == CONVERTED[0] and beside.is_file():
         weights = str(beside)
@@ -98,6 +109,31 @@ def default_device() -> str:
     device = get_device()
     without_ops = device == "cuda" and get_compiling_cuda_version() == "not available"
     return "cpu" if without_ops or device == "mps" else device
+
+
+def check_weights(
+    model: nn.Module, checkpoint: dict | None, weights: str | None, named: str
+) -> None:
+    """Check that a checkpoint has all of a model's weights; warn where there is none.
+
+    Args:
+        model: with random weights.
+        checkpoint: as it was read, or None.
+        weights: its path.
+        named: the model, for messages.
+
+    Raises:
+        UserError: it does not fit, see :func:`.check_whole`.
+    """
+    if checkpoint is None:
+        warnings.warn(
+            f"no weights are given: the model of {named} has random ones, and what it detects "
+            "means nothing. Pass weights='epoch_12.pth', a file or URL.",
+            stacklevel=2,
+        )
+        return
+    config = "" if named == weights else f" for {named}"
+    check_whole(model, checkpoint, f"checkpoint {weights}{config}")
 
 
 def checkpoint_meta(checkpoint: dict | None) -> dict:

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmengine.config import Config
-from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmdet_maskr.apis import MaskRInferencer
 from mmdet_maskr.catalogue.complexity import build_bare, count_operations, count_parameters
 from mmdet_maskr.catalogue.files import configs_dir
 from mmdet_maskr.catalogue.published import Published, published
-from mmdet_maskr.engine.load_hooks import COUNTER, state_dict_of
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
 from mmdet_maskr.visualization.draw import Colour, class_colours
@@ -139,7 +137,6 @@ def load_model(source: Source, device: str | None = None) -> ComparedModel:
             f"neither {source.weights} nor {source.config} names classes: set "
             "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config."
         ) from error
-    _check_weights(source, inferencer)
     return ComparedModel(
         source=source,
         inferencer=inferencer,
@@ -164,26 +161,6 @@ def _names(paths: list[tuple[Path, Path]], given: list[str]) -> list[str]:
         next((form for form, count in zip(row, counts, strict=True) if count[form] == 1), row[-1])
         for row in forms
     ]
-
-
-def _check_weights(source: Source, inferencer: MaskRInferencer) -> None:
-    """mmengine loads what fits and logs the rest; such a model would be compared by chance."""
-    checkpoint = CheckpointLoader.load_checkpoint(source.weights, "cpu", logger="silent")
-    found = {n.removeprefix("module."): v for n, v in state_dict_of(checkpoint).items()}
-    wanted = inferencer.model.state_dict()
-    lacking = [
-        name
-        for name, value in wanted.items()
-        if not name.endswith(COUNTER) and (name not in found or found[name].shape != value.shape)
-    ]
-    if lacking:
-        name = lacking[0]
-        what = "is not in it" if name not in found else f"is {tuple(found[name].shape)} in it"
-        raise UserError(
-            f"{source.weights} does not fit {source.config}: {len(lacking)} of {len(wanted)} "
-            f"weights are missing or have another shape, such as {name}, "
-            f"{tuple(wanted[name].shape)} here, which {what}. Take the config of its training."
-        )
 
 
 def _operations(bare) -> int | None:

@@ -1,4 +1,4 @@
-"""Hooks on checkpoints that ``load_from`` names: do they fit, and which classes do they share."""
+"""Checkpoints and the model that they are loaded into: do they fit, which classes do they share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.errors import UserError
@@ -15,6 +15,59 @@ from mmdet_maskr.errors import UserError
 COUNTER = "num_batches_tracked"  # older checkpoints lack it
 # Layers whose rows count classes; None for as many rows as the mask has pixels.
 ROWS_PER_CLASS = dict(fc_cls=1, fc_reg=4, conv_logits=1, fc_logits=None)
+SHOWN = 3  # names of each kind in a message
+
+
+def check_whole(model: nn.Module, checkpoint: dict, what: str) -> None:
+    """Refuse a checkpoint that leaves weights of a model as they were initialised.
+
+    For detecting and testing: mmengine loads what fits and lists the rest in its log, so the model
+    would detect by chance. Weights without a place in the model are fine, but for those of a larger
+    body. Counters of batch normalisation may be missing.
+
+    Args:
+        model: what the checkpoint is for.
+        checkpoint: as it was read.
+        what: the checkpoint, for messages, such as 'checkpoint a.pth'.
+
+    Raises:
+        UserError: says how many weights of the model it has, and names some that are missing, of
+            another shape, or of another body.
+    """
+    found = weights_of(checkpoint, what)
+    wanted = {n: v for n, v in model.state_dict().items() if n.split(".")[-1] != COUNTER}
+    missing = [n for n in wanted if n not in found]
+    other = [n for n in wanted if n in found and _shape(found[n]) != _shape(wanted[n])]
+    body = [n for n in found if n.startswith("backbone.") and n.split(".")[-1] != COUNTER]
+    unexpected = [n for n in body if n not in wanted]
+    if not (missing or other or unexpected):
+        return
+    shapes = [f"{n}: {_shape(found[n])} in it, {_shape(wanted[n])} in the model" for n in other]
+    kinds = {
+        "missing": missing,
+        "of another shape": shapes,
+        "of another body": unexpected,
+    }
+    listed = [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names]
+    fitting = len(wanted) - len(missing) - len(other)
+    heads = [n for n in other if n.endswith("fc_cls.weight")]
+    numbers = [len(state[n]) - 1 for n in heads[:1] for state in (found, wanted)]
+    classes = (
+        "It was trained on {} classes, and the model has {}. ".format(*numbers) if heads else ""
+    )
+    raise UserError(
+        f"{what} does not fit: it has {fitting} of the model's {len(wanted)} weights; "
+        f"{'; '.join(listed)}. {classes}Take the config that it was trained with; checkpoints of "
+        "Detectron2 and torchvision are converted by tools/convert_weights.py."
+    )
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def _shape(value: object) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 @HOOKS.register_module()
@@ -22,8 +75,8 @@ class CheckpointFitHook(Hook):
     """Refuses a checkpoint of another body, or with heads of other sizes.
 
     mmengine loads what fits and lists the rest in the log, so training goes on from random weights.
-    Heads that the checkpoint lacks altogether are fine: that is how a box detector becomes a
-    mask detector.
+    Heads that the checkpoint lacks altogether are fine in training: that is how a box detector
+    becomes a mask detector. What is tested has to be whole, see :func:`check_whole`.
 
     Raises:
         UserError: weights of other shapes, or a body with other weights, with the config's key.
@@ -31,8 +84,10 @@ class CheckpointFitHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes with the model's."""
-        # mmengine strips what DataParallel puts before names
-        found = {n.removeprefix("module."): v for n, v in state_dict_of(checkpoint).items()}
+        if not isinstance(runner._train_loop, BaseLoop):  # it is built by Runner.train alone
+            check_whole(unwrapped(runner), checkpoint, f"checkpoint {runner._load_from}")
+            return
+        found = weights_of(checkpoint)
         wanted = unwrapped(runner).state_dict()
         for name in wanted:
             if not isinstance(found.get(name, wanted[name]), Tensor):
@@ -154,8 +209,21 @@ def classes_in_use(runner: Runner) -> tuple[str, ...]:
     return tuple(built.dataloader.dataset.metainfo["classes"])
 
 
-def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
+def weights_of(checkpoint: dict, what: str = "load_from") -> dict[str, Tensor]:
+    """The weights in a checkpoint by the model's names, without what DataParallel puts before them.
+
+    Args and errors are :func:`state_dict_of`'s.
+    """
+    state = state_dict_of(checkpoint, what)
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def state_dict_of(checkpoint: dict, what: str = "load_from") -> dict[str, Tensor]:
     """The weights in a checkpoint, themselves and no copy.
+
+    Args:
+        checkpoint: as it was read.
+        what: the checkpoint, for messages.
 
     Raises:
         UserError: it holds none.
@@ -163,6 +231,6 @@ def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else None
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         kind = type(checkpoint).__name__
-        what = f" but {sorted(map(str, checkpoint))}" if isinstance(checkpoint, Mapping) else ""
-        raise UserError(f"load_from is no checkpoint: it is a {kind} without weights{what}.")
+        but = f" but {sorted(map(str, checkpoint))}" if isinstance(checkpoint, Mapping) else ""
+        raise UserError(f"{what} is no checkpoint: it is a {kind} without weights{but}.")
     return state

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import cv2
 import numpy as np
+from mmdet.datasets import MultiImageMixDataset
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.dataset import BaseDataset, ConcatDataset
@@ -28,6 +29,9 @@ Dataset: TypeAlias = BaseDataset | ConcatDataset
 def draw_item(dataset: Dataset, index: int, mode: str = "transformed") -> tuple[str, np.ndarray]:
     """Draw an image of a data set with its ground truth.
 
+    Test pipelines load annotations after they have resized the image, and leave them in pixels of
+    the file. They are drawn where they belong.
+
     Args:
         dataset: perhaps wrapped (RepeatDataset, ConcatDataset, ...).
         index: of the image.
@@ -41,30 +45,36 @@ def draw_item(dataset: Dataset, index: int, mode: str = "transformed") -> tuple[
     Raises:
         UserError: an unknown mode, or a data set without images or annotations to draw.
     """
+    if mode not in MODES:
+        raise UserError(f"mode={mode!r}: it must be one of {MODES}.")
     if mode == "transformed":
         meta = dataset.metainfo
         if not isinstance(meta, Mapping):  # joined data sets of different classes have a list
             meta = _innermost(dataset, index)[0].metainfo
-        return _draw_packed(dataset[index], meta)
-    if mode not in MODES:
-        raise UserError(f"mode={mode!r}: it must be one of {MODES}.")
+        mixes = isinstance(dataset, MultiImageMixDataset)  # in training, never in a test
+        late = not mixes and _loads_late(_innermost(dataset, index)[0].pipeline.transforms)
+        return _draw_packed(dataset[index], meta, late)
     inner, index = _innermost(dataset, index)
-    results = inner.get_data_info(index)
     transforms = list(inner.pipeline.transforms)
     loading = _last_loader(transforms) + 1
-    for transform in transforms[:loading]:
+    results = inner.get_data_info(index)
+    for transform in filter(_is_loader, transforms[:loading]):
         results = _applied(transform, results)
     panels = [("original", _draw_results(results, inner.metainfo))]
     if mode == "original":
         return str(results["img_path"]), panels[0][1]
-    for transform in transforms[loading:]:
+    late = _loads_late(transforms)
+    results = inner.get_data_info(index)
+    for number, transform in enumerate(transforms):
         results = _applied(transform, results)
+        if all(map(_is_loader, transforms[: number + 1])):
+            continue  # that is in the original
         name = type(transform).__name__
         packed = "inputs" in results
         if packed:
-            _, picture = _draw_packed(results, inner.metainfo)
+            _, picture = _draw_packed(results, inner.metainfo, late)
         else:
-            picture = _draw_results(results, inner.metainfo)
+            picture = _draw_results(results, inner.metainfo, late)
         last = panels[-1][1]
         if picture.shape != last.shape or (picture != last).any():
             panels.append((name, picture))
@@ -94,7 +104,17 @@ def side_by_side(panels: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
     return np.hstack(columns)
 
 
-def _draw_packed(item: Mapping, meta: Mapping) -> tuple[str, np.ndarray]:
+def _is_loader(transform: object) -> bool:
+    return type(transform).__name__.startswith("Load")
+
+
+def _loads_late(transforms: Sequence) -> bool:
+    """Whether annotations are loaded after the image is resized, as test pipelines do: they are
+    compared with predictions in pixels of the file, so they keep its size."""
+    return not all(map(_is_loader, transforms[: _last_loader(transforms)]))
+
+
+def _draw_packed(item: Mapping, meta: Mapping, late: bool) -> tuple[str, np.ndarray]:
     inputs = item["inputs"]
     if isinstance(inputs, (list, tuple, Mapping)):
         raise UserError(
@@ -117,10 +137,11 @@ def _draw_packed(item: Mapping, meta: Mapping) -> tuple[str, np.ndarray]:
                     keypoints=np.asarray(instances.keypoints) if "keypoints" in instances else None,
                 )
             )
-    return panels_path(item), _draw(image, parts, meta)
+    scale = sample.get("scale_factor", (1, 1)) if late else (1, 1)
+    return panels_path(item), _draw(image, parts, meta, scale)
 
 
-def _draw_results(results: Mapping, meta: Mapping) -> np.ndarray:
+def _draw_results(results: Mapping, meta: Mapping, late: bool = False) -> np.ndarray:
     image = np.clip(results["img"], 0, 255).astype(np.uint8)
     boxes = results.get("gt_bboxes")
     if boxes is None or not len(boxes):
@@ -133,10 +154,14 @@ def _draw_results(results: Mapping, meta: Mapping) -> np.ndarray:
         masks=None if masks is None else to_arrays(masks),
         keypoints=None if keypoints is None else np.asarray(keypoints),
     )
-    return _draw(image, [part], meta)
+    scale = results.get("scale_factor", (1, 1)) if late else (1, 1)
+    return _draw(image, [part], meta, scale)
 
 
-def _draw(bgr: np.ndarray, parts: list[dict], meta: Mapping) -> np.ndarray:
+def _draw(
+    bgr: np.ndarray, parts: list[dict], meta: Mapping, scale: Sequence[float] = (1, 1)
+) -> np.ndarray:
+    """Draw ground truth on an image (H, W, 3) BGR that is ``scale`` (x, y) times its size."""
     classes = meta["classes"]
     colours = class_colours(meta.get("palette"), len(classes))
     image = bgr[..., ::-1]
@@ -147,6 +172,11 @@ def _draw(bgr: np.ndarray, parts: list[dict], meta: Mapping) -> np.ndarray:
     masks = [mask for part in parts for mask in part["masks"]] if with_masks else None
     with_points = bool(parts) and all(part["keypoints"] is not None for part in parts)
     keypoints = np.concatenate([part["keypoints"] for part in parts]) if with_points else None
+    boxes = boxes * [*scale, *scale]
+    if keypoints is not None:
+        keypoints = keypoints * [*scale, 1]
+    if masks is not None:
+        masks = [_of_size(mask, image.shape) for mask in masks]
     image, boxes, masks, keypoints = enlarge(image, boxes, masks, keypoints, SHORT_SIDE)
     texts = [
         f"{classes[label]} (ignored)" if flag else classes[label]
@@ -155,6 +185,13 @@ def _draw(bgr: np.ndarray, parts: list[dict], meta: Mapping) -> np.ndarray:
     skeleton = None if keypoints is None else make_skeleton(meta, keypoints.shape[1])
     chosen = [colours[label] for label in labels]
     return draw_instances(image, boxes, masks, texts, chosen, keypoints, skeleton)
+
+
+def _of_size(mask: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    if mask.shape == tuple(shape[:2]):
+        return mask
+    larger = cv2.resize(mask.astype(np.float32), (shape[1], shape[0]))
+    return (larger >= 0.5).astype(np.uint8)
 
 
 def _innermost(dataset: Dataset, index: int) -> tuple[BaseDataset, int]:
@@ -174,7 +211,7 @@ def _innermost(dataset: Dataset, index: int) -> tuple[BaseDataset, int]:
 
 
 def _last_loader(transforms: Sequence) -> int:
-    places = [i for i, t in enumerate(transforms) if type(t).__name__.startswith("Load")]
+    places = [i for i, t in enumerate(transforms) if _is_loader(t)]
     if not places:
         raise UserError("the pipeline has no transform Load..., so there is nothing to draw.")
     return places[-1]

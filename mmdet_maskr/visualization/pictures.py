@@ -158,7 +158,8 @@ def contact_sheet(pictures: list[np.ndarray], columns: int, text: str) -> np.nda
     rows = [small[i : i + columns] for i in range(0, len(small), columns)]
     tops = CAPTION + np.cumsum([0] + [max(p.shape[0] for p in row) + GAP for row in rows])
     width = max(p.shape[1] for p in small) + 2 * GAP
-    sheet = np.full((tops[-1], columns * width, 3), 255, np.uint8)
+    needed = cv2.getTextSize(text, FONT, 0.5, 1)[0][0] + 2 * GAP
+    sheet = np.full((tops[-1], max(columns * width, needed), 3), 255, np.uint8)
     cv2.putText(sheet, text, (GAP, CAPTION - GAP), FONT, 0.5, (60, 60, 60), 1, cv2.LINE_AA)
     for y, row in zip(tops, rows, strict=False):
         for x, picture in zip(range(0, columns * width, width), row, strict=False):

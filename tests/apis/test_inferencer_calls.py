@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import shutil
 import threading
 from functools import partial
@@ -231,16 +232,17 @@ def test_bad_options(inferencer: MaskRInferencer, photos: list[Path], tmp_path: 
 def test_where_models_are_from(repo: Path, tmp_path: Path):
     """Names of the packaged index, folders of converted checkpoints, checkpoints alone."""
     config = str(repo / "configs" / "mini" / "maskr_shapes.py")
-    assert find_model("mini_maskr_shapes", None) == (config, None)
-    assert find_model("mini/maskr_shapes", None) == (config, None)
-    assert find_model(Path(config), None) == (config, None)
     (tmp_path / "config.py").write_text("")
     (tmp_path / "model.pth").write_text("")
     both = (str(tmp_path / "config.py"), str(tmp_path / "model.pth"))
+    assert find_model("mini_maskr_shapes", both[1]) == (config, both[1])
+    assert find_model("mini/maskr_shapes", both[1]) == (config, both[1])
+    assert find_model(Path(config), None) == (config, None)
     assert find_model(tmp_path, None) == both
     assert find_model(both[1], None) == find_model(None, both[1]) == find_model(*both) == both
     assert find_model("mask-rcnn_r50_fpn_1x_coco", None) == ("mask-rcnn_r50_fpn_1x_coco", None)
     for given, message in (
+        (("maskr_r50_fpn_1x", None), r"no weights are published for maskr_r50_fpn_1x.*weights="),
         (("maskr_r50_fpn_1y", None), r"no model of this name.*did you mean maskr_r50_fpn_1x"),
         ((config, "nowhere.pth"), r"there is no checkpoint .*nowhere\.pth"),
         ((None, None), "neither model nor weights"),
@@ -268,6 +270,48 @@ def test_checkpoints_without_a_config_or_classes(repo: Path, tmp_path: Path, cap
     assert inferencer.model.dataset_meta["classes"] == names
     with pytest.raises(UserError, match=r"has 6 classes, but the option classes names 2: a, b"):
         MaskRInferencer(cfg, weights, classes=("a", "b"), **options)
+
+
+def test_a_config_alone_gives_a_random_model(repo: Path):
+    """MMDetection's inferencer allows it; the warning says what to pass."""
+    with pytest.warns(UserWarning, match=r"no weights are given: .* random ones.*Pass weights="):
+        MaskRInferencer(config_of(repo), device="cpu", show_progress=False)
+
+
+def test_a_checkpoint_of_another_model(repo: Path, tmp_path: Path):
+    """mmengine would load what fits: the message has the number of that, and what does not."""
+    cfg = config_of(repo)
+    state = MODELS.build(cfg.model).state_dict()
+    count = sum("num_batches" not in name for name in state)
+    mask = [name for name in state if "mask_head" in name]
+    head = "roi_head.bbox_head.fc_cls.weight"
+    wider = {head: torch.zeros(81, *state[head].shape[1:])}
+    for given, message in (
+        (
+            {n: v for n, v in state.items() if n not in mask},
+            rf"weights\.pth does not fit: it has {count - len(mask)} of the "
+            rf"model's {count} weights; {len(mask)} missing \({re.escape(mask[0])}, .*, \.\.\.\)\."
+            r" Take the config that it was trained with",
+        ),
+        (
+            state | wider,
+            rf"has {count - 1} of .*; 1 of another shape \({head}: \(81, \d+\) in it, \(7, \d+\) "
+            r"in the model\)\. It was trained on 80 classes, and the model has 6\.",
+        ),
+        (
+            state | {"backbone.layer4.9.bn1.bias": torch.zeros(9)},
+            rf"it has {count} of .* 1 of another body \(backbone\.layer4\.9\.bn1\.bias\)",
+        ),
+        (dict(epoch=3), r"is no checkpoint: it is a dict without weights but \['epoch'\]"),
+    ):
+        content = given if "epoch" in given else dict(state_dict=given, meta={})
+        torch.save(content, tmp_path / "weights.pth")
+        with pytest.raises(UserError, match=message):
+            MaskRInferencer(cfg, tmp_path / "weights.pth", device="cpu", show_progress=False)
+    older = {f"module.{n}": v for n, v in state.items() if "num_batches" not in n}
+    extra = {"roi_head.keypoint_head.weight": torch.zeros(2)}
+    torch.save(dict(state_dict=older | extra, meta={}), tmp_path / "weights.pth")
+    MaskRInferencer(cfg, tmp_path / "weights.pth", device="cpu", show_progress=False)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])

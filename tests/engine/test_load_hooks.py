@@ -1,4 +1,4 @@
-"""Checkpoints of load_from: what does not fit is refused, shared classes keep their weights."""
+"""Checkpoints that are loaded: what does not fit is refused, shared classes keep their weights."""
 
 from __future__ import annotations
 
@@ -144,14 +144,19 @@ def test_another_body():
         CheckpointFitHook().after_load_checkpoint(runner, dict(state_dict=without))
 
 
-def test_heads_that_are_not_there_are_fine():
-    """A box detector's checkpoint starts a mask detector; older files lack counters."""
+def test_heads_that_are_not_there():
+    """A box detector's checkpoint starts a mask detector; older files lack counters. What is tested
+    has to be whole."""
     state = {
         name: value
         for name, value in Heads(2).state_dict().items()
         if "mask_head" not in name and "num_batches" not in name
     }
-    CheckpointFitHook().after_load_checkpoint(runner_of(Heads(2), ("a", "b")), state)
+    runner = runner_of(Heads(2), ("a", "b"))
+    CheckpointFitHook().after_load_checkpoint(runner, state)
+    runner._load_from, runner._train_loop = "boxes.pth", dict(type="EpochBasedTrainLoop")
+    with pytest.raises(ValueError, match=r"boxes\.pth does not fit: it has 8 of the model's 10 we"):
+        CheckpointFitHook().after_load_checkpoint(runner, state)
 
 
 def test_cityscapes_from_coco_uses_both_hooks(repo):

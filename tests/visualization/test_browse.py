@@ -61,6 +61,24 @@ def test_each_transform(repo: Path, shapes_root: Path):
     assert np.array_equal(picture[26:, 488:968], draw_item(dataset, 0)[1])
 
 
+@pytest.mark.parametrize("mode", ["transformed", "pipeline"])
+def test_annotations_loaded_after_the_resize(repo: Path, shapes_root: Path, mode: str):
+    """Those of a test pipeline are in pixels of the file: they are drawn where they are in it."""
+    cfg = Config.fromfile(repo / "configs" / "mini" / "maskr_shapes.py").test_dataloader.dataset
+    cfg.update(data_root=str(shapes_root))
+    original = draw_item(DATASETS.build(cfg), 0, "original")[1]
+    assert cfg.pipeline[1].type == "KeypointResize", "before the annotations"
+    cfg.pipeline[1].scale_factor = 1.5
+    dataset = DATASETS.build(cfg)
+    assert np.array_equal(draw_item(dataset, 0, "original")[1], original)
+    picture = draw_item(dataset, 0, mode)[1][-480:, -488 if mode == "pipeline" else -480 :][:, :480]
+    palette = np.array(dataset.metainfo["palette"])
+    places = [(image[:, :, None] == palette).all(-1).any(-1) for image in (original, picture)]
+    assert min(place.sum() for place in places) > 300, "boxes, contours and labels"
+    common = (places[0] & places[1]).sum() / (places[0] | places[1]).sum()
+    assert common > 0.6
+
+
 def test_wrapped_data_sets(repo: Path, shapes_root: Path):
     inner = dataset_of(repo, shapes_root)
     repeated = dict(type="RepeatDataset", times=2, dataset=inner)
