@@ -220,7 +220,7 @@ def _explain_refused_checkpoints() -> None:
     import torch
     from mmengine.runner.checkpoint import CheckpointLoader
 
-    def load_local(filename: str, map_location: Any = None) -> dict:
+    def load_from_local(filename: str, map_location: Any = None) -> dict:
         """Load a local checkpoint without executing anything that it carries.
 
         Args:
@@ -257,4 +257,4 @@ def _explain_refused_checkpoints() -> None:
                 "and save only its 'state_dict'."
             ) from error
 
-    CheckpointLoader.register_scheme(prefixes="", loader=load_local, force=True)
+    CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)

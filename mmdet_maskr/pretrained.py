@@ -22,7 +22,7 @@ def apply() -> None:
     from mmengine.runner.checkpoint import CheckpointLoader, load_from_http, load_from_openmmlab
 
     for prefixes, loader in (
-        (("torchvision://", "modelzoo://"), _load_from_torchvision),
+        (("torchvision://", "modelzoo://"), load_from_torchvision),
         (("open-mmlab://", "openmmlab://"), load_from_openmmlab),
         (("http://", "https://"), load_from_http),
     ):
@@ -31,7 +31,7 @@ def apply() -> None:
         )
 
 
-def _load_from_torchvision(filename: str, map_location: object = None) -> dict:
+def load_from_torchvision(filename: str, map_location: object = None) -> dict:
     """As mmengine's, which imports torchvision only to look at its version."""
     from mmengine.runner.checkpoint import load_from_http
 

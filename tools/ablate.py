@@ -48,7 +48,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name, part in parts.items():
         many = "*" if name == "list" else "+"
         part.add_argument("tables", nargs=many, metavar="TABLE", help=f"{', '.join(TABLES)}, all")
-        part.add_argument("--scale", choices=SCALES, default="mini", help="(default: mini)")
+        part.add_argument("--scale", choices=SCALES, default="mini",
+            help="mini: small models on synthetic shapes (default); coco: the paper's on COCO",
+        )  # fmt: skip
         part.add_argument(
             "--work-dir",
             type=Path,
@@ -64,7 +66,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             help="seeds 0 to N - 1 of each row" + ("" if name == "run" else " (default: all)"),
         )  # fmt: skip
     run = parts["run"]
-    run.add_argument("--launcher", choices=("none", "pytorch"), default="none")
+    run.add_argument("--launcher", choices=("none", "pytorch"), default="none",
+                     help="pytorch: train a row on several GPUs (default: none)")  # fmt: skip
     run.add_argument("--gpus", type=int, metavar="N", help="processes of a row, with --launcher")
     run.add_argument(
         "--jobs", type=int, metavar="J", help="rows at a time (default: as cores or GPUs allow)"

@@ -41,15 +41,15 @@ def parse_args() -> argparse.Namespace:
         "first results)",
     )
     parser.add_argument(
-        "--iou", type=float, default=FOREGROUND, help="least IoU or OKS of a hit (%(default)s)"
+        "--iou", type=float, default=FOREGROUND, help="least IoU or OKS of a hit (default: 0.5)"
     )
     parser.add_argument(
         "--background-iou", type=float, default=BACKGROUND,
-        help="below it there is nothing (%(default)s)",
+        help="with a lower IoU, a detection is on background (default: 0.1)",
     )  # fmt: skip
     parser.add_argument(
         "--score-thr", type=float, default=0.3,
-        help="least score of a detection in the confusion matrix (%(default)s)",
+        help="least score of a detection in the confusion matrix (default: %(default)s)",
     )  # fmt: skip
     return parser.parse_args()
 

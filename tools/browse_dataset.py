@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cv2
 import numpy as np
 from mmdet.registry import DATASETS
 from mmengine.config import Config, DictAction
@@ -20,7 +19,8 @@ from mmengine.runner import set_random_seed
 from mmengine.utils import track_iter_progress
 
 from mmdet_maskr.engine.launch import replace_data_root, run_tool
-from mmdet_maskr.errors import UserError
+from mmdet_maskr.errors import UserError, no_file
+from mmdet_maskr.visualization import InstanceVisualizer
 from mmdet_maskr.visualization.browse import MODES, draw_item
 from mmdet_maskr.visualization.pictures import contact_sheet, write_picture
 
@@ -32,19 +32,33 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", help="path of the config")
     parser.add_argument(
         "--out-dir", type=Path, default=Path("browse"),
-        help="folder for NUMBER_NAME.png, and all of them in sheet.png (%(default)s)",
+        help="folder for a picture of each image, and sheet.png with all of them (default: "
+        "%(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--number", type=int, default=12, help="images, evenly spread (%(default)s)"
+        "--number",
+        type=int,
+        default=12,
+        help="how many images, evenly spread over the data set (default: %(default)s)",
     )
     parser.add_argument(
         "--mode", choices=MODES, default=MODES[0],
-        help="what the training sees; the images as they are; or transform by transform",
+        help="transformed: what comes out of the pipeline, which the training sees (default); "
+        "original: the images as they are; pipeline: a picture after each transform that changes "
+        "something",
     )  # fmt: skip
-    parser.add_argument("--split", choices=("train", "val", "test"), default="train")
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), default="train",
+        help="whose data loader (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--data-root", help="folder of the data set (default: the config's)")
-    parser.add_argument("--seed", type=int, default=0, help="of the transforms (%(default)s)")
-    parser.add_argument("--show", action="store_true", help="show windows; a key for the next one")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of random transforms (default: 0)"
+    )
+    parser.add_argument(
+        "--show", action="store_true",
+        help="show each in a window, too; the space key goes on to the next",
+    )  # fmt: skip
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE",
         help="override settings of the config",
@@ -54,7 +68,7 @@ def parse_args() -> argparse.Namespace:
 
 def load_dataset(args: argparse.Namespace):
     if not Path(args.config).is_file():
-        raise UserError(f"there is no config file {args.config}.")
+        raise no_file("config file", args.config)
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     if args.data_root is not None:
@@ -68,18 +82,6 @@ def load_dataset(args: argparse.Namespace):
     return DATASETS.build(loader.dataset)
 
 
-def show(picture: np.ndarray, title: str) -> None:
-    try:
-        cv2.imshow(title, np.ascontiguousarray(picture[..., ::-1]))
-        cv2.waitKey(0)
-        cv2.destroyWindow(title)
-    except cv2.error as error:
-        raise UserError(
-            "no window can be opened here (no display, or opencv-python-headless): leave --show "
-            "out and look at the files in --out-dir."
-        ) from error
-
-
 def main() -> None:
     args = parse_args()
     if args.number < 1:
@@ -88,6 +90,7 @@ def main() -> None:
     count = min(args.number, len(dataset))
     args.out_dir.mkdir(parents=True, exist_ok=True)
     pictures = []
+    window = InstanceVisualizer()
     places = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
     for place in track_iter_progress(places):
         set_random_seed(args.seed + place)  # the same picture for the same image and seed
@@ -95,7 +98,7 @@ def main() -> None:
         write_picture(args.out_dir / f"{place:06d}_{Path(path).stem}.png", picture)
         pictures.append(picture)
         if args.show:
-            show(picture, Path(path).name)
+            window.show(picture, win_name=Path(path).name)
     columns = 1 if args.mode == "pipeline" else 4
     text = f"{args.split} set of {Path(args.config).name}, {args.mode}"
     write_picture(args.out_dir / "sheet.png", contact_sheet(pictures, columns, text))

@@ -23,7 +23,7 @@ from mmengine.registry import init_default_scope
 from mmdet_maskr.datasets import check
 from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.engine.launch import run_tool
-from mmdet_maskr.errors import UserError
+from mmdet_maskr.errors import UserError, no_file
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -34,8 +34,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "images", type=Path, nargs="?", help="image folder; without it no image is opened"
     )
-    parser.add_argument("--keypoints", action="store_true", help="check keypoints, too")
-    parser.add_argument("--config", help="compare the classes of its training data set, too")
+    parser.add_argument("--keypoints", action="store_true", help="look at keypoints, too")
+    parser.add_argument(
+        "--config", help="compare the file's classes with the training data set of this config"
+    )
     parser.add_argument(
         "--fix",
         type=Path,
@@ -43,14 +45,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="write a copy without the errors to OUT, and each change to OUT.log; the input is "
         "not touched",
     )
-    parser.add_argument("--first", type=int, default=5, help="entries shown of each (%(default)s)")
+    parser.add_argument(
+        "--first", type=int, default=5, help="examples shown of each kind (default: 5)"
+    )
     return parser.parse_args(argv)
 
 
 def classes_of(config: str) -> list[str]:
     """Classes of a config's training data set, without reading its annotations."""
     if not Path(config).is_file():
-        raise UserError(f"there is no config file {config}.")
+        raise no_file("config file", config)
     cfg = Config.fromfile(config)
     init_default_scope(cfg.get("default_scope", "mmdet"))
     dataset = cfg.train_dataloader.dataset

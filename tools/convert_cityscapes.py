@@ -24,7 +24,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("root", type=Path, help="folder of the data set")
     parser.add_argument(
-        "--splits", nargs="+", default=["train", "val"], choices=["train", "val"], help="which"
+        "--splits",
+        nargs="+",
+        default=["train", "val"],
+        choices=["train", "val"],
+        help="which splits (default: both)",
     )
     return parser.parse_args()
 

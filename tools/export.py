@@ -46,9 +46,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("config", help="config of the model; its test pipeline is exported too")
     parser.add_argument("checkpoint", help="its weights")
     parser.add_argument("out", type=Path, help="folder of the exported model")
-    parser.add_argument("--format", choices=list(FILES), default="onnx", help="(%(default)s)")
     parser.add_argument(
-        "--opset", type=int, default=write.DEFAULT_OPSET, help="of ONNX (%(default)s)"
+        "--format", choices=list(FILES), default="onnx", help="of the file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--opset",
+        type=int,
+        default=write.DEFAULT_OPSET,
+        help="version of ONNX's operators (default: %(default)s)",
     )
     parser.add_argument(
         "--images",
@@ -65,15 +70,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--calibration", type=Path, metavar="FOLDER", help="typical images, for --int8"
     )
     parser.add_argument(
-        "--calibration-images", type=int, default=64, metavar="N", help="at most (%(default)s)"
+        "--calibration-images",
+        type=int,
+        default=64,
+        metavar="N",
+        help="take at most so many of them (default: %(default)s)",
     )
     parser.add_argument(
         "--evaluate",
         action="store_true",
         help="score PyTorch and the exported model on the config's test data too",
     )
-    parser.add_argument("--data-root", help="its folder (default: data_root of the config)")
-    parser.add_argument("--threads", type=int, help="of the exported model when it is compared")
+    parser.add_argument("--data-root", help="folder of that test data (default: the config's)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="threads of the exported model in the comparison (default: its runtime's choice)",
+    )
     return parser.parse_args(argv)
 
 

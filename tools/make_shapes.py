@@ -52,14 +52,17 @@ where it stopped when started again with the same settings.
 example:    python tools/make_shapes.py data/shapes""",
     )
     parser.add_argument("out", type=Path, help="folder to write; new, empty, or an earlier result")
-    parser.add_argument("--images", type=int, default=800, help="training images (%(default)s)")
+    parser.add_argument("--images", type=int, default=800, help="training images (default: 800)")
     parser.add_argument(
-        "--val-images", type=int, default=200, help="validation images (%(default)s)"
+        "--val-images", type=int, default=200, help="validation images (default: 200)"
     )
     parser.add_argument(
-        "--size", type=int, default=160, help=f"image side in pixels, {low} to {high} (%(default)s)"
+        "--size",
+        type=int,
+        default=160,
+        help=f"image side in pixels, {low} to {high} (default: 160)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the whole set (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the whole set (default: 0)")
     parser.add_argument(
         "--force",
         action="store_true",

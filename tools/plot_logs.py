@@ -26,12 +26,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("logs", nargs="+", type=Path, help="work dirs, or files scalars.json")
     parser.add_argument(
         "--keys", nargs="+", metavar="KEY",
-        help=f"names or patterns, a panel each (default: those there are of {' '.join(USUAL)})",
+        help="names or patterns of what to draw, a panel each; --list prints the names (default: "
+        f"what was logged of {' '.join(USUAL)})",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("curves.png"), help="%(default)s")
-    parser.add_argument("--labels", nargs="+", help="of the runs (default: their folders' names)")
+    parser.add_argument("--out", type=Path, default=Path("curves.png"),
+                        help="the picture to write (default: %(default)s)")  # fmt: skip
     parser.add_argument(
-        "--smooth", type=int, default=1, help="mean over so many logged values (%(default)s)"
+        "--labels", nargs="+", help="names of the runs in the picture (default: of their folders)"
+    )
+    parser.add_argument(
+        "--smooth", type=int, default=1, help="draw means over so many logged values (default: 1)"
     )
     parser.add_argument("--list", action="store_true", help="print the names that were logged")
     return parser.parse_args()

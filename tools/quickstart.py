@@ -150,8 +150,14 @@ def _write_json(file: Path, content: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/quickstart"))
-    parser.add_argument("--data-root", type=Path, default=Path("data/shapes"))
+    parser.add_argument(
+        "--work-dir", type=Path, default=Path("work_dirs/quickstart"),
+        help="folder of the results (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data-root", type=Path, default=Path("data/shapes"),
+        help="folder of the data set (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--setup-seconds", type=float, default=0, help="for result.json")
     args = parser.parse_args()
     quickstart = Quickstart(args.work_dir, args.data_root)

@@ -3,6 +3,12 @@
 #   bash tools/run_tests.sh [--here] [options of pytest]
 set -euo pipefail
 here=
+case ${1:-} in
+-h | --help)
+    sed -n '2,3p' "$0" | cut -c3-
+    exit 0
+    ;;
+esac
 if [ "${1:-}" = --here ]; then
     here=--here
     shift

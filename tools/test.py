@@ -24,7 +24,7 @@ from mmdet_maskr.engine.launch import (
     run_tool,
 )
 from mmdet_maskr.engine.tta import enable_tta
-from mmdet_maskr.errors import UserError
+from mmdet_maskr.errors import UserError, no_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,13 +35,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("checkpoint", help="path or URL of the checkpoint")
     add_common_arguments(parser)
     parser.add_argument("--out", metavar="FILE.pkl", help="write the predictions to this file")
-    parser.add_argument("--show", action="store_true", help="show the predictions in a window")
     parser.add_argument(
-        "--show-dir",
-        help="write pictures of ground truth beside predictions to WORK_DIR/TIMESTAMP/SHOW_DIR",
+        "--show", action="store_true", help="show each image with its predictions in a window"
     )
     parser.add_argument(
-        "--wait-time", type=float, default=2, help="seconds that --show shows a picture"
+        "--show-dir",
+        metavar="NAME",
+        help="write pictures of ground truth beside predictions to WORK_DIR/TIMESTAMP/NAME",
+    )
+    parser.add_argument(
+        "--wait-time",
+        type=float,
+        default=2,
+        metavar="SECONDS",
+        help="how long --show shows a picture (default: 2)",
     )
     parser.add_argument(
         "--tta",
@@ -76,7 +83,7 @@ def main() -> None:
     if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
         raise UserError(f"--out {args.out}: the name must end in .pkl or .pickle.")
     if "://" not in args.checkpoint and not Path(args.checkpoint).is_file():
-        raise UserError(f"there is no checkpoint {args.checkpoint}.")
+        raise no_file("checkpoint", args.checkpoint)
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:

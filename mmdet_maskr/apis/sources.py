@@ -19,7 +19,7 @@ from torch import nn
 
 from mmdet_maskr.catalogue import configs_dir
 from mmdet_maskr.engine.load_hooks import check_whole
-from mmdet_maskr.errors import UserError
+from mmdet_maskr.errors import UserError, no_file
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 WEIGHTS_SUFFIXES = (".pth", ".pt")
@@ -51,7 +51,7 @@ def find_model(
             raise UserError(f"model={model!r} and weights={weights!r} are checkpoints both.")
         model, weights = None, model
     if weights is not None and "://" not in weights and not Path(weights).is_file():
-        raise UserError(f"there is no checkpoint {Path(weights).absolute()}.")
+        raise no_file("checkpoint", Path(weights).absolute())
     if model is None:
         if weights is None:
             raise UserError("neither model nor weights is given: name a config or a checkpoint.")
@@ -63,7 +63,7 @@ def find_model(
         model = _config_in(Path(model))
     elif model.endswith(CONFIG_SUFFIXES) or Path(model).is_file():
         if not Path(model).is_file():
-            raise UserError(f"there is no config {Path(model).absolute()}.")
+            raise no_file("config", Path(model).absolute())
     else:
         name, model = model, _by_name(model, scope)
         if weights is None and model != name:

@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 
 from mmdet_maskr.engine.config_checks import check_config
 from mmdet_maskr.engine.config_errors import explain
-from mmdet_maskr.errors import UserError
+from mmdet_maskr.errors import UserError, no_file
 
 _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
@@ -59,7 +59,7 @@ def load_config(args: argparse.Namespace) -> Config:
             the config, options that do not fit it, or a work dir that cannot be written.
     """
     if not Path(args.config).is_file():
-        raise UserError(f"there is no config file {args.config}.")
+        raise no_file("config file", args.config)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     setup_cache_size_limit_of_dynamo()
     cfg = read_config(args.config)

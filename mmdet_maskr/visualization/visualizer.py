@@ -10,9 +10,11 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import get_box_tensor
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmdet.visualization import DetLocalVisualizer, get_palette
+from mmengine.dist import master_only
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_rle import RLEMasks
 from mmdet_maskr.visualization.draw import (
     MASK_ALPHA,
@@ -25,6 +27,7 @@ from mmdet_maskr.visualization.draw import (
 from mmdet_maskr.visualization.skeleton import KEYPOINT_THR, make_skeleton, with_visibility
 
 LEAST_SIDE = 192  # pixels; on smaller pictures labels hide what they name
+WINDOWLESS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # matplotlib's backends
 MAPS = ("gt_sem_seg", "pred_sem_seg", "gt_panoptic_seg", "pred_panoptic_seg")
 
 
@@ -74,6 +77,31 @@ class InstanceVisualizer(DetLocalVisualizer):
         """DetLocalVisualizer's; maps are drawn over instances, and have the image's size."""
         self._has_maps = data_sample is not None and any(key in data_sample for key in MAPS)
         super().add_datasample(name, image, data_sample, *args, **kwargs)
+
+    @master_only
+    def show(
+        self,
+        drawn_img: np.ndarray | None = None,
+        win_name: str = "image",
+        wait_time: float = 0.0,
+        continue_key: str = " ",
+        backend: str = "matplotlib",
+    ) -> None:
+        """mmengine's; without a display that one waits for a key that nobody can press.
+
+        Raises:
+            UserError: no window can be opened.
+        """
+        import matplotlib.pyplot as plt
+
+        if backend == "matplotlib" and plt.get_backend().lower() in WINDOWLESS:
+            raise UserError(
+                "no window can be opened here: there is no display, or matplotlib has no toolkit "
+                f"for windows such as python3-tk (its backend is {plt.get_backend()}). Leave show "
+                "out, and look at the files: --show-dir of tools/test.py, --out-dir of "
+                "tools/browse_dataset.py, out_dir of an inferencer."
+            )
+        super().show(drawn_img, win_name, wait_time, continue_key, backend)
 
     def _draw_instances(
         self,

@@ -58,3 +58,11 @@ def test_failure_is_said_and_tried_again(checkout: Path):
     assert returned == 2 and "error: pip could not install requirements-test.txt" in output
     assert call(checkout)[0] == 0
     assert len(call(checkout)[2]) == len(pip) + 1
+
+
+@pytest.mark.parametrize("name", ["quickstart.sh", "run_tests.sh"])
+def test_help_installs_nothing(checkout: Path, repo: Path, name: str):
+    script = shutil.copy(repo / "tools" / name, checkout / "tools")
+    done = subprocess.run(["bash", script, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and f"bash tools/{name} [--here]" in done.stdout
+    assert "set-up" not in done.stdout and not (checkout / ".venv").exists()

@@ -11,6 +11,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
@@ -220,3 +221,16 @@ def test_small_images_are_drawn_enlarged():
     sample.gt_sem_seg = PixelData(data=torch.zeros((1, 30, 40), dtype=torch.long))
     visualizer.add_datasample("b", image, sample, draw_gt=False)
     assert visualizer.get_image().shape == image.shape
+
+
+def test_windows(monkeypatch: pytest.MonkeyPatch):
+    """Without a display mmengine would wait for a key; with one the picture is shown."""
+    shown = []
+    monkeypatch.setattr(DetLocalVisualizer, "show", lambda self, *args: shown.append(args))
+    visualizer, picture = InstanceVisualizer(), np.zeros((4, 5, 3), np.uint8)
+    monkeypatch.setattr("matplotlib.pyplot.get_backend", lambda: "Agg")
+    with pytest.raises(UserError, match=r"no window can be opened here.*--show-dir"):
+        visualizer.show(picture, wait_time=1)
+    monkeypatch.setattr("matplotlib.pyplot.get_backend", lambda: "TkAgg")
+    visualizer.show(picture, "a.jpg", wait_time=1)
+    assert shown == [(picture, "a.jpg", 1, " ", "matplotlib")]
