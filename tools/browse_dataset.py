@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 from mmdet.registry import DATASETS
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmengine.utils import track_iter_progress
 
-from mmdet_maskr.engine.launch import replace_data_root, run_tool
+from mmdet_maskr.engine.launch import OptionAction, replace_data_root, run_tool
 from mmdet_maskr.errors import UserError, no_file
 from mmdet_maskr.visualization import InstanceVisualizer
 from mmdet_maskr.visualization.browse import MODES, draw_item
@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
         help="show each in a window, too; the space key goes on to the next",
     )  # fmt: skip
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE",
+        "--cfg-options", nargs="+", action=OptionAction, metavar="KEY=VALUE",
         help="override settings of the config",
     )  # fmt: skip
     return parser.parse_args()

@@ -264,9 +264,10 @@ function makeTable() {
   for (const model of models) {
     const row = add(at("rows"), "tr");
     add(row, "th", { textContent: model.name, scope: "row" });
-    for (const { get, text, better, measured } of used) {
+    for (const { name, small, get, text, better, measured } of used) {
       const value = get(model);
       const cell = add(row, "td", { textContent: value === null ? "–" : text(value) });
+      cell.dataset.name = small ? `${name} (${small})` : name; // its head, on narrow screens
       const others = models.map(get).filter((other) => other !== null);
       const equal = others.every((other) => other === others[0]);
       const comparable = !measured || models.every((m) => m.scores_from === null);

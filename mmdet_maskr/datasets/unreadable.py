@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from typing import Any
 
 import mmcv
@@ -94,8 +95,10 @@ class SurvivesUnreadableImages(BaseDataset):
         if count > limit:
             raise UserError(
                 f"image {path} cannot be read: {reason}. That makes {count} of {len(self)}, and "
-                f"max_unreadable={self.max_unreadable:g} allows {limit}: look at the disk, or let "
-                "tools/check_dataset.py list them and write annotations without them (--fix)."
+                f"max_unreadable={self.max_unreadable:g} allows {limit}. Is "
+                f"{os.path.dirname(path)} the folder of {self.ann_file}? If it is, look at the "
+                "disk, or let tools/check_dataset.py list them and write annotations without them "
+                "(--fix)."
             )
         print_log(
             f"image {path} cannot be read: {reason}. Another one is taken; {count} so far, at most "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
+import inspect
 import os
 import re
 import signal
@@ -27,6 +29,30 @@ from mmdet_maskr.errors import UserError, no_file
 
 _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+# Top-level settings that a Runner reads, also where a config has them not.
+_SETTINGS = {
+    *inspect.signature(Runner.__init__).parameters,
+    *("runner_type", "model_wrapper_cfg", "find_unused_parameters", "auto_scale_lr"),
+    *("efficient_conv_bn_eval", "compile", "tta_model", "tta_pipeline"),
+    *("sync_bn", "activation_checkpointing"),
+}
+
+
+class OptionAction(DictAction):
+    """mmengine's ``--cfg-options``, with a message where a value is missing."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: list[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Split each KEY=VALUE."""
+        for value in values:
+            if "=" not in value:
+                parser.error(f"{option_string} {value}: KEY=VALUE is wanted, without blanks.")
+        super().__call__(parser, namespace, values, option_string)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +66,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=OptionAction,
         metavar="KEY=VALUE",
         help="override settings of the config, e.g. model.backbone.depth=101 or "
         "'train_cfg.max_epochs=24'; lists as key=\"[a,b]\" or key=a,b, without blanks",
@@ -114,6 +140,13 @@ def read_config(path: str) -> Config:
 
 
 def _merge_options(cfg: Config, options: dict) -> None:
+    known = {*cfg, *_SETTINGS}
+    for key in options:
+        name = key.split(".")[0]
+        if name not in known:  # mmengine would add it, and nothing would read it
+            close = difflib.get_close_matches(name, known, n=1)
+            guess = f": did you mean {close[0]}?" if close else "."
+            raise UserError(f"--cfg-options {key}: the config has no {name}{guess}")
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, AttributeError) as error:

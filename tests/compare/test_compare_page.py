@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -327,6 +328,19 @@ def test_table(show: Callable):
     ]
     assert page.locator("td.best").all_inner_texts() == ["4.1 M", "20", "52.0"]
     assert "measured on 2 of these images with val.json" in page.inner_text("#remarks")
+
+
+def test_table_on_a_phone(show: Callable):
+    """A line for each number, with its name: nothing has to be moved to be seen."""
+    page = show(make_content(models=2), PHONE)
+    cell = page.locator("#rows td").nth(1)
+    name = cell.evaluate("cell => getComputedStyle(cell, '::before').content")
+    assert name == '"GFLOPs (at 1280 × 800)"' and cell.inner_text() == "22.0"
+    wide = page.locator(".scroll").evaluate("part => [part.scrollWidth, part.clientWidth]")
+    assert wide[0] <= wide[1]
+    boxes = [box.bounding_box() for box in page.locator("#rows th, #rows td").all()]
+    for upper, lower in pairwise(boxes):
+        assert upper["y"] + upper["height"] <= lower["y"] + 0.5
 
 
 def test_published_scores_are_not_ranked(show: Callable):

@@ -80,6 +80,16 @@ def test_config_without_data_root(tmp_path: Path):
         ("train.py", ["{config}", "--launcher", "slurm"], "--launcher slurm needs GPUs"),
         ("train.py", ["{config}", "--work-dir", "/proc/work"], "work dir /proc/work cannot be wri"),
         ("train.py", ["{config}", "--data-root", "nowhere"], "there is no annotation file"),
+        (
+            "train.py",
+            ["{config}", "--cfg-options", "trian_cfg.max_epochs=1"],
+            "trian_cfg.max_epochs: the config has no trian_cfg: did you mean train_cfg?",
+        ),
+        (
+            "train.py",
+            ["{config}", "--cfg-options", "train_cfg.max_epochs"],
+            "--cfg-options train_cfg.max_epochs: KEY=VALUE is wanted",
+        ),
     ],
 )
 def test_tools_refuse(
