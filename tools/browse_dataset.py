@@ -92,7 +92,7 @@ def main() -> None:
     pictures = []
     window = InstanceVisualizer()
     places = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
-    for place in track_iter_progress(places):
+    for place in places if args.show else track_iter_progress(places):
         set_random_seed(args.seed + place)  # the same picture for the same image and seed
         path, picture = draw_item(dataset, place, args.mode)
         write_picture(args.out_dir / f"{place:06d}_{Path(path).stem}.png", picture)

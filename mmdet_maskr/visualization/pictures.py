@@ -24,6 +24,7 @@ from mmdet_maskr.visualization.skeleton import (
 
 SHORT_SIDE = 480
 CAPTION = 28  # pixels above the pictures of a sheet
+SHRINK = 0.65  # of pictures in a sheet; their labels are just readable then
 GAP = 8  # white pixels between ground truth and prediction
 
 
@@ -153,8 +154,12 @@ def _stack_keypoints(annotations: list[dict]) -> np.ndarray | None:
 
 
 def contact_sheet(pictures: list[np.ndarray], columns: int, text: str) -> np.ndarray:
-    """Pictures (H, W, 3) in rows, shrunk to half their size, on white, with a caption."""
-    small = [cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in pictures]
+    """Pictures (H, W, 3) in rows, shrunk, on white, with a caption."""
+    sizes = [(round(SHRINK * p.shape[1]), round(SHRINK * p.shape[0])) for p in pictures]
+    small = [
+        cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        for picture, size in zip(pictures, sizes, strict=True)
+    ]
     rows = [small[i : i + columns] for i in range(0, len(small), columns)]
     tops = CAPTION + np.cumsum([0] + [max(p.shape[0] for p in row) + GAP for row in rows])
     width = max(p.shape[1] for p in small) + 2 * GAP
