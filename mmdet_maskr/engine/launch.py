@@ -12,9 +12,10 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed
@@ -45,11 +46,11 @@ class OptionAction(DictAction):
         self,
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
-        values: list[str],
+        values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
         """Split each KEY=VALUE."""
-        for value in values:
+        for value in values or ():
             if "=" not in value:
                 parser.error(f"{option_string} {value}: KEY=VALUE is wanted, without blanks.")
         super().__call__(parser, namespace, values, option_string)

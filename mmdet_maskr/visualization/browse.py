@@ -111,7 +111,8 @@ def _is_loader(transform: object) -> bool:
 def _loads_late(transforms: Sequence) -> bool:
     """Whether annotations are loaded after the image is resized, as test pipelines do: they are
     compared with predictions in pixels of the file, so they keep its size."""
-    return not all(map(_is_loader, transforms[: _last_loader(transforms)]))
+    resizes = [i for i, t in enumerate(transforms) if "Resize" in type(t).__name__]
+    return any(map(_is_loader, transforms[resizes[0] :])) if resizes else False
 
 
 def _draw_packed(item: Mapping, meta: Mapping, late: bool) -> tuple[str, np.ndarray]:
