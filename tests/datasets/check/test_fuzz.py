@@ -27,7 +27,8 @@ from mmdet_maskr.datasets.check.geometry import decode_counts
 from mmdet_maskr.datasets.check.problems import Problem
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_paste import paste_masks
-from mmdet_maskr.ops.mask_rle import compress, encode_masks
+from mmdet_maskr.ops.mask_rle import encode_masks
+from mmdet_maskr.run_lengths import compress
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", 15)) / 5  # of each of the five tests
 SEED = int(os.environ.get("FUZZ_SEED", 0))
