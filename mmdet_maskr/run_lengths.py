@@ -20,6 +20,9 @@ def changes(columns: np.ndarray, x0: int, y0: int, height: int) -> np.ndarray:
         x0: column of the image.
         y0: row of the image.
         height: H.
+
+    Returns:
+        (C,) integers, rising: pixels of the image, column by column, at which a run begins.
     """
     width, crop_height = columns.shape
     framed = np.zeros((width, crop_height + 2), np.bool_)  # no run goes on in the next column
@@ -45,7 +48,7 @@ def rles(found: Sequence[np.ndarray], size: tuple[int, int]) -> list[dict]:
     """COCO's RLEs, ``size`` and ``counts`` (bytes), of masks whose :func:`changes` are known.
 
     Args:
-        found: for each mask its changes, rising.
+        found: for each mask its changes (C,), rising.
         size: (H, W) of the image.
     """
     total = size[0] * size[1]

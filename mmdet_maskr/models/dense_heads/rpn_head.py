@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from mmdet.models.dense_heads import RPNHead
@@ -129,18 +130,19 @@ class MaskRRPNHead(RPNHead):
             return super().predict_by_feat(
                 cls_scores, bbox_preds, score_factors, batch_img_metas, cfg, rescale, with_nms
             )
+        metas = cast(list[dict], batch_img_metas)  # mmdet's base class has None for others' sake
         first = cls_scores[0]
         anchors = self.prior_generator.grid_priors(
             [level.shape[2:] for level in cls_scores], dtype=first.dtype, device=first.device
         )
-        batch = len(batch_img_metas)
+        batch = len(metas)
         scores, deltas, priors, level_ids = best_of_levels(
             [self._scores(level.detach()) for level in cls_scores],
             [d.detach().permute(0, 2, 3, 1).reshape(batch, -1, 4) for d in bbox_preds],
             anchors,
             cfg.get("nms_pre", -1),
         )
-        boxes = self._decode(priors, deltas, [meta["img_shape"] for meta in batch_img_metas])
+        boxes = self._decode(priors, deltas, [meta["img_shape"] for meta in metas])
         return [
             self._bbox_post_process(
                 InstanceData(bboxes=boxes[i], scores=scores[i], level_ids=level_ids),
@@ -149,7 +151,7 @@ class MaskRRPNHead(RPNHead):
                 with_nms,
                 meta,
             )
-            for i, meta in enumerate(batch_img_metas)
+            for i, meta in enumerate(metas)
         ]
 
     def _scores(self, logits: Tensor) -> Tensor:

@@ -55,7 +55,9 @@ def sampled_losses(
     sizes = [level.shape[2:] for level in logits]
     anchors = torch.cat(head.prior_generator.grid_priors(sizes, device=flat_logits.device))
     chosen = _anchors_that_count(head, sizes, anchors, img_metas)
-    samples, positive, negative = [], [], []
+    samples: list[SamplingResult] = []
+    positive: list[Tensor] = []
+    negative: list[Tensor] = []
     for i, (rows, gt, ignored) in enumerate(
         zip(chosen, gt_instances, gt_instances_ignore, strict=True)
     ):
