@@ -26,12 +26,12 @@ from mmdet_maskr.benchmark.measure import (
     time_in_turn,
 )
 from mmdet_maskr.benchmark.random_model import PEER, STOCK, build, our_config
+from mmdet_maskr.deploy.optimization import PRECISIONS
 from mmdet_maskr.engine.channels_last import turn_on_channels_last
 from mmdet_maskr.errors import UserError
 
 LOSS_TOLERANCE = 1e-4
 AMP_TOLERANCE = 5e-2
-PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16)
 # Our parts, and those of mmdet with the same parameters.
 STOCK_PARTS = dict(
     MaskRRPNHead="RPNHead",
@@ -165,7 +165,7 @@ class Step:
         config = model_config(setting, name)
         self.device = torch.device(device)
         self.amp = None if amp is None else PRECISIONS[amp]
-        # float16 overflows without a factor; with one, losses that are to be summed must not
+        # small gradients are zero in float16, but for a factor
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == "float16")
         self.model = build(config).train().to(self.device)
         options = dict(lr=0.0, weight_decay=0.0)
