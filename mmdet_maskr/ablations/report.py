@@ -6,12 +6,13 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from itertools import dropwhile
 from pathlib import Path
 
 from mmdet_maskr.ablations.figure import draw_differences
 from mmdet_maskr.ablations.jobs import write_json
 from mmdet_maskr.ablations.results import Spread, Summary, read_records
-from mmdet_maskr.ablations.tables import Row, Table
+from mmdet_maskr.ablations.tables import TABLES, Row, Table
 
 CSV_COLUMNS = (
     "table",
@@ -179,7 +180,8 @@ def update_page(page: Path, tables: Sequence[Table], scale: str, records: Sequen
     """Put the tables into a Markdown page between the marks of each; all else there stays.
 
     A mark is a line ``<!-- results of TABLE --scale SCALE -->``, and its end ``<!-- end -->``.
-    Tables without marks are added at the end.
+    A table without marks gets a section: before the first on the page that comes after it in
+    ``TABLES``, else at the end.
     """
     text = page.read_text(encoding="utf-8") if page.is_file() else "# The paper's tables\n"
     for table in tables:
@@ -194,6 +196,19 @@ def update_page(page: Path, tables: Sequence[Table], scale: str, records: Sequen
         if pattern.search(text):
             text = pattern.sub(lambda _, body=body: body, text)
         else:
-            text = f"{text.rstrip()}\n\n## {title(table)}\n\n{body}\n"
+            place = _place(text, table)
+            before, after = text[:place].rstrip(), text[place:]
+            text = f"{before}\n\n{_heading(table)}\n\n{body}\n" + (after and f"\n{after}")
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, encoding="utf-8")
+
+
+def _heading(table: Table) -> str:
+    return f"## {title(table)}"
+
+
+def _place(text: str, table: Table) -> int:
+    """Where in the page the table's section belongs."""
+    later = list(dropwhile(lambda name: name != table.name, TABLES))[1:]
+    places = [text.find(f"\n{_heading(TABLES[name])}\n") for name in later]
+    return min((place + 1 for place in places if place >= 0), default=len(text))

@@ -106,6 +106,30 @@ def test_page_keeps_prose(table, records, tmp_path: Path):
     assert text.count("![") == 1 and "(ablations/table_toy_mini.png)" in text
 
 
+def test_page_is_in_the_papers_order(tmp_path: Path):
+    """A new table goes before those that follow it in the paper, and takes no prose away."""
+    page = tmp_path / "ablations.md"
+    for name in ("2d", "6", "2b", "2c"):
+        table = TABLES[name]
+        metrics = {metric: 0.3 for metric in table.columns.values() if metric}
+        record = dict(
+            table=name,
+            row=table.baseline,
+            scale="mini",
+            seed=0,
+            metrics=metrics,
+            config="",
+            seconds=1,
+        )
+        update_page(page, [table], "mini", [record])
+        page.write_text(f"{page.read_text().rstrip()}\n\nLast when {name} was added.\n")
+    text = page.read_text()
+    places = [text.index(f"## Table {name}: ") for name in ("2b", "2c", "2d", "6")]
+    assert places == sorted(places)
+    assert places[2] < text.index("Last when 2d") < places[3] < text.index("Last when 2c")
+    assert text.count("<!-- end -->\n\n## Table") == 2 and text.count("\n\n\n") == 0
+
+
 def test_bad_results(tmp_path: Path):
     with pytest.raises(UserError, match="no results in"):
         read_records(tmp_path / "none.json")
