@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import dump
 from mmengine.logging import print_log
+from mmengine.registry import FUNCTIONS
 from torch import nn
 
 from mmdet_maskr.apis import inputs as images_of
@@ -121,6 +123,13 @@ class MaskRInferencer(DetInferencer):
         expected = getattr(bbox_head, "num_classes", len(meta["classes"]))
         sources.check_classes(meta, given, self._classes, expected, self._weights)
         model.dataset_meta = meta
+
+    def _init_collate(self, cfg: Config | ConfigDict) -> Callable:
+        """The config's, from mmengine's registry: mmdet has none, of which its own would warn."""
+        collate_fn = cfg.test_dataloader.get("collate_fn", "pseudo_collate")
+        args = dict(collate_fn) if isinstance(collate_fn, dict) else dict(type=collate_fn)
+        function = args.pop("type")
+        return partial(FUNCTIONS.get(function) if isinstance(function, str) else function, **args)
 
     def _init_visualizer(self, cfg: Config | ConfigDict):
         cfg.visualizer = copy.deepcopy(self._visualizer_cfg)

@@ -217,6 +217,14 @@ def test_visualizer(build: Callable, cfg: Config):
     assert coloured.visualizer.dataset_meta["palette"] == "coco"
 
 
+def test_batches_are_put_together_by_the_configs_function(build: Callable, cfg: Config, capfd):
+    """By its name or with arguments, and without a warning of mmengine's registries."""
+    assert build().collate_fn([{"a": 1}, {"a": 2}]) == {"a": [1, 2]}
+    cfg.test_dataloader.collate_fn = dict(type="default_collate")
+    assert build(model=cfg).collate_fn([{"a": 1}, {"a": 2}])["a"].tolist() == [1, 2]
+    assert "Failed to search registry" not in "".join(capfd.readouterr())
+
+
 @pytest.mark.parametrize(
     ("accelerator", "cuda_ops", "expected"),
     [
