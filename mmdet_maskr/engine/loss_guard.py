@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from mmdet.registry import HOOKS
-from mmengine.dist import all_gather_object, all_reduce, get_rank
+from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -132,12 +132,24 @@ def _is_bad_anywhere(loss: torch.Tensor) -> bool:
 def _count_without_step(wrapper: OptimWrapper) -> None:
     """What ``update_params`` does beside the backward pass."""
     wrapper._inner_count += 1
-    if wrapper._accumulative_counts > 1 and wrapper.should_update() and _has_gradients(wrapper):
-        wrapper.step()
-        wrapper.zero_grad()
+    if wrapper._accumulative_counts > 1 and wrapper.should_update():
+        parameters = [p for group in wrapper.param_groups for p in group["params"]]
+        _average_gradients([p for p in parameters if p.requires_grad])
+        # without any (each loss of an accumulation was bad) torch's GradScaler refuses to step
+        if any(parameter.grad is not None for parameter in parameters):
+            wrapper.step()
+            wrapper.zero_grad()
 
 
-def _has_gradients(wrapper: OptimWrapper) -> bool:
-    # without any (each loss of an accumulation was bad) torch's GradScaler refuses to step
-    parameters = (p for group in wrapper.param_groups for p in group["params"])
-    return any(parameter.grad is not None for parameter in parameters)
+def _average_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    """Average over the ranks what each has accumulated alone, as the left-out pass would have."""
+    if get_world_size() == 1 or not parameters:
+        return
+    has_gradient = torch.tensor([p.grad is not None for p in parameters]).to(parameters[0].device)
+    anywhere = has_gradient.to(torch.float32)
+    all_reduce(anywhere, op="max")
+    for parameter, wanted in zip(parameters, anywhere.tolist(), strict=True):
+        if wanted:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            all_reduce(parameter.grad, op="mean")

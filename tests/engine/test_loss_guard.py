@@ -14,7 +14,7 @@ import pytest
 import torch
 from mmdet.registry import DATASETS
 from mmengine.dataset import pseudo_collate
-from mmengine.optim import AmpOptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import Runner
 
@@ -118,6 +118,40 @@ def test_accumulation_with_loss_scaling(monkeypatch: pytest.MonkeyPatch, bad: tu
         wrapper.update_params(weight.sum() * (float("nan") if i in bad else 1.0))
     assert weight.item() == 3 - (4 - len(bad)) * 0.5
     assert weight.grad is None
+
+
+@pytest.mark.parametrize("bad", [(), (0,), (1,), (0, 1), (1, 2)])
+def test_accumulation_on_two_processes(tmp_path: Path, bad: tuple[int, ...]):
+    """A bad loss where the gradients would be averaged: both processes still step alike."""
+    slopes = {0: [1.0, 2.0, 3.0, 4.0], 1: [5.0, 7.0, 9.0, 11.0]}
+
+    def train(rank: int) -> None:
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{tmp_path}/store", rank=rank, world_size=2
+        )
+        layer = torch.nn.Linear(1, 1, bias=False)
+        layer.weight.data.fill_(3.0)
+        model = torch.nn.parallel.DistributedDataParallel(layer)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        wrapper = OptimWrapper(optimizer, accumulative_counts=2)
+        wrapper.initialize_count_status(model, 0, 4)
+        hub = SimpleNamespace(runtime_info={})
+        hook = LossGuardHook(stop_after=9)
+        hook.before_train(SimpleNamespace(optim_wrapper=wrapper, message_hub=hub))
+        for i, slope in enumerate(slopes[rank]):
+            with wrapper.optim_context(model):
+                loss = model(torch.tensor([[slope]])).sum()
+            # one process is enough for all to leave the step out
+            wrapper.update_params(loss * (float("nan") if i in bad and rank == 0 else 1.0))
+        (tmp_path / f"weight_{rank}").write_text(repr(layer.weight.item()))
+
+    children = [child.fork(partial(train, rank), tmp_path / f"log_{rank}") for rank in slopes]
+    codes = [child.finish(pid) for pid in children]
+    assert codes == [0, 0], (tmp_path / "log_0").read_text()
+    good = [sum(of[i] for of in slopes.values()) for i in range(4) if i not in bad]
+    expected = 3 - 0.01 * sum(good) / 2 / 2  # the mean of two processes, half of each loss
+    for rank in slopes:
+        assert float((tmp_path / f"weight_{rank}").read_text()) == pytest.approx(expected)
 
 
 def test_batch_round_trip(shapes_root: Path, tmp_path: Path):
