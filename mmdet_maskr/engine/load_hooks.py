@@ -130,6 +130,8 @@ class ClassTransferHook(Hook):
     order of this data set's classes; what the checkpoint has not got keeps its initial weights.
     The paper starts Cityscapes from COCO so (appendix A): seven of eight classes are shared.
 
+    A run that goes on, a test, and a checkpoint that names this data set's classes are left alone.
+
     Args:
         source_classes: the checkpoint's classes, in label order; by default what it says itself.
 
@@ -144,10 +146,12 @@ class ClassTransferHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Replace the weights that count classes, in the loaded checkpoint."""
-        target = classes_in_use(runner)
-        source = tuple(self.source_classes or classes_of(checkpoint))
-        if source == target:
-            return  # also where a run goes on
+        if runner._resume or not isinstance(runner._train_loop, BaseLoop):
+            return
+        target, named = classes_in_use(runner), classes_of(checkpoint)
+        source = tuple(self.source_classes or named)
+        if target in (source, named):
+            return
         if not source:
             raise UserError(
                 "the checkpoint of load_from does not say which classes it has: set "

@@ -40,8 +40,9 @@ class Loop(BaseLoop):
 def runner_of(model: nn.Module, classes: tuple[str, ...]) -> SimpleNamespace:
     logger = logging.getLogger("test")
     return SimpleNamespace(
-        model=model, logger=logger, _train_loop=Loop(classes), _val_loop=None, _test_loop=None
-    )
+        model=model, logger=logger, _train_loop=Loop(classes), _val_loop=None, _test_loop=None,
+        _resume=False,
+    )  # fmt: skip
 
 
 def rows(weights: dict[str, Tensor], name: str) -> Tensor:
@@ -73,11 +74,20 @@ def test_shared_classes_keep_their_weights():
     assert torch.equal(loaded["backbone.weight"], old["backbone.weight"])
 
 
-def test_going_on_changes_nothing():
+@pytest.mark.parametrize("source_classes", [None, ("b", "c")])
+@pytest.mark.parametrize("what", ["names its classes", "resumes", "tests"])
+def test_going_on_changes_nothing(what: str, source_classes: tuple[str, ...] | None):
+    """Rows that were put in order already are not moved again, whatever the option says."""
     model = Heads(2)
     state = model.state_dict()
-    checkpoint = dict(state_dict=dict(state), meta=dict(dataset_meta=dict(classes=("a", "b"))))
-    ClassTransferHook().after_load_checkpoint(runner_of(model, ("a", "b")), checkpoint)
+    named = what == "names its classes"
+    meta = dict(dataset_meta=dict(classes=("a", "b"))) if named else {}
+    checkpoint = dict(state_dict=dict(state), meta=meta)
+    runner = runner_of(model, ("a", "b"))
+    runner._resume = what == "resumes"
+    if what == "tests":
+        runner._train_loop, runner._test_loop = {}, runner._train_loop
+    ClassTransferHook(source_classes).after_load_checkpoint(runner, checkpoint)
     assert all(checkpoint["state_dict"][name] is value for name, value in state.items())
 
 
