@@ -126,6 +126,10 @@ class DurableCheckpointHook(CheckpointHook):
 
     def after_train(self, runner: Runner) -> None:
         super().after_train(runner)
+        self.close()
+
+    def close(self) -> None:
+        """Watch for signals no more."""
         if self._stop is not None:
             self._stop.close()
         self._stop = None

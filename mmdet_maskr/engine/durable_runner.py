@@ -9,6 +9,7 @@ from mmdet.registry import RUNNERS
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mmdet_maskr.engine.durable_files import newest_checkpoint
@@ -59,6 +60,18 @@ class DurableRunner(Runner):
             elif "type" not in loop:
                 loop["type"] = "IterBasedTrainLoop"
         return super().build_train_loop(loop)
+
+    def train(self) -> nn.Module:
+        """Train; hooks with threads or signal handlers (a ``close``) end them, whatever happens.
+
+        mmengine calls no hook when training raises, and in a notebook the process lives on.
+        """
+        try:
+            return super().train()
+        finally:
+            for hook in self.hooks:
+                if hasattr(hook, "close"):
+                    hook.close()
 
     def load_or_resume(self) -> None:
         """Load weights, or go on from a checkpoint, as ``load_from`` and ``resume`` say."""

@@ -24,7 +24,8 @@ class HangGuardHook(Hook):
 
     The process prints its rank, the last iteration and where each of its threads stands, and exits
     with code 124; tools/dist_train.sh then restarts the job from the newest checkpoint. Time spent
-    in validation does not count: COCO's evaluation takes as long as it takes.
+    in validation does not count: COCO's evaluation takes as long as it takes. Where training raises
+    and the process lives on (a notebook), DurableRunner closes it.
 
     Args:
         minutes: time without an iteration after which the process is ended; also has to suffice
@@ -61,6 +62,10 @@ class HangGuardHook(Hook):
         self._arm(runner)
 
     def after_train(self, runner: Runner) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Watch no more."""
         self._armed = False
         self._ended.set()
 

@@ -1,0 +1,41 @@
+"""What DurableRunner sees to around a training."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from pathlib import Path
+
+import child_training as child
+import pytest
+from mmengine.hooks import Hook
+
+from mmdet_maskr.engine.hang_guard import HangGuardHook
+from mmdet_maskr.engine.launch import build_runner
+
+
+@pytest.mark.parametrize("error", [None, ValueError, SystemExit])
+def test_hooks_are_closed_when_training_ends(shapes_root: Path, tmp_path: Path, error: type | None):
+    """In a notebook the process lives on: neither guards it nor signals are taken from it then."""
+
+    class Break(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+            assert any(thread.name == "hang guard" for thread in threading.enumerate())
+            assert signal.getsignal(signal.SIGTERM) is not handler
+            if error is not None:
+                raise error
+
+    handler = signal.getsignal(signal.SIGTERM)
+    options = dict(val_cfg=None, val_dataloader=None, val_evaluator=None)
+    cfg = child.config(shapes_root, tmp_path, train_dataloader__num_workers=0,
+                       default_hooks__checkpoint__save_best=None, train_cfg__max_epochs=1,
+                       custom_hooks=[dict(type="HangGuardHook")], **options)  # fmt: skip
+    cfg.experiment_name = tmp_path.name
+    built = build_runner(cfg)
+    built.register_hook(Break())
+    with contextlib.suppress(ValueError, SystemExit):
+        built.train()
+    guard = next(hook for hook in built.hooks if isinstance(hook, HangGuardHook))
+    assert guard._ended.is_set() and not guard._armed
+    assert signal.getsignal(signal.SIGTERM) is handler
