@@ -248,13 +248,8 @@ def report_tables(args: argparse.Namespace) -> None:
 def main() -> None:
     args = parse_args()
     command = dict(list=list_tables, run=run_tables, report=report_tables)[args.command]
-    try:
-        done = command(args)
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(1 if done is False else 0)
+    sys.exit(1 if command(args) is False else 0)
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_tool(main, stopped="stopped; the same command goes on")

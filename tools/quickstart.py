@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmdet_maskr.datasets import ShapesDataset, shapes
+from mmdet_maskr.engine.child_processes import start_tool
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.visualization.curves import plot_curves
@@ -117,7 +117,13 @@ class Quickstart:
 
     def _call(self, tool: str, *args: str) -> None:
         env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        status = subprocess.run([sys.executable, str(TOOLS / tool), *args], env=env).returncode
+        process = start_tool([sys.executable, str(TOOLS / tool), *args], env=env)
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
         if status != 0:
             raise UserError(
                 f"tools/{tool} ended with exit code {status} (its output is above). "
@@ -171,4 +177,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_tool(main, stopped="stopped; the same command goes on")

@@ -2,37 +2,28 @@
 
 - A job's folder is locked while anything works on it. The lock is a file that the tools inherit
   open, so it is free only when they have ended too, whoever was killed.
-- The tools get SIGTERM when this process dies, by whatever signal (Linux).
+- The tools get SIGTERM when this process dies, by whatever signal (Linux), or is stopped, and
+  save before they end.
 - A second call, in another terminal or on another machine with the same disk, takes other jobs.
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mmdet_maskr.ablations.jobs import Job
 from mmdet_maskr.ablations.progress import Board, duration, failure_reason, read_progress
+from mmdet_maskr.engine.child_processes import start_tool
 from mmdet_maskr.errors import UserError
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
 SAVE_SECONDS = 5.0  # how often the time spent is written
 POLL_SECONDS = 0.5
-
-
-def _die_with_parent() -> None:
-    """In the child: SIGTERM when the parent dies. SIGTERM and not SIGKILL, so that torchrun ends
-    its workers."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Running:
@@ -53,7 +44,7 @@ class Running:
         command = job.train_command() if self.phase == "train" else job.test_command()
         # its own file each time: an old log would tell an old progress
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
+            self.process = start_tool(
                 command,
                 cwd=job.settings.repo,
                 env=self.env,
@@ -61,7 +52,6 @@ class Running:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=(self._lock,),
-                preexec_fn=_die_with_parent,
             )
 
     @property
@@ -106,10 +96,9 @@ class Running:
         return (0.0, None) if found is None else found
 
     def stop(self) -> None:
-        """End the tool; it may save first."""
+        """Ask the tool to save and end."""
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.wait()
 
     def release(self) -> None:
         """Give the folder free."""
@@ -173,6 +162,8 @@ class Scheduler:
         except BaseException:
             for running in self.running:
                 running.stop()
+            for running in self.running:
+                running.process.wait()
             raise
         return not self.failed
 

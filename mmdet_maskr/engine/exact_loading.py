@@ -9,10 +9,8 @@ Transforms that keep images of earlier batches (mmdet's CachedMosaic, CachedMixU
 
 from __future__ import annotations
 
-import ctypes
 import random
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +20,7 @@ import torch
 from mmengine.dist import get_rank
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h: the signal that a process gets when its parent ends
+from mmdet_maskr.engine.child_processes import end_with_parent
 
 
 class SeededBatch(list):
@@ -65,7 +63,10 @@ class PositionedBatchSampler:
         """Leave out the next batch of the next iteration; whether there was one."""
         if self._begun is None:
             self._begun = enumerate(self.batch_sampler)
-        return next(self._begun, None) is not None
+        if next(self._begun, None) is None:
+            self._begun = None  # the next iteration is another pass
+            return False
+        return True
 
 
 class SeededFetch:
@@ -135,8 +136,7 @@ class WorkerStart:
         self.init = init
 
     def __call__(self, worker_id: int) -> None:
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent(signal.SIGKILL)
         if self.init is not None:
             self.init(worker_id)
 

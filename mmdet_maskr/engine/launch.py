@@ -259,13 +259,17 @@ _MISTAKES = {
 }
 
 
-def run_tool(main: Callable[[], None]) -> None:
+def run_tool(main: Callable[[], None], stopped: str = "stopped") -> None:
     """Run a tool's ``main``; an error of the user's ends with its message and exit code 2.
 
-    What a machine does to a run (memory, disk, dead processes) ends with a message and exit code 1.
+    What a machine does to a run (memory, disk, dead processes) ends with a message and exit code 1,
+    and Ctrl-C with the message ``stopped`` and exit code 130.
     """
     try:
         main()
+    except KeyboardInterrupt:
+        print(f"\n{stopped}", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except UserError as error:
         _leave(_own_message(error))
     except Exception as error:
