@@ -160,8 +160,9 @@ def write_report(
 
 def title(table: Table) -> str:
     """'Table 2c: RoI layer (ResNet-50-C4)'."""
-    name = f"Table {table.name}" if table.name[0].isdigit() else "Section 4.2"
-    return f"{name}: {table.title}"
+    if table.name[0].isdigit():
+        return f"Table {table.name}: {table.title}"
+    return f"Section 4.2: {table.title.replace(', section 4.2', '')}"
 
 
 def _page(summary: Summary) -> str:
