@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-from collections import Counter
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ import numpy as np
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.logging import print_log
 
+from mmdet_maskr.deploy.images import check_distinct
 from mmdet_maskr.errors import UserError
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
@@ -77,13 +77,7 @@ def check_names(images: Sequence[str | np.ndarray], purpose: str, stems: bool = 
         UserError: two have.
     """
     names = [file_name(image) for image in images if isinstance(image, str)]
-    keys = [Path(name).stem for name in names] if stems else names
-    name, count = next(iter(Counter(keys).most_common(1)), ("", 0))
-    if count > 1:
-        raise UserError(
-            f"{count} images are named {name}, and {purpose}. Call once for each folder, or give "
-            "the files names of their own."
-        )
+    check_distinct([Path(name).stem for name in names] if stems else names, purpose)
 
 
 def fetch(url: str, folder: Path) -> Path:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
+from mmdet_maskr.models.mask_heads.mask_head import last_mask_head
 from mmdet_maskr.ops.mask_rle import RLEMasks
 
 Threshold = float | Mapping[str, float]
@@ -120,7 +121,7 @@ def rle_masks(model: nn.Module, enabled: bool = True) -> Iterator[None]:
     """
     roi_head = getattr(model, "roi_head", None)
     settings = getattr(roi_head, "test_cfg", None)
-    can = isinstance(getattr(roi_head, "mask_head", None), ComposedMaskHead)
+    can = isinstance(last_mask_head(roi_head), ComposedMaskHead)
     if not enabled or not can or settings is None or "mask_output" in settings:
         yield
         return

@@ -19,7 +19,7 @@ from mmdet_maskr.deploy.convolution import FusedConv2d
 from mmdet_maskr.deploy.parts import FastForm, become, rewrite_parts
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
-from mmdet_maskr.models.mask_heads.mask_head import MASK_OUTPUTS
+from mmdet_maskr.models.mask_heads.mask_head import MASK_OUTPUTS, last_mask_head
 from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
 
 PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16)
@@ -236,7 +236,7 @@ def _check(model: nn.Module, masks: str | None, autocast: str | None) -> None:
         raise UserError(f"autocast must be one of {list(PRECISIONS)} or None, not {autocast!r}.")
     if masks is not None and masks not in MASK_OUTPUTS:
         raise UserError(f"masks must be one of {MASK_OUTPUTS} or None, not {masks!r}.")
-    head = getattr(getattr(model, "roi_head", None), "mask_head", None)
+    head = last_mask_head(getattr(model, "roi_head", None))
     if masks == "rle" and not isinstance(head, ComposedMaskHead):
         raise UserError(
             f"masks='rle' needs mask_head.type='ComposedMaskHead', not {type(head).__name__}."

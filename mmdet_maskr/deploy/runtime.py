@@ -11,7 +11,14 @@ import numpy as np
 
 from mmdet_maskr.deploy import backends, instances
 from mmdet_maskr.deploy.files import FILES, read_metadata
-from mmdet_maskr.deploy.images import ImageInput, Prepared, list_images, prepare, read_image
+from mmdet_maskr.deploy.images import (
+    ImageInput,
+    Prepared,
+    check_distinct,
+    list_images,
+    prepare,
+    read_image,
+)
 from mmdet_maskr.errors import UserError
 
 MASKS = ("rle", "bitmaps")
@@ -72,7 +79,8 @@ class ExportedModel:
             inputs: a path, a folder, an array (H, W, 3) in BGR as ``cv2.imread`` gives it, or a
                 sequence of paths and arrays.
             masks: 'rle' (COCO's, ``counts`` as a string) or 'bitmaps' (arrays (D, H, W) of bool).
-            out_dir: where ``preds/NAME.json`` is written for each image; only for RLEs.
+            out_dir: where ``preds/NAME.json`` is written for each image; only for RLEs. Files of
+                an array have a running number, that of the image since the model was loaded.
 
         Returns:
             ``predictions``, for each image what MaskRInferencer gives: ``labels``, ``scores``,
@@ -82,19 +90,23 @@ class ExportedModel:
 
         Raises:
             UserError: no such image, an empty folder, an array of another shape, an unknown
-                ``masks``.
+                ``masks``; two images whose files in ``out_dir`` have the same name.
         """
         if masks not in MASKS:
             raise UserError(f"masks must be one of {MASKS}, not {masks!r}.")
         if out_dir is not None and masks != "rle":
             raise UserError("out_dir writes JSON, which holds masks='rle' only.")
+        images = list_images(inputs)
+        names = [self._name(source, i) for i, source in enumerate(images, self._done)]
+        if out_dir is not None:
+            check_distinct(names, "their files in out_dir would overwrite one another")
         predictions = []
-        for source in list_images(inputs):
+        for name, source in zip(names, images, strict=True):
             image = prepare(read_image(source), self.metadata["preprocessing"]["resize"])
             found = self.interpret(self.run(image.image), image, masks)
             predictions.append(found)
             if out_dir is not None:
-                self._write(found, source, Path(out_dir) / "preds")
+                self._write(found, Path(out_dir) / "preds" / f"{name}.json")
             self._done += 1
         return dict(predictions=predictions)
 
@@ -131,7 +143,12 @@ class ExportedModel:
                 found["keypoint_scores"][row] = score.tolist()
         return found
 
-    def _write(self, found: dict[str, Any], source: ImageInput, folder: Path) -> None:
-        name = f"{self._done:08d}" if isinstance(source, np.ndarray) else Path(source).stem
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")
+    @staticmethod
+    def _name(source: ImageInput, number: int) -> str:
+        """The file's without its suffix; an array has its number."""
+        return f"{number:08d}" if isinstance(source, np.ndarray) else Path(source).stem
+
+    @staticmethod
+    def _write(found: dict[str, Any], path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found), encoding="utf-8")

@@ -14,6 +14,7 @@ from torch import nn
 from mmdet_maskr.engine import model_checks
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
+from mmdet_maskr.models.mask_heads.mask_head import last_mask_head
 
 
 @HOOKS.register_module()
@@ -94,7 +95,7 @@ class RLEMasksInEvaluationHook(Hook):
         roi_head: Any = getattr(unwrapped(runner), "roi_head", None)
         metrics = getattr(getattr(loop, "evaluator", None), "metrics", ())
         if (
-            isinstance(getattr(roi_head, "mask_head", None), ComposedMaskHead)
+            isinstance(last_mask_head(roi_head), ComposedMaskHead)
             and "mask_output" not in roi_head.test_cfg
             and all(_accepts_rle(metric) for metric in metrics)
         ):

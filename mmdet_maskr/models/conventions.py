@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mmdet_maskr.errors import UserError
 
 CONVENTIONS = ("mmdet", "detectron2", "torchvision")
@@ -21,3 +23,22 @@ def check_convention(option: str, value: str, accepted: tuple[str, ...] = CONVEN
     if value not in accepted:
         raise UserError(f"{option} must be one of {accepted}, not {value!r}.")
     return value
+
+
+def check_nms(option: str, convention: str, cfg: Mapping) -> None:
+    """Check that the NMS of Detectron2 or torchvision does what ``cfg.nms`` asks for.
+
+    Args:
+        option: name of ``cfg`` in a config, for the message.
+        convention: another than mmdet's.
+        cfg: ``test_cfg.rpn``, ``test_cfg.rcnn`` or ``train_cfg.rpn_proposal``.
+
+    Raises:
+        UserError: another type of NMS, or further options.
+    """
+    nms = dict(cfg.get("nms") or {})
+    if nms.get("type", "nms") != "nms" or set(nms) - {"type"} != {"iou_threshold"}:
+        raise UserError(
+            f"{option}.nms={nms} cannot go with {option}.convention={convention!r}, whose NMS has "
+            "no options but dict(type='nms', iou_threshold=...); convention='mmdet' takes them all."
+        )

@@ -122,7 +122,8 @@ class Detectron2Model:
             **self._norm(),
             stem=self._get("MODEL.RESNETS.STEM_OUT_CHANNELS"),
             style=self._style(),
-            frozen_stages=self._get("MODEL.BACKBONE.FREEZE_AT") - 1,
+            # those that there are: a C4 model's res5 is a part of its head, which is not frozen
+            frozen_stages=min(self._get("MODEL.BACKBONE.FREEZE_AT") - 1, max(outputs) + 1),
             dilated_c5=self._get("MODEL.RESNETS.RES5_DILATION") == 2,
             outputs=outputs,
         )

@@ -249,13 +249,17 @@ def _flat(content: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Lists for tuples, which zoo configs write as strings: ``"(60000, 80000)"``."""
+    """What Detectron2 makes of a value: strings that are Python's literals are these.
+
+    Zoo configs write tuples as strings, ``"(60000, 80000)"``, and YAML takes ``1e-4`` for one.
+    Lists stand for tuples.
+    """
     if isinstance(value, str) and not isinstance(value, Code):
         try:
             literal = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             return value
-        return _plain(literal) if isinstance(literal, list | tuple) else value
+        return literal if isinstance(literal, str) else _plain(literal)
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value

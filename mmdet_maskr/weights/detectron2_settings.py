@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mmdet_maskr.errors import UserError
 from mmdet_maskr.weights import parts
 
 CONVENTION = "detectron2"
@@ -83,13 +84,20 @@ def test_cfg(options: Options) -> dict:
 
 
 def pipelines(options: Options) -> dict[str, list[dict]]:
-    """``train_pipeline`` and ``test_pipeline``."""
+    """``train_pipeline`` and ``test_pipeline``; a size of 0 stands for no resizing.
+
+    Raises:
+        UserError: some of the training images are to be resized, and others not.
+    """
     sizes = options["INPUT.MIN_SIZE_TRAIN"]
     sizes = sizes if isinstance(sizes, list) else [sizes]
+    if 0 in sizes and any(sizes):
+        raise UserError(f"INPUT.MIN_SIZE_TRAIN: {sizes} (supported: 0 alone, or sizes above it).")
+    test_size = options["INPUT.MIN_SIZE_TEST"]
     return parts.pipelines(
         CONVENTION,
-        (options["INPUT.MAX_SIZE_TEST"], options["INPUT.MIN_SIZE_TEST"]),
-        [(options["INPUT.MAX_SIZE_TRAIN"], size) for size in sizes],
+        (options["INPUT.MAX_SIZE_TEST"], test_size) if test_size else None,
+        [(options["INPUT.MAX_SIZE_TRAIN"], size) for size in sizes if size],
         flip=options["INPUT.RANDOM_FLIP"] == "horizontal",
         keypoints=options["MODEL.KEYPOINT_ON"],
         between=options["INPUT.MIN_SIZE_TRAIN_SAMPLING"] == "range",

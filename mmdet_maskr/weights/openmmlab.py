@@ -10,14 +10,13 @@ from typing import Any
 from mmengine.config import Config
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.mask_heads import towers
 from mmdet_maskr.weights.output import FPN_BASE, base_settings
 from mmdet_maskr.weights.rename import NameMap, Rule
 
 DETECTORS = ("MaskRCNN", "FasterRCNN", "CascadeRCNN")
 # Parts of mmdet and those here that take the same options and weights and give the same outputs.
-SAME_OPTIONS = dict(
-    StandardRoIHead="ParallelRoIHead", RPNHead="MaskRRPNHead", SingleRoIExtractor="FPNRoIExtractor"
-)
+SAME_OPTIONS = dict(StandardRoIHead="ParallelRoIHead", RPNHead="MaskRRPNHead")
 MASK_HEAD_OPTIONS = {
     "type", "num_convs", "roi_feat_size", "in_channels", "conv_kernel_size", "conv_out_channels",
     "num_classes", "class_agnostic", "upsample_cfg", "conv_cfg", "norm_cfg", "loss_mask",
@@ -67,6 +66,9 @@ class MMDetModel:
 
         Args:
             base: ``model`` of the base config, which has the preprocessing for mmdet 2.x.
+
+        Raises:
+            UserError: options of mmdet 2.x that its versions read in different ways.
         """
         model = copy.deepcopy(self.given)
         for unused in ("pretrained", "init_cfg"):
@@ -75,11 +77,14 @@ class MMDetModel:
             model[split] = model.get(split) or copy.deepcopy(self.config.get(split))
         if self.old:
             model["data_preprocessor"] = self._preprocessor(base["data_preprocessor"])
+        if model["rpn_head"]["type"] != "GARPNHead":  # that one has kept the old names
+            for split, name in (("test_cfg", "rpn"), ("train_cfg", "rpn_proposal")):
+                _rename_options(f"{split}.{name}", (model[split] or {}).get(name) or {})
         for part in _parts(model):
             part["type"] = SAME_OPTIONS.get(part["type"], part["type"])
-            if part["type"] == "FPNRoIExtractor":
+            if part["type"] == "SingleRoIExtractor":
                 _fit_extractor(part)
-            if part["type"] == "FCNMaskHead" and set(part) <= MASK_HEAD_OPTIONS:
+            if part["type"] == "FCNMaskHead" and _composes(part):
                 part["type"] = "ComposedMaskHead"
                 part.pop("roi_feat_size", None)  # ignored there, checked here
             part.pop("pretrained", None)
@@ -144,12 +149,58 @@ def _parts(value: Any) -> Iterator[dict]:
             yield from _parts(inner)
 
 
+def _rename_options(where: str, proposals: dict) -> None:
+    """Options of the proposals by the names that mmdet has had since 2.11 (its pull request 4636).
+
+    RPNHead never read nms_across_levels.
+
+    Args:
+        where: the options' name, for messages.
+        proposals: the options, which are changed.
+
+    Raises:
+        UserError: two numbers of proposals, of which each version of mmdet took another.
+    """
+    proposals.pop("nms_across_levels", None)
+    numbers = {name: proposals.pop(name) for name in ("nms_post", "max_num") if name in proposals}
+    if numbers and "max_per_img" not in proposals:
+        if len(set(numbers.values())) > 1:
+            raise UserError(
+                f"{where} has {numbers}: mmdet before 2.11 took nms_post, and later versions "
+                "max_num. Set max_per_img to the one that is meant, in place of both."
+            )
+        proposals["max_per_img"] = next(iter(numbers.values()))
+    threshold = proposals.pop("nms_thr", None)
+    if threshold is not None:
+        proposals.setdefault("nms", dict(type="nms", iou_threshold=threshold))
+
+
 def _fit_extractor(part: dict) -> None:
-    """finest_scale is the size at which RoIs leave the finest level."""
-    finest = part.pop("finest_scale", None)
-    if finest is not None:
-        stride = part["featmap_strides"][0]
-        part["canonical_size"] = finest * 16 / stride
+    """An extractor with RoIAlign as ours; other layers are not the same here.
+
+    mmcv's RoIPool does not round RoIs, as ours does. finest_scale is the size at which RoIs leave
+    the finest level, whatever its stride.
+    """
+    if part["roi_layer"]["type"] != "RoIAlign":
+        return
+    part["type"] = "FPNRoIExtractor"
+    finest = part.pop("finest_scale", 56)
+    strides = part["featmap_strides"]
+    size = finest * 16 / strides[0]
+    if len(strides) > 1 and size != 224:
+        part["canonical_size"] = size
+
+
+def _composes(part: dict) -> bool:
+    """Whether ComposedMaskHead takes the options of an FCNMaskHead, which has further ones."""
+    if not set(part) <= MASK_HEAD_OPTIONS:
+        return False
+    try:
+        towers.check_tower("fcn", part.get("num_convs", 4), 1, part.get("conv_kernel_size", 3))
+        towers.check_upsampling(part.get("upsample_cfg") or {})
+    except UserError:
+        return False
+    return True
 
 
 def _steps(config: dict) -> Iterator[dict]:

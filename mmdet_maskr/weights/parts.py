@@ -191,7 +191,7 @@ def box_head(
 
 def pipelines(
     convention: str,
-    test_scale: tuple[int, int],
+    test_scale: tuple[int, int] | None,
     train_scales: Sequence[tuple[int, int]],
     flip: bool = True,
     keypoints: bool = False,
@@ -201,8 +201,8 @@ def pipelines(
 
     Args:
         convention: of SourceResize.
-        test_scale: (longest, shortest) sides.
-        train_scales: of which one is drawn for each image.
+        test_scale: (longest, shortest) sides; None for images as they are.
+        train_scales: of which one is drawn for each image; none for images as they are.
         flip: half of the images, when training.
         keypoints: with the transforms that keep keypoints in step.
         between: draw any scale between the first and the last of ``train_scales``.
@@ -210,9 +210,17 @@ def pipelines(
     load = dict(type="LoadImageFromFile", imdecode_backend="pillow")
     kind = "Keypoint" if keypoints else ""
     annotations = dict(type=f"Load{kind}Annotations", with_bbox=True, with_mask=True)
-    test_resize = dict(type="SourceResize", scale=test_scale, convention=convention)
-    if len(train_scales) == 1:
-        train_resize = dict(test_resize, scale=train_scales[0])
+    # says to what follows that nothing was resized
+    unchanged: dict = dict(type=f"{kind}Resize", scale_factor=1.0, keep_ratio=True)
+
+    def resize(scale: tuple[int, int] | None) -> dict:
+        if scale is None:
+            return unchanged
+        return dict(type="SourceResize", scale=scale, convention=convention)
+
+    test_resize = resize(test_scale)
+    if len(train_scales) <= 1:
+        train_resize = resize(train_scales[0] if train_scales else None)
     else:
         scales = dict(type="RandomChoiceResize", scales=list(train_scales))
         if between:

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import mmcv
 import numpy as np
 import torch
+from mmdet.models.roi_heads import CascadeRoIHead
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -130,8 +132,11 @@ class Comparison:
         return rows
 
     def _heads(self, features: Sequence[Tensor]) -> list[Row]:
-        """Logits of the given boxes, class by class."""
+        """Logits of the given boxes, class by class; none of a cascade, which has many of each."""
         head = self.model.roi_head
+        if isinstance(head, CascadeRoIHead):
+            print_log("logits of a cascade's stages are not compared; its detections are.")
+            return []
         rois = bbox2roi([torch.from_numpy(self.arrays["boxes"])])
         results = head._bbox_forward(features, rois)
         scores, deltas = results["cls_score"], results["bbox_pred"]

@@ -154,6 +154,21 @@ def test_in_place_and_with_rles(model: nn.Module):
     assert_same(detect(copy.deepcopy(fast))[0], wanted)
 
 
+@pytest.mark.parametrize("kind", ["CascadeRoIHead", "AveragedCascadeRoIHead"])
+def test_rles_of_a_cascade(kind: str, shapes_root: Path):
+    """Its last stage's mask head gives them."""
+    cfg = thin(load("compositions/cascade_maskr_r50_fpn_1x.py"), shapes_root)
+    cfg.model.roi_head.type = kind
+    model = build(cfg)
+    wanted = detect(model)[0]
+    found = detect(optimize(model, masks="rle"))[0]
+    assert isinstance(found.masks, RLEMasks)
+    assert_same(found, wanted)
+    cfg.model.roi_head.mask_head.type = "FCNMaskHead"
+    with pytest.raises(UserError, match=r"needs .*'ComposedMaskHead', not FCNMaskHead"):
+        optimize(build(cfg), masks="rle")
+
+
 def test_without_detections(shapes_root: Path):
     cfg = thin(load("mini/maskr_shapes.py"), shapes_root)
     cfg.model.test_cfg.rcnn.score_thr = 1.0

@@ -24,6 +24,7 @@ from mmdet_maskr.deploy import instances, load
 from mmdet_maskr.deploy.export.metadata import resize_of
 from mmdet_maskr.deploy.export.write import export
 from mmdet_maskr.deploy.images import list_images, prepare, read_image
+from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.keypoint_decode import decode_heatmaps
 from mmdet_maskr.ops.mask_paste import paste_masks
 
@@ -113,6 +114,18 @@ def test_inputs(exported: Path, photos: Path, tmp_path: Path):
     labels = folder[0]["labels"]
     assert {label % 2 for label in labels} == {0, 1}
     assert [bool(points) for points in folder[0]["keypoints"]] == [x % 2 == 0 for x in labels]
+
+
+def test_images_of_one_name(exported: Path, photos: Path, tmp_path: Path):
+    """Their files would overwrite one another: nothing is written, and it is said."""
+    (tmp_path / "other").mkdir()
+    twins = [photos / "0.png", tmp_path / "other" / "0.jpg"]
+    cv2.imwrite(str(twins[1]), photo(40, 40))
+    model = load(exported, threads=1)
+    with pytest.raises(UserError, match=r"2 images are named 0, and their files in out_dir"):
+        model(twins, out_dir=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert len(model(twins)["predictions"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,9 +15,12 @@ import pytest
 import torch
 from mmdet.evaluation import CocoMetric, DumpDetResults, LVISMetric
 from mmdet.models import BatchResize
+from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
+from thin_configs import load, thin
 
+from mmdet_maskr.engine.hooks import RLEMasksInEvaluationHook
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_rle import RLEMasks
 
@@ -142,3 +146,15 @@ def test_metrics_that_want_tensors_get_them(repo: Path, shapes_root: Path, tmp_p
     tested.test()
     assert metric.seen is RLEMasks
     assert LVISMetric.process is not CocoMetric.process
+
+
+def test_cascades_are_evaluated_on_rles(tmp_path: Path):
+    """Every stage has a mask head of its own; the last one gives the masks."""
+    cfg = thin(load("compositions/cascade_maskr_r50_fpn_1x.py"), tmp_path)
+    model = MODELS.build(cfg.model)
+    running = SimpleNamespace(model=model, val_loop=None)
+    hook = RLEMasksInEvaluationHook()
+    hook.before_val(running)
+    assert model.roi_head.test_cfg.mask_output == "rle"
+    hook.after_val(running)
+    assert "mask_output" not in model.roi_head.test_cfg

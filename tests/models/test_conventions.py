@@ -157,3 +157,30 @@ def test_unknown_convention(mini: ConfigDict):
     cfg.test_cfg.rpn.convention = "detectron2"
     with pytest.raises(UserError, match="use_sigmoid=True"):
         MODELS.build(cfg)
+
+
+@pytest.mark.parametrize(
+    "nms",
+    [
+        dict(type="soft_nms", iou_threshold=0.5),
+        dict(type="nms", iou_threshold=0.5, class_agnostic=True),
+        dict(type="nms", iou_threshold=0.5, max_num=10),
+        dict(type="nms"),
+    ],
+)
+@pytest.mark.parametrize("convention", ["detectron2", "torchvision"])
+def test_options_of_nms_that_a_convention_has_not(mini: ConfigDict, nms: dict, convention: str):
+    """They would change nothing: both have one NMS, within classes and levels."""
+    for part in ("rpn", "rcnn"):
+        cfg = copy.deepcopy(mini)
+        cfg.test_cfg[part].convention = convention
+        cfg.test_cfg[part].nms = nms
+        with pytest.raises(UserError, match=rf"{part}\.nms=.* cannot go with .*'{convention}'"):
+            MODELS.build(cfg)
+        cfg.test_cfg[part].convention = "mmdet"
+        MODELS.build(cfg)
+    model = build(mini, convention, "mmdet")
+    cfg = ConfigDict(model.train_cfg.rpn_proposal, nms=nms)
+    maps = model.rpn_head([torch.zeros(1, 64, s, s) for s in (24, 12, 6, 3)])
+    with pytest.raises(UserError, match=r"cannot go with rpn\.convention"):
+        model.rpn_head.predict_by_feat(*maps, batch_img_metas=[dict(img_shape=(96, 96))], cfg=cfg)

@@ -158,6 +158,18 @@ def test_fixed_normalizer(config: Config):
     assert len(rois) <= round(count) <= 3 * len(rois)
 
 
+def test_samplers_without_a_number_of_rois(config: Config):
+    """Only the 'fixed' normalizer needs one."""
+    config = copy.deepcopy(config)
+    config.train_cfg.rcnn.sampler = dict(type="PseudoSampler")
+    assert build(config).loss(images(), samples())["loss_keypoint"] >= 0
+    head = dict(KEYPOINT_HEAD, loss_normalizer="fixed")
+    with pytest.raises(UserError, match=r"'fixed' needs a sampler with num .*'PseudoSampler'"):
+        build(config, keypoint_head=head)
+    config.train_cfg = None
+    build(config, keypoint_head=head)
+
+
 @pytest.mark.parametrize("why", ["not labelled", "other class", "no instances"])
 def test_batch_without_visible_keypoints_trains(config: Config, why: str):
     head = dict(KEYPOINT_HEAD, keypoint_labels=[3] if why == "other class" else None)

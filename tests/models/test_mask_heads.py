@@ -11,7 +11,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models import ComposedMaskHead
+from mmdet_maskr.models import ComposedMaskHead, InterleavedMaskHead
 from mmdet_maskr.ops.mask_rle import RLEMasks
 
 BCE = dict(type="CrossEntropyLoss", use_mask=True)
@@ -313,6 +313,30 @@ def test_no_positive_rois(options: dict):
 def test_bad_options(options: dict, message: str):
     with pytest.raises(UserError, match=message):
         build(**options)
+
+
+SOFTMAX = dict(activation="softmax", loss_mask=dict(type="CrossEntropyLoss"), num_classes=2)
+
+
+def test_softmax_of_sigmoids():
+    """Probabilities of one channel, such as a mean over test-time augmentations, can be drawn."""
+    head = build(**SOFTMAX)
+    results = InstanceData(bboxes=torch.tensor([[2.0, 2, 30, 30]]), labels=torch.tensor([1]))
+    meta = dict(scale_factor=(1.0, 1.0), ori_shape=(40, 30))
+    arguments = dict(
+        batch_img_metas=[meta], rcnn_test_cfg=ConfigDict(mask_thr_binary=0.5), activate_map=True
+    )
+    one = head.predict_by_feat([torch.full((1, 1, 28, 28), 0.9)], [results], **arguments)
+    assert one[0].masks[0, 5:25, 5:25].all()
+    with pytest.raises(UserError, match=r"Set roi_head\.type='AveragedCascadeRoIHead'"):
+        head.predict_by_feat([torch.rand(1, 3, 28, 28)], [results], **arguments)
+
+
+def test_interleaved_heads_are_sigmoids():
+    with pytest.raises(UserError, match="InterleavedMaskHead needs activation='sigmoid'"):
+        build(InterleavedMaskHead, **SOFTMAX)
+    with pytest.raises(UserError, match="InterleavedMaskHead needs tower='fcn', not 'res5'"):
+        build(InterleavedMaskHead, tower="res5")
 
 
 @pytest.mark.parametrize("label", [-1, K])

@@ -201,6 +201,38 @@ def test_options_reach_their_parts(tmp_path: Path):
     assert settings["test_dataloader"]["dataset"]["metainfo"]["classes"][2] == "class_2"
 
 
+@pytest.mark.parametrize("keypoints", [False, True])
+def test_images_that_are_not_resized(tmp_path: Path, keypoints: bool):
+    """A size of 0 turns Detectron2's resizing off."""
+    changes, shape = CASES["masks and keypoints" if keypoints else "R101"]
+    config = options(changes)
+    config["INPUT"] = dict(MIN_SIZE_TEST=0, MIN_SIZE_TRAIN=[0])
+    settings = from_detectron2(*write(tmp_path, config, state_dict(**shape))).settings
+    image = np.random.default_rng(0).integers(0, 256, (41, 60, 3), dtype=np.uint8)
+    for name, step in (("test_pipeline", 1), ("train_pipeline", 2)):
+        resize = TRANSFORMS.build(settings[name][step])
+        found = resize(dict(img=image.copy(), img_shape=(41, 60), ori_shape=(41, 60)))
+        assert np.array_equal(found["img"], image), name
+        assert found["scale_factor"] == (1.0, 1.0) and found["img_shape"] == (41, 60)
+    config["INPUT"]["MIN_SIZE_TRAIN"] = [0, 800]
+    with pytest.raises(UserError, match=r"INPUT\.MIN_SIZE_TRAIN: \[0, 800\]"):
+        from_detectron2(*write(tmp_path, config, state_dict(**shape)))
+
+
+@pytest.mark.parametrize(("name", "stages"), [("C4", 3), ("R18", 4)])
+def test_all_stages_frozen(tmp_path: Path, name: str, stages: int):
+    """Detectron2 freezes those that the body has; a C4 model's res5 stands in its head."""
+    changes, shape = CASES[name]
+    config = options(changes)
+    config["MODEL"]["BACKBONE"]["FREEZE_AT"] = 5
+    settings = from_detectron2(*write(tmp_path, config, state_dict(**shape))).settings
+    assert settings["model"]["backbone"]["frozen_stages"] == stages
+    model = build(settings["model"]).train()
+    assert not any(p.requires_grad for p in model.backbone.parameters())
+    if name == "C4":
+        assert any(p.requires_grad for p in model.roi_head.shared_head.parameters())
+
+
 def test_mismatches_are_listed(tmp_path: Path):
     arrays = state_dict()
     arrays["roi_heads.extra.weight"] = arrays["roi_heads.box_head.fc1.bias"]

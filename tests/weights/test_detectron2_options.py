@@ -36,6 +36,23 @@ def test_base_files_and_defaults(tmp_path: Path):
     assert set(options) == set(READ)
 
 
+def test_values_are_pythons_literals(tmp_path: Path):
+    """As yacs reads them: YAML takes 1e-4 for a string, and so is what stands in quotes."""
+    path = write(
+        tmp_path / "c.yaml",
+        "MODEL:\n  MASK_ON: 'True'\n  ROI_HEADS: {SCORE_THRESH_TEST: 1e-4, NUM_CLASSES: '3'}\n"
+        "  PIXEL_STD: ['57.0', 1e+1, 2]\n  FPN: {NORM: \"'GN'\"}\n"
+        "  ROI_BOX_HEAD: {NAME: FastRCNNConvFCHead}\nINPUT: {FORMAT: RGB}\n",
+    )
+    options = read_options(path)
+    assert options["MODEL.ROI_HEADS.SCORE_THRESH_TEST"] == 0.0001
+    assert options["MODEL.ROI_HEADS.NUM_CLASSES"] == 3
+    assert options["MODEL.MASK_ON"] is True
+    assert options["MODEL.PIXEL_STD"] == [57.0, 10.0, 2]
+    assert options["MODEL.FPN.NORM"] == "GN"
+    assert options["INPUT.FORMAT"] == "RGB"
+
+
 def test_all_that_is_not_supported_is_named(tmp_path: Path):
     path = write(
         tmp_path / "c.yaml",

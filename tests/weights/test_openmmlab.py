@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.weights import from_mmdet
+from mmdet_maskr.weights.openmmlab import MMDetModel
 from mmdet_maskr.weights.output import build
 
 THIN = """
@@ -132,6 +133,87 @@ def test_levels_of_another_finest_scale(stock, tmp_path: Path):
     expected = MODELS.build(cfg.model)
     expected.load_state_dict(stock[1].state_dict())
     same_predictions(expected.eval(), conversion)
+
+
+def converted(cfg: Config, folder: Path) -> ConfigDict:
+    """``model`` of the config that mmdet 3's becomes."""
+    cfg.dump(folder / "c.py")
+    return ConfigDict(MMDetModel(folder / "c.py", {}).model({}))
+
+
+@pytest.mark.parametrize("finest_scale", [None, 28])
+@pytest.mark.parametrize("strides", [[8, 16, 32, 64], [2, 4], [16]])
+def test_levels_of_other_strides(tmp_path: Path, strides: list[int], finest_scale: int | None):
+    """RoIs leave the finest level at mmdet's 56 pixels, or finest_scale, whatever its stride."""
+    cfg = stock_config()
+    given = cfg.model.roi_head.bbox_roi_extractor
+    given.featmap_strides = strides
+    if finest_scale is not None:
+        given.finest_scale = finest_scale
+    ours = MODELS.build(converted(cfg, tmp_path).roi_head.bbox_roi_extractor)
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(1, 16, 512 // s, 512 // s, generator=generator) for s in strides]
+    sides = torch.tensor([20.0, 40, 80, 160, 300, 500])
+    rois = torch.stack([sides * 0, sides * 0, sides * 0, sides, sides], 1)
+    assert type(ours).__name__ == "FPNRoIExtractor"
+    torch.testing.assert_close(ours(maps, rois), MODELS.build(given)(maps, rois), atol=1e-4, rtol=0)
+
+
+def test_other_roi_layers_stay(tmp_path: Path):
+    """mmcv's RoIPool is not the layer of that name here."""
+    cfg = stock_config()
+    cfg.model.roi_head.bbox_roi_extractor.roi_layer = dict(type="RoIPool", output_size=7)
+    head = converted(cfg, tmp_path).roi_head
+    assert head.bbox_roi_extractor == cfg.model.roi_head.bbox_roi_extractor
+    assert head.mask_roi_extractor.type == "FPNRoIExtractor"
+
+
+CARAFE = dict(
+    type="carafe", scale_factor=2, up_kernel=5, up_group=1, encoder_kernel=3, encoder_dilation=1,
+    compressed_channels=64,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [dict(upsample_cfg=CARAFE), dict(num_convs=9)])
+def test_mask_heads_that_are_not_ours_stay(tmp_path: Path, options: dict):
+    cfg = stock_config()
+    cfg.model.roi_head.mask_head.update(options)
+    stock = MODELS.build(cfg.model)
+    torch.save(stock.state_dict(), tmp_path / "m.pth")
+    cfg.dump(tmp_path / "c.py")
+    settings = from_mmdet(tmp_path / "m.pth", tmp_path / "c.py").settings
+    head = settings["model"]["roi_head"]["mask_head"]
+    assert head == cfg.model.roi_head.mask_head.to_dict()
+
+
+OLD_NAMES = dict(nms_across_levels=False, nms_pre=300, nms_thr=0.5, min_bbox_size=0)
+
+
+def test_names_of_options_before_mmdet_2_11(stock, tmp_path: Path):
+    """Twenty proposals after NMS at 0.5, where the defaults give hundreds."""
+    cfg = stock_config()
+    cfg.model.test_cfg.rpn = dict(OLD_NAMES, nms_post=20, max_num=20)
+    cfg.model.train_cfg.rpn_proposal = dict(OLD_NAMES, nms_post=50)
+    cfg.dump(tmp_path / "c.py")
+    torch.save(stock[1].state_dict(), tmp_path / "m.pth")
+    conversion = from_mmdet(tmp_path / "m.pth", tmp_path / "c.py")
+    nms = dict(type="nms", iou_threshold=0.5)
+    today = dict(nms_pre=300, min_bbox_size=0, max_per_img=20, nms=nms)
+    training = conversion.settings["model"]["train_cfg"]["rpn_proposal"]
+    assert training == dict(today, max_per_img=50)
+    cfg.model.test_cfg.rpn = today
+    expected = MODELS.build(cfg.model)
+    expected.load_state_dict(stock[1].state_dict())
+    same_predictions(expected.eval(), conversion)
+
+
+def test_numbers_of_proposals_that_differ(tmp_path: Path):
+    cfg = stock_config()
+    cfg.model.test_cfg.rpn = dict(OLD_NAMES, nms_post=1000, max_num=300)
+    with pytest.raises(UserError, match=r"test_cfg\.rpn has .*'max_num': 300.* Set max_per_img"):
+        converted(cfg, tmp_path)
+    cfg.model.test_cfg.rpn.max_per_img = 300  # as in configs of later versions
+    assert "nms_post" not in converted(cfg, tmp_path).test_cfg.rpn
 
 
 def test_other_configs(stock, tmp_path: Path):

@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models.conventions import check_convention
+from mmdet_maskr.models.conventions import check_convention, check_nms
 from mmdet_maskr.models.dense_heads.level_nms import goes_by_level, nms_per_level
 from mmdet_maskr.models.dense_heads.proposals import best_of_levels, select_proposals
 from mmdet_maskr.models.dense_heads.sampled_backward import hidden_and_outputs
@@ -41,7 +41,8 @@ class MaskRRPNHead(RPNHead):
     :func:`.proposals.select_proposals`.
 
     Raises:
-        UserError: an unknown convention, or one with softmax instead of sigmoid.
+        UserError: an unknown convention, or one with softmax instead of sigmoid or with options of
+            NMS that it does not have.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -51,10 +52,13 @@ class MaskRRPNHead(RPNHead):
 
     def _convention(self, cfg: ConfigDict) -> str:
         convention = check_convention("rpn.convention", cfg.get("convention", "mmdet"))
-        if convention != "mmdet" and not self.use_sigmoid_cls:
+        if convention == "mmdet":
+            return convention
+        if not self.use_sigmoid_cls:
             raise UserError(
                 f"rpn.convention={convention!r} needs rpn_head.loss_cls.use_sigmoid=True."
             )
+        check_nms("rpn", convention, cfg)
         return convention
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:

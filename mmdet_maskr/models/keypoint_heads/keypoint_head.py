@@ -116,14 +116,16 @@ class HeatmapKeypointHead(BaseModule):
             )
         return x
 
-    def loss(self, logits: Tensor, cells: Tensor, valid: Tensor, full_count: float) -> Tensor:
+    def loss(
+        self, logits: Tensor, cells: Tensor, valid: Tensor, full_count: float | None = None
+    ) -> Tensor:
         """Cross entropy over the S x S cells, of the valid keypoints only.
 
         Args:
             logits: (N, K, S, S).
             cells: (N, K) target cells, see :meth:`.HeatmapCodec.encode`.
             valid: (N, K) which keypoints count.
-            full_count: what the 'fixed' normalizer divides by.
+            full_count: what the 'fixed' normalizer divides by; no other needs it.
 
         Returns:
             The loss; zero, with a graph, where no keypoint is valid.

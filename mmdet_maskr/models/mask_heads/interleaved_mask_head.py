@@ -19,16 +19,21 @@ class InterleavedMaskHead(ComposedMaskHead):
 
     Args:
         with_conv_res: whether features of the stage before come in (all stages but the first).
-        options: ComposedMaskHead's, with ``tower='fcn'``.
+        options: ComposedMaskHead's, with ``tower='fcn'`` and ``activation='sigmoid'``.
 
     Raises:
-        UserError: another tower.
+        UserError: another tower or activation.
     """
 
     def __init__(self, with_conv_res: bool = True, **options) -> None:
         super().__init__(**options)
         if self.tower != "fcn":
             raise UserError(f"InterleavedMaskHead needs tower='fcn', not {self.tower!r}.")
+        if self.activation != "sigmoid":
+            raise UserError(
+                "InterleavedMaskHead needs activation='sigmoid', which its RoI head takes of the "
+                f"logits, not {self.activation!r}."
+            )
         if with_conv_res:
             width = self.convs.out_channels
             self.conv_res = ConvModule(

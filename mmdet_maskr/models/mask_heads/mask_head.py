@@ -84,6 +84,7 @@ class ComposedMaskHead(BaseModule):
             loss_mask = dict(type="CrossEntropyLoss", use_mask=activation == "sigmoid")
         predictors.check_loss(activation, loss_mask)
         self.tower = tower
+        self.activation = activation
         self.num_classes = num_classes
         self.class_agnostic = class_agnostic
         self.roi_feat_size = roi_feat_size
@@ -278,11 +279,21 @@ class ComposedMaskHead(BaseModule):
             rcnn_test_cfg: ``mask_thr_binary``, and ``mask_output`` 'dense' (default) or 'rle';
                 ``convention`` 'torchvision' for masks as it pastes them.
             rescale: give boxes and masks in pixels of the original image.
-            activate_map: ``mask_preds`` are probabilities already.
+            activate_map: ``mask_preds`` are sigmoids already.
 
         Returns:
             ``results_list`` with ``masks``: (D, H, W) bool, or RLEMasks.
+
+        Raises:
+            UserError: sigmoids of logits that are a softmax's; an unknown ``mask_output``.
         """
+        if activate_map and self.activation == "softmax":
+            if any(sigmoids.shape[1] > 1 for sigmoids in mask_preds):
+                raise UserError(
+                    "mask_head.activation='softmax' needs a RoI head that leaves the activation to "
+                    "it; this one takes sigmoids (mmdet's CascadeRoIHead and those derived from "
+                    "it do). Set roi_head.type='AveragedCascadeRoIHead', or activation='sigmoid'."
+                )
         output = check_mask_output(rcnn_test_cfg)
         resized = rcnn_test_cfg.get("convention") == "torchvision"
         if output == "rle":
@@ -304,6 +315,31 @@ class ComposedMaskHead(BaseModule):
                 masks, results.bboxes, height, width, rcnn_test_cfg.mask_thr_binary
             )
         return results_list
+
+
+def last_mask_head(roi_head: nn.Module | None) -> nn.Module | None:
+    """The head that gives the masks: of a cascade the last stage's; None where there is none."""
+    head = getattr(roi_head, "mask_head", None)
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def check_rle(head: nn.Module | None, rcnn_test_cfg: ConfigDict | None) -> None:
+    """Check that a mask head gives what ``test_cfg.rcnn.mask_output`` asks for.
+
+    Args:
+        head: from :func:`last_mask_head`.
+        rcnn_test_cfg: of the RoI head; None in a model that is not tested.
+
+    Raises:
+        UserError: an unknown value, or 'rle' of a head that gives dense masks only.
+    """
+    if rcnn_test_cfg is None or check_mask_output(rcnn_test_cfg) != "rle":
+        return
+    if not isinstance(head, ComposedMaskHead):
+        raise UserError(
+            "test_cfg.rcnn.mask_output='rle' needs mask_head.type='ComposedMaskHead', not "
+            f"{type(head).__name__}, which gives 'dense' masks only."
+        )
 
 
 def check_mask_output(rcnn_test_cfg: ConfigDict) -> str:

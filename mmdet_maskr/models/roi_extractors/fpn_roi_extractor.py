@@ -27,8 +27,8 @@ MEMORY_FORMATS = dict(
 class FPNRoIExtractor(BaseRoIExtractor):
     """Pool RoIs from a feature pyramid, or from a single map such as that of a C4 or C5 body.
 
-    With its defaults it gives what mmdet's SingleRoIExtractor gives, from the same options, and has
-    no parameters either, so that checkpoints fit both. It differs in that
+    With its defaults and strides from 4 on it gives what mmdet's SingleRoIExtractor gives, from the
+    same options, and has no parameters either, so that checkpoints fit both. It differs in that
 
     - ``roi_layer=dict(type='RoIAlign' | 'RoIPool' | 'RoIWarp', ...)`` are the layers of
       :mod:`mmdet_maskr.ops`: on a CPU, RoIAlign pools from all levels in one product;
@@ -44,7 +44,8 @@ class FPNRoIExtractor(BaseRoIExtractor):
             log2(featmap_strides[0]) + i.
         canonical_size: sqrt(area), in pixels, of the RoIs that belong to the canonical level.
         canonical_level: level k has stride 2**k. 224 and 4 are the FPN paper's, and the same rule
-            as mmdet's finest_scale=56 at strides 4, 8, ...
+            as mmdet's finest_scale=56 at strides 4, 8, ...; from other strides on, mmdet's is
+            canonical_size=finest_scale * 16 / featmap_strides[0].
         level_rule: 'mmdet', 'detectron2' or 'torchvision': where the epsilon stands.
         memory_format: of the pooled RoIs. 'preserve' follows the maps; 'channels_last' also pools
             from maps as channels_last, which is free where the model before it runs so;

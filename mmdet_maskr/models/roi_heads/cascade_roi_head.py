@@ -11,6 +11,8 @@ from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from torch import Tensor
 
+from mmdet_maskr.models.mask_heads import ComposedMaskHead
+from mmdet_maskr.models.mask_heads.mask_head import check_rle
 from mmdet_maskr.models.roi_heads.detections import SourceDetections
 
 
@@ -23,17 +25,22 @@ class AveragedCascadeRoIHead(SourceDetections, CascadeRoIHead):
     ``test_cfg.rcnn.convention`` is that of :class:`.ParallelRoIHead`.
 
     Raises:
-        UserError: an unknown convention.
+        UserError: an unknown ``test_cfg.rcnn.convention`` or ``mask_output``; options of NMS that
+            the convention does not have.
     """
+
+    _averages = False  # whether probabilities are wanted of a stage, to be averaged
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.init_convention()
+        if self.with_mask:
+            check_rle(self.mask_head[-1], self.test_cfg)
 
     def _bbox_forward(self, stage: int, x: tuple[Tensor], rois: Tensor) -> dict[str, Tensor]:
-        """mmdet's, in float32; when testing, ``cls_score`` holds probabilities."""
+        """mmdet's, in float32; ``cls_score`` holds probabilities where they are averaged."""
         results = super()._bbox_forward(stage, x, rois)
-        if not self.training:
+        if self._averages:
             results["cls_score"] = results["cls_score"].softmax(-1)
         return results
 
@@ -46,9 +53,13 @@ class AveragedCascadeRoIHead(SourceDetections, CascadeRoIHead):
         **kwargs,
     ) -> tuple:
         """mmdet's, with logits of the averaged probabilities."""
-        rois, scores, deltas = super()._refine_roi(
-            x, rois, batch_img_metas, num_proposals_per_img, **kwargs
-        )
+        self._averages = True
+        try:
+            rois, scores, deltas = super()._refine_roi(
+                x, rois, batch_img_metas, num_proposals_per_img, **kwargs
+            )
+        finally:
+            self._averages = False
         return rois, [score.log() for score in scores], deltas
 
     def predict_mask(
@@ -69,11 +80,12 @@ class AveragedCascadeRoIHead(SourceDetections, CascadeRoIHead):
         Returns:
             ``results_list`` with ``masks``: (D, H, W), or RLEMasks.
         """
+        head = self.mask_head[-1]
         rois = bbox2roi([results.bboxes for results in results_list])
-        if len(rois) == 0:
+        if len(rois) == 0 and not isinstance(head, ComposedMaskHead):
             return super().predict_mask(x, batch_img_metas, results_list, rescale)
         masks = self._mask_forward(self.num_stages - 1, x, rois)["mask_preds"].float()
-        return self.mask_head[-1].predict_by_feat(
+        return head.predict_by_feat(
             mask_preds=torch.split(masks, [len(results) for results in results_list]),
             results_list=results_list,
             batch_img_metas=batch_img_metas,

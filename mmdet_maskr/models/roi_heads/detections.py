@@ -7,7 +7,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet_maskr.models.conventions import check_convention
+from mmdet_maskr.models.conventions import check_convention, check_nms
 from mmdet_maskr.ops.nms import grouped_nms
 
 
@@ -56,12 +56,14 @@ class SourceDetections:
         """Read the convention from the head's ``test_cfg``.
 
         Raises:
-            UserError: an unknown one.
+            UserError: an unknown one, or options of NMS that it does not have.
         """
         convention = "mmdet"
         if self.test_cfg is not None:
             convention = self.test_cfg.get("convention", convention)
         self.convention = check_convention("test_cfg.rcnn.convention", convention)
+        if convention != "mmdet":
+            check_nms("test_cfg.rcnn", convention, self.test_cfg)
 
     def _bbox_forward(self, *args, **kwargs) -> dict[str, Tensor]:
         """mmdet's, with logits and deltas in float32 under mixed precision too."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
-from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -25,15 +26,27 @@ class KeypointBranch:
     bbox_roi_extractor: nn.Module
     with_shared_head: bool
     shared_head: nn.Module
-    train_cfg: ConfigDict
+    bbox_sampler: Any
 
     def init_keypoint_head(
         self, keypoint_roi_extractor: OptConfigType, keypoint_head: ConfigType
     ) -> None:
-        """Build the head and the RoI extractor."""
+        """Build the head and the RoI extractor.
+
+        Raises:
+            UserError: the loss is divided by a number that the sampler does not have.
+        """
         if keypoint_roi_extractor is not None:
             self.keypoint_roi_extractor = MODELS.build(keypoint_roi_extractor)
         self.keypoint_head = MODELS.build(keypoint_head)
+        sampler = self.bbox_sampler  # None in a model that is not trained
+        fixed = self.keypoint_head.loss_normalizer == "fixed"
+        if fixed and sampler is not None and not hasattr(sampler, "pos_fraction"):
+            raise UserError(
+                "keypoint_head.loss_normalizer='fixed' needs a sampler with num and pos_fraction, "
+                f"not train_cfg.rcnn.sampler.type={type(sampler).__name__!r}: set "
+                "loss_normalizer='visible', or another sampler."
+            )
 
     @property
     def with_keypoint(self) -> bool:
@@ -115,8 +128,11 @@ class KeypointBranch:
         rois, keypoints, valid = map(torch.cat, (rois, keypoints, valid))
         logits = self.keypoint_forward(x, rois)
         cells = head.codec.encode(keypoints, rois[:, 1:], logits.shape[-1])
-        sampler = self.train_cfg.sampler
-        full_count = len(sampling_results) * sampler.num * sampler.pos_fraction * head.num_keypoints
+        full_count = None
+        if head.loss_normalizer == "fixed":
+            sampler = self.bbox_sampler
+            positive = len(sampling_results) * sampler.num * sampler.pos_fraction
+            full_count = positive * head.num_keypoints
         return dict(loss_keypoint=dict(loss_keypoint=head.loss(logits, cells, valid, full_count)))
 
     def predict_keypoint(

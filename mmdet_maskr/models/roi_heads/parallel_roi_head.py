@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
-from mmdet_maskr.models.mask_heads.mask_head import check_mask_output
+from mmdet_maskr.models.mask_heads.mask_head import check_rle
 from mmdet_maskr.models.roi_heads.detections import SourceDetections
 from mmdet_maskr.models.roi_heads.keypoint_branch import KeypointBranch
 
@@ -43,7 +43,8 @@ class ParallelRoIHead(KeypointBranch, SourceDetections, StandardRoIHead):
 
     Raises:
         UserError: no ``bbox_head``: every other branch needs its boxes; a mask size that the mask
-            head cannot give; an unknown ``test_cfg.mask_output`` or ``convention``.
+            head cannot give; an unknown ``test_cfg.mask_output`` or ``convention``; options of NMS
+            that the convention does not have.
     """
 
     instance_branches: tuple[str, ...] = ("mask", "keypoint")
@@ -76,13 +77,8 @@ class ParallelRoIHead(KeypointBranch, SourceDetections, StandardRoIHead):
         Raises:
             UserError: a mask size that the head cannot give, an unknown or unsupported mask_output.
         """
-        composed = isinstance(self.mask_head, ComposedMaskHead)
-        if self.test_cfg is not None and check_mask_output(self.test_cfg) == "rle" and not composed:
-            raise UserError(
-                "test_cfg.rcnn.mask_output='rle' needs mask_head.type='ComposedMaskHead', not "
-                f"{type(self.mask_head).__name__}, which gives 'dense' masks only."
-            )
-        if composed:
+        check_rle(self.mask_head, self.test_cfg)
+        if isinstance(self.mask_head, ComposedMaskHead):
             if self.with_shared_head:  # it may change the resolution
                 size = self.mask_head.roi_feat_size
             else:
