@@ -38,8 +38,12 @@ class Found:
         self.problems: list[tuple[str | None, int, Problem]] = []
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path, may_lack_annotations: bool = False) -> dict:
     """Parse an annotation file.
+
+    Args:
+        path: of the file.
+        may_lack_annotations: take a file of images and categories alone, as COCO's test sets have.
 
     Raises:
         UserError: it is missing, no JSON, nested too deeply, or no COCO instance file.
@@ -50,6 +54,8 @@ def read_json(path: Path) -> dict:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UserError(f"annotation file {path} is not JSON: {error}.") from error
+    if may_lack_annotations and isinstance(content, dict):
+        content.setdefault("annotations", [])
     check_sections(content, str(path))
     return content
 
