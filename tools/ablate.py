@@ -138,12 +138,23 @@ def run_tables(args: argparse.Namespace) -> bool:
     if args.gpus is not None and args.launcher == "none":
         raise UserError("--gpus does nothing without --launcher pytorch.")
     gpus = args.gpus or (8 if args.launcher == "pytorch" and args.scale == "coco" else 1)
+    default_root = str(SHAPES_ROOT.absolute()) if args.scale == "mini" else None
     data_root = args.data_root
-    if args.scale == "mini" and data_root is None:
-        data_root = str(SHAPES_ROOT.absolute())
-    settings = Settings(REPO, args.scale, args.work_dir.absolute(), data_root, args.launcher, gpus)
+    if data_root is not None and "://" not in data_root:
+        data_root = os.path.abspath(data_root)  # the tools run in the checkout
+    settings = Settings(
+        REPO,
+        args.scale,
+        args.work_dir.absolute(),
+        None if data_root == default_root else data_root,
+        args.launcher,
+        gpus,
+        default_root=default_root,
+    )
     rows = chosen_rows(args)
     jobs = jobs_of(rows, range(args.seeds), settings)
+    for job in jobs:
+        job.check_conditions()
     if args.dry_run:
         print_commands(jobs, rows)
         return True

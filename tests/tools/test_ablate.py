@@ -73,6 +73,32 @@ def test_run_does_nothing_when_all_is_done(call, finished):
     """Neither data nor trainings are made again."""
     assert "4 runs, 4 of them done already" in call("run", "6", "--seeds", "2")
     assert not Path("data").exists()
+    # records of older versions do not say of which data they are
+    assert "4 of them done already" in call("run", "6", "--seeds", "2", "--data-root", "other")
+
+
+def test_other_data_are_refused(call, repo: Path, tmp_path: Path):
+    """Results and begun trainings of one data set do not serve for another."""
+    begun = Settings(repo, "mini", tmp_path / "work_dirs" / "ablations", str(tmp_path / "a"))
+    table = TABLES["6"]
+    first, second = jobs_of([(table, row) for row in table.rows], [0], begun)
+    first.begin()
+    write_json(second.folder / "result.json", dict(metrics={}, seconds=1.0, **second.conditions))
+    assert f"--data-root {tmp_path}/a" in call("run", "6", "--data-root", "a", "--dry-run")
+    for row in ("roialign", "roipool"):
+        for more in ((), ("--data-root", "b")):
+            with pytest.raises(UserError, match=rf"begun with --data-root {tmp_path}/a, and this"):
+                call("run", "6", "--rows", row, "--dry-run", *more)
+
+
+def test_default_data_by_their_name(call, repo: Path, tmp_path: Path):
+    """Naming the folder that is the default changes nothing, and a moved checkout neither."""
+    settings = Settings(repo, "mini", tmp_path / "work_dirs" / "ablations")
+    for job in jobs_of([(TABLES["6"], row) for row in TABLES["6"].rows], [0], settings):
+        job.begin()
+    expected = f"--data-root {tmp_path}/data/shapes"
+    for more in ((), ("--data-root", "data/shapes")):
+        assert call("run", "6", "--dry-run", *more).count(expected) == 4
 
 
 def test_report(call, finished, tmp_path: Path):
