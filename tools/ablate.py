@@ -181,14 +181,23 @@ def slots(jobs: int | None, gpus: int) -> list[dict[str, str]]:
     """Environment of each of the rows that run at the same time.
 
     With GPUs, as many rows as there are sets of ``gpus``; else one row a core, as small models gain
-    little from a second. A number of ``jobs`` that is given shares GPUs or cores evenly.
+    little from a second. A number of ``jobs`` that is given shares GPUs or cores evenly. GPUs are
+    those of CUDA_VISIBLE_DEVICES where it is set.
+
+    Raises:
+        UserError: there are fewer GPUs than a row wants.
     """
     devices = torch.cuda.device_count()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if devices:
+        if gpus > devices:
+            raise UserError(f"--gpus {gpus}: there are {devices}. Name fewer with --gpus.")
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else [str(i) for i in range(devices)]
         count = jobs or max(1, devices // gpus)
         sets = [
-            ",".join(str((slot * gpus + i) % devices) for i in range(gpus)) for slot in range(count)
+            ",".join(names[(slot * gpus + i) % devices].strip() for i in range(gpus))
+            for slot in range(count)
         ]
         variables = [dict(CUDA_VISIBLE_DEVICES=ids) for ids in sets]
     else:

@@ -146,7 +146,24 @@ def test_slots(ablate, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ablate.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
     assert [slot["OMP_NUM_THREADS"] for slot in ablate.slots(None, 1)] == ["1"] * 4
     assert [slot["OMP_NUM_THREADS"] for slot in ablate.slots(2, 1)] == ["2"] * 2
+    assert len(ablate.slots(None, 8)) == 1  # processes, which may be more than cores
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(ablate.torch.cuda, "device_count", lambda: 8)
     found = ablate.slots(None, 4)
     assert [slot["CUDA_VISIBLE_DEVICES"] for slot in found] == ["0,1,2,3", "4,5,6,7"]
     assert len({slot["PORT"] for slot in found}) == 2
+
+
+def test_slots_are_of_the_visible_gpus(ablate, monkeypatch: pytest.MonkeyPatch):
+    """CUDA_VISIBLE_DEVICES names them, by number or otherwise; a row has each of its GPUs once."""
+    monkeypatch.setattr(ablate.torch.cuda, "device_count", lambda: 3)
+
+    def given(visible: str, *args) -> list[str]:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        return [slot["CUDA_VISIBLE_DEVICES"] for slot in ablate.slots(*args)]
+
+    assert given("4,5,7", None, 1) == ["4", "5", "7"]
+    assert given("GPU-a, GPU-b, GPU-c", None, 3) == ["GPU-a,GPU-b,GPU-c"]
+    assert given("4,5,7", 3, 2) == ["4,5", "7,4", "5,7"]
+    with pytest.raises(UserError, match="--gpus 8: there are 3"):
+        given("4,5,7", None, 8)
