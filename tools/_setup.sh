@@ -13,8 +13,9 @@ fail() {
 }
 
 base_python() {
-    local candidate
-    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}; do
+    local candidate candidates=(python3 python3.13 python3.12 python3.11 python3.10)
+    [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+    for candidate in "${candidates[@]}"; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
             echo "$candidate"
             return
@@ -24,14 +25,21 @@ base_python() {
 }
 
 make_venv() {
-    local python
+    local venv=$REPO/.venv python
     python=$(base_python) || exit 2
-    if ! "$REPO/.venv/bin/python" -m pip --version >/dev/null 2>&1; then  # none, or half of one
-        rm -rf "$REPO/.venv"
-        "$python" -m venv "$REPO/.venv" ||
+    if ! "$venv/bin/python" -c '' 2>/dev/null; then
+        if [ -e "$venv" ] || [ -L "$venv" ]; then
+            echo "set-up: $venv/bin/python does not run; the folder is made anew"
+            rm -rf "$venv"
+        fi
+        "$python" -m venv "$venv" ||
             fail "$python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv."
+    elif ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then  # uv's, or half of one
+        "$venv/bin/python" -m ensurepip >/dev/null ||
+            fail "$venv has no pip, and its ensurepip failed: on Debian and Ubuntu, apt-get" \
+                "install python3-venv. Or put pip into it, remove it, or use --here."
     fi
-    PYTHON=$REPO/.venv/bin/python
+    PYTHON=$venv/bin/python
 }
 
 quiet_pip() {

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Start PROCESSES copies of a tool on this node: _torchrun.sh PROCESSES SCRIPT [ARGS]
+# $PYTHON chooses the interpreter (default: python).
 set -euo pipefail
 processes=$1
 script=$2
+python=${PYTHON:-python}
 if ! [[ $processes =~ ^[1-9][0-9]*$ ]]; then
     echo "error: the number of processes must be a whole number from 1, not '$processes'." >&2
     exit 2
 fi
 # One thread a process would be torchrun's default; processes on CPUs share the cores evenly.
-cores=$(python -c 'import os; print(len(os.sched_getaffinity(0)))')
+cores=$("$python" -c 'import os; print(len(os.sched_getaffinity(0)))')
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > processes ? cores / processes : 1))}
 # A restart needs a rendezvous and a store of its own: in torchrun's usual ones, the new processes
 # read the addresses of those that are gone.
@@ -18,7 +20,7 @@ local_addr=()
 if [ "${NNODES:-1}" = 1 ]; then
     local_addr=(--local_addr=127.0.0.1)  # the machine's own name may lead nowhere
 fi
-exec python -m torch.distributed.run \
+exec "$python" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --rdzv_backend=c10d \
     --rdzv_endpoint="${MASTER_ADDR:-127.0.0.1}:${PORT:-29500}" \

@@ -138,12 +138,23 @@ def run_tables(args: argparse.Namespace) -> bool:
     if args.gpus is not None and args.launcher == "none":
         raise UserError("--gpus does nothing without --launcher pytorch.")
     gpus = args.gpus or (8 if args.launcher == "pytorch" and args.scale == "coco" else 1)
+    default_root = str(SHAPES_ROOT.absolute()) if args.scale == "mini" else None
     data_root = args.data_root
-    if args.scale == "mini" and data_root is None:
-        data_root = str(SHAPES_ROOT.absolute())
-    settings = Settings(REPO, args.scale, args.work_dir.absolute(), data_root, args.launcher, gpus)
+    if data_root is not None and "://" not in data_root:
+        data_root = os.path.abspath(data_root)  # the tools run in the checkout
+    settings = Settings(
+        REPO,
+        args.scale,
+        args.work_dir.absolute(),
+        None if data_root == default_root else data_root,
+        args.launcher,
+        gpus,
+        default_root=default_root,
+    )
     rows = chosen_rows(args)
     jobs = jobs_of(rows, range(args.seeds), settings)
+    for job in jobs:
+        job.check_conditions()
     if args.dry_run:
         print_commands(jobs, rows)
         return True
@@ -170,14 +181,23 @@ def slots(jobs: int | None, gpus: int) -> list[dict[str, str]]:
     """Environment of each of the rows that run at the same time.
 
     With GPUs, as many rows as there are sets of ``gpus``; else one row a core, as small models gain
-    little from a second. A number of ``jobs`` that is given shares GPUs or cores evenly.
+    little from a second. A number of ``jobs`` that is given shares GPUs or cores evenly. GPUs are
+    those of CUDA_VISIBLE_DEVICES where it is set.
+
+    Raises:
+        UserError: there are fewer GPUs than a row wants.
     """
     devices = torch.cuda.device_count()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if devices:
+        if gpus > devices:
+            raise UserError(f"--gpus {gpus}: there are {devices}. Name fewer with --gpus.")
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else [str(i) for i in range(devices)]
         count = jobs or max(1, devices // gpus)
         sets = [
-            ",".join(str((slot * gpus + i) % devices) for i in range(gpus)) for slot in range(count)
+            ",".join(names[(slot * gpus + i) % devices].strip() for i in range(gpus))
+            for slot in range(count)
         ]
         variables = [dict(CUDA_VISIBLE_DEVICES=ids) for ids in sets]
     else:

@@ -36,7 +36,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--keypoints", action="store_true", help="look at keypoints, too")
     parser.add_argument(
-        "--config", help="compare the file's classes with the training data set of this config"
+        "--config",
+        help="compare the file's classes with the training data set of this config, and take the "
+        "number of keypoints from it where the file's categories name none",
     )
     parser.add_argument(
         "--fix",
@@ -51,8 +53,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def classes_of(config: str) -> list[str]:
-    """Classes of a config's training data set, without reading its annotations."""
+def metainfo_of(config: str) -> dict:
+    """``metainfo`` of a config's training data set, without reading its annotations."""
     if not Path(config).is_file():
         raise no_file("config file", config)
     cfg = Config.fromfile(config)
@@ -60,7 +62,7 @@ def classes_of(config: str) -> list[str]:
     dataset = cfg.train_dataloader.dataset
     while "dataset" in dataset:
         dataset = dataset.dataset
-    return list(DATASETS.build(dict(dataset, lazy_init=True)).metainfo["classes"])
+    return DATASETS.build(dict(dataset, lazy_init=True)).metainfo
 
 
 def bar(what: str):
@@ -102,9 +104,16 @@ def main() -> None:
     check_output(args)
     if args.images is not None and not args.images.is_dir():
         raise UserError(f"there is no image folder {args.images.absolute()}.")
-    classes = None if args.config is None else classes_of(args.config)
+    classes, num_keypoints = None, {}
+    if args.config is not None:
+        metainfo = metainfo_of(args.config)
+        classes = list(metainfo["classes"])
+        if "keypoints" in metainfo:
+            having = metainfo.get("keypoint_classes", classes)
+            num_keypoints = dict.fromkeys(having, len(metainfo["keypoints"]))
     content = check.read_json(args.annotations)
-    found = check.check_content(content, classes, args.keypoints, bar("annotations"))
+    progress = bar("annotations")
+    found = check.check_content(content, classes, args.keypoints, progress, num_keypoints)
     if args.images is not None:
         check.check_files(found, args.images, bar("images"))
     report = check.Report(args.first)

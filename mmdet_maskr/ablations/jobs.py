@@ -2,12 +2,13 @@
 
 Rows of several tables can be the same training (RoIAlign of Table 2c is sigmoid of Table 2b): they
 are one job. A job's folder is named after its config and a digest of the settings that decide its
-result, so a changed config is a new job and is not taken for done. In the folder:
+result, so a changed config is a new job and is not taken for done. Where the data lie and how many
+processes train are not in the digest: what was begun with others is refused. In the folder:
 
     train/, test/    work dirs of tools/train.py and tools/test.py
     train.log, ...   what they printed
-    state.json       seconds so far, whether training is over
-    result.json      metrics: the job is done
+    state.json       seconds so far, whether training is over, data folder and processes
+    result.json      metrics, data folder and processes: the job is done
     failure.json     why the last attempt ended
     lock             locked (flock) by the processes that work on it
 """
@@ -50,10 +51,11 @@ class Settings:
         repo: the checkout, with ``configs/`` and ``tools/``.
         scale: 'coco' or 'mini'.
         work_dir: folder of the results.
-        data_root: folder of the data set; None for the configs' own.
+        data_root: folder of the data set, absolute, that was asked for; None for the default.
         launcher: 'none' or 'pytorch'.
         gpus: processes of a job, with the launcher.
         python: interpreter that runs the tools.
+        default_root: folder of the data set without ``data_root``; None for the configs' own.
     """
 
     repo: Path
@@ -63,6 +65,7 @@ class Settings:
     launcher: str = "none"
     gpus: int = 1
     python: str = sys.executable
+    default_root: str | None = None
 
 
 @dataclass
@@ -118,6 +121,33 @@ class Job:
         return {"seconds": 0.0, "trained": False, **(read_json(self.folder / "state.json") or {})}
 
     @property
+    def conditions(self) -> dict:
+        """What its result follows from besides the config, as its records tell it."""
+        return dict(data_root=self.settings.data_root, gpus=self.settings.gpus)
+
+    def check_conditions(self) -> None:
+        """Refuse to go on with, or to take for done, what was begun under other conditions.
+
+        Records of older versions have none, and are taken.
+
+        Raises:
+            UserError: names the folder and both values.
+        """
+        recorded = {**self.state, **(self.result or {})}
+        for key, now in self.conditions.items():
+            then = recorded.get(key, now)
+            if then != now:
+                option = f"--{key.replace('_', '-')}"
+                before, here = (
+                    f"without {option}" if value is None else f"with {option} {value}"
+                    for value in (then, now)
+                )
+                raise UserError(
+                    f"{self.folder} was begun {before}, and this call is {here}: call it as "
+                    "before, or name another folder with --work-dir."
+                )
+
+    @property
     def last_checkpoint(self) -> Path:
         """The checkpoint that training ends with."""
         train_cfg = self.cfg.train_cfg
@@ -153,8 +183,9 @@ class Job:
         else:
             start = [settings.python, str(tools / f"{tool}.py"), str(config), *args]
         start += ["--work-dir", str(self.folder / tool)]
-        if settings.data_root is not None:
-            start += ["--data-root", settings.data_root]
+        data_root = settings.data_root or settings.default_root
+        if data_root is not None:
+            start += ["--data-root", data_root]
         return [*start, *more, *(["--cfg-options", *options] if options else [])]
 
     def read_metrics(self) -> dict[str, float]:
@@ -182,6 +213,7 @@ class Job:
             digest=self.digest,
             metrics=self.read_metrics(),
             seconds=round(self.state["seconds"], 1),
+            **self.conditions,
         )
         write_json(self.folder / "result.json", content)
         (self.folder / "failure.json").unlink(missing_ok=True)
@@ -189,6 +221,10 @@ class Job:
     def fail(self, phase: str, reason: str) -> None:
         """Write why it ended."""
         write_json(self.folder / "failure.json", dict(phase=phase, reason=reason))
+
+    def begin(self) -> None:
+        """Note under which conditions it is trained."""
+        write_json(self.folder / "state.json", {**self.state, **self.conditions})
 
     def add_seconds(self, seconds: float, **changes: bool) -> None:
         """Count time that was spent on it, and note other changes of its state."""

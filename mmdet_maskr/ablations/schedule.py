@@ -32,11 +32,12 @@ class Running:
     def __init__(self, job: Job, lock: int, slot: int, env: Mapping[str, str]) -> None:
         self.job = job
         self.slot = slot
-        self.env = {**os.environ, **env, "PYTHONUNBUFFERED": "1"}
+        self.env = {**os.environ, **env, "PYTHONUNBUFFERED": "1", "PYTHON": job.settings.python}
         self._lock = lock
         self._counted = time.monotonic()
         self.phase = "test" if job.state["trained"] and job.last_checkpoint.is_file() else "train"
         (job.folder / "failure.json").unlink(missing_ok=True)
+        job.begin()
         self._start()
 
     def _start(self) -> None:

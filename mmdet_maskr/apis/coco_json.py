@@ -8,13 +8,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from mmengine.logging import print_log
-from pycocotools.coco import COCO
 
 from mmdet_maskr.apis.inputs import check_names, file_name
+from mmdet_maskr.datasets import check
+from mmdet_maskr.datasets.check.annotations import is_id
 from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.evaluation.ground_truth import GroundTruthFile
-from mmdet_maskr.quiet import quiet
 
 
 class CocoResults:
@@ -57,9 +56,9 @@ class CocoResults:
             self._image_ids = None
             self._category_ids = {label: label + 1 for label in range(len(self._classes))}
         else:
-            coco = _read(ann_file)
-            self._image_ids = _ids_of_images(images, coco, ann_file)
-            self._category_ids = _ids_of_classes(self._classes, coco, ann_file)
+            content = _read(ann_file)
+            self._image_ids = _ids_of_images(images, content["images"], ann_file)
+            self._category_ids = _ids_of_classes(self._classes, content["categories"], ann_file)
 
     def add(self, image: str | int, prediction: dict[str, list]) -> None:
         """Take the predictions of an image.
@@ -109,21 +108,31 @@ class CocoResults:
             )
 
 
-def _read(ann_file: str | Path) -> COCO:
-    if not Path(ann_file).is_file():
-        raise UserError(f"there is no annotation file {Path(ann_file).absolute()}.")
-    with quiet():
-        return GroundTruthFile(str(ann_file), may_lack_annotations=True)
+def _read(ann_file: str | Path) -> dict:
+    """The parsed file; images have ids and files, categories ids and names, and no more matters."""
+    content = check.read_json(Path(ann_file), may_lack_annotations=True)
+    for section, keys in (("images", ("file_name", "coco_url")), ("categories", ("name",))):
+        for index, entry in enumerate(content[section]):
+            if not (
+                isinstance(entry, dict)
+                and is_id(entry.get("id"))
+                and any(entry.get(key) and isinstance(entry[key], str) for key in keys)
+            ):
+                raise UserError(f"{ann_file}: {section}[{index}] needs an id and {keys[0]}.")
+    return content
 
 
 def _ids_of_images(
-    images: Sequence[str | np.ndarray] | None, coco: COCO, ann_file: str | Path
+    images: Sequence[str | np.ndarray] | None, entries: Sequence[dict], ann_file: str | Path
 ) -> dict[str, int]:
     """The id of each image: that of the longest end of its path that the file lists."""
     known = {}
-    for image in coco.dataset["images"]:
-        name = image.get("file_name") or image.get("coco_url", "")  # LVIS has URLs alone
-        known[str(PurePosixPath(name)) if "file_name" in image else file_name(name)] = image["id"]
+    for entry in entries:
+        name = entry.get("file_name")
+        if name:
+            known[str(PurePosixPath(str(name)))] = entry["id"]
+        else:  # LVIS has URLs alone
+            known[file_name(entry["coco_url"])] = entry["id"]
     names = [image for image in images or [] if isinstance(image, str)]
     if images is None or len(names) < len(images):
         raise UserError("ann_file cannot tell the ids of arrays or frames: give file names.")
@@ -144,8 +153,10 @@ def _ids_of_images(
     return ids
 
 
-def _ids_of_classes(classes: Sequence[str], coco: COCO, ann_file: str | Path) -> dict[int, int]:
-    by_name = {category["name"]: category["id"] for category in coco.dataset["categories"]}
+def _ids_of_classes(
+    classes: Sequence[str], categories: Sequence[dict], ann_file: str | Path
+) -> dict[int, int]:
+    by_name = {category["name"]: category["id"] for category in categories}
     ids = {label: by_name[name] for label, name in enumerate(classes) if name in by_name}
     if not ids:
         raise UserError(

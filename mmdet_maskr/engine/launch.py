@@ -30,6 +30,11 @@ from mmdet_maskr.errors import UserError, no_file
 
 _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+# Keys of paths that begin with an empty data_root, in each part of a config.
+_PATHS = {
+    "dataloader": ("data_root",),
+    "evaluator": ("ann_file", "keypoint_ann_file", "seg_prefix"),
+}
 # Top-level settings that a Runner reads, also where a config has them not.
 _SETTINGS = {
     *inspect.signature(Runner.__init__).parameters,
@@ -172,25 +177,46 @@ def replace_data_root(cfg: Config, old: str, new: str) -> None:
     """Replace the folder ``old`` by ``new`` in data loaders and evaluators, in place.
 
     ``data_root`` and paths that begin with it (``ann_file=data_root + '...'``) are values of their
-    own after a config is parsed, so setting ``data_root`` alone would change nothing.
+    own after a config is parsed, so setting ``data_root`` alone would change nothing. Any text
+    begins with an empty ``old`` (or is below '.'): of these only relative paths of data sets'
+    ``data_root`` and evaluators' files are replaced.
     """
-    old_prefix, new_prefix = os.path.join(old, ""), os.path.join(new, "")
+    anywhere = os.path.normpath(old) != "."
 
-    def replaced(value: object) -> object:
+    def replaced(value: object, key: str, keys: Sequence[str]) -> object:
         if isinstance(value, dict):
-            for key in value:
-                value[key] = replaced(value[key])
+            if not anywhere and "data_root" in keys and "ann_file" in value:
+                value.setdefault("data_root", "")
+            for own in value:
+                value[own] = replaced(value[own], own, keys)
         elif isinstance(value, (list, tuple)):
-            return type(value)(replaced(item) for item in value)
-        elif isinstance(value, str) and os.path.join(value, "").startswith(old_prefix):
-            return new_prefix + value[len(old_prefix) :]
+            return type(value)(replaced(item, key, keys) for item in value)
+        elif isinstance(value, str) and (anywhere or key in keys):
+            return _moved(value, old, new)
         return value
 
     for split in ("train", "val", "test"):
-        for part in ("dataloader", "evaluator"):
+        for part, keys in _PATHS.items():
             section = cfg.get(f"{split}_{part}")
             if section is not None:
-                cfg[f"{split}_{part}"] = replaced(section)
+                cfg[f"{split}_{part}"] = replaced(section, "", keys)
+
+
+def _moved(path: str, old: str, new: str) -> str:
+    """``path`` below the folder ``new`` where it is below ``old``, however it is written."""
+    root, plain = os.path.normpath(old), os.path.normpath(path)
+    prefix = os.path.join(old, "")
+    if root == ".":
+        if os.path.isabs(path) or "://" in path:
+            return path
+        tail = "" if plain == "." else path.removeprefix("./")
+    elif os.path.join(path, "").startswith(prefix):
+        tail = path[len(prefix) :]
+    elif os.path.join(plain, "").startswith(os.path.join(root, "")):
+        tail = plain[len(root) + 1 :] + "/" * (plain != root and path.endswith("/"))
+    else:
+        return path
+    return os.path.join(new, "") + tail
 
 
 def enable_mixed_precision(cfg: Config) -> None:

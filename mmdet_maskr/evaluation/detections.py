@@ -37,7 +37,8 @@ class Detections:
         Of equal ones the first; those that evaluation takes for this ``maxDets``.
         """
         _, images = np.unique(self.image_ids, return_inverse=True)
-        groups = np.stack([images, self.category_ids]).astype(np.int64)
+        _, categories = np.unique(self.category_ids, return_inverse=True)
+        groups = np.stack([images, categories])
         order = np.lexsort((-self.scores, groups[1], groups[0]))  # stable
         starts = np.ones(len(order), bool)
         starts[1:] = (np.diff(groups[:, order]) != 0).any(0)

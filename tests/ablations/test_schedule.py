@@ -6,8 +6,10 @@ import io
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from mmdet_maskr.ablations.report import write_report
 from mmdet_maskr.ablations.results import records_of
 from mmdet_maskr.ablations.schedule import Scheduler
 from mmdet_maskr.ablations.tables import Table
+from mmdet_maskr.errors import UserError
 
 SEEDS = range(2)
 ALL_STEPS = 3 * len(SEEDS) * toy.EPOCHS * toy.STEPS
@@ -199,6 +202,37 @@ def test_first_weights(tmp_path: Path):
     found = {record["row"]: record for record in records_of(jobs(repo, tmp_path / "runs", table))}
     assert found["pool"]["metrics"] != found["warp"]["metrics"]
     assert toy.steps_done(tmp_path / "runs") == ALL_STEPS  # align serves both
+
+
+def test_conditions_are_recorded(repo: Path, table: Table, tmp_path: Path):
+    """Data folder and processes: in state.json as soon as training begins, then in the result."""
+    settings = replace(toy.settings(repo, tmp_path / "runs"), data_root="/data/a", gpus=2)
+    rows = [(table, table.rows[0])]
+    (job,) = jobs_of(rows, [0], settings)
+    scheduler = Scheduler([job], [{}], Board(io.StringIO()), 0.01)
+    seen = []
+    scheduler._show = lambda: seen.append(job.state)
+    assert scheduler.run()
+    assert not seen[0]["trained"]
+    for record in (seen[0], job.result):
+        assert (record["data_root"], record["gpus"]) == ("/data/a", 2)
+    job.check_conditions()
+    for key, value, text in (("data_root", None, "without --data-root"), ("gpus", 8, "--gpus 8")):
+        (other,) = jobs_of(rows, [0], replace(settings, **{key: value}))
+        assert other.folder == job.folder
+        with pytest.raises(UserError, match=rf"seed_0 was begun with --.*{text}: .*--work-dir"):
+            other.check_conditions()
+
+
+def test_tools_know_the_interpreter(repo: Path, table: Table, tmp_path: Path):
+    """Shell scripts among them start it, and not the python of the PATH."""
+    own = tmp_path / "own python"
+    own.write_text(f'#!/bin/sh\necho "$PYTHON" >>"{tmp_path}/seen"\nexec {sys.executable} "$@"\n')
+    own.chmod(0o755)
+    settings = replace(toy.settings(repo, tmp_path / "runs"), python=str(own))
+    found = jobs_of([(table, table.rows[0])], [0], settings)
+    assert Scheduler(found, [{}], Board(io.StringIO()), 0.01).run()
+    assert (tmp_path / "seen").read_text().splitlines() == [str(own)] * 2
 
 
 def test_stop_ends_the_tools(repo: Path, table: Table, tmp_path: Path):

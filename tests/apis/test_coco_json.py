@@ -54,6 +54,26 @@ def test_ids_of_the_annotation_file(write_truth: Callable, tmp_path: Path):
     assert len(loaded.anns) == 6
 
 
+def test_ids_of_an_lvis_file(tmp_path: Path):
+    """LVIS names images by URLs alone, and annotations have no iscrowd."""
+    urls = {7: "http://images/train2017/1.jpg", 8: "http://images/val2017/2.jpg"}
+    square = [[0, 0, 9, 0, 9, 9]]
+    content = dict(
+        images=[dict(id=i, coco_url=url, width=40, height=30) for i, url in urls.items()],
+        categories=[dict(id=3, name="dog", synset="dog.n.01", frequency="f")],
+        annotations=[dict(id=1, image_id=7, category_id=3, bbox=[0, 0, 9, 9], area=40.5,
+                          segmentation=square)],
+    )  # fmt: skip
+    (tmp_path / "lvis.json").write_text(json.dumps(content))
+    images = ["/data/val2017/2.jpg", "1.jpg"]
+    results = CocoResults(tmp_path / "found.json", CLASSES, images, tmp_path / "lvis.json")
+    for image in images:
+        results.add(image, FOUND)
+    results.write()
+    records = json.loads((tmp_path / "found.json").read_text())
+    assert [(r["image_id"], r["category_id"]) for r in records] == [(8, 3), (7, 3)]
+
+
 def test_names_as_ids(tmp_path: Path):
     results = CocoResults(tmp_path / "found.json", CLASSES, ["a/1.jpg", np.zeros(1)])
     results.add("a/1.jpg", FOUND)
@@ -90,5 +110,10 @@ def test_bad_input(write_truth: Callable, tmp_path: Path):
         CocoResults(out, ["a"], ["1.jpg"], truth)
     with pytest.raises(UserError, match=r"no annotation file .*nowhere\.json"):
         CocoResults(out, CLASSES, ["1.jpg"], tmp_path / "nowhere.json")
+    for section, entry in (("images", dict(id=1)), ("categories", dict(name="cat"))):
+        content = dict(json.loads(truth.read_text()), **{section: [entry]})
+        (tmp_path / "bad.json").write_text(json.dumps(content))
+        with pytest.raises(UserError, match=rf"bad\.json: {section}\[0\] needs an id and "):
+            CocoResults(out, CLASSES, ["1.jpg"], tmp_path / "bad.json")
     with pytest.raises(UserError, match=r"2 images are named 1\.jpg"):
         CocoResults(out, CLASSES, ["a/1.jpg", "b/1.jpg"])

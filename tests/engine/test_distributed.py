@@ -116,6 +116,7 @@ def test_launchers_pass_nodes_and_arguments(repo: Path, tmp_path: Path):
         fake.chmod(0o755)
     nodes = dict(NNODES="4", NODE_RANK="3", MASTER_ADDR="10.0.0.1", PORT="1234")
     env = {**os.environ, **nodes, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    env.pop("PYTHON", None)
     tools = repo / "tools"
 
     def output(*command: str, **extra: str) -> str:
@@ -129,6 +130,9 @@ def test_launchers_pass_nodes_and_arguments(repo: Path, tmp_path: Path):
         "--rdzv_id=1234 --rdzv_conf=is_host=0 --nproc_per_node=8 --max_restarts=3 "
         f"{tools}/train.py c.py --amp --resume --launcher pytorch"
     )
+    (tmp_path / "mine").write_text('#!/bin/sh\nif [ "$1" = -c ]; then echo 8; else echo mine; fi\n')
+    (tmp_path / "mine").chmod(0o755)
+    assert output(f"{tools}/dist_train.sh", "c.py", "8", PYTHON=f"{tmp_path}/mine") == "mine"
     assert "--max_restarts=7" in output(f"{tools}/dist_train.sh", "c.py", "8", MAX_RESTARTS="7")
     assert f"{tools}/test.py c.py w.pth --out p.pkl --launcher pytorch" in output(
         f"{tools}/dist_test.sh", "c.py", "w.pth", "2", "--out", "p.pkl"

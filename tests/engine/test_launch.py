@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,47 @@ def test_data_root_is_replaced_inside_wrappers():
     datasets = cfg.train_dataloader.dataset.datasets
     assert [dataset.data_root for dataset in datasets] == ["/new/", "data/ab/"]
     assert [e.ann_file for e in cfg.test_evaluator] == ["/new/x.json", "elsewhere.json"]
+
+
+@pytest.mark.parametrize("old", ["", ".", "./"])
+def test_empty_data_root_is_replaced(old: str):
+    """Nothing but relative paths changes, though any text begins with an empty one."""
+    train = dict(type="CocoDataset", data_root=old, ann_file="a.json", data_prefix=dict(img="a/"))
+    without = dict(type="CocoDataset", ann_file="b.json", pipeline=[dict(type="PackDetInputs")])
+    cfg = Config(
+        dict(
+            train_dataloader=dict(
+                sampler=dict(type="DefaultSampler"),
+                dataset=dict(type="ConcatDataset", datasets=[train, without]),
+            ),
+            val_dataloader=dict(dataset=dict(type="CocoDataset", data_root="/there/")),
+            test_evaluator=[
+                dict(type="CocoMetric", metric="bbox", ann_file=os.path.join(old, "x/a.json")),
+                dict(ann_file="/there/a.json", keypoint_ann_file="k.json", seg_prefix="./s/"),
+            ],
+        )
+    )
+    launch.replace_data_root(cfg, old, "/new")
+    assert cfg.train_dataloader.sampler.type == "DefaultSampler"
+    datasets = cfg.train_dataloader.dataset.datasets
+    assert datasets[0] == dict(train, data_root="/new/")
+    assert datasets[1] == dict(without, data_root="/new/")
+    assert cfg.val_dataloader.dataset.data_root == "/there/"
+    assert cfg.test_evaluator[0] == dict(type="CocoMetric", metric="bbox", ann_file="/new/x/a.json")
+    assert cfg.test_evaluator[1] == dict(
+        ann_file="/there/a.json", keypoint_ann_file="/new/k.json", seg_prefix="/new/s/"
+    )
+
+
+def test_data_root_is_found_however_it_is_written():
+    """./data/coco and data//coco are data/coco; data/coco_mini is not."""
+    files = ["./data/coco/a.json", "data//coco/b/", "./data/coco", "data/coco_mini/c.json",
+             "data/coco/../d.json"]  # fmt: skip
+    cfg = Config(dict(test_evaluator=[dict(ann_file=file) for file in files]))
+    launch.replace_data_root(cfg, "data/coco/", "/new")
+    assert [evaluator.ann_file for evaluator in cfg.test_evaluator] == [
+        "/new/a.json", "/new/b/", "/new/", "data/coco_mini/c.json", "/new/../d.json",
+    ]  # fmt: skip
 
 
 def test_work_dir_follows_mmdet(config_file: Path):

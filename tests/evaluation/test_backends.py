@@ -133,8 +133,9 @@ def test_the_best_of_each_image_and_category():
             kept = sorted(i for own in kept for i in own)
             best = found.best(count)
             assert best.records() == [found.records()[i] for i in kept]
-    names = replace(found, image_ids=[f"image {i}" for i in found.image_ids])
-    assert len(names.best(1).scores) == len(found.best(1).scores)
+    for key in ("image_ids", "category_ids"):
+        names = replace(found, **{key: [f"id {i}" for i in getattr(found, key)]})
+        assert np.array_equal(names.best(1).scores, found.best(1).scores)
 
 
 # ------------------------------------------------------------------------------------------ choice

@@ -146,6 +146,20 @@ def test_five_keypoints_with_own_sigmas(tiny: Path):
     assert scores["coco/keypoints_mAP"] == pytest.approx(passed / 10)
 
 
+def test_category_ids_that_are_strings(tiny: Path):
+    """As some tools write them."""
+    content = json.loads(tiny.read_text())
+    for category in content["categories"]:
+        category["id"] = category["name"]
+    names = {7: "fish", 3: "bird"}
+    for annotation in content["annotations"]:
+        annotation["category_id"] = names[annotation["category_id"]]
+    tiny.write_text(json.dumps(content))
+    given = Predictions(tiny, tiny, 5)
+    scores = score(given.samples, TINY, ann_file=str(tiny), metric=ALL)
+    assert [scores[f"coco/{metric}_mAP"] for metric in ALL] == [1.0, 1.0, 1.0]
+
+
 def test_unlabelled_keypoints_are_not_looked_for(tiny: Path):
     """An annotation without keypoints, or with none labelled, is neither missed nor a mistake."""
     given = Predictions(tiny, tiny, 5)

@@ -73,6 +73,32 @@ def test_run_does_nothing_when_all_is_done(call, finished):
     """Neither data nor trainings are made again."""
     assert "4 runs, 4 of them done already" in call("run", "6", "--seeds", "2")
     assert not Path("data").exists()
+    # records of older versions do not say of which data they are
+    assert "4 of them done already" in call("run", "6", "--seeds", "2", "--data-root", "other")
+
+
+def test_other_data_are_refused(call, repo: Path, tmp_path: Path):
+    """Results and begun trainings of one data set do not serve for another."""
+    begun = Settings(repo, "mini", tmp_path / "work_dirs" / "ablations", str(tmp_path / "a"))
+    table = TABLES["6"]
+    first, second = jobs_of([(table, row) for row in table.rows], [0], begun)
+    first.begin()
+    write_json(second.folder / "result.json", dict(metrics={}, seconds=1.0, **second.conditions))
+    assert f"--data-root {tmp_path}/a" in call("run", "6", "--data-root", "a", "--dry-run")
+    for row in ("roialign", "roipool"):
+        for more in ((), ("--data-root", "b")):
+            with pytest.raises(UserError, match=rf"begun with --data-root {tmp_path}/a, and this"):
+                call("run", "6", "--rows", row, "--dry-run", *more)
+
+
+def test_default_data_by_their_name(call, repo: Path, tmp_path: Path):
+    """Naming the folder that is the default changes nothing, and a moved checkout neither."""
+    settings = Settings(repo, "mini", tmp_path / "work_dirs" / "ablations")
+    for job in jobs_of([(TABLES["6"], row) for row in TABLES["6"].rows], [0], settings):
+        job.begin()
+    expected = f"--data-root {tmp_path}/data/shapes"
+    for more in ((), ("--data-root", "data/shapes")):
+        assert call("run", "6", "--dry-run", *more).count(expected) == 4
 
 
 def test_report(call, finished, tmp_path: Path):
@@ -120,7 +146,24 @@ def test_slots(ablate, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ablate.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
     assert [slot["OMP_NUM_THREADS"] for slot in ablate.slots(None, 1)] == ["1"] * 4
     assert [slot["OMP_NUM_THREADS"] for slot in ablate.slots(2, 1)] == ["2"] * 2
+    assert len(ablate.slots(None, 8)) == 1  # processes, which may be more than cores
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(ablate.torch.cuda, "device_count", lambda: 8)
     found = ablate.slots(None, 4)
     assert [slot["CUDA_VISIBLE_DEVICES"] for slot in found] == ["0,1,2,3", "4,5,6,7"]
     assert len({slot["PORT"] for slot in found}) == 2
+
+
+def test_slots_are_of_the_visible_gpus(ablate, monkeypatch: pytest.MonkeyPatch):
+    """CUDA_VISIBLE_DEVICES names them, by number or otherwise; a row has each of its GPUs once."""
+    monkeypatch.setattr(ablate.torch.cuda, "device_count", lambda: 3)
+
+    def given(visible: str, *args) -> list[str]:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        return [slot["CUDA_VISIBLE_DEVICES"] for slot in ablate.slots(*args)]
+
+    assert given("4,5,7", None, 1) == ["4", "5", "7"]
+    assert given("GPU-a, GPU-b, GPU-c", None, 3) == ["GPU-a,GPU-b,GPU-c"]
+    assert given("4,5,7", 3, 2) == ["4,5", "7,4", "5,7"]
+    with pytest.raises(UserError, match="--gpus 8: there are 3"):
+        given("4,5,7", None, 8)

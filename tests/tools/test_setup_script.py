@@ -1,7 +1,8 @@
-"""tools/_setup.sh: the tests' packages come on top, once, and again when their list changes."""
+"""tools/_setup.sh: the environment, and the tests' packages on top: once, and when lists change."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,19 @@ elif [ "$2" = "import sys; print(sys.prefix)" ]; then
 else
     exec {python} "$@"
 fi
+"""
+
+# Stands in for the base interpreter and for that of a .venv. "-m venv" puts a copy of itself there;
+# pip is there once the file "pip" is, and ensurepip makes it where it can.
+FAKE_VENV = """#!/usr/bin/env bash
+here=$(dirname "$0")
+case "$1 $2" in
+    "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && touch "$3/bin/pip" ;;
+    "-m pip") [ -e "$here/pip" ] ;;
+    "-m ensurepip") [ -e "$here/ensurepip" ] && touch "$here/pip" ;;
+    "-c "*) ;;
+    *) exit 1 ;;
+esac
 """
 
 
@@ -66,3 +80,60 @@ def test_help_installs_nothing(checkout: Path, repo: Path, name: str):
     done = subprocess.run(["bash", script, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and f"bash tools/{name} [--here]" in done.stdout
     assert "set-up" not in done.stdout and not (checkout / ".venv").exists()
+
+
+def write_fake(file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(FAKE_VENV)
+    file.chmod(0o755)
+    return file
+
+
+def make_venv(checkout: Path, python: Path) -> subprocess.CompletedProcess:
+    script = 'set -euo pipefail; source tools/_setup.sh; make_venv; echo "$PYTHON"'
+    env = {**os.environ, "PYTHON": str(python)}
+    return subprocess.run(
+        ["bash", "-c", script], cwd=checkout, env=env, capture_output=True, text=True
+    )
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A base interpreter whose path has a blank."""
+    return write_fake(tmp_path / "my tools" / "python3")
+
+
+def test_venv_is_made_with_an_interpreter_whose_path_has_a_blank(checkout: Path, base: Path):
+    done = make_venv(checkout, base)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{checkout}/.venv/bin/python\n"
+    gone = base.with_name("python4")
+    failed = make_venv(checkout, gone)
+    assert failed.returncode == 2 and f"was found at {gone}:" in failed.stderr
+
+
+def test_venv_without_pip_is_kept(checkout: Path, base: Path):
+    """As uv makes them: pip is added; where it cannot be, the folder stays as it was."""
+    own = write_fake(checkout / ".venv" / "bin" / "python")
+    package = checkout / ".venv" / "lib" / "package.py"
+    package.parent.mkdir()
+    package.touch()
+    failed = make_venv(checkout, base)
+    assert failed.returncode == 2 and f"{checkout}/.venv has no pip" in failed.stderr
+    assert package.exists()
+    own.with_name("ensurepip").touch()
+    done = make_venv(checkout, base)
+    assert done.returncode == 0, done.stderr
+    assert own.with_name("pip").exists() and package.exists()
+
+
+def test_venv_that_does_not_run_is_made_anew(checkout: Path, base: Path):
+    """As after its interpreter was removed; that is said."""
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").symlink_to(checkout / "gone")
+    (checkout / ".venv" / "left").touch()
+    done = make_venv(checkout, base)
+    assert done.returncode == 0, done.stderr
+    assert ".venv/bin/python does not run; the folder is made anew" in done.stdout
+    assert not (checkout / ".venv" / "left").exists()
+    assert (checkout / ".venv" / "bin" / "pip").exists()

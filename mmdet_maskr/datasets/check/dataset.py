@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,12 @@ class Found:
         self.problems: list[tuple[str | None, int, Problem]] = []
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path, may_lack_annotations: bool = False) -> dict:
     """Parse an annotation file.
+
+    Args:
+        path: of the file.
+        may_lack_annotations: take a file of images and categories alone, as COCO's test sets have.
 
     Raises:
         UserError: it is missing, no JSON, nested too deeply, or no COCO instance file.
@@ -50,6 +54,8 @@ def read_json(path: Path) -> dict:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UserError(f"annotation file {path} is not JSON: {error}.") from error
+    if may_lack_annotations and isinstance(content, dict):
+        content.setdefault("annotations", [])
     check_sections(content, str(path))
     return content
 
@@ -59,6 +65,7 @@ def check_content(
     classes: Sequence[str] | None = None,
     keypoints: bool = False,
     progress: Progress = lambda done, total: None,
+    num_keypoints: Mapping[str, int] | None = None,
 ) -> Found:
     """Check a parsed annotation file by itself.
 
@@ -67,9 +74,12 @@ def check_content(
         classes: of the config, in label order; they must be the categories, in the file's order.
         keypoints: whether to check keypoints.
         progress: called with annotations done and to do.
+        num_keypoints: K by the config, of each of its classes with keypoints; of use for categories
+            that name none.
     """
     found = Found(content)
     categories = _check_categories(found, classes)
+    joints = _joints(found, categories, num_keypoints or {}) if keypoints else {}
     images = _check_images(found)
     used_images: Counter = Counter()
     used_categories: Counter = Counter()
@@ -91,8 +101,9 @@ def check_content(
             continue
         used_images[_key(image["id"])] += 1
         used_categories[_key(category["id"])] += 1
-        joints = len(category.get("keypoints", ())) if keypoints else None
-        for problem in check_annotation(annotation, where, image["width"], image["height"], joints):
+        size = image["width"], image["height"]
+        own_joints = joints.get(_key(category["id"]))
+        for problem in check_annotation(annotation, where, *size, own_joints):
             found.problems.append((ANNOTATION_ENTRY, index, problem))
     progress(len(annotations), len(annotations))
     for key, category in categories.items():
@@ -131,6 +142,36 @@ def _check_categories(found: Found, classes: Sequence[str] | None) -> dict:
             detail = f"config {list(classes)[:8]}, file {in_file[:8]}"
             found.problems.append((None, 0, Problem("class-order", "categories", detail)))
     return categories
+
+
+def _joints(found: Found, categories: dict, by_config: Mapping[str, int]) -> dict:
+    """K of each category: by its own names, by the config, or by most of its annotations.
+
+    A category may lack names, as a data set has them in its metainfo.
+    """
+    lengths: dict = {key: Counter() for key in categories}
+    for annotation in found.content["annotations"]:
+        if not isinstance(annotation, dict):
+            continue
+        key, values = _key(annotation.get("category_id")), annotation.get("keypoints")
+        if key in lengths and isinstance(values, list) and values:
+            lengths[key][len(values)] += 1
+    joints = {}
+    for key, category in categories.items():
+        joints[key] = len(category.get("keypoints", ()))
+        if joints[key] or not lengths[key]:
+            continue
+        whole = [length for length, _ in lengths[key].most_common() if length % 3 == 0]
+        if category["name"] in by_config:
+            joints[key], source = by_config[category["name"]], "by the config"
+        elif whole:
+            joints[key], source = whole[0] // 3, "as most of its annotations have"
+        else:
+            continue  # no number fits any
+        where = f"category {category['id']} {category['name']!r}"
+        problem = Problem("keypoints-unnamed", where, f"{joints[key]}, {source}")
+        found.problems.append((None, 0, problem))
+    return joints
 
 
 def _check_images(found: Found) -> dict:

@@ -33,6 +33,7 @@ CATALOGUE = {
     "polygon-crosses-itself": (NOTE, "polygon whose edges cross"),
     "rle-size": (ERROR, "RLE of another size than its image"),
     "rle-counts": (ERROR, "RLE whose counts cannot be decoded or do not fill its size"),
+    "keypoints-unnamed": (NOTE, "category without names of its keypoints; their number is taken"),
     "keypoint-length": (ERROR, "keypoints whose number is not that of the category, times 3"),
     "keypoint-visibility": (ERROR, "keypoint visibility other than 0, 1 or 2"),
     "keypoint-outside": (NOTE, "labelled keypoint outside of its image"),

@@ -51,6 +51,47 @@ def test_found_and_mended(case: Case):
     check.Report().table()
 
 
+def unnamed() -> dict:
+    """Persons whose keypoints have no names in the file: three with 3, one with 2."""
+    content = good()
+    del content["categories"][1]["keypoints"], content["categories"][1]["skeleton"]
+    person = content["annotations"][1]
+    content["annotations"] += [dict(person, id=4), dict(person, id=5, image_id=8)]
+    content["annotations"].insert(0, dict(person, id=6, keypoints=[6, 6, 2, 9, 9, 1]))
+    return content
+
+
+@pytest.mark.parametrize(
+    ("by_config", "lengths", "note"),
+    [
+        ({}, {9}, "3, as most of its annotations have"),
+        ({"cat": 5}, {9}, "3, as most of its annotations have"),
+        ({"person": 2}, {6}, "2, by the config"),
+    ],
+)
+def test_keypoints_without_names(by_config: dict, lengths: set[int], note: str):
+    """Their number is the config's, or that of most annotations; the others are left out."""
+    found = check.check_content(unnamed(), keypoints=True, num_keypoints=by_config)
+    assert {p.detail for _, _, p in found.problems if p.code == "keypoints-unnamed"} == {note}
+    assert {p.code for _, _, p in found.problems} == {"keypoints-unnamed", "keypoint-length"}
+    left = check.cleaned(found)[0]["annotations"]
+    assert {len(a["keypoints"]) for a in left if "keypoints" in a} == lengths
+    assert [a["id"] for a in left if "keypoints" not in a] == [1, 3]
+
+
+def test_unnamed_keypoints_of_no_whole_number():
+    """Two values a keypoint: no number of keypoints fits, and each is an error."""
+    content = unnamed()
+    for annotation in content["annotations"]:
+        if "keypoints" in annotation:
+            annotation.update(keypoints=[6, 6, 9, 9])
+    assert codes(content) == {"keypoint-length"}
+    for annotation in content["annotations"]:
+        annotation.update(keypoints=[])  # as some tools write for what has none
+        annotation.pop("num_keypoints", None)
+    assert codes(content) == set()
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_training_refuses_or_copes(case: Case, tmp_path: Path):
     """The data set gives samples of the right kind, or an error that names the file."""
@@ -197,6 +238,16 @@ def test_tool(
     code, shown, _ = run(str(out), str(tmp_path), "--keypoints")
     assert code == 0 and "error" not in shown
     assert [a["id"] for a in json.loads(out.read_text())["annotations"]] == [2, 3]
+    config = tmp_path / "config.py"
+    meta = dict(classes=("cat", "person"), keypoints=("a", "b"), keypoint_swaps=(),
+                keypoint_sigmas=(0.1, 0.1), keypoint_classes=("person",))  # fmt: skip
+    dataset = dict(type="CocoKeypointDataset", metainfo=meta)
+    config.write_text(f"train_dataloader = dict(dataset={dataset})\n")
+    ann_file.write_text(json.dumps(unnamed()))
+    code, shown, _ = run(str(ann_file), "--keypoints", "--config", str(config))
+    assert code == 1 and "category 2 'person' (2, by the config)" in shown
+    assert "error        3  keypoint-length" in shown
+    ann_file.write_bytes(before)
     code, _, message = run(str(ann_file), "--fix", str(ann_file))
     assert code == 2 and "is the input" in message
     assert ann_file.read_bytes() == before
