@@ -298,7 +298,7 @@ def config_of_a_page(page: str, name: str, folder: Path) -> Config:
     """The config on a page of the documentation that has ``name/`` as data root."""
     text = (ROOT.parent / page).read_text(encoding="utf-8")
     blocks = (b for b in text.split("```") if b.startswith("python\n_base_"))
-    block = next(b for b in blocks if f"data_root='{name}/'" in b)
+    block = next(b for b in blocks if f"data_root = '{name}/'" in b)
     file = folder / f"{name}.py"
     file.write_text(
         block.removeprefix("python\n").replace("'configs/", f"'{ROOT}/"), encoding="utf-8"
@@ -315,6 +315,7 @@ def test_own_data_set_as_in_the_readme(tmp_path: Path):
         dataset = cfg[f"{split}_dataloader"].dataset
         assert dataset.type == "CocoInstanceDataset"
         assert (dataset.data_root, dataset.ann_file) == ("pets/", file)
+        assert dataset.data_root == cfg.data_root  # else --data-root would find nothing to replace
         assert dataset.data_prefix.img == "photos/"
         assert dataset.metainfo.classes == ("cat", "dog")
         if split != "train":
@@ -330,6 +331,7 @@ def test_own_keypoints_as_in_the_documentation(tmp_path: Path):
     for split in ("train", "val", "test"):
         dataset = cfg[f"{split}_dataloader"].dataset
         assert dataset.type == "CocoKeypointDataset"
+        assert dataset.data_root == cfg.data_root == "cats/"
         check_keypoint_meta(dataset.metainfo)
         assert flip_indices(dataset.metainfo) == [0, 2, 1, 3]
     assert cfg.val_evaluator.ann_file == "cats/val.json"
