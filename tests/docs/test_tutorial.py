@@ -85,7 +85,7 @@ def test_page_has_config_and_commands(tutorial, repo: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("iterations", [300, 2000])
 def test_rate_falls_to_the_end(tutorial, tmp_path: Path, iterations: int):
-    """Whatever --iterations: half of the rate after half of the training, a hundredth at its end."""
+    """Half of the rate after half of the training, a hundredth at its end."""
     cfg = Config.fromfile(tutorial.write_config(tmp_path, tmp_path, ["cat"], iterations))
     assert cfg.train_cfg.max_iters == iterations
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
