@@ -144,6 +144,16 @@ def check_schedule(cfg: Config) -> None:
     )
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_has_the_guards(name: str):
+    """Hooks of the runtime are kept where a config sets its own; classes are counted on RoIs."""
+    hooks = [hook.type for hook in load(name).custom_hooks]
+    base = load("maskr_r50_fpn_1x.py").custom_hooks
+    uncounted = {"ClassCountCheckHook"} if "rpn" in name or "panoptic" in name else set()
+    assert {hook.type for hook in base} - set(hooks) == uncounted
+    assert "LossGuardHook" in hooks and len(set(hooks)) == len(hooks)
+
+
 @pytest.mark.parametrize("name", [n for n in CONFIGS if "CocoInstanceMetric" in load(n).dump()])
 def test_scores_what_it_predicts(name: str):
     """Metrics are those of the model's branches; keypoint heads have the data's keypoints."""
