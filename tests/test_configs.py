@@ -10,14 +10,18 @@ import types
 from pathlib import Path
 
 import mmdet
+import numpy as np
 import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
 from small_datasets import write_cityscapes, write_coco, write_lvis, write_voc
 from thin_configs import CONFIGS, ROOT, load, thin, walk
 from torch import nn
@@ -152,6 +156,40 @@ def test_has_the_guards(name: str):
     uncounted = {"ClassCountCheckHook"} if "rpn" in name or "panoptic" in name else set()
     assert {hook.type for hook in base} - set(hooks) == uncounted
     assert "LossGuardHook" in hooks and len(set(hooks)) == len(hooks)
+
+
+@pytest.mark.parametrize(
+    ("name", "tested"),
+    [
+        ("maskr_r50_fpn_1x", (800, 1088)),
+        ("maskr_r50-syncbn_fpn_lsj-100e", (800, 1088)),
+        ("maskr_r101-syncbn_fpn_lsj-100e", (800, 1088)),
+        ("maskr_vit-b_sfp_lsj-100e", (1024, 2048)),  # but its pipeline gives no side above 1024
+    ],
+)
+def test_padding(name: str, tested: tuple[int, int]):
+    """Large-scale jitter trains on 1024 x 1024; images are tested padded to multiples of 32."""
+    init_default_scope("mmdet")
+    cfg = load(f"{name}.py")
+    preprocessor = MODELS.build(cfg.model.data_preprocessor)
+
+    def padded(height: int, width: int, training: bool) -> tuple[int, ...]:
+        sample = DetDataSample(metainfo=dict(img_shape=(height, width)))
+        masks = BitmapMasks(np.ones((2, height, width), np.uint8), height, width)
+        sample.gt_instances = InstanceData(masks=masks, bboxes=torch.zeros(2, 4))
+        image = torch.zeros(3, height, width, dtype=torch.uint8)
+        batch = preprocessor(dict(inputs=[image], data_samples=[sample]), training=training)
+        shape = tuple(batch["inputs"].shape[2:])
+        (sample,) = batch["data_samples"]
+        assert sample.batch_input_shape == shape
+        if training:
+            masks = sample.gt_instances.masks
+            assert masks.masks.shape[1:] == shape == (masks.height, masks.width)
+            assert masks.masks.sum() == 2 * height * width
+        return shape
+
+    assert padded(800, 1066, training=False) == tested
+    assert padded(700, 900, training=True) == ((1024, 1024) if "lsj" in name else (704, 928))
 
 
 @pytest.mark.parametrize("name", [n for n in CONFIGS if "CocoInstanceMetric" in load(n).dump()])
