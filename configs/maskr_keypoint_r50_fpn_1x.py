@@ -1,4 +1,5 @@
-# Boxes and keypoints of persons, without masks, ResNet-50-FPN: the paper's recipe for keypoints.
+# Boxes and keypoints of persons, without masks, ResNet-50-FPN: the paper's schedule for keypoints,
+# Detectron2's losses.
 _base_ = 'maskr_keypoint_mask_r50_fpn_1x.py'
 
 model = dict(roi_head=dict(mask_roi_extractor=None, mask_head=None))

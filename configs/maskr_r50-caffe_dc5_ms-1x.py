@@ -1,5 +1,5 @@
-# Detectron2's mask_rcnn_R_50_DC5_1x.
+# The recipe of Detectron2's mask_rcnn_R_50_DC5_1x.
 _base_ = [
     '_base_/models/maskr_r50-caffe_dc5.py', '_base_/datasets/coco_instance_ms.py',
-    '_base_/schedules/schedule_1x.py', '_base_/default_runtime.py'
+    '_base_/schedules/schedule_1x_detectron2.py', '_base_/default_runtime.py'
 ]

@@ -4,6 +4,10 @@ _base_ = [
     '_base_/schedules/schedule_100e.py', '_base_/default_runtime.py'
 ]
 
-# every batch is 1024 x 1024 in mixed precision, as its batches of 8 images a GPU need
-model = dict(data_preprocessor=dict(pad_size_divisor=1024))
+# every batch of training is 1024 x 1024, in mixed precision, as its 8 images a GPU need
+model = dict(
+    data_preprocessor=dict(
+        batch_augments=[
+            dict(type='BatchFixedSizePad', size=(1024, 1024), img_pad_value=0, pad_mask=True)
+        ]))
 optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic')

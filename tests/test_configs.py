@@ -10,14 +10,18 @@ import types
 from pathlib import Path
 
 import mmdet
+import numpy as np
 import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
 from small_datasets import write_cityscapes, write_coco, write_lvis, write_voc
 from thin_configs import CONFIGS, ROOT, load, thin, walk
 from torch import nn
@@ -142,6 +146,50 @@ def check_schedule(cfg: Config) -> None:
         cfg.train_dataloader.batch_size,
         8 * cfg.train_dataloader.batch_size,
     )
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_has_the_guards(name: str):
+    """Hooks of the runtime are kept where a config sets its own; classes are counted on RoIs."""
+    hooks = [hook.type for hook in load(name).custom_hooks]
+    base = load("maskr_r50_fpn_1x.py").custom_hooks
+    uncounted = {"ClassCountCheckHook"} if "rpn" in name or "panoptic" in name else set()
+    assert {hook.type for hook in base} - set(hooks) == uncounted
+    assert "LossGuardHook" in hooks and len(set(hooks)) == len(hooks)
+
+
+@pytest.mark.parametrize(
+    ("name", "tested"),
+    [
+        ("maskr_r50_fpn_1x", (800, 1088)),
+        ("maskr_r50-syncbn_fpn_lsj-100e", (800, 1088)),
+        ("maskr_r101-syncbn_fpn_lsj-100e", (800, 1088)),
+        ("maskr_vit-b_sfp_lsj-100e", (1024, 2048)),  # but its pipeline gives no side above 1024
+    ],
+)
+def test_padding(name: str, tested: tuple[int, int]):
+    """Large-scale jitter trains on 1024 x 1024; images are tested padded to multiples of 32."""
+    init_default_scope("mmdet")
+    cfg = load(f"{name}.py")
+    preprocessor = MODELS.build(cfg.model.data_preprocessor)
+
+    def padded(height: int, width: int, training: bool) -> tuple[int, ...]:
+        sample = DetDataSample(metainfo=dict(img_shape=(height, width)))
+        masks = BitmapMasks(np.ones((2, height, width), np.uint8), height, width)
+        sample.gt_instances = InstanceData(masks=masks, bboxes=torch.zeros(2, 4))
+        image = torch.zeros(3, height, width, dtype=torch.uint8)
+        batch = preprocessor(dict(inputs=[image], data_samples=[sample]), training=training)
+        shape = tuple(batch["inputs"].shape[2:])
+        (sample,) = batch["data_samples"]
+        assert sample.batch_input_shape == shape
+        if training:
+            masks = sample.gt_instances.masks
+            assert masks.masks.shape[1:] == shape == (masks.height, masks.width)
+            assert masks.masks.sum() == 2 * height * width
+        return shape
+
+    assert padded(800, 1066, training=False) == tested
+    assert padded(700, 900, training=True) == ((1024, 1024) if "lsj" in name else (704, 928))
 
 
 @pytest.mark.parametrize("name", [n for n in CONFIGS if "CocoInstanceMetric" in load(n).dump()])
@@ -298,7 +346,7 @@ def config_of_a_page(page: str, name: str, folder: Path) -> Config:
     """The config on a page of the documentation that has ``name/`` as data root."""
     text = (ROOT.parent / page).read_text(encoding="utf-8")
     blocks = (b for b in text.split("```") if b.startswith("python\n_base_"))
-    block = next(b for b in blocks if f"data_root='{name}/'" in b)
+    block = next(b for b in blocks if f"data_root = '{name}/'" in b)
     file = folder / f"{name}.py"
     file.write_text(
         block.removeprefix("python\n").replace("'configs/", f"'{ROOT}/"), encoding="utf-8"
@@ -315,6 +363,7 @@ def test_own_data_set_as_in_the_readme(tmp_path: Path):
         dataset = cfg[f"{split}_dataloader"].dataset
         assert dataset.type == "CocoInstanceDataset"
         assert (dataset.data_root, dataset.ann_file) == ("pets/", file)
+        assert dataset.data_root == cfg.data_root  # else --data-root would find nothing to replace
         assert dataset.data_prefix.img == "photos/"
         assert dataset.metainfo.classes == ("cat", "dog")
         if split != "train":
@@ -330,6 +379,7 @@ def test_own_keypoints_as_in_the_documentation(tmp_path: Path):
     for split in ("train", "val", "test"):
         dataset = cfg[f"{split}_dataloader"].dataset
         assert dataset.type == "CocoKeypointDataset"
+        assert dataset.data_root == cfg.data_root == "cats/"
         check_keypoint_meta(dataset.metainfo)
         assert flip_indices(dataset.metainfo) == [0, 2, 1, 3]
     assert cfg.val_evaluator.ann_file == "cats/val.json"

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import mmdet
 import pytest
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+
+from mmdet_maskr.catalogue import config_path
+from mmdet_maskr.engine import DurableRunner
 
 CONFIG = """
 _base_ = [{mmdet_model!r}]
@@ -88,11 +94,15 @@ def project(tmp_path_factory: pytest.TempPathFactory, shapes_root: Path) -> Path
     return folder
 
 
-def run(command: list[str], cwd: Path) -> str:
+def start(command: list[str], cwd: Path) -> subprocess.CompletedProcess:
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    result = subprocess.run(
+    return subprocess.run(
         [sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True
     )
+
+
+def run(command: list[str], cwd: Path) -> str:
+    result = start(command, cwd)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
     return result.stdout
 
@@ -109,3 +119,24 @@ def test_mmdet_trains_and_infers(project: Path, shapes_root: Path):
     assert (project / "pictures" / "vis" / "000001.png").is_file()
     prediction = json.loads((project / "pictures" / "preds" / "000001.json").read_text())
     assert prediction["masks"][0]["size"] == [96, 96]
+
+
+def test_guards_as_on_the_page(repo: Path, project: Path):
+    """The lines of long_runs.md over mmdet's base, by its tool: durable, resumed, guarded."""
+    page = (repo / "docs" / "long_runs.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (project / "guarded.py").write_text(f"_base_ = 'own_config.py'\n{lines}")
+    train = [str(Path(mmdet.__file__).parent / ".mim" / "tools" / "train.py"), "guarded.py"]
+    train += ["--work-dir", "guarded"]
+    run(train, project)
+    assert (project / "guarded" / "epoch_1.pth.sha256").is_file()
+    options = ["train_cfg.max_epochs=2", "model.roi_head.bbox_head.loss_cls.loss_weight=inf"]
+    result = start([*train, "--resume", "--cfg-options", *options], project)
+    assert result.returncode != 0 and "resumed epoch: 1" in result.stdout + result.stderr
+    assert list((project / "guarded").glob("bad_batch_iter_*.pth"))
+
+
+def test_runner_is_found_by_mmdets_tools():
+    """They build it from mmengine's own registry, which looks into mmdet's where that is named."""
+    cfg = Config.fromfile(config_path("maskr_r50_fpn_1x"))
+    assert RUNNERS.get(cfg.runner_type) is DurableRunner

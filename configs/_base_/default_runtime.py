@@ -1,6 +1,6 @@
 custom_imports = dict(imports=['mmdet_maskr'])
 default_scope = 'mmdet'
-runner_type = 'DurableRunner'
+runner_type = 'mmdet.DurableRunner'  # with its scope, MMDetection's own tools find it too
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

@@ -7,21 +7,12 @@ from mmengine.config import Config
 from mmdet_maskr.ablations.tables import Row
 from mmdet_maskr.catalogue.published import numbers
 
-# Images of COCO's train2017 that have annotations (instances), and those with labelled keypoints.
-IMAGES = {
-    "instances_train2017.json": 117266,
-    "person_keypoints_train2017.json": 56599,
-}
 ZOO_IMAGES, ZOO_GPUS = 16, 8  # in an iteration that the zoo timed
 
 
 def training_images(cfg: Config, gpus: int) -> int:
-    """How many images the training of a config sees, on so many GPUs."""
-    loop = cfg.train_cfg
-    if "max_iters" in loop:
-        return loop.max_iters * cfg.train_dataloader.batch_size * gpus
-    name = cfg.train_dataloader.dataset.ann_file.rpartition("/")[2]
-    return loop.max_epochs * IMAGES[name]
+    """How many images the training of a row sees, on so many GPUs; all rows count iterations."""
+    return cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size * gpus
 
 
 def gpu_hours(row: Row, cfg: Config, gpus: int) -> float:

@@ -118,13 +118,13 @@ def _ablation(folder: str, coco: str, mini: str) -> dict[str, str]:
 
 
 def _c4(table: str, name: str, stem: str) -> Row:
-    configs = _ablation(table, f"maskr_r50_c4_{stem}_1x", f"maskr_mini_c4_{stem}")
+    configs = _ablation(table, f"maskr_r50_c4_{stem}_160k", f"maskr_mini_c4_{stem}")
     return Row(name, **configs, cost="R50-C4 1x")
 
 
 def _fpn(table: str, name: str, stem: str, **options) -> Row:
     return Row(
-        name, **_ablation(table, f"maskr_r50_fpn_{stem}_1x", f"maskr_mini_fpn_{stem}"), **options
+        name, **_ablation(table, f"maskr_r50_fpn_{stem}_160k", f"maskr_mini_fpn_{stem}"), **options
     )
 
 
@@ -203,12 +203,12 @@ _TABLES = (
         (
             Row(
                 "RoIPool",
-                **_ablation("table_2d", "maskr_r50_c5_roipool_1x", "maskr_mini_c5_roipool"),
+                **_ablation("table_2d", "maskr_r50_c5_roipool_160k", "maskr_mini_c5_roipool"),
                 cost="R50-DC5 1x",
             ),
             Row(
                 "RoIAlign",
-                **_ablation("table_2d", "maskr_r50_c5_roialign_1x", "maskr_mini_c5_roialign"),
+                **_ablation("table_2d", "maskr_r50_c5_roialign_160k", "maskr_mini_c5_roialign"),
                 cost="R50-DC5 1x",
             ),
             _fpn(

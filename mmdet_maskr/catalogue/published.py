@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 PAPER = "He et al. 2017, arXiv 1703.06870v3, {}"
 DETECTRON2 = "Detectron2 MODEL_ZOO.md"
+OTHER_BODY = "; its body is Caffe's, with fixed batch normalisation"
 MMDET = "mmdet mask_rcnn metafile"
 KINDS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 # config: row of a table of the paper
@@ -24,20 +25,26 @@ PAPER_ROWS = {
     "maskr_x101-64x4d_fpn_160k": ("2a", "ResNeXt-101-FPN"),
     "maskr_r50_c5_160k": ("2d", "RoIAlign"),
     "compositions/faster_r101_fpn_160k": ("3", "Faster R-CNN, RoIAlign, ResNet-101-FPN"),
-    "ablations/table_2b/maskr_r50_c4_sigmoid_1x": ("2b", "sigmoid"),
-    "ablations/table_2b/maskr_r50_c4_softmax_1x": ("2b", "softmax"),
-    "ablations/table_2c/maskr_r50_c4_roipool_max_1x": ("2c", "RoIPool max"),
-    "ablations/table_2c/maskr_r50_c4_roiwarp_max_1x": ("2c", "RoIWarp max"),
-    "ablations/table_2c/maskr_r50_c4_roiwarp_ave_1x": ("2c", "RoIWarp ave"),
-    "ablations/table_2c/maskr_r50_c4_roialign_max_1x": ("2c", "RoIAlign max"),
-    "ablations/table_2c/maskr_r50_c4_roialign_ave_1x": ("2c", "RoIAlign ave"),
-    "ablations/table_2d/maskr_r50_c5_roipool_1x": ("2d", "RoIPool"),
-    "ablations/table_2d/maskr_r50_c5_roialign_1x": ("2d", "RoIAlign"),
-    "ablations/table_2e/maskr_r50_fpn_fcn_1x": ("2e", "FCN conv 256x4-80"),
-    "ablations/table_2e/maskr_r50_fpn_mlp2_1x": ("2e", "MLP fc 1024-1024-80*28*28"),
-    "ablations/table_2e/maskr_r50_fpn_mlp3_1x": ("2e", "MLP fc 1024-1024-1024-80*28*28"),
-    "ablations/class_agnostic/maskr_r50_c4_class_agnostic_1x": ("class_specific", "class-agnostic"),
-    "ablations/class_agnostic/maskr_r50_c4_class_specific_1x": ("class_specific", "class-specific"),
+    "ablations/table_2b/maskr_r50_c4_sigmoid_160k": ("2b", "sigmoid"),
+    "ablations/table_2b/maskr_r50_c4_softmax_160k": ("2b", "softmax"),
+    "ablations/table_2c/maskr_r50_c4_roipool_max_160k": ("2c", "RoIPool max"),
+    "ablations/table_2c/maskr_r50_c4_roiwarp_max_160k": ("2c", "RoIWarp max"),
+    "ablations/table_2c/maskr_r50_c4_roiwarp_ave_160k": ("2c", "RoIWarp ave"),
+    "ablations/table_2c/maskr_r50_c4_roialign_max_160k": ("2c", "RoIAlign max"),
+    "ablations/table_2c/maskr_r50_c4_roialign_ave_160k": ("2c", "RoIAlign ave"),
+    "ablations/table_2d/maskr_r50_c5_roipool_160k": ("2d", "RoIPool"),
+    "ablations/table_2d/maskr_r50_c5_roialign_160k": ("2d", "RoIAlign"),
+    "ablations/table_2e/maskr_r50_fpn_fcn_160k": ("2e", "FCN conv 256x4-80"),
+    "ablations/table_2e/maskr_r50_fpn_mlp2_160k": ("2e", "MLP fc 1024-1024-80*28*28"),
+    "ablations/table_2e/maskr_r50_fpn_mlp3_160k": ("2e", "MLP fc 1024-1024-1024-80*28*28"),
+    "ablations/class_agnostic/maskr_r50_c4_class_agnostic_160k": (
+        "class_specific",
+        "class-agnostic",
+    ),
+    "ablations/class_agnostic/maskr_r50_c4_class_specific_160k": (
+        "class_specific",
+        "class-specific",
+    ),
     "ablations/table_4/maskr_keypoint_r50_fpn_1x": ("4", "keypoint-only"),
     "ablations/table_4/maskr_keypoint_mask_r50_fpn_1x": ("4", "keypoint and mask"),
     "ablations/table_5/maskr_person_box_1x": ("5", "Faster R-CNN"),
@@ -63,6 +70,8 @@ DETECTRON2_ROWS = {
     "maskr_x101-32x8d_fpn_ms-3x": "X101-32x8d-FPN 3x",
     "maskr_keypoint_r50_fpn_1x": "keypoint R50-FPN 1x",
 }
+# ours have torchvision's body and batch normalisation that learns
+OTHER_BODIES = ("maskr_keypoint_r50_fpn_1x",)
 MMDET_ROWS = {
     "maskr_r50_fpn_1x": "R50-FPN 1x",
     "maskr_r50_fpn_2x": "R50-FPN 2x",
@@ -114,7 +123,8 @@ def published(name: str) -> Published | None:
         row = DETECTRON2_ROWS[name]
         box, other = zoo[row][3:]
         kind = "keypoint" if row.startswith("keypoint") else "mask"
-        return Published(DETECTRON2, row, {"box AP": box, f"{kind} AP": other})
+        source = DETECTRON2 + (OTHER_BODY if name in OTHER_BODIES else "")
+        return Published(source, row, {"box AP": box, f"{kind} AP": other})
     if name in MMDET_ROWS:
         row = MMDET_ROWS[name]
         box, mask = zoo["mmdet mask_rcnn metafile (box, mask)"][row]

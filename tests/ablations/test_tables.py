@@ -159,7 +159,32 @@ def test_gpu_hours(repo: Path):
     assert gpu_hours(row, cfg, 8) == pytest.approx(0.315 * 90000 * 8 / 3600)
     row = TABLES["2b"].row("sigmoid")
     cfg = Config.fromfile(repo / "configs" / row.coco)
-    assert training_images(cfg, 8) == training_images(cfg, 4) == 12 * 117266
+    assert training_images(cfg, 8) == 160000 * 16
+    assert gpu_hours(row, cfg, 8) == pytest.approx(0.584 * 160000 * 8 / 3600)
+
+
+@pytest.mark.parametrize("name", ["1", "2a", "2b", "class-agnostic", "2c", "2d", "2e", "3"])
+def test_rows_for_coco_have_the_papers_recipe(repo: Path, name: str):
+    """160k iterations of 16 images, a tenth of the rate from 120k on, fixed normalisation."""
+    for row in TABLES[name].rows:
+        cfg = Config.fromfile(repo / "configs" / row.coco)
+        assert cfg.train_cfg.max_iters == 160000
+        assert cfg.param_scheduler[1].milestones == [120000]
+        images = cfg.train_dataloader.batch_size * 8
+        assert cfg.optim_wrapper.optimizer.lr == 0.02 * images / 16
+        parts = [cfg.model.backbone, cfg.model.roi_head.get("shared_head") or {}]
+        assert not any(p.norm_cfg.requires_grad for p in parts if p)
+
+
+def test_one_model_is_one_job_for_coco(repo: Path, tmp_path: Path):
+    """ResNet-50-C4 of 2a is the baseline of 2b and 2c, ResNet-50-FPN that of 2e and beside 2d."""
+    models = [
+        [("2a", "ResNet-50-C4"), ("2b", "sigmoid"), ("2c", "RoIAlign ave")],
+        [("2a", "ResNet-50-FPN"), ("2d", "RoIAlign, FPN"), ("2e", "FCN conv 256x4-80")],
+    ]
+    rows = [(TABLES[table], TABLES[table].row(row)) for model in models for table, row in model]
+    jobs = jobs_of(rows, [0], Settings(repo, "coco", tmp_path))
+    assert [job.rows for job in jobs] == models
 
 
 def test_selection():

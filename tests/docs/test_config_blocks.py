@@ -28,10 +28,16 @@ def blocks() -> list[tuple[str, str]]:
 @pytest.mark.parametrize("block", [b for _, b in blocks()], ids=[name for name, _ in blocks()])
 def test_config_can_be_built(block: str, tmp_path: Path):
     (tmp_path / "configs").symlink_to(REPO / "configs")
+    (tmp_path / "out").mkdir()  # of tools/convert_weights.py
+    (tmp_path / "out" / "config.py").write_text(BASE.replace("configs", "../configs"))
     file = tmp_path / "own.py"
     file.write_text(block if block.startswith("_base_") else BASE + block)
     cfg = Config.fromfile(file)
     model = build_bare(cfg.model)
+    by_epoch = cfg.train_cfg.type == "EpochBasedTrainLoop"
+    end = cfg.train_cfg.max_epochs if by_epoch else cfg.train_cfg.max_iters
+    assert cfg.param_scheduler[-1].end == end
+    assert all(milestone < end for milestone in cfg.param_scheduler[-1].get("milestones", ()))
     classes = cfg.get("metainfo", {}).get("classes")
     if classes is not None:
         assert model.roi_head.bbox_head.num_classes == len(classes)

@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import CosineAnnealingLR
 
 from mmdet_maskr.apis import MaskRInferencer
 
@@ -72,12 +75,30 @@ def test_page_has_config_and_commands(tutorial, repo: Path, tmp_path: Path):
     config = tutorial.write_config(data, tmp_path, tutorial.CLASSES, 300).read_text()
     config = config.replace(f"{repo}/configs", "configs")
     assert f"```python\n{config}```" in page
-    assert 13 <= len(config.splitlines()) <= 16
+    assert 13 <= len(config.splitlines()) <= 18
     words = " ".join(page.replace("\\\n", " ").split())
     steps = tutorial.steps(data, out / "own.py", out, 300)
     for title in ("check the annotations", "train", "test, and draw", "compare", "export"):
         command = next(step.command for step in steps if step.title == title)
         assert f"python {' '.join(command)}" in words
+
+
+@pytest.mark.parametrize("iterations", [300, 2000])
+def test_rate_falls_to_the_end(tutorial, tmp_path: Path, iterations: int):
+    """Half of the rate after half of the training, a hundredth at its end."""
+    cfg = Config.fromfile(tutorial.write_config(tmp_path, tmp_path, ["cat"], iterations))
+    assert cfg.train_cfg.max_iters == iterations
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = dict(cfg.param_scheduler[1])
+    assert (schedule.pop("type"), schedule.pop("by_epoch")) == ("CosineAnnealingLR", False)
+    scheduler = CosineAnnealingLR(optimizer, by_epoch=False, **schedule)
+    rates = []
+    for _ in range(iterations):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates[iterations // 2] == pytest.approx(0.505, abs=0.01)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01, abs=1e-4)
 
 
 def test_folder_without_its_files(repo: Path, tmp_path: Path):

@@ -165,12 +165,12 @@ def test_mixed_precision_gives_float32_logits(config: Config):
 # The configs of Tables 2b and 2e and of the class-agnostic comparison.
 
 ABLATIONS = {
-    "table_2b/maskr_r50_c4_sigmoid_1x.py": (14, 80),
-    "table_2b/maskr_r50_c4_softmax_1x.py": (14, 81),
-    "table_2e/maskr_r50_fpn_fcn_1x.py": (28, 80),
-    "table_2e/maskr_r50_fpn_mlp2_1x.py": (28, 80),
-    "table_2e/maskr_r50_fpn_mlp3_1x.py": (28, 80),
-    "class_agnostic/maskr_r50_c4_class_agnostic_1x.py": (14, 1),
+    "table_2b/maskr_r50_c4_sigmoid_160k.py": (14, 80),
+    "table_2b/maskr_r50_c4_softmax_160k.py": (14, 81),
+    "table_2e/maskr_r50_fpn_fcn_160k.py": (28, 80),
+    "table_2e/maskr_r50_fpn_mlp2_160k.py": (28, 80),
+    "table_2e/maskr_r50_fpn_mlp3_160k.py": (28, 80),
+    "class_agnostic/maskr_r50_c4_class_agnostic_160k.py": (14, 1),
 }
 
 
@@ -206,8 +206,8 @@ def test_ablations_train_and_predict(repo: Path, name: str):
 def test_class_specific_is_the_sigmoid_row(repo: Path):
     """The comparison of section 4.2 starts from the same model as Table 2b."""
     names = (
-        "class_agnostic/maskr_r50_c4_class_specific_1x.py",
-        "table_2b/maskr_r50_c4_sigmoid_1x.py",
+        "class_agnostic/maskr_r50_c4_class_specific_160k.py",
+        "table_2b/maskr_r50_c4_sigmoid_160k.py",
     )
     first, second = (Config.fromfile(repo / "configs" / "ablations" / name) for name in names)
     assert first.to_dict() == second.to_dict()

@@ -8,7 +8,8 @@
 #   _base_ = ['../_base_/models/maskr_r50_fpn.py', 'my_copy_of_this.py',
 #             '../_base_/schedules/schedule_1x.py', '../_base_/default_runtime.py']
 #   model = dict(roi_head=dict(bbox_head=dict(num_classes=3), mask_head=dict(num_classes=3)))
-#   load_from = 'checkpoint of COCO.pth'   # with custom_hooks=[dict(type='ClassTransferHook')]
+#   load_from = 'checkpoint of COCO.pth'
+#   custom_hooks = [*_base_.custom_hooks, dict(type='ClassTransferHook')]
 #
 # Names, files and folders are checked before training starts.
 _base_ = 'coco_instance.py'

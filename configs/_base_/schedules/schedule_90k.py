@@ -1,5 +1,5 @@
 # 90k iterations of 16 images: the 1x schedule in Detectron's units, drops at 60k and 80k; also the
-# keypoint recipe of He et al. 2017, section 5.
+# keypoint schedule of He et al. 2017, section 5.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=90000, val_interval=10000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,0 +1,5 @@
+# Detectron2's 3x: 270k iterations of 16 images counted in epochs, the first 1000 of them a warm-up.
+_base_ = 'schedule_3x.py'
+
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=1000)

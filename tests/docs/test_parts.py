@@ -1,0 +1,26 @@
+"""The page of parts lists what the package registers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import mmdet.registry
+from mmengine.registry import Registry
+
+import mmdet_maskr  # noqa: F401  registers its parts
+
+
+def test_every_registered_part_is_listed_once(repo: Path):
+    """In the first column, and nothing else is there."""
+    registries = [r for r in vars(mmdet.registry).values() if isinstance(r, Registry)]
+    ours = [
+        name
+        for registry in registries
+        for name, part in registry.module_dict.items()
+        if part.__module__.startswith("mmdet_maskr.")
+    ]
+    page = (repo / "docs" / "parts.md").read_text(encoding="utf-8")
+    first = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(first))) == sorted(ours)
+    assert len(ours) > 40
