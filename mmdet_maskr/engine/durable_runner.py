@@ -21,7 +21,7 @@ from mmdet_maskr.errors import UserError
 class DurableRunner(Runner):
     """mmengine's Runner with data loading that any run can be resumed in, in mid-epoch too.
 
-    A config chooses it by ``runner_type='DurableRunner'``; the rest of an exact resume is
+    A config chooses it by ``runner_type='mmdet.DurableRunner'``; the rest of an exact resume is
     DurableCheckpointHook's. Resuming without a path takes the newest checkpoint that is whole,
     where mmengine takes the one that ``last_checkpoint`` names whatever its state.
     """

@@ -81,8 +81,8 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
     loader = runner.train_loop.dataloader
     if not isinstance(loader, ExactDataLoader):
         runner.logger.warning(
-            "the data loader is not one of DurableRunner's (runner_type='DurableRunner'): the "
-            "resumed run will see other batches than an undisturbed one."
+            "the data loader is not one of DurableRunner's (runner_type='mmdet.DurableRunner'): "
+            "the resumed run will see other batches than an undisturbed one."
         )
         return
     if state["sampler_seed"] is not None:
