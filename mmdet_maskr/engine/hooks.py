@@ -22,10 +22,10 @@ class ClassCountCheckHook(Hook):
     """Checks when the runner starts that the model fits the data sets.
 
     Heads have as many classes as the data; a keypoint head has the data's keypoints and classes
-    with keypoints, and no batch augmentation leaves keypoints behind. The first batch has the
-    ground truth of all branches. mmdet's NumClassCheckHook asserts the number of classes before the
-    first epoch, for training and validation; this one looks at test data too and names the keys of
-    the config.
+    with keypoints, and no batch augmentation leaves keypoints behind. Masks of a softmax are in no
+    cascade that takes sigmoids. The first batch has the ground truth of all branches. mmdet's
+    NumClassCheckHook asserts the number of classes before the first epoch, for training and
+    validation; this one looks at test data too and names the keys of the config.
 
     Raises:
         UserError: what :mod:`mmdet_maskr.engine.model_checks` finds.
@@ -42,6 +42,7 @@ class ClassCountCheckHook(Hook):
                 _check_data(model, loop.dataloader.dataset, split, runner)
                 if split == "train":
                     model_checks.check_batch_augments(model)
+                    model_checks.check_mask_activation(model)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None

@@ -9,11 +9,14 @@ from collections.abc import Iterator, Mapping
 
 from mmcv.cnn import VGG
 from mmdet.models.data_preprocessors import BatchResize, BatchSyncRandomResize
+from mmdet.models.roi_heads import CascadeRoIHead
 from mmdet.models.roi_heads.mask_heads import FusedSemanticHead
 from torch import nn
 
 from mmdet_maskr.datasets.keypoint_meta import keypoint_labels
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.mask_heads.mask_head import SIGMOIDS_OF_SOFTMAX, last_mask_head
+from mmdet_maskr.models.roi_heads import AveragedCascadeRoIHead
 
 
 def check_class_counts(model: nn.Module, metainfo: Mapping, split: str) -> None:
@@ -109,6 +112,23 @@ def check_batch_augments(model: nn.Module) -> None:
                 "keypoints: leave it out of batch_augments, and resize in the pipeline by "
                 "KeypointResize (RandomChoiceResize with resize_type='KeypointResize')."
             )
+
+
+def check_mask_activation(model: nn.Module) -> None:
+    """Refuse masks that are a softmax over classes where mmdet's cascade takes sigmoids of them.
+
+    Training would not notice: the first detections would, an epoch later.
+
+    Args:
+        model: the model, not wrapped.
+
+    Raises:
+        UserError: names a RoI head that leaves the activation to the mask head.
+    """
+    roi_head = getattr(model, "roi_head", None)
+    if isinstance(roi_head, CascadeRoIHead) and not isinstance(roi_head, AveragedCascadeRoIHead):
+        if getattr(last_mask_head(roi_head), "activation", None) == "softmax":
+            raise UserError(SIGMOIDS_OF_SOFTMAX)
 
 
 def check_batch(model: nn.Module, batch: object) -> None:

@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 from roi_head_cases import SAMPLES, sample
 from torch import nn
 
+from mmdet_maskr.engine.model_checks import check_mask_activation
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_paste import paste_masks
 from mmdet_maskr.ops.mask_rle import RLEMasks
@@ -175,10 +176,15 @@ def test_softmax_masks(repo: Path):
         nn.init.normal_(model.mask_head[2].conv_logits.weight)  # masks that differ
         with torch.no_grad():
             results = model.predict_bbox(x, [META], [proposals], model.test_cfg)
+            detector = nn.Module()
+            detector.roi_head = model
             if kind == "CascadeRoIHead":
                 with pytest.raises(UserError, match="AveragedCascadeRoIHead"):
                     model.predict_mask(x, [META], results)
+                with pytest.raises(UserError, match="AveragedCascadeRoIHead"):
+                    check_mask_activation(detector)  # before training
             else:
+                check_mask_activation(detector)
                 boxes = results[0].bboxes
                 (result,) = model.predict_mask(x, [META], results, rescale=True)
                 rois = bbox2roi([boxes])

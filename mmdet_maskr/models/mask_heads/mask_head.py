@@ -22,6 +22,11 @@ from mmdet_maskr.ops.mask_targets import mask_targets
 from mmdet_maskr.ops.upsampled_logits import upsampled_logits
 
 MASK_OUTPUTS = ("dense", "rle")
+SIGMOIDS_OF_SOFTMAX = (
+    "mask_head.activation='softmax' needs a RoI head that leaves the activation to it; this one "
+    "takes sigmoids (mmdet's CascadeRoIHead and those derived from it do). Set "
+    "roi_head.type='AveragedCascadeRoIHead', or activation='sigmoid'."
+)
 
 
 @MODELS.register_module()
@@ -289,11 +294,7 @@ class ComposedMaskHead(BaseModule):
         """
         if activate_map and self.activation == "softmax":
             if any(sigmoids.shape[1] > 1 for sigmoids in mask_preds):
-                raise UserError(
-                    "mask_head.activation='softmax' needs a RoI head that leaves the activation to "
-                    "it; this one takes sigmoids (mmdet's CascadeRoIHead and those derived from "
-                    "it do). Set roi_head.type='AveragedCascadeRoIHead', or activation='sigmoid'."
-                )
+                raise UserError(SIGMOIDS_OF_SOFTMAX)
         output = check_mask_output(rcnn_test_cfg)
         resized = rcnn_test_cfg.get("convention") == "torchvision"
         if output == "rle":
