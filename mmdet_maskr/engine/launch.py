@@ -180,8 +180,12 @@ def replace_data_root(cfg: Config, old: str, new: str) -> None:
     own after a config is parsed, so setting ``data_root`` alone would change nothing. Any text
     begins with an empty ``old`` (or is below '.'): of these only relative paths of data sets'
     ``data_root`` and evaluators' files are replaced.
+
+    Raises:
+        UserError: there is none, so that nothing would be read from ``new``.
     """
     anywhere = os.path.normpath(old) != "."
+    found = []
 
     def replaced(value: object, key: str, keys: Sequence[str]) -> object:
         if isinstance(value, dict):
@@ -192,7 +196,10 @@ def replace_data_root(cfg: Config, old: str, new: str) -> None:
         elif isinstance(value, (list, tuple)):
             return type(value)(replaced(item, key, keys) for item in value)
         elif isinstance(value, str) and (anywhere or key in keys):
-            return _moved(value, old, new)
+            moved = _moved(value, old, new)
+            if moved is not None:
+                found.append(moved)
+                return moved
         return value
 
     for split in ("train", "val", "test"):
@@ -200,22 +207,28 @@ def replace_data_root(cfg: Config, old: str, new: str) -> None:
             section = cfg.get(f"{split}_{part}")
             if section is not None:
                 cfg[f"{split}_{part}"] = replaced(section, "", keys)
+    if not found:
+        raise UserError(
+            f"no path of the data loaders and evaluators is in data_root={old!r}, and another "
+            "folder would change nothing. Write data_root=data_root and ann_file=data_root + '...' "
+            "in the config, so that the folder is named once."
+        )
 
 
-def _moved(path: str, old: str, new: str) -> str:
+def _moved(path: str, old: str, new: str) -> str | None:
     """``path`` below the folder ``new`` where it is below ``old``, however it is written."""
     root, plain = os.path.normpath(old), os.path.normpath(path)
     prefix = os.path.join(old, "")
     if root == ".":
         if os.path.isabs(path) or "://" in path:
-            return path
+            return None
         tail = "" if plain == "." else path.removeprefix("./")
     elif os.path.join(path, "").startswith(prefix):
         tail = path[len(prefix) :]
     elif os.path.join(plain, "").startswith(os.path.join(root, "")):
         tail = plain[len(root) + 1 :] + "/" * (plain != root and path.endswith("/"))
     else:
-        return path
+        return None
     return os.path.join(new, "") + tail
 
 

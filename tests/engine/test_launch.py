@@ -102,6 +102,14 @@ def test_data_root_is_found_however_it_is_written():
     ]  # fmt: skip
 
 
+def test_a_data_root_that_nothing_is_in_is_refused():
+    """Folders that are written out elsewhere would be read in silence."""
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(data_root="pets/"))))
+    with pytest.raises(UserError, match=r"in data_root='data/coco/', .* change nothing"):
+        launch.replace_data_root(cfg, "data/coco/", "/new")
+    assert cfg.train_dataloader.dataset.data_root == "pets/"
+
+
 def test_work_dir_follows_mmdet(config_file: Path):
     assert launch.load_config(arguments(config_file)).work_dir == "work_dirs/maskr_coco_mini"
     assert launch.load_config(arguments(config_file, "--work-dir", "w")).work_dir == "w"
