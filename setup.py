@@ -1,4 +1,10 @@
-"""Packaging of mmdet_maskr. torch and mmcv come first and apart: see tools/quickstart.sh."""
+"""Packaging of mmdet_maskr: one wheel for every platform, with all that it needs.
+
+MMCV's compiled ops are optional. mmcv-lite brings mmcv.ops without its extension; this package
+installs mmcv/_ext.py, which has the ops in Python (mmdet_maskr/ops/mmcv_ext). It is a file of this
+distribution, not of mmcv's: it comes and goes with mmdet_maskr, and a compiled extension in the
+same folder takes precedence.
+"""
 
 import runpy
 import shutil
@@ -12,12 +18,15 @@ VERSION = runpy.run_path(str(HERE / "mmdet_maskr" / "version.py"))["__version__"
 
 
 class BuildWithConfigs(build_py):
-    """Puts configs and tools into the package's .mim, where mim and config_path look for them."""
+    """Adds mmcv/_ext.py, and configs and tools in .mim, where mim and config_path look for them."""
 
     def run(self) -> None:
         super().run()
-        if self.editable_mode:  # the checkout's own are used
+        if self.editable_mode:  # the checkout's own are used; see tools/_build_backend.py
             return
+        extension = Path(self.build_lib) / "mmcv" / "_ext.py"
+        extension.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(HERE / "mmdet_maskr" / "ops" / "mmcv_ext" / "module.py", extension)
         target = Path(self.build_lib) / "mmdet_maskr" / ".mim"
         shutil.rmtree(target, ignore_errors=True)
         for name in ("configs", "tools"):
@@ -41,11 +50,21 @@ setup(
         "mmdet_maskr.compare": ["page.html", "page.css", "*.js"],
     },
     cmdclass={"build_py": BuildWithConfigs},
-    install_requires=["torch>=2.6", "numpy", "opencv-python", "pycocotools", "matplotlib"],
+    install_requires=[
+        "torch>=2.6",
+        "mmengine>=0.10.4,<0.11",
+        "mmcv-lite>=2.0.1,<2.2",
+        "mmdet>=3.3,<3.4",
+        "numpy",
+        "opencv-python",
+        "pycocotools",
+        "matplotlib",
+    ],
     extras_require={
-        # mmcv is listed for its version only: install it with tools/install_mmcv.py, which compiles
-        # its ops in minutes, before asking for this extra.
-        "openmmlab": ["mmengine>=0.10.4,<0.11", "mmcv>=2.0.1,<2.2", "mmdet>=3.3,<3.4"],
+        # Kernels of MMCV's ops for GPUs, as wheels. For MMCV's own compiled ops there is
+        # tools/install_mmcv.py: pip would build mmcv where no torch is, so without its ops.
+        "gpu": ["torchvision"],
+        # The maintained fork, instead of what is above: pip install --no-deps mmdet-maskr, then
         "onedl": [
             "onedl-mmengine>=0.10,<0.11",
             "onedl-mmcv>=2.2,<2.4",

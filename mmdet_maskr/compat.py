@@ -14,7 +14,7 @@ import runpy
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmdet_maskr import safe_files
+from mmdet_maskr import mmcv_extension, safe_files
 from mmdet_maskr.errors import UnsafeCheckpointError, UserError
 
 PINNED_TORCH = "2.13.0"
@@ -40,7 +40,8 @@ STACKS = {
         install=dict(
             mmdet='pip install "mmdet>=3.3,<3.4"',
             mmengine='pip install "mmengine>=0.10.4,<0.11"',
-            mmcv="python {tools}/install_mmcv.py",
+            mmcv='pip install "mmcv-lite>=2.0.1,<2.2"',
+            compiled="python {tools}/install_mmcv.py",
         ),
     ),
     # The maintained fork: other distribution names, the same import names.
@@ -52,6 +53,7 @@ STACKS = {
             mmdet='pip install "onedl-mmdetection>=3.4,<3.6"',
             mmengine='pip install "onedl-mmengine>=0.10,<0.11"',
             mmcv="python {tools}/install_mmcv.py --stack onedl",
+            compiled="python {tools}/install_mmcv.py --stack onedl",
         ),
     ),
 }
@@ -95,13 +97,16 @@ def _is_importable(package: str) -> bool:
 
 
 def tools_dir() -> Path:
-    """Folder of the command-line tools: that of this checkout, or its name in the repository."""
-    beside = Path(__file__).resolve().parent.parent / "tools"
-    return beside if (beside / "install_mmcv.py").is_file() else Path("tools")
+    """Folder of the command-line tools: of this checkout or of the installed package."""
+    package = Path(__file__).resolve().parent
+    for folder in (package.parent / "tools", package / ".mim" / "tools"):
+        if (folder / "install_mmcv.py").is_file():
+            return folder
+    return Path("tools")
 
 
 def check_dependencies() -> str:
-    """Check that torch, mmengine, mmcv (with its compiled ops) and mmdet are there and fit.
+    """Check that torch, mmengine, mmcv and mmdet are there and fit, and give mmcv its ops.
 
     Returns:
         The name of the stack in use, a key of :data:`STACKS`.
@@ -128,25 +133,24 @@ def check_dependencies() -> str:
                 f"mmdet_maskr needs {module}, which is not installed: "
                 f"run `pip install {distribution}`."
             )
-    mmdet_version = installed_version("mmdet")
-    name = "openmmlab"
-    if mmdet_version is not None and _within(mmdet_version, STACKS["onedl"].mmdet):
-        name = "onedl"
+    name = _stack_name()
     stack = STACKS[name]
+    mmcv_extension.check_folder()
     for package in ("mmdet", "mmengine", "mmcv"):
         _check_package(package, getattr(stack, package), stack.install[package])
-    try:
-        importlib.import_module("mmcv._ext")
-    except ImportError as error:
-        raise ImportError(
-            f"mmcv {installed_version('mmcv')} has no compiled ops that fit torch "
-            f"{torch.__version__} ({error}): run `{_command(stack.install['mmcv'])}`."
-        ) from error
+    mmcv_extension.ensure(install_command("compiled"))
     return name
 
 
-def _command(template: str) -> str:
-    return template.format(tools=tools_dir())
+def _stack_name() -> str:
+    mmdet_version = installed_version("mmdet")
+    is_fork = mmdet_version is not None and _within(mmdet_version, STACKS["onedl"].mmdet)
+    return "onedl" if is_fork else "openmmlab"
+
+
+def install_command(what: str) -> str:
+    """The command that installs 'mmdet', 'mmengine', 'mmcv', or mmcv's 'compiled' ops."""
+    return STACKS[_stack_name()].install[what].format(tools=tools_dir())
 
 
 def _check_package(package: str, bounds: tuple[str, str], install: str) -> None:
@@ -156,7 +160,7 @@ def _check_package(package: str, bounds: tuple[str, str], install: str) -> None:
     found = "is not installed" if version is None else f"{version} is installed"
     raise ImportError(
         f"mmdet_maskr needs {package} >= {bounds[0]}, < {bounds[1]}, but {package} {found}: "
-        f"run `{_command(install)}`."
+        f"run `{install.format(tools=tools_dir())}`."
     )
 
 

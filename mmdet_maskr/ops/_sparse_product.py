@@ -73,8 +73,7 @@ class SparseProduct(torch.autograd.Function):
         """
         ctx.dtype = features[0].dtype
         ctx.memory_format = memory_format(features)
-        is_table = ctx.memory_format == torch.channels_last
-        ctx.whole = is_table and ctx.dtype in (torch.float32, torch.float64)
+        ctx.whole = are_tables(features)
         ctx.shapes = [feature.shape for feature in features]
         ctx.matrices = sampling.matrices(features, fused=not ctx.whole)
         product = _whole_forward if ctx.whole else _pieces_forward
@@ -96,6 +95,25 @@ class SparseProduct(torch.autograd.Function):
             ]
             _pieces_backward(ctx.matrices[0], grad, grads)
         return None, *grads
+
+
+def are_tables(features: Sequence[Tensor]) -> bool:
+    """Whether the maps' memory is a table of pixels already: channels_last, or of one channel."""
+    return features[0].dtype in (torch.float32, torch.float64) and all(
+        feature.is_contiguous(memory_format=torch.channels_last) for feature in features
+    )
+
+
+def write_gradient(sampling: Sampling, grad: Tensor, grad_input: Tensor) -> None:
+    """Write the gradient of one map, given that of its bins, into ``grad_input``.
+
+    Args:
+        sampling: as in the forward pass, of one level.
+        grad: (N, C, height, width).
+        grad_input: (B, C, H, W), of any float type and memory format.
+    """
+    (matrix,) = sampling.matrices([grad_input], fused=True)
+    _pieces_backward(matrix, grad.detach(), [grad_input])
 
 
 def _product(

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mmdet_maskr.ops import _checks
 from mmdet_maskr.ops._quantise import quantise_boxes
@@ -69,29 +68,76 @@ def roi_pool_pyramid(
 def _pool(features: Tensor, rois: Tensor, size: tuple[int, int], scale: float) -> Tensor:
     if len(rois) == 0:
         return without_rois(features, size)
-    _, channels, height, width = features.shape
+    height, width = features.shape[2:]
     boxes = quantise_boxes(rois, scale).long()
     y_begin, y_end = _bin_bounds(boxes[:, 1], boxes[:, 3], size[0], height)
     x_begin, x_end = _bin_bounds(boxes[:, 0], boxes[:, 2], size[1], width)
+    pooled, _ = largest_in_rectangles(
+        features, rois[:, 0].long(), y_begin, y_end, x_begin, x_end
+    )
+    return pooled.contiguous(memory_format=_checks.memory_format([features]))
 
+
+def largest_in_rectangles(
+    features: Tensor,
+    images: Tensor,
+    y_begin: Tensor,
+    y_end: Tensor,
+    x_begin: Tensor,
+    x_end: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Largest pixel of each bin, which is a rectangle of whole pixels.
+
+    Args:
+        features: (B, C, H, W).
+        images: (N,) index of each RoI's image.
+        y_begin, y_end: (N, P) rows of the bins, [begin, end) within the map.
+        x_begin, x_end: (N, Q) columns.
+
+    Returns:
+        (N, C, P, Q) in the features' type, 0 where a bin is empty, and the pixels y * W + x that
+        they come from, int64, -1 where it is: the first in reading order.
+    """
+    _, channels, height, width = features.shape
+    size = (y_begin.shape[1], x_begin.shape[1])
     # Each bin (n, p, q) is a bag of the pixels in its rectangle, in reading order.
     rows = (y_end - y_begin)[:, :, None].expand(-1, -1, size[1]).flatten()
     columns = (x_end - x_begin)[:, None].expand(-1, size[0], -1).flatten()
-    first = (rois[:, 0].long() * height)[:, None, None] + y_begin[:, :, None]
+    first = (images * height)[:, None, None] + y_begin[:, :, None]
     first = (first * width + x_begin[:, None]).flatten()
     area = rows * columns
     offsets = area.cumsum(0) - area
     bin_of = torch.repeat_interleave(area)
-    place = torch.arange(len(bin_of), device=rois.device) - offsets[bin_of]
+    place = torch.arange(len(bin_of), device=images.device) - offsets[bin_of]
     across = columns[bin_of]
     row = torch.div(place, across, rounding_mode="floor")
     pixels = first[bin_of] + row * width + (place - row * across)
 
     # in float32 also for the gradients, which are sums over overlapping RoIs
-    table = features.permute(0, 2, 3, 1).reshape(-1, channels).to(rois.dtype)
-    pooled = F.embedding_bag(pixels, table, offsets, mode="max").to(features.dtype)
-    pooled = pooled.view(-1, *size, channels).permute(0, 3, 1, 2)
-    return pooled.contiguous(memory_format=_checks.memory_format([features]))
+    exact = torch.float64 if features.dtype == torch.float64 else torch.float32
+    table = features.permute(0, 2, 3, 1).reshape(-1, channels).to(exact)
+    pooled, source = largest_of_bags(table, pixels, area)
+    source = (source % (height * width)).masked_fill((area == 0)[:, None], -1)
+    pooled, source = (
+        found.view(-1, *size, channels).permute(0, 3, 1, 2) for found in (pooled, source)
+    )
+    return pooled.to(features.dtype), source
+
+
+def largest_of_bags(table: Tensor, members: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Column by column the largest of each bag of rows, and which row it is.
+
+    Args:
+        table: (R, C).
+        members: (M,) rows of the table, bag by bag.
+        sizes: (K,) how many each bag has.
+
+    Returns:
+        (K, C) values and (K, C) int64 rows; both 0 for an empty bag. Of equal ones the first.
+    """
+    offsets = sizes.cumsum(0) - sizes
+    found, _, _, source = torch.embedding_bag(table, members, offsets, mode=2)
+    return found, source
 
 
 def _bin_bounds(begin: Tensor, end: Tensor, bins: int, length: int) -> tuple[Tensor, Tensor]:

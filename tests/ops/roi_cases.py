@@ -90,7 +90,45 @@ def roi_pool_loop(maps: Tensor, rois: Tensor, bins: tuple[int, int], scale: floa
 def roi_warp_loop(
     maps: Tensor, rois: Tensor, bins: tuple[int, int], scale: float, mode: str, ratio: int
 ) -> Tensor:
-    """RoIWarp one sample at a time, differentiable. Pixel centres lie at .5."""
+    """RoIWarp one sample at a time, differentiable. Pixel centers lie at .5."""
+
+    def box(roi: Tensor) -> tuple[float, float, float, float]:
+        x1, y1, x2, y2 = quantised_box(roi, scale)
+        return x1 - 0.5, y1 - 0.5, x2 - x1, y2 - y1
+
+    return _samples_loop(maps, rois, bins, box, mode, ratio)
+
+
+def roi_align_loop(
+    maps: Tensor,
+    rois: Tensor,
+    bins: tuple[int, int],
+    scale: float,
+    mode: str,
+    ratio: int,
+    aligned: bool = True,
+) -> Tensor:
+    """RoIAlign one sample at a time, differentiable; a bin without samples gives 0 (max: -1e4)."""
+
+    def box(roi: Tensor) -> tuple[float, float, float, float]:
+        x1, y1, x2, y2 = (roi[1:] * scale).tolist()
+        width, height = x2 - x1, y2 - y1
+        if not aligned:
+            return x1, y1, max(width, 1.0), max(height, 1.0)
+        return x1 - 0.5, y1 - 0.5, width, height
+
+    return _samples_loop(maps, rois, bins, box, mode, ratio)
+
+
+def _samples_loop(
+    maps: Tensor,
+    rois: Tensor,
+    bins: tuple[int, int],
+    box: Callable[[Tensor], tuple[float, float, float, float]],
+    mode: str,
+    ratio: int,
+) -> Tensor:
+    """Bins of bilinear samples. ``box`` gives x, y, width and height in pixels of the map."""
 
     def sample(image: Tensor, y: float, x: float) -> Tensor:
         height, width = image.shape[1:]
@@ -104,21 +142,22 @@ def roi_warp_loop(
         return upper * (1 - (y - top)) + lower * (y - top)
 
     def pool(roi: Tensor, p: int, q: int) -> Tensor:
-        x1, y1, x2, y2 = quantised_box(roi, scale)
-        height, width = (y2 - y1) / bins[0], (x2 - x1) / bins[1]
+        x, y, width, height = box(roi)
+        height, width = height / bins[0], width / bins[1]
         grid_y, grid_x = ratio or math.ceil(height), ratio or math.ceil(width)
-        samples = torch.stack(
-            [
-                sample(
-                    maps[int(roi[0])],
-                    y1 - 0.5 + (p + (i + 0.5) / grid_y) * height,
-                    x1 - 0.5 + (q + (j + 0.5) / grid_x) * width,
-                )
-                for i in range(grid_y)
-                for j in range(grid_x)
-            ]
-        )
-        return samples.mean(0) if mode == "avg" else samples.max(0).values
+        samples = [
+            sample(
+                maps[int(roi[0])],
+                y + (p + (i + 0.5) / grid_y) * height,
+                x + (q + (j + 0.5) / grid_x) * width,
+            )
+            for i in range(grid_y)
+            for j in range(grid_x)
+        ]
+        if not samples:
+            return maps[0, :, 0, 0] * 0 - (0 if mode == "avg" else 10000)
+        stacked = torch.stack(samples)
+        return stacked.mean(0) if mode == "avg" else stacked.max(0).values
 
     return _for_all_bins(rois, bins, pool)
 

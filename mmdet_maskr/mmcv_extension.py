@@ -1,0 +1,89 @@
+"""Which extension ``mmcv._ext`` is in use: the compiled one, or the ops in Python.
+
+The ops in Python are installed as ``mmcv/_ext.py`` with this package, so that they are there
+whoever imports ``mmcv.ops`` first. Two cases are left for :func:`ensure`: this package runs from a
+checkout that was not installed, and a compiled extension does not fit the torch at hand.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+NAME = "mmcv._ext"
+SOURCE = Path(__file__).with_name("ops") / "mmcv_ext" / "module.py"
+
+
+def check_folder() -> None:
+    """Find what pip leaves where two distributions share the folder ``mmcv``.
+
+    Raises:
+        ImportError: half an installation, or two of different versions over each other; one
+            sentence with the command that mends it.
+    """
+    versions = {}
+    for name in ("mmcv", "mmcv-lite"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    anew = 'pip uninstall -y mmcv mmcv-lite`, then `pip install "mmcv-lite>=2.0.1,<2.2"`'
+    if len(set(versions.values())) > 1:
+        both = " and ".join(f"{name} {version}" for name, version in versions.items())
+        raise ImportError(f"{both} are installed over each other: run `{anew}.")
+    spec = importlib.util.find_spec("mmcv")
+    if versions and spec is not None and spec.origin is None:
+        folder = ", ".join(spec.submodule_search_locations or [])
+        raise ImportError(
+            f"mmcv is installed by half: {folder} has no __init__.py. Run `{anew}."
+        )
+
+
+def ensure(compile_command: str) -> None:
+    """Make ``mmcv._ext`` importable, by the ops in Python where there is no other way.
+
+    Args:
+        compile_command: what installs a compiled extension that fits, for the warning.
+    """
+    try:
+        importlib.import_module(NAME)
+        return
+    except ModuleNotFoundError as error:
+        if error.name != NAME:  # something that a compiled extension needs
+            raise
+    except ImportError as error:  # built for another torch, Python or C library
+        import torch
+
+        reason = str(error).splitlines()[0]
+        warnings.warn(
+            f"MMCV's compiled ops do not fit torch {torch.__version__} ({reason}): the ops in "
+            f"Python are used. `{compile_command}` installs compiled ones that fit.",
+            stacklevel=2,
+        )
+    spec = importlib.util.spec_from_file_location(NAME, SOURCE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules[NAME] = module
+    importlib.import_module("mmcv")._ext = module  # type: ignore[attr-defined]
+
+
+def is_compiled() -> bool:
+    """Whether MMCV's own extension serves, not the ops in Python."""
+    return not getattr(importlib.import_module(NAME), "IN_PYTHON", False)
+
+
+def serving() -> str:
+    """What computes MMCV's ops, in words: for logs and bug reports."""
+    if is_compiled():
+        return "MMCV's compiled extension"
+    from mmdet_maskr.ops.mmcv_ext import torchvision
+
+    here = ["nms", "roi_align", "deform_conv2d"] if torchvision.ops() else []
+    if not here:
+        return "Python, by mmdet_maskr"
+    return f"torchvision {metadata.version('torchvision')} and Python, by mmdet_maskr"
