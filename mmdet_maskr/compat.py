@@ -11,6 +11,7 @@ import importlib.util
 import pickle
 import re
 import runpy
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,9 +167,58 @@ def _check_package(package: str, bounds: tuple[str, str], install: str) -> None:
 
 def apply() -> None:
     """Apply all adjustments; called once when the package is imported."""
+    _find_packages_without_pkg_resources()
     _allow_mmengine_checkpoints()
     _explain_refused_checkpoints()
     safe_files.apply()
+
+
+def _find_packages_without_pkg_resources() -> None:
+    """Let mmengine 0.10 find packages where setuptools >= 82 is installed, or none.
+
+    ``mmengine.utils.is_installed`` and ``get_installed_path`` import pkg_resources, which
+    setuptools 82 removed. They serve configs named ``package::config.py``, ``mim`` and metafiles.
+    """
+    if _is_importable("pkg_resources"):
+        return
+    for module in ("mmengine.utils.package_utils", "mmengine.utils", "mmengine.config.config",
+                   "mmengine.hub.hub"):  # fmt: skip
+        found = importlib.import_module(module)
+        for function in (is_installed, get_installed_path):
+            if hasattr(found, function.__name__):
+                setattr(found, function.__name__, function)
+
+
+def is_installed(package: str) -> bool:
+    """Whether a distribution or an importable package of that name is there; as in mmengine."""
+    try:
+        metadata.distribution(package)
+        return True
+    except metadata.PackageNotFoundError:
+        spec = importlib.util.find_spec(package)
+        return spec is not None and spec.origin is not None
+
+
+def get_installed_path(package: str) -> str:
+    """Folder of an installed package, by the name of its distribution or module; as in mmengine.
+
+    Raises:
+        PackageNotFoundError: there is none.
+        RuntimeError: it is a namespace package.
+    """
+    names = [package]
+    try:
+        text = metadata.distribution(package).read_text("top_level.txt") or ""
+        names += text.split()
+    except metadata.PackageNotFoundError:
+        pass
+    for name in names:
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+        if spec is not None and spec.origin is not None:
+            return str(Path(spec.origin).parent)
+        if spec is not None and name == package:
+            raise RuntimeError(f"{package} is a namespace package, which has no one folder")
+    raise metadata.PackageNotFoundError(package)
 
 
 def _history_buffer_method(owner: Any, name: str) -> Any:

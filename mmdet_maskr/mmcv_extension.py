@@ -38,9 +38,7 @@ def check_folder() -> None:
     spec = importlib.util.find_spec("mmcv")
     if versions and spec is not None and spec.origin is None:
         folder = ", ".join(spec.submodule_search_locations or [])
-        raise ImportError(
-            f"mmcv is installed by half: {folder} has no __init__.py. Run `{anew}."
-        )
+        raise ImportError(f"mmcv is installed by half: {folder} has no __init__.py. Run `{anew}.")
 
 
 def ensure(compile_command: str) -> None:

@@ -72,8 +72,16 @@ class Environment:
         return problem
 
     def refuse_other_stack(self) -> None:
-        """Raise Stop where another distribution owns the folder mmcv."""
-        others = [name for name in self.facts["dists"] if name != self.stack.dist]
+        """Raise Stop where another distribution owns the folder mmcv.
+
+        mmcv-lite of the same version has the same files, so that mmcv may come on top of it.
+        """
+        same = "mmcv-lite" if self.stack.dist == "mmcv" else None
+        others = [
+            name
+            for name, version in self.facts["dists"].items()
+            if name != self.stack.dist and not (name == same and version == self.version)
+        ]
         if not others:
             return
         other = others[0]

@@ -1,4 +1,5 @@
-"""Install mmcv with compiled ops that fit the torch of this environment, in minutes.
+"""Install mmcv with compiled ops that fit the torch of this environment, in minutes. Optional:
+without it, mmdet_maskr computes MMCV's ops in Python or by torchvision.
 
 python tools/install_mmcv.py              does nothing where mmcv's ops already work
 python tools/install_mmcv.py --check      only says whether they do (exit code 0 or 1)
@@ -243,6 +244,20 @@ class Installer(Environment):
             raise Stop(f"Installed {wheel.name}, but it does not work: {problem['text']}", 1)
         say(f"Installed {self.summary()}.")
 
+    def unpack(self, wheel: Path) -> None:
+        """Put the wheel's content into --target, for PYTHONPATH; the environment stays as it is."""
+        target: Path = self.args.target
+        partial = target.with_name(target.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(partial)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        problem = self.probe(wheel_dir=target)
+        if problem:
+            raise Stop(f"Unpacked {wheel.name}, but it does not work: {problem['text']}", 1)
+        say(f"Unpacked {wheel.name} into {target}: put it into PYTHONPATH.")
+
     def summary(self) -> str:
         """What is installed, in words."""
         cuda = self.facts["ops_cuda"]
@@ -283,8 +298,9 @@ class Installer(Environment):
 
     def run(self) -> int:
         """Do what the options ask; return the exit code, or raise Stop."""
-        problem = self.probe(full=self.args.check)
-        self.refuse_other_stack()
+        problem = self.probe(full=self.args.check, wheel_dir=self.args.target)
+        if not self.args.target:
+            self.refuse_other_stack()
         if problem is None and (self.args.check or not self.args.reinstall):
             say(f"{'OK' if self.args.check else 'Nothing to do'}: {self.summary()}.")
             return 0
@@ -307,7 +323,7 @@ class Installer(Environment):
                 "(requirements.txt has them); until then only its compiled ops can be checked."
             )
         with CacheLock(self.cache, self.commands) as waited:
-            if waited and not self.probe():
+            if waited and not self.probe(wheel_dir=self.args.target):
                 say(f"Nothing left to do: {self.summary()}.")
                 return 0
             wheel = None if self.args.no_prebuilt else self.prebuilt()
@@ -317,7 +333,10 @@ class Installer(Environment):
                 if blocked:
                     raise Stop(blocked, 2)
                 wheel = self.build()
-            self.install(wheel)
+            if self.args.target:
+                self.unpack(wheel)
+            else:
+                self.install(wheel)
         return 0
 
 
@@ -360,6 +379,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="compilers at once (default: one a "
         f"core, with {build.GIB_PER_JOB} GiB of free memory for each)",
+    )
+    parser.add_argument(
+        "--target",
+        type=lambda text: Path(text).expanduser().resolve(),
+        metavar="DIR",
+        help="unpack mmcv into DIR, for PYTHONPATH, and leave the environment as it is",
     )
     parser.add_argument("--reinstall", action="store_true", help="install even if mmcv works")
     parser.add_argument("--check", action="store_true", help="only check; exit code 0 or 1")

@@ -72,9 +72,7 @@ def _pool(features: Tensor, rois: Tensor, size: tuple[int, int], scale: float) -
     boxes = quantise_boxes(rois, scale).long()
     y_begin, y_end = _bin_bounds(boxes[:, 1], boxes[:, 3], size[0], height)
     x_begin, x_end = _bin_bounds(boxes[:, 0], boxes[:, 2], size[1], width)
-    pooled, _ = largest_in_rectangles(
-        features, rois[:, 0].long(), y_begin, y_end, x_begin, x_end
-    )
+    pooled, _ = largest_in_rectangles(features, rois[:, 0].long(), y_begin, y_end, x_begin, x_end)
     return pooled.contiguous(memory_format=_checks.memory_format([features]))
 
 

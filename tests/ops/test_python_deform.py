@@ -37,8 +37,8 @@ def tensors(case: dict, dtype: torch.dtype = torch.float32, spread: float = 1.5)
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
     maps, weight = draw(2, 8, 7, 9), draw(6, 8 // case["groups"], 3, 3)
-    conv = F.conv2d(maps, weight, None, case["stride"], case["padding"], case["dilation"], case["groups"])
-    height, width = conv.shape[2:]
+    options = [case[name] for name in ("stride", "padding", "dilation", "groups")]
+    height, width = F.conv2d(maps, weight, None, *options).shape[2:]
     taps = 9 * case["deform_groups"]
     return [
         maps,
@@ -71,6 +71,10 @@ def loop(case: dict, values: list[Tensor]) -> Tensor:
     columns = maps.new_zeros(batch, 8, 9, out_h, out_w)
     per_group = 8 // case["deform_groups"]
 
+    def place(axis: int, output: int, tap: int) -> int:
+        begin = output * pairs["stride"][axis] - pairs["padding"][axis]
+        return begin + tap * pairs["dilation"][axis]
+
     def pixel(image: Tensor, y: int, x: int) -> Tensor:
         inside = 0 <= y < image.shape[1] and 0 <= x < image.shape[2]
         return image[:, y, x] if inside else image[:, 0, 0] * 0
@@ -82,8 +86,8 @@ def loop(case: dict, values: list[Tensor]) -> Tensor:
                 for i in range(out_h):
                     for j in range(out_w):
                         dy, dx = offset[b, 2 * (g * 9 + k) : 2 * (g * 9 + k) + 2, i, j].tolist()
-                        y = i * pairs["stride"][0] - pairs["padding"][0] + k // 3 * pairs["dilation"][0] + dy
-                        x = j * pairs["stride"][1] - pairs["padding"][1] + k % 3 * pairs["dilation"][1] + dx
+                        y = place(0, i, k // 3) + dy
+                        x = place(1, j, k % 3) + dx
                         top, left = math.floor(y), math.floor(x)
                         ly, lx = y - top, x - left
                         value = (

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 import torch
+from compiled_ops import compiled
 from mmcv.ops.roi_align import RoIAlignFunction
 from mmcv.ops.roi_pool import RoIPoolFunction
-from compiled_ops import compiled
 from roi_cases import all_sorts_of_rois, features, relative_error, roi_align_loop
 from torch import Tensor
 
@@ -112,6 +112,12 @@ def test_no_rois():
 
 def roi_pool_kernel(maps: Tensor, rois: Tensor, bins: tuple[int, int], scale: float) -> Tensor:
     """MMCV's CUDA kernel, bin by bin, differentiable."""
+
+    def span(begin: float, step: float, number: int, length: int) -> slice:
+        first = math.floor(begin + number * step)
+        last = math.ceil(begin + (number + 1) * step)
+        return slice(min(max(first, 0), length), min(max(last, 0), length))
+
     pooled = []
     for roi in rois:
         x1, y1 = roi[1].item() * scale, roi[2].item() * scale
@@ -121,12 +127,9 @@ def roi_pool_kernel(maps: Tensor, rois: Tensor, bins: tuple[int, int], scale: fl
         rows, columns = image.shape[1:]
         for p in range(bins[0]):
             for q in range(bins[1]):
-                y = [math.floor(y1 + p * height / bins[0]), math.ceil(y1 + (p + 1) * height / bins[0])]
-                x = [math.floor(x1 + q * width / bins[1]), math.ceil(x1 + (q + 1) * width / bins[1])]
-                y, x = (
-                    [min(max(v, 0), limit) for v in ends] for ends, limit in ((y, rows), (x, columns))
-                )
-                patch = image[:, y[0] : y[1], x[0] : x[1]].flatten(1)
+                y = span(y1, height / bins[0], p, rows)
+                x = span(x1, width / bins[1], q, columns)
+                patch = image[:, y, x].flatten(1)
                 filled = patch.shape[1] and width > 0 and height > 0
                 pooled.append(patch.max(1).values if filled else image[:, 0, 0] * 0)
     return torch.stack(pooled).view(len(rois), *bins, -1).permute(0, 3, 1, 2)

@@ -85,7 +85,8 @@ def test_other_devices_keep_the_same(monkeypatch: pytest.MonkeyPatch, matrix: in
 
 def test_chain_of_overlaps():
     """Each box overlaps its neighbors alone: as many passes as boxes, and every other is kept."""
-    boxes = torch.arange(300.0)[:, None] * torch.tensor([4.0, 0, 4, 0]) + torch.tensor([0.0, 0, 10, 5])
+    steps = torch.arange(300.0)[:, None] * torch.tensor([4.0, 0, 4, 0])
+    boxes = steps + torch.tensor([0.0, 0, 10, 5])
     kept = suppress.nms(boxes, torch.arange(300, 0, -1.0), 0.3, 0)
     assert kept.tolist() == list(range(0, 300, 2))
 
@@ -101,8 +102,8 @@ def test_nms_takes_other_types(dtype: torch.dtype):
 
 def test_no_boxes():
     assert suppress.nms(torch.empty(0, 4), torch.empty(0), 0.5, 0).shape == (0,)
-    found = suppress.softnms(torch.empty(0, 4), torch.empty(0), torch.empty(0, 5), 0.3, 0.5, 0.1, 1, 0)
-    assert found.shape == (0,)
+    none = torch.empty(0, 5)
+    assert suppress.softnms(none[:, :4], none[:, 4], none, 0.3, 0.5, 0.1, 1, 0).shape == (0,)
 
 
 def soft_loop(boxes, scores, threshold, sigma, min_score, method) -> list[tuple[int, float]]:

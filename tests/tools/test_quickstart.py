@@ -21,7 +21,8 @@ del METRICS["coco/keypoints_mAP_s"]  # COCO has none
 
 @pytest.fixture
 def quickstart(repo: Path, monkeypatch: pytest.MonkeyPatch):
-    spec = importlib.util.spec_from_file_location("quickstart", repo / "tools" / "quickstart.py")
+    file = repo / "tools" / "_quickstart_steps.py"
+    spec = importlib.util.spec_from_file_location("_quickstart_steps", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

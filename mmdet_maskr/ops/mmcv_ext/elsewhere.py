@@ -34,4 +34,3 @@ def _say(name: str, device: str) -> None:
         f"installed, its kernel for {device} is used where there is one.",
         stacklevel=2,
     )
-

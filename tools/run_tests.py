@@ -1,0 +1,52 @@
+"""Set up the environment as tools/quickstart.py does, add requirements-test.txt; check and test."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+
+import _setup
+
+TESTS_OF_OPS = ["tests/ops", "tests/models", "tests/weights", "tests/test_same_with_and_without.py"]
+
+
+def parse_args() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="Other options and paths are pytest's.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "--here", action="store_true", help="install into the active environment, not into .venv"
+    )
+    parser.add_argument(
+        "--compiled",
+        action="store_true",
+        help="build MMCV's compiled ops beside the environment, and run what touches ops with them",
+    )
+    return parser.parse_known_args()
+
+
+def main() -> int:
+    args, pytest = parse_args()
+    try:
+        python = str(_setup.ensure(args.here, tests=True).python)
+    except _setup.SetupError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    env = dict(os.environ)
+    commands = [[python, "-m", "ruff", "check", "."], [python, "-m", "pytest", *pytest]]
+    if args.compiled:
+        folder = str(_setup.REPO / "build" / "compiled_mmcv")
+        commands[0] = [python, "tools/install_mmcv.py", "--cpu-only", "--target", folder]
+        commands[1] += [] if pytest else TESTS_OF_OPS
+        env["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, [env.get("PYTHONPATH")])])
+    for command in commands:
+        code = subprocess.run(command, cwd=_setup.REPO, env=env).returncode
+        if code != 0:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
