@@ -41,7 +41,8 @@ STACKS = {
         install=dict(
             mmdet='pip install "mmdet>=3.3,<3.4"',
             mmengine='pip install "mmengine>=0.10.4,<0.11"',
-            mmcv='pip install "mmcv-lite>=2.0.1,<2.2"',
+            # both own the folder mmcv: what is there goes first
+            mmcv='pip uninstall -y mmcv mmcv-lite && pip install "mmcv-lite>=2.0.1,<2.2"',
             compiled="python {tools}/install_mmcv.py",
         ),
     ),
@@ -136,7 +137,7 @@ def check_dependencies() -> str:
             )
     name = _stack_name()
     stack = STACKS[name]
-    mmcv_extension.check_folder()
+    mmcv_extension.check_folder(install_command("mmcv"))
     for package in ("mmdet", "mmengine", "mmcv"):
         _check_package(package, getattr(stack, package), stack.install[package])
     mmcv_extension.ensure(install_command("compiled"))

@@ -12,6 +12,7 @@ from mmcv.ops import get_compiler_version, get_compiling_cuda_version, nms, roi_
 from mmdet import registry as mmdet_registry
 from mmengine.registry import Registry
 
+from mmdet_maskr import mmcv_extension
 from mmdet_maskr.compat import check_dependencies, installed_version
 from mmdet_maskr.version import __version__
 
@@ -93,14 +94,17 @@ def devices() -> dict[str, str]:
             f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
         )
     if torch.backends.mps.is_available():
-        found["MPS"] = "there, but MMCV has no ops for it: the CPU is used"
+        found["MPS"] = "there"
     return found
 
 
 def ops() -> dict[str, str]:
-    """What MMCV's ops were compiled by, and whether NMS and RoIAlign run on each device."""
-    found = {"compiler": get_compiler_version(), "CUDA": get_compiling_cuda_version()}
-    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+    """What computes MMCV's ops, and whether NMS and RoIAlign run on each device."""
+    found = {"computed by": mmcv_extension.serving()}
+    if mmcv_extension.is_compiled():
+        found |= {"compiler": get_compiler_version(), "CUDA": get_compiling_cuda_version()}
+    accelerators = dict(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available())
+    for device in ("cpu", *(name for name, there in accelerators.items() if there)):
         results = [f"{name} {_tried(op, device)}" for name, op in _PROBES.items()]
         found[f"on {device}"] = ", ".join(results)
     return found

@@ -18,8 +18,11 @@ NAME = "mmcv._ext"
 SOURCE = Path(__file__).with_name("ops") / "mmcv_ext" / "module.py"
 
 
-def check_folder() -> None:
+def check_folder(command: str) -> None:
     """Find what pip leaves where two distributions share the folder ``mmcv``.
+
+    Args:
+        command: what installs it anew, for the message.
 
     Raises:
         ImportError: half an installation, or two of different versions over each other; one
@@ -31,14 +34,13 @@ def check_folder() -> None:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    anew = 'pip uninstall -y mmcv mmcv-lite`, then `pip install "mmcv-lite>=2.0.1,<2.2"`'
     if len(set(versions.values())) > 1:
         both = " and ".join(f"{name} {version}" for name, version in versions.items())
-        raise ImportError(f"{both} are installed over each other: run `{anew}.")
+        raise ImportError(f"{both} are installed over each other: run `{command}`.")
     spec = importlib.util.find_spec("mmcv")
     if versions and spec is not None and spec.origin is None:
         folder = ", ".join(spec.submodule_search_locations or [])
-        raise ImportError(f"mmcv is installed by half: {folder} has no __init__.py. Run `{anew}.")
+        raise ImportError(f"mmcv is installed by half: {folder} has no __init__.py. Run `{command}`.")
 
 
 def ensure(compile_command: str) -> None:
@@ -81,7 +83,6 @@ def serving() -> str:
         return "MMCV's compiled extension"
     from mmdet_maskr.ops.mmcv_ext import torchvision
 
-    here = ["nms", "roi_align", "deform_conv2d"] if torchvision.ops() else []
-    if not here:
-        return "Python, by mmdet_maskr"
-    return f"torchvision {metadata.version('torchvision')} and Python, by mmdet_maskr"
+    if torchvision.ops() is None:
+        return "mmdet_maskr, in Python"
+    return f"torchvision {metadata.version('torchvision')} and mmdet_maskr, in Python"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -72,6 +76,46 @@ def test_configs_and_tools_are_in_the_wheel(installed: Path, repo: Path):
     assert (mim / "model-index.yml").read_bytes() == (repo / "model-index.yml").read_bytes()
     assert (mim / "configs" / "metafile.yml").is_file()
     assert not any(p.is_symlink() for p in mim.rglob("*"))
+
+
+def test_ops_in_python_are_installed_into_mmcv(installed: Path):
+    """By the wheel, whose list of files has it, so that pip removes it again."""
+    ours = (installed / "mmdet_maskr" / "ops" / "mmcv_ext" / "module.py").read_bytes()
+    assert (installed / "mmcv" / "_ext.py").read_bytes() == ours
+    assert [p.name for p in (installed / "mmcv").iterdir()] == ["_ext.py"]
+    (record,) = installed.glob("mmdet_maskr-*.dist-info/RECORD")
+    assert "mmcv/_ext.py,sha256=" in record.read_text()
+
+
+def test_editable_wheel_has_them_too(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(repo / "tools"))
+    backend = importlib.import_module("_build_backend")
+    wheel = tmp_path / "a-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("a-1.dist-info/RECORD", "a-1.dist-info/RECORD,,\n")
+        file.writestr("a.pth", "/somewhere")
+    monkeypatch.setattr(backend.build_meta, "build_editable", lambda *args: wheel.name)
+    assert backend.build_editable(str(tmp_path)) == wheel.name
+    content = (repo / "mmdet_maskr" / "ops" / "mmcv_ext" / "module.py").read_bytes()
+    with zipfile.ZipFile(wheel) as file:
+        assert file.read("mmcv/_ext.py") == content and file.read("a.pth") == b"/somewhere"
+        lines = file.read("a-1.dist-info/RECORD").decode().splitlines()
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    assert lines == ["a-1.dist-info/RECORD,,", f"mmcv/_ext.py,sha256={digest},{len(content)}"]
+
+
+def test_one_wheel_brings_everything(installed: Path):
+    """For every platform; pip needs no other command and no order."""
+    (metadata,) = installed.glob("mmdet_maskr-*.dist-info/METADATA")
+    required = {
+        re.match(r"[\w-]+", line.removeprefix("Requires-Dist: ")).group()
+        for line in metadata.read_text().splitlines()
+        if line.startswith("Requires-Dist: ") and "extra ==" not in line
+    }
+    assert {"torch", "mmengine", "mmcv-lite", "mmdet", "opencv-python", "pycocotools"} <= required
+    assert "mmcv" not in required
+    wheel = metadata.with_name("WHEEL").read_text()
+    assert "Root-Is-Purelib: true" in wheel and "Tag: py3-none-any" in wheel
 
 
 def test_inferencer_builds_one_outside_of_the_repository(installed: Path, tmp_path: Path):

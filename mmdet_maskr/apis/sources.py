@@ -17,6 +17,7 @@ from mmengine.infer import BaseInferencer
 from mmengine.logging import print_log
 from torch import nn
 
+from mmdet_maskr import mmcv_extension
 from mmdet_maskr.catalogue import configs_dir
 from mmdet_maskr.engine.load_hooks import check_whole
 from mmdet_maskr.errors import UserError, no_file
@@ -105,8 +106,10 @@ def check_device(device: str | None) -> str:
 
 
 def default_device() -> str:
-    """The first accelerator that mmcv's compiled ops run on, or the CPU."""
+    """The device that mmengine chooses; the CPU where mmcv was compiled without ops for it."""
     device = get_device()
+    if not mmcv_extension.is_compiled():  # the ops in Python run anywhere
+        return device
     without_ops = device == "cuda" and get_compiling_cuda_version() == "not available"
     return "cpu" if without_ops or device == "mps" else device
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from mmdet_maskr.engine.durable_files import newest_checkpoint
 from mmdet_maskr.engine.exact_loading import make_exact
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.mmcv_extension import serving
 
 
 @RUNNERS.register_module()
@@ -27,6 +28,11 @@ class DurableRunner(Runner):
     """
 
     _load_from: str | None
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """As mmengine; also what computes MMCV's ops."""
+        super()._log_env(env_cfg)
+        self.logger.info(f"MMCV's ops are computed by {serving()}.")
 
     @staticmethod
     def build_dataloader(

@@ -226,17 +226,22 @@ def test_batches_are_put_together_by_the_configs_function(build: Callable, cfg: 
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "cuda_ops", "expected"),
+    ("accelerator", "cuda_ops", "compiled", "expected"),
     [
-        ("cuda", "12.6", "cuda"),
-        ("cuda", "not available", "cpu"),
-        ("mps", "not available", "cpu"),
-        ("npu", "not available", "npu"),
-        ("cpu", "12.6", "cpu"),
+        ("cuda", "12.6", True, "cuda"),
+        ("cuda", "not available", True, "cpu"),
+        ("cuda", "not available", False, "cuda"),
+        ("mps", "not available", True, "cpu"),
+        ("mps", "not available", False, "mps"),
+        ("npu", "not available", True, "npu"),
+        ("cpu", "12.6", True, "cpu"),
     ],
 )
-def test_device(monkeypatch: pytest.MonkeyPatch, accelerator: str, cuda_ops: str, expected: str):
+def test_device(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, cuda_ops: str, compiled: bool, expected: str
+):
     module = "mmdet_maskr.apis.sources"
+    monkeypatch.setattr(f"{module}.mmcv_extension.is_compiled", lambda: compiled)
     monkeypatch.setattr(f"{module}.get_device", lambda: accelerator)
     monkeypatch.setattr(f"{module}.get_compiling_cuda_version", lambda: cuda_ops)
     assert default_device() == expected
