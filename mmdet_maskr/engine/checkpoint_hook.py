@@ -35,7 +35,7 @@ class DurableCheckpointHook(CheckpointHook):
 
     On SIGTERM or SIGINT to any process all of them finish their iteration, save once as
     ``interrupted_iter_N.pth`` (removed after the next regular checkpoint) and leave with exit code
-    128 + signal. A second signal ends the process at once.
+    128 + signal. A second signal ends the process at once, but within some seconds it is an echo.
 
     Raises:
         UserError: a checkpoint could not be written; names the reason and what is intact.
