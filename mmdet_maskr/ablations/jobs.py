@@ -28,6 +28,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmdet_maskr.ablations.tables import Row, Table
+from mmdet_maskr.engine.durable_files import has_checkpoint
 from mmdet_maskr.errors import UserError
 
 # What a result follows from; hooks, logs and pictures do not change it.
@@ -162,7 +163,7 @@ class Job:
         if settings.scale == "mini":  # it is tested once, at the end
             options += ["val_cfg=None", "val_dataloader=None", "val_evaluator=None"]
         # --resume without a checkpoint would drop load_from
-        resume = not fresh and (self.folder / "train" / "last_checkpoint").is_file()
+        resume = not fresh and has_checkpoint(self.folder / "train")
         if self.needs is not None and not resume:
             options.append(f"load_from={self.needs.last_checkpoint}")
         more = ["--resume"] if resume else []

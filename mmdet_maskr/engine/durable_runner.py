@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Callable
 
 from mmdet.registry import RUNNERS
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmdet_maskr.engine import resume
 from mmdet_maskr.engine.durable_files import newest_checkpoint
 from mmdet_maskr.engine.exact_loading import make_exact
 from mmdet_maskr.errors import UserError
@@ -87,14 +90,14 @@ class DurableRunner(Runner):
     def _resume_after_restart(self) -> None:
         """After a restart by torchrun, go on from what this launch has saved, if anything.
 
-        Older checkpoints do not count: they are of another run, and the options that this one was
+        Other checkpoints do not count: they are of another run, and the options that this one was
         started with say what to do with them.
         """
         restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-        launched = os.environ.get("MMDET_MASKR_LAUNCHED")  # set by tools/dist_train.sh
-        if restarts == 0 or launched is None:
+        launch = resume.launch()
+        if restarts == 0 or launch is None:
             return
-        found = self._newest_checkpoint(newer_than=float(launched))
+        found = self._newest_checkpoint(lambda content: launch in resume.launches_of(content))
         if found is not None:
             self._resume, self._load_from = True, found
         self.logger.warning(
@@ -102,15 +105,25 @@ class DurableRunner(Runner):
             + (f"going on from {found}" if found else "no checkpoint yet, starting as before")
         )
 
-    def _newest_checkpoint(self, newer_than: float = 0.0) -> str | None:
+    def _newest_checkpoint(self, accepts: Callable[[dict], bool] | None = None) -> str | None:
         """What the first rank finds; the others might see a shared folder in another state."""
         found: list = [None, None]
         if is_main_process():
             try:
-                found[0] = newest_checkpoint(self.work_dir, self.logger, newer_than)
+                found[0] = newest_checkpoint(
+                    self.work_dir, self.logger, accepts, self._checkpoint_dir()
+                )
             except UserError as error:
                 found[1] = str(error)
         broadcast_object_list(found)
         if found[1] is not None:
             raise UserError(found[1])
         return found[0]
+
+    def _checkpoint_dir(self) -> str | None:
+        """Where CheckpointHook will write, if its ``out_dir`` is another folder of this machine."""
+        for hook in self.hooks:
+            out_dir = getattr(hook, "out_dir", None) if isinstance(hook, CheckpointHook) else None
+            if out_dir and out_dir != self.work_dir and "://" not in out_dir:
+                return os.path.join(out_dir, os.path.basename(self.work_dir.rstrip(os.sep)))
+        return None

@@ -7,6 +7,7 @@ accumulated, the position in the epoch, and the sampler's seed.
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -55,7 +56,7 @@ def capture(runner: Runner, finished_epoch: bool, validated: bool) -> dict[str, 
         validated: whether the validation that is due at this point is done.
     """
     model = unwrapped(runner)
-    own: dict[str, Any] = dict(random=random_states())
+    own: dict[str, Any] = dict(random=random_states(), launch=launch())
     if get_world_size() > 1:  # statistics of batch norm differ between the ranks
         own["buffers"] = {name: buffer.cpu() for name, buffer in model.named_buffers()}
     if _is_accumulating(runner.optim_wrapper):
@@ -105,6 +106,17 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
         if name in own.get("gradients", {}):
             parameter.grad = own["gradients"][name].to(parameter.device)
     restore_random_states(own["random"])
+
+
+def launch() -> str | None:
+    """What tools/dist_train.sh calls its present call, the same over restarts; None without it."""
+    return os.environ.get("MMDET_MASKR_LAUNCH")
+
+
+def launches_of(checkpoint: dict) -> set[str]:
+    """The calls of tools/dist_train.sh, one on each node, that a checkpoint was saved by."""
+    ranks = (checkpoint.get(KEY) or {}).get("ranks", ())
+    return {own["launch"] for own in ranks if own.get("launch") is not None}
 
 
 def is_validation_due(runner: Runner) -> bool:

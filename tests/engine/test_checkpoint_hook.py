@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import resource
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import child_training as child
 import cv2
@@ -20,6 +22,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmdet_maskr.engine import signals
+from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_files import find_damage
 from mmdet_maskr.engine.hang_guard import EXIT_CODE, HangGuardHook
 from mmdet_maskr.errors import UserError
@@ -265,3 +268,24 @@ def test_best_checkpoint_survives_a_failed_one(
     assert best == ["best_score_epoch_2.pth", "best_score_epoch_2.pth.sha256"]
     assert "with the best score could not be written" in log_of(work_dir)
     assert "No space left on device (intact are best_score_epoch_2.pth, " in log_of(work_dir)
+
+
+@pytest.mark.parametrize("keys", [["score"], ["score", "other"]])
+def test_copied_work_dir_leaves_the_original_alone(tmp_path: Path, keys: list[str]):
+    """The best checkpoint of a copy is the copy's."""
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    copy.mkdir()
+    hook = DurableCheckpointHook(save_best=keys, rule="greater")
+    info = {
+        name: f"{original}/best_{key}_epoch_1.pth"
+        for key in keys
+        for name in ("best_ckpt", f"best_ckpt_{key}")
+    }
+    hub = SimpleNamespace(runtime_info=info, get_info=info.get, update_info=info.update)
+    logger = logging.getLogger("test_copy")
+    hook.before_train(SimpleNamespace(work_dir=str(copy), message_hub=hub, logger=logger))
+    try:
+        paths = [hook.best_ckpt_path] if len(keys) == 1 else hook.best_ckpt_path_dict.values()
+        assert sorted(paths) == sorted(f"{copy}/best_{key}_epoch_1.pth" for key in keys)
+    finally:
+        hook.close()
