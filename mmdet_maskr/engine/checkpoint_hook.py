@@ -13,13 +13,14 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.runner import BaseLoop, Runner
 
-from mmdet_maskr.engine import resume
+from mmdet_maskr.engine import resume, run_state
 from mmdet_maskr.engine.durable_files import (
     LAST_CHECKPOINT,
     remove_partial_files,
     write_durably,
 )
 from mmdet_maskr.engine.signals import StopRequest
+from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.engine.work_dir_lock import WorkDirLock
 from mmdet_maskr.errors import UserError
 
@@ -51,6 +52,7 @@ class DurableCheckpointHook(CheckpointHook):
     _resumed: dict | None = None
     _stop: StopRequest | None = None
     _lock: WorkDirLock | None = None
+    _start: dict[str, dict]
     _validated_at = -1
     _saved_at = -1
 
@@ -79,6 +81,8 @@ class DurableCheckpointHook(CheckpointHook):
             if is_main_process():
                 remove_partial_files(Path(self.out_dir))
         self._stop = StopRequest(runner.logger)
+        run_state.check_hooks(runner.hooks)
+        self._start = run_state.snapshot(unwrapped(runner), runner.hooks)
         if self._resumed is not None:
             state, self._resumed = self._resumed, None
             resume.restore(runner, state)
@@ -106,6 +110,12 @@ class DurableCheckpointHook(CheckpointHook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the state that all ranks have gathered."""
+        removed = resume.remove_functions(checkpoint)
+        if removed:
+            runner.logger.warning(
+                f"{', '.join(removed)} of the checkpoint cannot be read again without running "
+                "code, and is left out: give numbers, texts and tensors."
+            )
         if self._state is not None:
             checkpoint[resume.KEY] = self._state
 
@@ -222,7 +232,8 @@ class DurableCheckpointHook(CheckpointHook):
 
     def _capture(self, runner: Runner, meta: dict) -> dict:
         finished_epoch = meta["epoch"] > runner.epoch  # counted up after the epoch's last hook
-        return resume.capture(runner, finished_epoch, self._validated_at == meta["iter"])
+        validated = self._validated_at == meta["iter"]
+        return resume.capture(runner, finished_epoch, validated, self._start)
 
     def _failure(self, work_dir: str, name: str, error: OSError) -> str:
         pointer = Path(work_dir) / LAST_CHECKPOINT

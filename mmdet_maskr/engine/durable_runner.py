@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from typing import Any
 
 from mmdet.registry import RUNNERS
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import BaseLoop, Runner
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmdet_maskr.engine import resume
 from mmdet_maskr.engine.durable_files import newest_checkpoint
 from mmdet_maskr.engine.exact_loading import make_exact
+from mmdet_maskr.engine.schedule_changes import Settings, check_optimizer
 from mmdet_maskr.errors import UserError
 
 
@@ -30,6 +32,8 @@ class DurableRunner(Runner):
     """
 
     _load_from: str | None
+    settings: Settings | None = None
+    _loaded: dict = {}
 
     @staticmethod
     def build_dataloader(
@@ -78,6 +82,8 @@ class DurableRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Load weights, or go on from a checkpoint, as ``load_from`` and ``resume`` say."""
+        if isinstance(self._train_loop, BaseLoop):
+            self.settings = Settings(self)
         if not self._has_loaded:
             self._resume_after_restart()
         if not self._has_loaded and self._resume and self._load_from is None:
@@ -86,6 +92,42 @@ class DurableRunner(Runner):
                 self.logger.info(f"no checkpoint in {self.work_dir}: training from the start")
                 return
         super().load_or_resume()
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Go on from a checkpoint, with rates and schedules of the config where these differ.
+
+        Raises:
+            UserError: the state of its optimizer is of another one, or of other parameters.
+        """
+        super().resume(filename, *args, **kwargs)
+        loaded, self._loaded = self._loaded, {}
+        if self.settings is not None and "optimizer" in loaded:
+            for line in self.settings.prevail(self, loaded):
+                self.logger.warning(line)
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """Call all hooks; a checkpoint that was loaded has a form that they can read."""
+        if fn_name == "after_load_checkpoint":
+            self._prepare(kwargs["checkpoint"])
+        super().call_hook(fn_name, **kwargs)
+
+    def _prepare(self, checkpoint: Any) -> None:
+        if not isinstance(checkpoint, dict):
+            return
+        if "state_dict" not in checkpoint:
+            if any(isinstance(value, Tensor) for value in checkpoint.values()):  # weights alone
+                weights = dict(checkpoint)
+                checkpoint.clear()
+                checkpoint["state_dict"] = weights
+            else:
+                return  # CheckpointFitHook says what it is
+        meta = checkpoint.setdefault("meta", {})
+        if isinstance(meta, dict):
+            meta.pop("config", None)  # a program, which mmengine would run
+        if self._resume and self.settings is not None:
+            checkpoint.setdefault("message_hub", self.message_hub.state_dict())
+            self._loaded = dict(checkpoint)  # before hooks take from it
+            check_optimizer(self.settings, checkpoint, str(self._load_from))
 
     def _resume_after_restart(self) -> None:
         """After a restart by torchrun, go on from what this launch has saved, if anything.
