@@ -151,9 +151,9 @@ class Job:
     @property
     def last_checkpoint(self) -> Path:
         """The checkpoint that training ends with."""
-        train_cfg = self.cfg.train_cfg
-        by_epoch = train_cfg.get("type", "EpochBasedTrainLoop") == "EpochBasedTrainLoop"
-        name = f"epoch_{train_cfg.max_epochs}" if by_epoch else f"iter_{train_cfg.max_iters}"
+        length = self.cfg.train_cfg
+        by_epoch = length.get("max_epochs") is not None
+        name = f"epoch_{length.max_epochs}" if by_epoch else f"iter_{length.max_iters}"
         return self.folder / "train" / f"{name}.pth"
 
     def train_command(self, fresh: bool = False) -> list[str]:

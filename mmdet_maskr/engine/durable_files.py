@@ -202,14 +202,13 @@ def newest_checkpoint(
     for path in named:
         if counts(content_of(path)):
             return str(path)
-    others = {
-        path: content
-        for folder in folders
-        if folder.is_dir()
-        for path in sorted(folder.iterdir())
-        if _RESUMABLE.fullmatch(path.name) and path not in named
-        and counts(content := content_of(path))
-    }  # fmt: skip
+    others: dict[Path, dict] = {}
+    for folder in folders:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if _RESUMABLE.fullmatch(path.name) and path not in named:
+                content = content_of(path)
+                if content is not None and counts(content):
+                    others[path] = content
     if others:
         newest = str(max(others, key=lambda path: _progress(others[path])))
         logger.warning(f"going on from {newest} instead.")

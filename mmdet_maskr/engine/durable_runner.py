@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +9,18 @@ from typing import Any
 from mmdet.registry import RUNNERS
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.hooks import CheckpointHook
-from mmengine.runner import BaseLoop, Runner
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Priority, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmdet_maskr.engine import resume
+from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_files import newest_checkpoint
 from mmdet_maskr.engine.exact_loading import make_exact
+from mmdet_maskr.engine.loops import exact_class
 from mmdet_maskr.engine.schedule_changes import Settings, check_optimizer
+from mmdet_maskr.engine.score_keys import check_score_keys
 from mmdet_maskr.errors import UserError
 
 
@@ -34,6 +36,7 @@ class DurableRunner(Runner):
     _load_from: str | None
     settings: Settings | None = None
     _loaded: dict = {}
+    _hooks: list[Hook]
 
     @staticmethod
     def build_dataloader(
@@ -58,15 +61,11 @@ class DurableRunner(Runner):
         return make_exact(built, 0 if seed is None else seed)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the training loop; epoch-based ones can begin within an epoch."""
-        if isinstance(loop, dict):
-            loop = copy.deepcopy(loop)
-            by_epoch = loop.pop("by_epoch", False) if "type" not in loop else False
-            if by_epoch or loop.get("type") == "EpochBasedTrainLoop":
-                loop["type"] = "ExactEpochTrainLoop"
-            elif "type" not in loop:
-                loop["type"] = "IterBasedTrainLoop"
-        return super().build_train_loop(loop)
+        """Build the training loop; epoch-based ones, of whatever class, can begin in an epoch."""
+        built = super().build_train_loop(loop)
+        if isinstance(built, EpochBasedTrainLoop):
+            built.__class__ = exact_class(type(built))
+        return built
 
     def train(self) -> nn.Module:
         """Train; hooks with threads or signal handlers (a ``close``) end them, whatever happens.
@@ -105,8 +104,25 @@ class DurableRunner(Runner):
             for line in self.settings.prevail(self, loaded):
                 self.logger.warning(line)
 
+    def register_hook(
+        self, hook: Hook | dict, priority: str | int | Priority | None = None
+    ) -> None:
+        """Register a hook; DurableCheckpointHook stays the last, so that all others have acted.
+
+        EarlyStoppingHook, say, has a lower priority, and what it saw last would be forgotten.
+        """
+        super().register_hook(hook, priority)
+        last = [hook for hook in self._hooks if isinstance(hook, DurableCheckpointHook)]
+        self._hooks = [hook for hook in self._hooks if hook not in last] + last
+
     def call_hook(self, fn_name: str, **kwargs) -> None:
-        """Call all hooks; a checkpoint that was loaded has a form that they can read."""
+        """Call all hooks, of a run that can succeed; a loaded checkpoint is one they can read.
+
+        Raises:
+            UserError: before training, for scores that no evaluator gives.
+        """
+        if fn_name == "before_run" and isinstance(self._train_loop, BaseLoop):
+            check_score_keys(self)
         if fn_name == "after_load_checkpoint":
             self._prepare(kwargs["checkpoint"])
         super().call_hook(fn_name, **kwargs)

@@ -241,7 +241,7 @@ def enable_mixed_precision(cfg: Config) -> None:
         wrapper.type = "AmpOptimWrapper"
         wrapper.setdefault("loss_scale", "dynamic")
     else:
-        wrapper.type = "BFloat16OptimWrapper"
+        wrapper.type = "mmdet.BFloat16OptimWrapper"
 
 
 def build_runner(cfg: Config, needs: str | None = None) -> Runner:

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from mmdet_maskr.engine import run_state
 from mmdet_maskr.engine.exact_loading import ExactDataLoader
+from mmdet_maskr.engine.loops import ExactEpochs
 from mmdet_maskr.engine.unwrap import unwrapped
 
 KEY = "exact_resume"
@@ -180,10 +181,12 @@ def is_validation_due(runner: Runner) -> bool:
     loop = runner.train_loop
     if runner.val_loop is None:
         return False
-    if hasattr(loop, "position"):
+    if isinstance(loop, EpochBasedTrainLoop):
         done, last = loop.epoch, loop.epoch == loop.max_epochs
         if loop.dataloader.passing:
             return False
+    elif not isinstance(loop, IterBasedTrainLoop):
+        return False
     else:
         done, last = loop.iter, loop.iter == loop.max_iters
     loop._decide_current_val_interval()
@@ -192,8 +195,14 @@ def is_validation_due(runner: Runner) -> bool:
 
 def _batches_to_pass(runner: Runner, state: dict[str, Any]) -> int:
     """Batches that the loader is to give without loading them."""
-    if not hasattr(runner.train_loop, "position"):
-        return runner.train_loop.iter  # the iteration-based loop asks for each once more
+    if isinstance(runner.train_loop, IterBasedTrainLoop):
+        return runner.train_loop.iter  # it asks for each once more
+    if not isinstance(runner.train_loop, ExactEpochs):
+        runner.logger.warning(
+            f"{type(runner.train_loop).__name__} is neither epoch-based nor iteration-based: the "
+            "resumed run will see other batches than an undisturbed one."
+        )
+        return 0
     position, batches = state["position"], len(runner.train_loop.dataloader)
     if batches == state["batches"]:
         return position

@@ -36,8 +36,9 @@ class Settings:
     """
 
     def __init__(self, runner: Runner) -> None:
-        self.content = {}
-        self._groups, self._states = {}, {}
+        self.content: dict[str, dict[str, Any]] = {}
+        self._groups: dict[str, list[dict]] = {}
+        self._states: dict[str, list[dict]] = {}
         for name, wrapper, schedulers in _optimizers(runner):
             self._groups[name] = [_without(group, {"params"}) for group in wrapper.param_groups]
             self._states[name] = [_without(vars(s), {"optimizer"}) for s in schedulers]

@@ -143,18 +143,24 @@ def test_stock_hooks(tmp_path: Path, name: str):
     resumed_equals_undisturbed(tmp_path, hooks=[dict(type=name, **STOCK_HOOKS[name])])
 
 
-def test_early_stopping(tmp_path: Path):
-    """It stops after as many epochs as undisturbed, and started again after that trains no more."""
+@pytest.mark.parametrize("save_best", [None, "toy/score"])
+def test_early_stopping(tmp_path: Path, save_best: str | None):
+    """It stops after as many epochs as undisturbed, and started again after that trains no more.
+
+    A new best score saves the epoch's checkpoint once more, after the validation.
+    """
+    checkpoint = dict(save_best=save_best, rule="greater")
     scores = [0.5, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]
     stop = [dict(type="EarlyStoppingHook", monitor="toy/score", rule="greater", patience=3)]
-    options = dict(epochs=8, val_interval=1, hooks=stop)
+    options = dict(epochs=8, val_interval=1, hooks=stop, checkpoint=checkpoint)
     ToyMetric.scores = list(scores)
     calm = toy_runner(tmp_path / "calm", **options)
     calm.train()
     assert calm.epoch == 4
-    for done in (2, 3, 4):
+    for done in (1, 2, 3, 4):
         # a checkpoint is saved before its epoch's validation, which is made up for
-        ToyMetric.scores = scores[done - 1 :]
+        validated = done == 1 and save_best is not None
+        ToyMetric.scores = scores[done if validated else done - 1 :]
         again = toy_runner(
             tmp_path / f"again_{done}", resume=tmp_path / "calm" / f"epoch_{done}.pth", **options
         )

@@ -117,7 +117,7 @@ def toy_runner(
         optim_wrapper=dict(optimizer=optimizer or dict(type="SGD", lr=0.1, momentum=0.9)),
         param_scheduler=schedulers,
         default_hooks=dict(
-            checkpoint=dict(type="DurableCheckpointHook", interval=1, **(checkpoint or {})),
+            checkpoint={"type": "DurableCheckpointHook", "interval": 1, **(checkpoint or {})},
             logger=dict(type="LoggerHook", interval=1),
         ),
         custom_hooks=hooks,
