@@ -20,7 +20,9 @@ local_addr=()
 if [ "${NNODES:-1}" = 1 ]; then
     local_addr=(--local_addr=127.0.0.1)  # the machine's own name may lead nowhere
 fi
-exec "$python" -m torch.distributed.run \
+# Saving may take longer than torchrun's 30 s from a signal to SIGKILL (newer ones of it ask this).
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-120}
+exec "$python" "$(dirname "$0")/_torchrun.py" \
     --nnodes="${NNODES:-1}" \
     --rdzv_backend=c10d \
     --rdzv_endpoint="${MASTER_ADDR:-127.0.0.1}:${PORT:-29500}" \

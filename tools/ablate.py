@@ -25,7 +25,7 @@ import torch
 from mmdet_maskr.ablations import cost, report, results
 from mmdet_maskr.ablations.jobs import Job, Settings, jobs_of, shell
 from mmdet_maskr.ablations.progress import Board, duration
-from mmdet_maskr.ablations.schedule import Scheduler, run_with_signals
+from mmdet_maskr.ablations.schedule import Scheduler
 from mmdet_maskr.ablations.tables import SCALES, TABLES, Row, Table, select_rows, select_tables
 from mmdet_maskr.datasets import shapes
 from mmdet_maskr.engine.launch import run_tool
@@ -166,7 +166,7 @@ def run_tables(args: argparse.Namespace) -> bool:
     if args.scale == "mini" and args.data_root is None and any(job.result is None for job in jobs):
         print(f"the shapes: {SHAPES_ROOT}", flush=True)
         shapes.write_dataset(SHAPES_ROOT)
-    done = run_with_signals(Scheduler(jobs, slots(args.jobs, gpus), Board()).run)
+    done = Scheduler(jobs, slots(args.jobs, gpus), Board()).run()
     print(f"runs: {settings.work_dir}")
     command = f"python tools/ablate.py report {' '.join(args.tables)} --scale {args.scale}"
     print(

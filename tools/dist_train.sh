@@ -9,6 +9,7 @@ if [ $# -lt 2 ]; then
     exit 2
 fi
 export MAX_RESTARTS=${MAX_RESTARTS:-3}
-MMDET_MASKR_LAUNCHED=$(date +%s)  # restarts go on from checkpoints that are newer
-export MMDET_MASKR_LAUNCHED
+# Restarts go on from checkpoints of this very call.
+MMDET_MASKR_LAUNCH=$(hostname)-$$-$(date +%s%N)-$RANDOM
+export MMDET_MASKR_LAUNCH
 exec bash "$(dirname "$0")/_torchrun.sh" "$2" "$(dirname "$0")/train.py" "$1" "${@:3}"

@@ -28,6 +28,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmdet_maskr.ablations.tables import Row, Table
+from mmdet_maskr.engine.durable_files import has_checkpoint
 from mmdet_maskr.errors import UserError
 
 # What a result follows from; hooks, logs and pictures do not change it.
@@ -150,9 +151,9 @@ class Job:
     @property
     def last_checkpoint(self) -> Path:
         """The checkpoint that training ends with."""
-        train_cfg = self.cfg.train_cfg
-        by_epoch = train_cfg.get("type", "EpochBasedTrainLoop") == "EpochBasedTrainLoop"
-        name = f"epoch_{train_cfg.max_epochs}" if by_epoch else f"iter_{train_cfg.max_iters}"
+        length = self.cfg.train_cfg
+        by_epoch = length.get("max_epochs") is not None
+        name = f"epoch_{length.max_epochs}" if by_epoch else f"iter_{length.max_iters}"
         return self.folder / "train" / f"{name}.pth"
 
     def train_command(self, fresh: bool = False) -> list[str]:
@@ -162,7 +163,7 @@ class Job:
         if settings.scale == "mini":  # it is tested once, at the end
             options += ["val_cfg=None", "val_dataloader=None", "val_evaluator=None"]
         # --resume without a checkpoint would drop load_from
-        resume = not fresh and (self.folder / "train" / "last_checkpoint").is_file()
+        resume = not fresh and has_checkpoint(self.folder / "train")
         if self.needs is not None and not resume:
             options.append(f"load_from={self.needs.last_checkpoint}")
         more = ["--resume"] if resume else []

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmdet_maskr.ablations.jobs import Job
@@ -245,16 +244,3 @@ class Scheduler:
             if seconds is not None and share > 0:
                 known.append(seconds / (1 - share) if share < 1 else seconds)
         return sum(known) / len(known) if known else None
-
-
-def run_with_signals(run: Callable[[], bool]) -> bool:
-    """Call ``run`` so that SIGTERM ends it as Ctrl-C does, with its tools."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        return run()
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,5 +1,6 @@
 """Training and testing: how a run is configured, launched, distributed, saved and resumed."""
 
+from mmdet_maskr.engine import checked_loading
 from mmdet_maskr.engine.channels_last import ChannelsLastHook
 from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_runner import DurableRunner
@@ -22,4 +23,5 @@ __all__ = [
     "HangGuardHook",
     "LossGuardHook",
     "RLEMasksInEvaluationHook",
+    "checked_loading",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,15 +11,17 @@ from mmdet.registry import HOOKS
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, EMAHook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
-from mmdet_maskr.engine import resume
+from mmdet_maskr.engine import resume, run_state
 from mmdet_maskr.engine.durable_files import (
     LAST_CHECKPOINT,
     remove_partial_files,
     write_durably,
 )
 from mmdet_maskr.engine.signals import StopRequest
+from mmdet_maskr.engine.unwrap import unwrapped
+from mmdet_maskr.engine.work_dir_lock import WorkDirLock
 from mmdet_maskr.errors import UserError
 
 INTERRUPTED = "interrupted_iter_{}.pth"
@@ -35,18 +38,36 @@ class DurableCheckpointHook(CheckpointHook):
 
     On SIGTERM or SIGINT to any process all of them finish their iteration, save once as
     ``interrupted_iter_N.pth`` (removed after the next regular checkpoint) and leave with exit code
-    128 + signal. A second signal ends the process at once.
+    128 + signal. A second signal ends the process at once, but within some seconds it is an echo.
+
+    No other training runs in the same work dir meanwhile.
 
     Raises:
-        UserError: a checkpoint could not be written; names the reason and what is intact.
+        UserError: a checkpoint could not be written (names the reason and what is intact); another
+            training is at work in the work dir.
     """
 
     backend_args: dict | None
     _state: dict | None = None
     _resumed: dict | None = None
     _stop: StopRequest | None = None
+    _lock: WorkDirLock | None = None
+    _start: dict[str, dict]
     _validated_at = -1
     _saved_at = -1
+
+    def before_run(self, runner: Runner) -> None:
+        """Keep other trainings out of the work dir."""
+        if isinstance(runner._train_loop, BaseLoop):  # built: this is a training
+            failure: list = [None]
+            if is_main_process():
+                try:
+                    self._lock = WorkDirLock(Path(runner.work_dir), runner.logger)
+                except UserError as error:
+                    failure = [str(error)]
+            broadcast_object_list(failure)
+            if failure[0] is not None:
+                raise UserError(failure[0])
 
     def before_train(self, runner: Runner) -> None:
         """Choose the file backend, restore the state of a resumed run, watch for signals."""
@@ -55,9 +76,13 @@ class DurableCheckpointHook(CheckpointHook):
             if type(get_file_backend(folder)) is LocalBackend:
                 self.backend_args = dict(backend="durable")
         super().before_train(runner)
-        if is_main_process() and self._is_local():
-            remove_partial_files(Path(self.out_dir))
+        if self._is_local():
+            self._keep_to_own_folder()
+            if is_main_process():
+                remove_partial_files(Path(self.out_dir))
         self._stop = StopRequest(runner.logger)
+        run_state.check_hooks(runner.hooks)
+        self._start = run_state.snapshot(unwrapped(runner), runner.hooks)
         if self._resumed is not None:
             state, self._resumed = self._resumed, None
             resume.restore(runner, state)
@@ -85,6 +110,12 @@ class DurableCheckpointHook(CheckpointHook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the state that all ranks have gathered."""
+        removed = resume.remove_functions(checkpoint)
+        if removed:
+            runner.logger.warning(
+                f"{', '.join(removed)} of the checkpoint cannot be read again without running "
+                "code, and is left out: give numbers, texts and tensors."
+            )
         if self._state is not None:
             checkpoint[resume.KEY] = self._state
 
@@ -129,10 +160,12 @@ class DurableCheckpointHook(CheckpointHook):
         self.close()
 
     def close(self) -> None:
-        """Watch for signals no more."""
+        """Watch for signals no more, and let others use the work dir."""
         if self._stop is not None:
             self._stop.close()
-        self._stop = None
+        if self._lock is not None:
+            self._lock.close()
+        self._stop = self._lock = None
 
     def _leave(self, runner: Runner, stop: StopRequest, meta: dict) -> None:
         if self._saved_at != meta["iter"]:
@@ -190,7 +223,7 @@ class DurableCheckpointHook(CheckpointHook):
                 **self.args,
             )
         except OSError as error:
-            failure = [self._failure(name, error)]
+            failure = [self._failure(runner.work_dir, name, error)]
         finally:
             self._state = None
         broadcast_object_list(failure)
@@ -199,12 +232,15 @@ class DurableCheckpointHook(CheckpointHook):
 
     def _capture(self, runner: Runner, meta: dict) -> dict:
         finished_epoch = meta["epoch"] > runner.epoch  # counted up after the epoch's last hook
-        return resume.capture(runner, finished_epoch, self._validated_at == meta["iter"])
+        validated = self._validated_at == meta["iter"]
+        return resume.capture(runner, finished_epoch, validated, self._start)
 
-    def _failure(self, name: str, error: OSError) -> str:
-        pointer = Path(self.out_dir) / LAST_CHECKPOINT
+    def _failure(self, work_dir: str, name: str, error: OSError) -> str:
+        pointer = Path(work_dir) / LAST_CHECKPOINT
         kept = [file.name for file in sorted(Path(self.out_dir).glob("*.pth"))]
-        last = f", the last is {Path(pointer.read_text()).name}" if pointer.is_file() else ""
+        last = ""
+        if pointer.is_file():
+            last = f", the last is {os.path.basename(os.fsdecode(pointer.read_bytes()))}"
         intact = f"intact are {', '.join(kept)}{last}" if kept else "it would have been the first"
         return (
             f"checkpoint {name} could not be written to {self.out_dir}: {error.strerror or error} "
@@ -213,8 +249,10 @@ class DurableCheckpointHook(CheckpointHook):
 
     def _point_to(self, runner: Runner, name: str) -> None:
         if is_main_process():
-            path = self.file_backend.join_path(self.out_dir, name)
-            write_durably(Path(runner.work_dir) / LAST_CHECKPOINT, str(path).encode())
+            path = str(self.file_backend.join_path(self.out_dir, name))
+            if self._is_local():
+                path = os.path.abspath(path)
+            write_durably(Path(runner.work_dir) / LAST_CHECKPOINT, os.fsencode(path))
 
     def _is_local(self) -> bool:
         return isinstance(self.file_backend, LocalBackend)
@@ -242,7 +280,7 @@ class DurableCheckpointHook(CheckpointHook):
         try:
             super()._save_best_checkpoint(runner, metrics)
         except OSError as error:
-            raise UserError(self._failure("with the best score", error)) from error
+            raise UserError(self._failure(runner.work_dir, "with the best score", error)) from error
         finally:
             after = {None: self.best_ckpt_path} if single else dict(self.best_ckpt_path_dict)
             self._set_best({key: after[key] or before[key] for key in before}, single)
@@ -251,6 +289,21 @@ class DurableCheckpointHook(CheckpointHook):
                 if self.file_backend.isfile(path):
                     self.file_backend.remove(path)
                     runner.logger.info(f"The previous best checkpoint {path} is removed")
+
+    def _keep_to_own_folder(self) -> None:
+        """Look for best checkpoints here, also where the run was resumed in a copied work dir.
+
+        A checkpoint has the paths that it was saved with, and the best one is replaced by a better.
+        """
+        if not self.save_best:
+            return
+        single = len(self.key_indicators) == 1
+        before = {None: self.best_ckpt_path} if single else dict(self.best_ckpt_path_dict)
+        here = {
+            key: path and os.path.join(self.out_dir, os.path.basename(path))
+            for key, path in before.items()
+        }
+        self._set_best(here, single)
 
     def _set_best(self, paths: dict, single: bool) -> None:
         if single:

@@ -11,8 +11,11 @@ from pathlib import Path
 
 from mmdet.registry import OPTIMIZERS
 from mmengine.config import Config
+from mmengine.model import PretrainedInit
 from mmengine.registry import OPTIMIZERS as ALL
+from mmengine.registry import WEIGHT_INITIALIZERS
 
+from mmdet_maskr.config_types import class_of, is_a
 from mmdet_maskr.errors import UserError
 
 # What belongs together: mmengine wants all or none.
@@ -65,7 +68,7 @@ def _check_weights(path: object, key: str) -> None:
 
 def _check_pretrained(part: object, key: str) -> None:
     if isinstance(part, Mapping):
-        if part.get("type") == "Pretrained":
+        if is_a(part.get("type"), PretrainedInit, WEIGHT_INITIALIZERS):
             _check_weights(part.get("checkpoint"), f"{key}.checkpoint")
         for name, value in part.items():
             _check_pretrained(value, f"{key}.{name}")
@@ -101,7 +104,7 @@ def _check_rate(wrapper: object) -> None:
     if not isinstance(optimizer, Mapping):
         return
     kind = optimizer.get("type")
-    if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+    if class_of(kind, OPTIMIZERS) is None and isinstance(kind, str):
         names = difflib.get_close_matches(kind, [*OPTIMIZERS.module_dict, *ALL.module_dict], n=1)
         raise UserError(
             f"optim_wrapper.optimizer: there is no optimizer {kind!r}"

@@ -7,9 +7,11 @@ A file is written beside its place, flushed to the disk and renamed; its SHA-256
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,31 +74,66 @@ class DurableBackend(LocalBackend):
         write_durably(_checksum_file(path), line.encode())
 
     def remove(self, filepath: str | Path) -> None:
-        """Remove a file and its checksum."""
-        super().remove(filepath)
+        """Remove a checksum and its file; the checksum first, which alone would stay for good."""
         _checksum_file(Path(filepath)).unlink(missing_ok=True)
+        super().remove(filepath)
+
+
+def find_bad_bytes(path: Path) -> str | None:
+    """What tells that a file's bytes are not those that were written, or None where nothing does.
+
+    That is the checksum beside it; without one, the CRCs inside of it where it is an archive, as
+    what torch writes is (torch itself does not look at them).
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    checksum = _checksum_file(path)
+    if checksum.is_file():
+        expected = checksum.read_bytes().split(maxsplit=1)[:1]
+        with path.open("rb") as file:
+            actual = _digest(file).encode()
+        return None if expected == [actual] else f"its bytes differ from {checksum.name}"
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # torch.serialization.set_crc32_options(False) leaves zeros
+            for part in (part for part in archive.infolist() if part.CRC):
+                try:
+                    with archive.open(part) as file:
+                        while file.read(1 << 20):
+                            pass
+                except zipfile.BadZipFile:
+                    return f"its part {part.filename} is damaged"
+    except OSError:
+        raise
+    except Exception as error:  # a bit in the archive's directory ends in errors of many types
+        return f"it is damaged ({_first_line(error)})"
+    return None
 
 
 def find_damage(path: Path) -> str | None:
     """What is wrong with a checkpoint file, or None where it is whole.
 
-    With a checksum beside it, its bytes are compared; without one (other programs' checkpoints, or
-    a crash just before the checksum was written), the CRCs inside of the file are.
+    See :func:`find_bad_bytes`; without a checksum (other programs' checkpoints, or a crash just
+    before it was written), the file is read as well.
     """
     if not path.is_file():
         return "it is missing"
-    checksum = _checksum_file(path)
-    if checksum.is_file():
-        expected = checksum.read_text().split(maxsplit=1)[:1]
-        with path.open("rb") as file:
-            actual = _digest(file)
-        return None if expected == [actual] else f"its bytes differ from {checksum.name}"
     try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        return f"it is incomplete ({error})"
-    return None if broken is None else f"its part {broken} is damaged"
+        damage = find_bad_bytes(path)
+        if damage is None and not _checksum_file(path).is_file():
+            if not zipfile.is_zipfile(path):
+                return "it is incomplete (no archive of torch)"
+            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return damage
+    except Exception as error:  # torch ends in errors of many types
+        return f"it cannot be read ({_first_line(error)})"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [repr(error)])[0][:200]
 
 
 def _digest(file: BinaryIO) -> str:
@@ -109,68 +146,99 @@ def _digest(file: BinaryIO) -> str:
 def has_checkpoint(work_dir: str | Path) -> bool:
     """Whether a run has saved a checkpoint in ``work_dir``, whole or not."""
     folder = Path(work_dir)
-    return (folder / LAST_CHECKPOINT).is_file() or (
+    return _named(folder) is not None or (
         folder.is_dir() and any(_RESUMABLE.fullmatch(path.name) for path in folder.iterdir())
     )
 
 
-def newest_checkpoint(work_dir: str | Path, logger, newer_than: float = 0.0) -> str | None:
+def newest_checkpoint(
+    work_dir: str | Path,
+    logger: logging.Logger,
+    accepts: Callable[[dict], bool] | None = None,
+    out_dir: str | Path | None = None,
+) -> str | None:
     """Path of the newest whole checkpoint that a run in ``work_dir`` can go on from.
 
     That is the one that ``last_checkpoint`` names; where that is missing or damaged, the one with
-    most iterations of those in the same folder.
+    most iterations. Only the run's own folders are looked into, whatever path is in the file: a
+    work dir may have been moved, copied, or named from another current folder.
 
     Args:
         work_dir: folder with ``last_checkpoint``.
         logger: takes a warning for each damaged file.
-        newer_than: seconds since 1970; older files do not count.
+        accepts: whether a checkpoint counts, given its content.
+        out_dir: where the run writes its checkpoints, if not in ``work_dir``.
 
     Returns:
-        The path, or None where there is no checkpoint at all.
+        The path (or the address, where ``last_checkpoint`` has one), or None where there is no
+        checkpoint at all.
 
     Raises:
-        UserError: there are checkpoints, but all of them are damaged.
+        UserError: there are checkpoints, but all of them are damaged; ``last_checkpoint`` names one
+            that is not there, and there is no other.
     """
-    pointer = Path(work_dir) / LAST_CHECKPOINT
-    named = Path(pointer.read_text().strip()) if pointer.is_file() else None
-    if named is not None and not named.is_file() and (Path(work_dir) / named.name).is_file():
-        named = Path(work_dir) / named.name  # the folder was moved
-    damaged = []
+    folders = list(dict.fromkeys(map(Path, [work_dir, *([out_dir] if out_dir else [])])))
+    pointed = _named(Path(work_dir))
+    if pointed is not None and "://" in pointed:
+        return pointed
+    name = None if pointed is None else os.path.basename(pointed)
+    named = [folder / name for folder in folders if name and (folder / name).is_file()]
+    damaged: list[Path] = []
 
-    def usable(path: Path) -> bool:
-        if path.is_file() and path.stat().st_mtime < newer_than:
-            return False
+    def content_of(path: Path) -> dict | None:
         damage = find_damage(path)
-        if damage is not None:
-            damaged.append(path)
-            logger.warning(f"checkpoint {path} is not used: {damage}.")
-        return damage is None
+        if damage is None:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            if isinstance(content, dict) and isinstance(content.get("meta"), dict):
+                return content
+            damage = "it is no checkpoint of a training"
+        damaged.append(path)
+        logger.warning(f"checkpoint {path} is not used: {damage}.")
+        return None
 
-    if named is not None and usable(named):
-        return str(named)
-    folders = {Path(work_dir)} | ({named.parent} if named is not None else set())
-    others = [
-        path
-        for folder in folders
-        if folder.is_dir()
-        for path in folder.iterdir()
-        if _RESUMABLE.fullmatch(path.name) and path != named and usable(path)
-    ]
+    def counts(content: dict | None) -> bool:
+        return content is not None and (accepts is None or accepts(content))
+
+    for path in named:
+        if counts(content_of(path)):
+            return str(path)
+    others: dict[Path, dict] = {}
+    for folder in folders:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if _RESUMABLE.fullmatch(path.name) and path not in named:
+                content = content_of(path)
+                if content is not None and counts(content):
+                    others[path] = content
     if others:
-        newest = str(max(others, key=_iterations))
+        newest = str(max(others, key=lambda path: _progress(others[path])))
         logger.warning(f"going on from {newest} instead.")
         return newest
-    if any(path.is_file() for path in damaged):
+    if accepts is not None:
+        return None
+    if damaged:
         raise UserError(
             f"every checkpoint in {work_dir} is damaged ({', '.join(p.name for p in damaged)}): "
             "move them away to start anew, or name another one with --resume CHECKPOINT."
         )
+    if name and not named:
+        raise UserError(
+            f"{Path(work_dir) / LAST_CHECKPOINT} names {pointed}, which is not in "
+            f"{' or '.join(map(str, folders))}: name it with --resume CHECKPOINT, or remove "
+            f"{LAST_CHECKPOINT} to start anew."
+        )
     return None
 
 
-def _iterations(path: Path) -> tuple[int, int]:
-    meta = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("meta", {})
-    return int(meta.get("iter", 0)), int(meta.get("epoch", 0))
+def _named(work_dir: Path) -> str | None:
+    """What ``last_checkpoint`` says, if anything."""
+    pointer = work_dir / LAST_CHECKPOINT
+    return (os.fsdecode(pointer.read_bytes()).strip() or None) if pointer.is_file() else None
+
+
+def _progress(checkpoint: dict) -> tuple[int, int]:
+    numbers = [checkpoint["meta"].get(key) for key in ("iter", "epoch")]
+    first, second = (number if isinstance(number, int) else 0 for number in numbers)
+    return first, second
 
 
 def remove_partial_files(folder: Path) -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import os
+from collections.abc import Callable
+from typing import Any
 
 from mmdet.registry import RUNNERS
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.runner import BaseLoop, Runner
-from torch import nn
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Priority, Runner
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmdet_maskr.engine import resume
+from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_files import newest_checkpoint
 from mmdet_maskr.engine.exact_loading import make_exact
+from mmdet_maskr.engine.loops import exact_class
+from mmdet_maskr.engine.schedule_changes import Settings, check_optimizer
+from mmdet_maskr.engine.score_keys import check_score_keys
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.mmcv_extension import serving
 
@@ -28,6 +35,9 @@ class DurableRunner(Runner):
     """
 
     _load_from: str | None
+    settings: Settings | None = None
+    _loaded: dict = {}
+    _hooks: list[Hook]
 
     def _log_env(self, env_cfg: dict) -> None:
         """As mmengine; also what computes MMCV's ops."""
@@ -57,15 +67,11 @@ class DurableRunner(Runner):
         return make_exact(built, 0 if seed is None else seed)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the training loop; epoch-based ones can begin within an epoch."""
-        if isinstance(loop, dict):
-            loop = copy.deepcopy(loop)
-            by_epoch = loop.pop("by_epoch", False) if "type" not in loop else False
-            if by_epoch or loop.get("type") == "EpochBasedTrainLoop":
-                loop["type"] = "ExactEpochTrainLoop"
-            elif "type" not in loop:
-                loop["type"] = "IterBasedTrainLoop"
-        return super().build_train_loop(loop)
+        """Build the training loop; epoch-based ones, of whatever class, can begin in an epoch."""
+        built = super().build_train_loop(loop)
+        if isinstance(built, EpochBasedTrainLoop):
+            built.__class__ = exact_class(type(built))
+        return built
 
     def train(self) -> nn.Module:
         """Train; hooks with threads or signal handlers (a ``close``) end them, whatever happens.
@@ -81,6 +87,8 @@ class DurableRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Load weights, or go on from a checkpoint, as ``load_from`` and ``resume`` say."""
+        if isinstance(self._train_loop, BaseLoop):
+            self.settings = Settings(self)
         if not self._has_loaded:
             self._resume_after_restart()
         if not self._has_loaded and self._resume and self._load_from is None:
@@ -90,17 +98,70 @@ class DurableRunner(Runner):
                 return
         super().load_or_resume()
 
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Go on from a checkpoint, with rates and schedules of the config where these differ.
+
+        Raises:
+            UserError: the state of its optimizer is of another one, or of other parameters.
+        """
+        super().resume(filename, *args, **kwargs)
+        loaded, self._loaded = self._loaded, {}
+        if self.settings is not None and "optimizer" in loaded:
+            for line in self.settings.prevail(self, loaded):
+                self.logger.warning(line)
+
+    def register_hook(
+        self, hook: Hook | dict, priority: str | int | Priority | None = None
+    ) -> None:
+        """Register a hook; DurableCheckpointHook stays the last, so that all others have acted.
+
+        EarlyStoppingHook, say, has a lower priority, and what it saw last would be forgotten.
+        """
+        super().register_hook(hook, priority)
+        last = [hook for hook in self._hooks if isinstance(hook, DurableCheckpointHook)]
+        self._hooks = [hook for hook in self._hooks if hook not in last] + last
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """Call all hooks, of a run that can succeed; a loaded checkpoint is one they can read.
+
+        Raises:
+            UserError: before training, for scores that no evaluator gives.
+        """
+        if fn_name == "before_run" and isinstance(self._train_loop, BaseLoop):
+            check_score_keys(self)
+        if fn_name == "after_load_checkpoint":
+            self._prepare(kwargs["checkpoint"])
+        super().call_hook(fn_name, **kwargs)
+
+    def _prepare(self, checkpoint: Any) -> None:
+        if not isinstance(checkpoint, dict):
+            return
+        if "state_dict" not in checkpoint:
+            if any(isinstance(value, Tensor) for value in checkpoint.values()):  # weights alone
+                weights = dict(checkpoint)
+                checkpoint.clear()
+                checkpoint["state_dict"] = weights
+            else:
+                return  # CheckpointFitHook says what it is
+        meta = checkpoint.setdefault("meta", {})
+        if isinstance(meta, dict):
+            meta.pop("config", None)  # a program, which mmengine would run
+        if self._resume and self.settings is not None:
+            checkpoint.setdefault("message_hub", self.message_hub.state_dict())
+            self._loaded = dict(checkpoint)  # before hooks take from it
+            check_optimizer(self.settings, checkpoint, str(self._load_from))
+
     def _resume_after_restart(self) -> None:
         """After a restart by torchrun, go on from what this launch has saved, if anything.
 
-        Older checkpoints do not count: they are of another run, and the options that this one was
+        Other checkpoints do not count: they are of another run, and the options that this one was
         started with say what to do with them.
         """
         restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-        launched = os.environ.get("MMDET_MASKR_LAUNCHED")  # set by tools/dist_train.sh
-        if restarts == 0 or launched is None:
+        launch = resume.launch()
+        if restarts == 0 or launch is None:
             return
-        found = self._newest_checkpoint(newer_than=float(launched))
+        found = self._newest_checkpoint(lambda content: launch in resume.launches_of(content))
         if found is not None:
             self._resume, self._load_from = True, found
         self.logger.warning(
@@ -108,15 +169,25 @@ class DurableRunner(Runner):
             + (f"going on from {found}" if found else "no checkpoint yet, starting as before")
         )
 
-    def _newest_checkpoint(self, newer_than: float = 0.0) -> str | None:
+    def _newest_checkpoint(self, accepts: Callable[[dict], bool] | None = None) -> str | None:
         """What the first rank finds; the others might see a shared folder in another state."""
         found: list = [None, None]
         if is_main_process():
             try:
-                found[0] = newest_checkpoint(self.work_dir, self.logger, newer_than)
+                found[0] = newest_checkpoint(
+                    self.work_dir, self.logger, accepts, self._checkpoint_dir()
+                )
             except UserError as error:
                 found[1] = str(error)
         broadcast_object_list(found)
         if found[1] is not None:
             raise UserError(found[1])
         return found[0]
+
+    def _checkpoint_dir(self) -> str | None:
+        """Where CheckpointHook will write, if its ``out_dir`` is another folder of this machine."""
+        for hook in self.hooks:
+            out_dir = getattr(hook, "out_dir", None) if isinstance(hook, CheckpointHook) else None
+            if out_dir and out_dir != self.work_dir and "://" not in out_dir:
+                return os.path.join(out_dir, os.path.basename(self.work_dir.rstrip(os.sep)))
+        return None

@@ -21,6 +21,7 @@ from mmengine.dist import get_rank
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from mmdet_maskr.engine.child_processes import end_with_parent
+from mmdet_maskr.engine.signals import blocked, leave_signals_to_parent
 
 
 class SeededBatch(list):
@@ -104,7 +105,15 @@ def preserved_generators() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-class ExactDataLoader(DataLoader):
+class GuardedDataLoader(DataLoader):
+    """A DataLoader whose workers no signal to a whole job ends, see :class:`WorkerStart`."""
+
+    def _get_iterator(self) -> Any:
+        with blocked():  # until a worker's first act
+            return super()._get_iterator()
+
+
+class ExactDataLoader(GuardedDataLoader):
     """A DataLoader that begins when its first batch is wanted and can pass over batches.
 
     mmengine's iteration-based loop makes its iterator before a checkpoint is loaded; stock data
@@ -126,10 +135,11 @@ class ExactDataLoader(DataLoader):
 
 
 class WorkerStart:
-    """A data worker's first act: to see to it that it does not outlive its process.
+    """A data worker's first act: to see to it that it ends with its process, and not before.
 
     A process that is killed cannot end its workers, and these then hang for good in a queue that
-    nobody reads, with their memory. Then the loader's own ``worker_init_fn`` is called.
+    nobody reads, with their memory. One that saves at a signal needs them until it has saved.
+    Then the loader's own ``worker_init_fn`` is called.
     """
 
     def __init__(self, init: Callable[[int], None] | None) -> None:
@@ -137,6 +147,7 @@ class WorkerStart:
 
     def __call__(self, worker_id: int) -> None:
         end_with_parent(signal.SIGKILL)
+        leave_signals_to_parent()
         if self.init is not None:
             self.init(worker_id)
 
@@ -144,16 +155,19 @@ class WorkerStart:
 def make_exact(loader: DataLoader, seed: int) -> DataLoader:
     """Turn a DataLoader that was not iterated yet into an :class:`ExactDataLoader`, in place.
 
-    Left as they are: subclasses, loaders without batches, and iterable data sets.
+    Left as they are: subclasses. Loaders without batches and iterable data sets stay inexact.
     """
-    if type(loader) is not DataLoader or not hasattr(loader.batch_sampler, "sampler"):
+    if type(loader) is not DataLoader:
+        return loader
+    loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+    if not hasattr(loader.batch_sampler, "sampler"):
+        loader.__class__ = GuardedDataLoader
         return loader
     # DataLoader takes neither a batch sampler nor another class once it is built, and mmengine
     # builds it inside of one long function.
     vars(loader)["batch_sampler"] = PositionedBatchSampler(loader.batch_sampler, seed, get_rank())
     loader.__class__ = ExactDataLoader
     loader.dataset.__getitems__ = SeededFetch(loader.dataset)
-    loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
     # beginning to iterate draws a number, which is not to come out of the model's generator
     loader.generator = torch.Generator()
     return loader

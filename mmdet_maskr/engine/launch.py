@@ -24,8 +24,10 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
+from mmdet_maskr.engine.child_processes import end_with_parent
 from mmdet_maskr.engine.config_checks import check_config
 from mmdet_maskr.engine.config_errors import explain
+from mmdet_maskr.engine.signals import interruptible
 from mmdet_maskr.errors import UserError, no_file
 
 _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
@@ -239,7 +241,7 @@ def enable_mixed_precision(cfg: Config) -> None:
         wrapper.type = "AmpOptimWrapper"
         wrapper.setdefault("loss_scale", "dynamic")
     else:
-        wrapper.type = "BFloat16OptimWrapper"
+        wrapper.type = "mmdet.BFloat16OptimWrapper"
 
 
 def build_runner(cfg: Config, needs: str | None = None) -> Runner:
@@ -302,13 +304,20 @@ def run_tool(main: Callable[[], None], stopped: str = "stopped") -> None:
     """Run a tool's ``main``; an error of the user's ends with its message and exit code 2.
 
     What a machine does to a run (memory, disk, dead processes) ends with a message and exit code 1,
-    and Ctrl-C with the message ``stopped`` and exit code 130.
+    Ctrl-C and SIGTERM with the message ``stopped`` and exit code 128 + signal.
     """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent(signal.SIGTERM)  # torchrun's processes would go on without it
+    with interruptible():
+        _run(main, stopped)
+
+
+def _run(main: Callable[[], None], stopped: str) -> None:
     try:
         main()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"\n{stopped}", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(128 + getattr(error, "number", signal.SIGINT))
     except UserError as error:
         _leave(_own_message(error))
     except Exception as error:

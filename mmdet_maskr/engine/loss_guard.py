@@ -49,6 +49,14 @@ class LossGuardHook(Hook):
         self._is_bad = False
         self._random: dict[str, Any] = {}
 
+    def state_dict(self) -> dict[str, int]:
+        """What a resumed run has to know: how many in a row there were."""
+        return dict(in_row=self._in_row)
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on counting."""
+        self._in_row = state["in_row"]
+
     def before_train(self, runner: Runner) -> None:
         """Look at each loss before the optimizer does."""
         self._skipped = int(runner.message_hub.runtime_info.get("skipped_steps", 0))

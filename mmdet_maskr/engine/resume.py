@@ -2,21 +2,26 @@
 
 mmengine stores weights, optimizer, schedules and message hub. Added here, under ``exact_resume``
 and in plain tensors and numbers: each rank's random states and buffers, gradients that are being
-accumulated, the position in the epoch, and the sampler's seed.
+accumulated, the position in the epoch, the sampler's seed, what hooks and parts of the model
+remember (:mod:`.run_state`), and the settings of the schedules (:mod:`.schedule_changes`).
 """
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
+from mmdet_maskr.engine import run_state
 from mmdet_maskr.engine.exact_loading import ExactDataLoader
+from mmdet_maskr.engine.loops import ExactEpochs
 from mmdet_maskr.engine.unwrap import unwrapped
 
 KEY = "exact_resume"
@@ -46,16 +51,20 @@ def restore_random_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(states["cuda"].cpu())
 
 
-def capture(runner: Runner, finished_epoch: bool, validated: bool) -> dict[str, Any]:
+def capture(
+    runner: Runner, finished_epoch: bool, validated: bool, start: dict[str, dict]
+) -> dict[str, Any]:
     """State of the run to be stored in a checkpoint; to be called on all ranks at once.
 
     Args:
         runner: in its training loop, after the optimizer's step.
         finished_epoch: whether the checkpoint is of the end of an epoch.
         validated: whether the validation that is due at this point is done.
+        start: :func:`.run_state.snapshot` of the run as it was built.
     """
     model = unwrapped(runner)
-    own: dict[str, Any] = dict(random=random_states())
+    own: dict[str, Any] = dict(random=random_states(), launch=launch())
+    own["attributes"] = run_state.capture(model, runner.hooks, start)
     if get_world_size() > 1:  # statistics of batch norm differ between the ranks
         own["buffers"] = {name: buffer.cpu() for name, buffer in model.named_buffers()}
     if _is_accumulating(runner.optim_wrapper):
@@ -73,11 +82,16 @@ def capture(runner: Runner, finished_epoch: bool, validated: bool) -> dict[str, 
         sampler_seed=getattr(_sampler(loader), "seed", None),
         batch_seed=getattr(loader.batch_sampler, "seed", None),
         validated=validated,
+        settings=getattr(getattr(runner, "settings", None), "content", None),
     )
 
 
 def restore(runner: Runner, state: dict[str, Any]) -> None:
     """Give a run that has loaded a checkpoint the state that :func:`capture` stored in it."""
+    ranks, rank = state["ranks"], get_rank()
+    own = ranks[rank if len(ranks) == get_world_size() else 0]
+    model = unwrapped(runner)
+    _restore_attributes(runner, own.get("attributes", {}))
     loader = runner.train_loop.dataloader
     if not isinstance(loader, ExactDataLoader):
         runner.logger.warning(
@@ -90,14 +104,12 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
     if state["batch_seed"] is not None:
         loader.batch_sampler.seed = state["batch_seed"]
     loader.passing = _batches_to_pass(runner, state)
-    if len(state["ranks"]) != get_world_size():
+    if len(ranks) != get_world_size():
         runner.logger.warning(
-            f"the checkpoint is of {len(state['ranks'])} processes and this run has "
+            f"the checkpoint is of {len(ranks)} processes and this run has "
             f"{get_world_size()}: it goes on, but not as an undisturbed one would."
         )
         return
-    own = state["ranks"][get_rank()]
-    model = unwrapped(runner)
     buffers = dict(model.named_buffers())
     for name, value in own.get("buffers", {}).items():
         buffers[name].copy_(value)
@@ -107,15 +119,74 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
     restore_random_states(own["random"])
 
 
+def _restore_attributes(runner: Runner, states: dict[str, dict]) -> None:
+    inexact, told = run_state.restore(unwrapped(runner), runner.hooks, states)
+    if told:
+        runner.logger.info(
+            f"attributes of hooks are as they were when the checkpoint was saved: "
+            f"{'; '.join(told)}. What setting them has changed elsewhere is not: a hook whose "
+            "attributes must not be set needs state_dict and load_state_dict."
+        )
+    if inexact:
+        runner.logger.warning(
+            f"what {', '.join(inexact)} kept from earlier iterations is not in the checkpoint: the "
+            "resumed run may differ from an undisturbed one."
+        )
+
+
+def remove_functions(checkpoint: dict) -> list[str]:
+    """Take what could not be read again out of a checkpoint that is about to be saved.
+
+    Functions in the schedulers' states (OneCycleLR's) come from the config. Anything else that is
+    no data would let the file be refused.
+
+    Returns:
+        Keys of what is taken out beside the schedulers' functions.
+    """
+    schedulers = checkpoint.get("param_schedulers") or []
+    lists = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
+    for state in (state for states in lists for state in states):
+        for key in [key for key, value in state.items() if callable(value)]:
+            del state[key]
+    removed = []
+    for part in ("meta", "message_hub"):
+        for name, values in _groups_of(checkpoint.get(part), part):
+            for key in [k for k, value in values.items() if not run_state.is_data(value)]:
+                del values[key]
+                removed.append(f"{name}.{key}")
+    return removed
+
+
+def _groups_of(values: Any, name: str) -> Iterator[tuple[str, dict]]:
+    """A dictionary and those in it, the innermost first."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _groups_of(value, f"{name}.{key}")
+        yield name, values
+
+
+def launch() -> str | None:
+    """What tools/dist_train.sh calls its present call, the same over restarts; None without it."""
+    return os.environ.get("MMDET_MASKR_LAUNCH")
+
+
+def launches_of(checkpoint: dict) -> set[str]:
+    """The calls of tools/dist_train.sh, one on each node, that a checkpoint was saved by."""
+    ranks = (checkpoint.get(KEY) or {}).get("ranks", ())
+    return {own["launch"] for own in ranks if own.get("launch") is not None}
+
+
 def is_validation_due(runner: Runner) -> bool:
     """Whether the loop would validate at the point where a checkpoint was saved."""
     loop = runner.train_loop
     if runner.val_loop is None:
         return False
-    if hasattr(loop, "position"):
+    if isinstance(loop, EpochBasedTrainLoop):
         done, last = loop.epoch, loop.epoch == loop.max_epochs
         if loop.dataloader.passing:
             return False
+    elif not isinstance(loop, IterBasedTrainLoop):
+        return False
     else:
         done, last = loop.iter, loop.iter == loop.max_iters
     loop._decide_current_val_interval()
@@ -124,8 +195,14 @@ def is_validation_due(runner: Runner) -> bool:
 
 def _batches_to_pass(runner: Runner, state: dict[str, Any]) -> int:
     """Batches that the loader is to give without loading them."""
-    if not hasattr(runner.train_loop, "position"):
-        return runner.train_loop.iter  # the iteration-based loop asks for each once more
+    if isinstance(runner.train_loop, IterBasedTrainLoop):
+        return runner.train_loop.iter  # it asks for each once more
+    if not isinstance(runner.train_loop, ExactEpochs):
+        runner.logger.warning(
+            f"{type(runner.train_loop).__name__} is neither epoch-based nor iteration-based: the "
+            "resumed run will see other batches than an undisturbed one."
+        )
+        return 0
     position, batches = state["position"], len(runner.train_loop.dataloader)
     if batches == state["batches"]:
         return position

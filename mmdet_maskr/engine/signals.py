@@ -1,4 +1,9 @@
-"""SIGTERM and SIGINT as a request to finish the iteration, save and leave."""
+"""SIGTERM and SIGINT as a request to finish the iteration, save and leave.
+
+One stop often comes as several signals: ``timeout`` signals its child and then the whole group,
+Slurm every process of a step, and torchrun or another starter passes on what its child has got
+already. So for some seconds after a signal that counts, others are its echo.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +11,94 @@ import logging
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import torch
 import torch.distributed as dist
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+ECHO_SECONDS = 5.0
+_last = -float("inf")  # when a signal has counted last
+
+
+def is_echo() -> bool:
+    """Whether a signal that comes now belongs to one before it; one that does not is noted."""
+    global _last
+    now = time.monotonic()
+    if now - _last < ECHO_SECONDS:
+        return True
+    _last = now
+    return False
+
+
+class Stopped(KeyboardInterrupt):
+    """What a tool is interrupted by: a KeyboardInterrupt with the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGINT raise :class:`Stopped` here, their echoes do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not is_echo():
+            raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Keep both signals from this thread, and for good from processes that it starts meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def leave_signals_to_parent(leave: Callable[[int], object] = os._exit) -> None:
+    """In a child: ignore SIGINT, and SIGTERM from any but the parent; that one ends this process.
+
+    A scheduler or a terminal signals all processes of a job, and data workers are needed until
+    their parent has saved. It ends them itself when it is done with them.
+
+    Args:
+        leave: is called with the exit code 0 when the parent wants an end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, "sigwaitinfo"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return
+    parent = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+    def wait() -> None:
+        while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+            pass
+        leave(0)
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
 
 
 class StopRequest:
-    """Takes the first SIGTERM or SIGINT of a process as a request; a second one ends it.
+    """Takes the first SIGTERM or SIGINT of a process as a request; a later one ends it.
 
-    Processes forked from this one (data workers) let the first signal pass as well: a scheduler or
-    a terminal sends it to all of them, and their batches are needed until the parent has saved.
+    Signals within :data:`ECHO_SECONDS` of the first belong to it.
 
     Args:
         logger: says what happens when a signal comes.
@@ -38,15 +118,18 @@ class StopRequest:
             self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        first, self._received = self._received is None, number
-        if not first:
+        if os.getpid() != self._pid or is_echo():
+            return
+        if self._received is not None:
             self.close()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.kill(os.getpid(), number)
-        elif os.getpid() == self._pid:
-            name = signal.Signals(number).name
-            os.write(2, f"\n{name}: saving after this iteration; once more ends it now\n".encode())
+            return
+        self._received = number
+        name = signal.Signals(number).name
+        text = f"saving after this iteration; once more in {ECHO_SECONDS:g} s or later ends it now"
+        os.write(2, f"\n{name}: {text}\n".encode())
 
     def is_agreed(self) -> bool:
         """Whether any rank has received a signal; all ranks must ask equally often."""

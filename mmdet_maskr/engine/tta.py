@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+from mmdet.datasets.transforms import PackDetInputs
+from mmdet.registry import TRANSFORMS
 from mmengine.config import Config, ConfigDict
 
+from mmdet_maskr.config_types import is_a, name_of
 from mmdet_maskr.errors import UserError
 
 META_KEYS = ("flip", "flip_direction", "keypoint_flip_indices")
@@ -36,7 +39,9 @@ def enable_tta(cfg: Config, scales: Sequence[float] = (1.0,)) -> None:
         dataset.pipeline = cfg.tta_pipeline
     else:
         dataset.pipeline = augmented_pipeline(dataset.pipeline, scales)
-    cfg.model = ConfigDict(**cfg.get("tta_model", dict(type="InstanceTTAModel")), module=cfg.model)
+    cfg.model = ConfigDict(
+        **cfg.get("tta_model", dict(type="mmdet.InstanceTTAModel")), module=cfg.model
+    )
 
 
 def augmented_pipeline(pipeline: Sequence[dict], scales: Sequence[float]) -> list[dict]:
@@ -55,11 +60,12 @@ def augmented_pipeline(pipeline: Sequence[dict], scales: Sequence[float]) -> lis
     if not scales or min(scales) <= 0:
         raise UserError(f"scales of test-time augmentation must be positive, not {list(scales)}.")
     resizes = [i for i, step in enumerate(pipeline) if {"scale", "scale_factor"} & step.keys()]
-    if len(resizes) != 1 or not pipeline[-1]["type"].startswith("Pack"):
+    if len(resizes) != 1 or not _packs(pipeline[-1]["type"]):
         raise UserError(
             "--tta needs a test pipeline with one resize (a transform with 'scale' or "
             "'scale_factor') that ends with packing; this one has "
-            f"{[step['type'] for step in pipeline]}. Give the config a tta_pipeline."
+            f"{[name_of(step['type'], TRANSFORMS) for step in pipeline]}. Give the config a "
+            "tta_pipeline."
         )
     resize = resizes[0]
     packing = copy.deepcopy(pipeline[-1])
@@ -67,11 +73,16 @@ def augmented_pipeline(pipeline: Sequence[dict], scales: Sequence[float]) -> lis
         packing["meta_keys"] = (*packing["meta_keys"], *META_KEYS)
     forms = [
         [_resized(pipeline[resize], factor) for factor in scales],
-        [dict(type="RandomFlip", prob=prob) for prob in (0.0, 1.0)],
+        [dict(type="mmdet.RandomFlip", prob=prob) for prob in (0.0, 1.0)],
         *([copy.deepcopy(step)] for step in pipeline[resize + 1 : -1]),
         [packing],
     ]
     return [*copy.deepcopy(list(pipeline[:resize])), dict(type="TestTimeAug", transforms=forms)]
+
+
+def _packs(kind: object) -> bool:
+    named = name_of(kind, TRANSFORMS).rpartition(".")[2].startswith("Pack")
+    return named or is_a(kind, PackDetInputs, TRANSFORMS)
 
 
 def _resized(step: dict, factor: float) -> dict:

@@ -309,7 +309,7 @@ class CocoInstanceMetric(CocoMetric):
             for name, items in by_class.items():
                 recorded[f"{prefix}{name}_precision"] = round(items["mAP"], 3)
         prefix = "" if metric == "proposal" else f"{metric}_"
-        for item, value in scores.statistics(evaluation, self._items(metric)).items():
+        for item, value in scores.statistics(evaluation, self.items_of(metric)).items():
             recorded[f"{prefix}{item}"] = round(value, 3)
         if metric != "proposal":
             stats = scores.statistics(evaluation, scores.default_items(metric))
@@ -353,7 +353,7 @@ class CocoInstanceMetric(CocoMetric):
             **shared,
         )
 
-    def _items(self, metric: str) -> Sequence[str]:
+    def items_of(self, metric: str) -> Sequence[str]:
         items = self.keypoint_items if metric == KEYPOINTS else self.metric_items
         return scores.default_items(metric) if items is None else items
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import resource
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import child_training as child
 import cv2
@@ -19,6 +21,8 @@ from mmdet.registry import TRANSFORMS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmdet_maskr.engine import signals
+from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_files import find_damage
 from mmdet_maskr.engine.hang_guard import EXIT_CODE, HangGuardHook
 from mmdet_maskr.errors import UserError
@@ -94,13 +98,14 @@ def test_full_disk(work_dir: Path, shapes_root: Path):
 
 
 def test_signal_once_and_twice(work_dir: Path, shapes_root: Path):
-    """One SIGINT saves and leaves; a second one leaves at once."""
+    """One SIGINT saves and leaves; a second one that is no echo leaves at once."""
 
     def once() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     def twice() -> None:
         once()
+        signals.ECHO_SECONDS = 0.0  # of this child
         once()
 
     for act, code, iteration in ((once, 130, 1), (twice, 130, 3)):
@@ -239,20 +244,20 @@ def test_best_checkpoint_survives_a_failed_one(
     scores = iter([0.1, 0.2, 0.3])
     options = dict(
         train_cfg=dict(max_epochs=3, val_interval=1), train_dataloader__num_workers=0,
-        default_hooks__checkpoint__save_best="score",
+        default_hooks__checkpoint__save_best="coco/segm_mAP",
         default_hooks__checkpoint__rule="greater",
         custom_hooks=[dict(type="WriteLosses")],
     )  # fmt: skip
 
     def prepare(runner: Runner) -> None:
         evaluator = runner.build_evaluator(runner.cfg.val_evaluator)
-        evaluator.evaluate = lambda size: dict(score=next(scores))
+        evaluator.evaluate = lambda size: {"coco/segm_mAP": next(scores)}
         evaluator.process = lambda data_samples, data_batch=None: None
         runner._val_evaluator = evaluator
         real = runner.save_checkpoint
 
         def failing(out_dir, filename, *args, **kwargs):
-            if filename == "best_score_epoch_3.pth":
+            if filename == "best_coco_segm_mAP_epoch_3.pth":
                 raise OSError(28, "No space left on device")
             real(out_dir, filename, *args, **kwargs)
 
@@ -260,6 +265,29 @@ def test_best_checkpoint_survives_a_failed_one(
 
     assert child.finish(child.start(shapes_root, work_dir, False, prepare, **options)) == 2
     best = [name for name in names(work_dir) if name.startswith("best")]
-    assert best == ["best_score_epoch_2.pth", "best_score_epoch_2.pth.sha256"]
+    assert best == ["best_coco_segm_mAP_epoch_2.pth", "best_coco_segm_mAP_epoch_2.pth.sha256"]
     assert "with the best score could not be written" in log_of(work_dir)
-    assert "No space left on device (intact are best_score_epoch_2.pth, " in log_of(work_dir)
+    assert "No space left on device (intact are best_coco_segm_mAP_epoch_2.pth, " in log_of(
+        work_dir
+    )
+
+
+@pytest.mark.parametrize("keys", [["score"], ["score", "other"]])
+def test_copied_work_dir_leaves_the_original_alone(tmp_path: Path, keys: list[str]):
+    """The best checkpoint of a copy is the copy's."""
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    copy.mkdir()
+    hook = DurableCheckpointHook(save_best=keys, rule="greater")
+    info = {
+        name: f"{original}/best_{key}_epoch_1.pth"
+        for key in keys
+        for name in ("best_ckpt", f"best_ckpt_{key}")
+    }
+    hub = SimpleNamespace(runtime_info=info, get_info=info.get, update_info=info.update)
+    parts = dict(logger=logging.getLogger("test_copy"), hooks=[], model=torch.nn.Identity())
+    hook.before_train(SimpleNamespace(work_dir=str(copy), message_hub=hub, **parts))
+    try:
+        paths = [hook.best_ckpt_path] if len(keys) == 1 else hook.best_ckpt_path_dict.values()
+        assert sorted(paths) == sorted(f"{copy}/best_{key}_epoch_1.pth" for key in keys)
+    finally:
+        hook.close()

@@ -126,7 +126,7 @@ def test_launchers_pass_nodes_and_arguments(repo: Path, tmp_path: Path):
         return result.stdout.strip()
 
     assert output(f"{tools}/dist_train.sh", "c.py", "8", "--amp", "--resume") == (
-        "-m torch.distributed.run --nnodes=4 --rdzv_backend=c10d --rdzv_endpoint=10.0.0.1:1234 "
+        f"{tools}/_torchrun.py --nnodes=4 --rdzv_backend=c10d --rdzv_endpoint=10.0.0.1:1234 "
         "--rdzv_id=1234 --rdzv_conf=is_host=0 --nproc_per_node=8 --max_restarts=3 "
         f"{tools}/train.py c.py --amp --resume --launcher pytorch"
     )

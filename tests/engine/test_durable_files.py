@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmdet_maskr.engine import durable_files
+from mmdet_maskr.engine import durable_files, resume
 from mmdet_maskr.engine.durable_files import DurableBackend, find_damage, newest_checkpoint
 from mmdet_maskr.errors import UserError
 
@@ -102,7 +102,7 @@ def test_damage(tmp_path: Path):
     checksum.unlink()
     for length in (0, 10, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert "it is incomplete" in find_damage(path)
+        assert find_damage(path) is not None
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("data.pkl", b"abcdefgh" * 9)
     content = path.read_bytes().replace(b"abcdefgh", b"abcdefgX", 1)
@@ -110,6 +110,24 @@ def test_damage(tmp_path: Path):
     assert find_damage(path) == "its part data.pkl is damaged"
     path.unlink()
     assert find_damage(path) == "it is missing"
+
+
+def test_damage_of_the_directory(tmp_path: Path):
+    """Without a checksum: no bit of the archive's directory ends raw or is not noticed in time."""
+    path = write_checkpoint(tmp_path, "epoch_2.pth", 20)
+    path.with_name("epoch_2.pth.sha256").unlink()
+    older = write_checkpoint(tmp_path, "epoch_1.pth", 10)
+    whole = path.read_bytes()
+    found = set()
+    for position in range(whole.index(b"PK\x01\x02"), len(whole), 3):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << (position % 8)
+        path.write_bytes(flipped)
+        (tmp_path / "last_checkpoint").write_text(str(path))
+        used = Path(newest_checkpoint(tmp_path, LOGGER))
+        found.add(used)
+        assert torch.load(used, weights_only=True)["x"].shape == (99,)
+    assert found == {path, older}
 
 
 def test_newest_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -127,16 +145,54 @@ def test_newest_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     assert newest_checkpoint(tmp_path, LOGGER) == str(first)
     (tmp_path / "last_checkpoint").unlink()
     assert newest_checkpoint(tmp_path, LOGGER) == str(first)
-    assert newest_checkpoint(tmp_path, LOGGER, newer_than=first.stat().st_mtime + 1) is None
+    assert newest_checkpoint(tmp_path, LOGGER, lambda content: content["meta"]["iter"] > 90) is None
     first.write_bytes(b"")
     with pytest.raises(UserError, match=r"every checkpoint in .* is damaged \(.*epoch_9\.pth"):
         newest_checkpoint(tmp_path, LOGGER)
 
 
-def test_moved_work_dir(tmp_path: Path):
-    path = write_checkpoint(tmp_path, "epoch_1.pth", 1)
-    (tmp_path / "last_checkpoint").write_text("/elsewhere/epoch_1.pth")
-    assert newest_checkpoint(tmp_path, LOGGER) == str(path)
+def test_pointer_leads_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Empty, relative, or of the work dir that this one is a copy of: only own files are taken."""
+    original, own, here = tmp_path / "original", tmp_path / "copy", tmp_path / "here"
+    for folder in (original, own, here):
+        folder.mkdir()
+    for folder in (original, here):
+        for name in ("epoch_1.pth", "epoch_3.pth"):
+            write_checkpoint(folder, name, 50)
+    monkeypatch.chdir(here)
+    pointer = own / "last_checkpoint"
+    pointer.write_text("")
+    assert newest_checkpoint(own, LOGGER) is None and not durable_files.has_checkpoint(own)
+    path = write_checkpoint(own, "epoch_1.pth", 10)
+    for named in ("", "epoch_1.pth", "epoch_3.pth", f"{original}/epoch_1.pth", "work/epoch_1.pth",
+                  f"{original}/epoch_3.pth"):  # fmt: skip
+        pointer.write_text(named)
+        assert newest_checkpoint(own, LOGGER) == str(path), named
+    out_dir = tmp_path / "out"
+    out_dir.mkdir()
+    elsewhere = write_checkpoint(out_dir, "epoch_2.pth", 20)
+    pointer.write_text("out/epoch_2.pth")
+    assert newest_checkpoint(own, LOGGER, out_dir=out_dir) == str(elsewhere)
+    pointer.write_text("s3://bucket/epoch_2.pth")
+    assert newest_checkpoint(own, LOGGER) == "s3://bucket/epoch_2.pth"
+    path.unlink()
+    pointer.write_text(f"{original}/epoch_3.pth")
+    with pytest.raises(UserError, match="epoch_3"):
+        newest_checkpoint(own, LOGGER)
+
+
+def test_restart_knows_its_launch_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A clock that jumps, or a folder with times of another machine, changes nothing."""
+    monkeypatch.setenv("MMDET_MASKR_LAUNCH", "second")
+    for number, launches in enumerate((["first"], ["second", "node 2"], [None]), start=1):
+        ranks = [dict(launch=launch) for launch in launches]
+        content = dict(meta=dict(iter=number, epoch=1), exact_resume=dict(ranks=ranks))
+        torch.save(content, tmp_path / f"iter_{number}.pth")
+        os.utime(tmp_path / f"iter_{number}.pth", (0, 10**9))
+    found = newest_checkpoint(
+        tmp_path, LOGGER, lambda content: resume.launch() in resume.launches_of(content)
+    )
+    assert found == str(tmp_path / "iter_2.pth")
 
 
 def test_partial_files_are_removed(tmp_path: Path):

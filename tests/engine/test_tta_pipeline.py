@@ -58,7 +58,7 @@ def test_pipelines_that_it_cannot_augment(pipeline: list, scales: list, message:
 def test_default_model(config: Config):
     model = config.model
     enable_tta(config)
-    assert config.model.type == "InstanceTTAModel" and config.model.module.type == model.type
+    assert config.model.type == "mmdet.InstanceTTAModel" and config.model.module.type == model.type
     assert config.test_dataloader.dataset.pipeline[-1]["type"] == "TestTimeAug"
     assert config.val_dataloader.dataset.pipeline[-1]["type"] == "PackKeypointInputs"
 

@@ -98,7 +98,7 @@ def test_mixed_precision_and_scaled_rate(repo: Path, shapes_root: Path, tmp_path
         repo, shapes_root, tmp_path, "--amp", "--auto-scale-lr", "--cfg-options",
         *SETTINGS, *options,
     )  # fmt: skip
-    wrapper = "AmpOptimWrapper" if torch.cuda.is_available() else "BFloat16OptimWrapper"
+    wrapper = "AmpOptimWrapper" if torch.cuda.is_available() else "mmdet.BFloat16OptimWrapper"
     assert f"type='{wrapper}'" in output
     assert "Scaling the original LR by 0.5" in output  # 4 images instead of 8
     losses = [float(value) for value in re.findall(r"\bloss: (\d+\.\d+)", output)]

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet.registry import TRANSFORMS
 from mmengine.config import Config
 from torch import nn
 
+from mmdet_maskr.config_types import name_of
 from mmdet_maskr.deploy.files import METADATA, VERSION
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.version import __version__
@@ -79,7 +81,7 @@ def resize_of(pipeline: Sequence[dict]) -> dict[str, Any] | None:
     """
     found = None
     for transform in pipeline:
-        name = transform["type"].removeprefix("mmdet.")
+        name = name_of(transform["type"], TRANSFORMS)
         if name not in (*RESIZES, *NEUTRAL):
             raise UserError(
                 f"the test pipeline's {name} cannot be exported; accepted are "

@@ -155,7 +155,12 @@ def test_options(where: str, cfg: ConfigDict, needed: Iterable[str]) -> float:
         UserError: another NMS or convention, or a number that is not positive.
     """
     nms = dict(cfg.get("nms") or {})
-    if nms.get("type", "nms") != "nms" or set(nms) - NMS_OPTIONS or "iou_threshold" not in nms:
+    kind = nms.get("type", "nms")  # a text or, in configs with read_base(), the function
+    if (
+        getattr(kind, "__name__", kind) not in ("nms", "mmcv.nms")
+        or set(nms) - NMS_OPTIONS
+        or "iou_threshold" not in nms
+    ):
         raise UserError(
             f"{where}.nms={nms} cannot be exported: it must be dict(type='nms', iou_threshold=...)."
         )

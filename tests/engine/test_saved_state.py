@@ -1,0 +1,236 @@
+"""All that mmengine and mmdet train with saves, and resumes as if nothing had been."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from pathlib import Path
+
+import mmdet.engine.schedulers  # noqa: F401
+import mmengine.optim.scheduler  # noqa: F401
+import pytest
+import torch
+from mmdet.registry import HOOKS
+from mmdet.registry import PARAM_SCHEDULERS as MMDET_SCHEDULERS
+from mmengine.hooks import EarlyStoppingHook, Hook
+from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
+from toy_training import BATCHES, Rates, ToyMetric, assert_equal, toy_runner, weights_of
+
+from mmdet_maskr.engine import run_state
+from mmdet_maskr.engine.resume import remove_functions
+from mmdet_maskr.errors import UserError
+
+# Options without which they cannot be built; those of parameters' and momentum's kinds follow.
+_OPTIONS = dict(
+    ConstantLR=dict(factor=0.5, end=6), CosineAnnealingLR=dict(T_max=10),
+    ExponentialLR=dict(gamma=0.9), LinearLR=dict(end=6), MultiStepLR=dict(milestones=[5, 9]),
+    StepLR=dict(step_size=3), PolyLR=dict(end=11), OneCycleLR=dict(eta_max=0.2, total_steps=12),
+    CosineRestartLR=dict(periods=[6, 6], restart_weights=[1, 0.5], eta_min=0.01),
+    ReduceOnPlateauLR=dict(monitor="toy/score", rule="greater", patience=0, by_epoch=True),
+    QuadraticWarmupLR=dict(end=7),
+)  # fmt: skip
+SCHEDULERS = sorted(
+    name
+    for name in {**PARAM_SCHEDULERS.module_dict, **MMDET_SCHEDULERS.module_dict}
+    if name.endswith(("LR", "Momentum"))
+)
+# for a step of another kind, sparse gradients, several processes; and what all are made of
+_LEFT_OUT = {"LBFGS", "SparseAdam", "ZeroRedundancyOptimizer", "Optimizer"}
+OPTIMIZERS_HERE = sorted(
+    name
+    for name, kind in OPTIMIZERS.module_dict.items()
+    if inspect.isclass(kind) and name not in _LEFT_OUT
+)
+
+
+def resumed_equals_undisturbed(tmp_path: Path, at: str = "epoch_1.pth", **options) -> None:
+    rates = Rates(("lr", "momentum"))
+    scores = [0.1, 0.3, 0.2, 0.2]
+    ToyMetric.scores = list(scores)
+    calm = toy_runner(tmp_path / "calm", **options)
+    calm.register_hook(rates)
+    calm.train()
+    after = Rates(("lr", "momentum"))
+    ToyMetric.scores = scores[0:] if options.get("val_interval") else []
+    resumed = toy_runner(tmp_path / "resumed", resume=tmp_path / "calm" / at, **options)
+    resumed.register_hook(after)
+    resumed.train()
+    assert_equal(weights_of(resumed), weights_of(calm))
+    assert after.seen and all(rates.seen[i] == seen for i, seen in after.seen.items())
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_schedulers(tmp_path: Path, name: str):
+    """By name in mmengine's and mmdet's registries: what is new there is tested, too."""
+    options = _OPTIONS[name.replace("Momentum", "LR")]
+    validated = "Plateau" in name
+    resumed_equals_undisturbed(
+        tmp_path,
+        schedulers=[dict(dict(type=name, by_epoch=False), **options)],
+        val_interval=1 if validated else 0,
+    )
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS_HERE)
+def test_optimizers(tmp_path: Path, name: str):
+    kind = OPTIMIZERS.get(name)
+    needs_rate = "lr" in inspect.signature(kind).parameters
+    optimizer = dict(type=name, **(dict(lr=0.01) if needs_rate else {}))
+    model = dict(type="ToyModel", matrices=name == "Muon")
+    resumed_equals_undisturbed(tmp_path, optimizer=optimizer, model=model)
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        dict(type="OptimWrapper", accumulative_counts=3, clip_grad=dict(max_norm=1)),
+        dict(type="BFloat16OptimWrapper"),
+        dict(type="OptimWrapper", paramwise_cfg=dict(norm_decay_mult=0.0, bias_lr_mult=2)),
+    ],
+)
+def test_optimizer_wrappers(tmp_path: Path, wrapper: dict):
+    optimizer = dict(type="AdamW", lr=0.01, weight_decay=0.1)
+    resumed_equals_undisturbed(tmp_path, optim_wrapper=dict(wrapper, optimizer=optimizer))
+
+
+class Counts(Hook):
+    """Lowers the rate when it has counted to six."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.count += 1
+        if self.count == 6:
+            for group in runner.optim_wrapper.optimizer.param_groups:
+                group["lr"] /= 10
+
+
+class KeepsState(Counts):
+    """The same, with a state of its own making."""
+
+    def state_dict(self) -> dict:
+        return dict(seen=torch.tensor(self.count))
+
+    def load_state_dict(self, state: dict) -> None:
+        self.count = int(state["seen"])
+
+
+@pytest.mark.parametrize("kind", [Counts, KeepsState])
+def test_hooks_of_users(tmp_path: Path, kind: type[Hook]):
+    for name, at in (("calm", None), ("resumed", tmp_path / "calm" / "epoch_1.pth")):
+        runner = toy_runner(tmp_path / name, resume=at)
+        runner.register_hook(kind())
+        runner.train()
+        if at is None:
+            expected = weights_of(runner)
+    assert_equal(weights_of(runner), expected)
+
+
+# what is left out needs a model of its own kind, a graphics card or a profiler's packages
+STOCK_HOOKS = {
+    "EMAHook": dict(ema_type="ExponentialMovingAverage"),
+    "EmptyCacheHook": {}, "SyncBuffersHook": {}, "CheckInvalidLossHook": {},
+    "SetEpochInfoHook": {}, "SyncNormHook": {}, "ParamSchedulerHook": {}, "IterTimerHook": {},
+    "RuntimeInfoHook": {}, "LossGuardHook": dict(stop_after=2), "HangGuardHook": {},
+    "PipelineSwitchHook": dict(switch_epoch=1, switch_pipeline=[]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STOCK_HOOKS)
+def test_stock_hooks(tmp_path: Path, name: str):
+    assert HOOKS.get(name) is not None
+    resumed_equals_undisturbed(tmp_path, hooks=[dict(type=name, **STOCK_HOOKS[name])])
+
+
+@pytest.mark.parametrize("save_best", [None, "toy/score"])
+def test_early_stopping(tmp_path: Path, save_best: str | None):
+    """It stops after as many epochs as undisturbed, and started again after that trains no more.
+
+    A new best score saves the epoch's checkpoint once more, after the validation.
+    """
+    checkpoint = dict(save_best=save_best, rule="greater")
+    scores = [0.5, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]
+    stop = [dict(type="EarlyStoppingHook", monitor="toy/score", rule="greater", patience=3)]
+    options = dict(epochs=8, val_interval=1, hooks=stop, checkpoint=checkpoint)
+    ToyMetric.scores = list(scores)
+    calm = toy_runner(tmp_path / "calm", **options)
+    calm.train()
+    assert calm.epoch == 4
+    for done in (1, 2, 3, 4):
+        # a checkpoint is saved before its epoch's validation, which is made up for
+        validated = done == 1 and save_best is not None
+        ToyMetric.scores = scores[done if validated else done - 1 :]
+        again = toy_runner(
+            tmp_path / f"again_{done}", resume=tmp_path / "calm" / f"epoch_{done}.pth", **options
+        )
+        again.train()
+        assert again.epoch == 4
+        hook = next(hook for hook in again.hooks if isinstance(hook, EarlyStoppingHook))
+        assert (hook.wait_count, hook.best_score) == (3, 0.5)
+
+
+def test_modules_that_choose(tmp_path: Path):
+    """A size for the next batches, thresholds that adapt: attributes of modules and their parts."""
+    from mmdet.models.data_preprocessors import BatchSyncRandomResize
+    from mmdet.models.task_modules import MaxIoUAssigner
+
+    model = torch.nn.ModuleList([BatchSyncRandomResize((32, 64), size_divisor=8)])
+    model[0].assigner = MaxIoUAssigner(0.5, 0.4)
+    cached = torch.nn.ReLU()
+    cached.key, cached.grid = None, None
+    model.append(cached)
+    start = run_state.snapshot(model, [])
+    assert run_state.capture(model, [], start) == {}
+    model[0]._input_size = (48, 40)
+    model[0].assigner.pos_iou_thr = 0.6
+    cached.key, cached.grid = (3, 3), torch.zeros(3)
+    states = run_state.capture(model, [], start)
+    assert states == {
+        "model.0": dict(_input_size=(48, 40)),
+        "model.0.assigner[0]": dict(pos_iou_thr=0.6),
+        "model.1": {},
+    }
+    model[0]._input_size, model[0].assigner.pos_iou_thr, cached.key = None, 0.5, None
+    assert run_state.restore(model, [], states) == (["model.1"], [])
+    assert model[0]._input_size == (48, 40) and model[0].assigner.pos_iou_thr == 0.6
+    assert cached.key is None  # alone it would belie the grid
+
+
+def test_state_that_could_not_be_read(tmp_path: Path):
+    class Odd(KeepsState):
+        def state_dict(self) -> dict:
+            return dict(me=Path("x"))
+
+    runner = toy_runner(tmp_path)
+    runner.register_hook(Odd())
+    with pytest.raises(UserError, match=r"Odd.*'me'"):
+        runner.train()
+    checkpoint = dict(
+        param_schedulers=[dict(anneal_func=math.cos, end=5)],
+        meta=dict(iter=1, mine=Path("x")),
+        message_hub=dict(runtime_info=dict(a=1, b=Path("y"))),
+    )
+    assert sorted(remove_functions(checkpoint)) == ["message_hub.runtime_info.b", "meta.mine"]
+    assert checkpoint == dict(
+        param_schedulers=[dict(end=5)], meta=dict(iter=1), message_hub=dict(runtime_info=dict(a=1))
+    )
+
+
+def test_weights_alone_and_ema(tmp_path: Path):
+    """A file of weights without anything around them: hooks read it as any other."""
+    weights = weights_of(toy_runner(tmp_path / "a"))
+    torch.save({name: value + 1 for name, value in weights.items()}, tmp_path / "w.pth")
+    seen = []
+
+    class Reads(Hook):
+        def after_load_checkpoint(self, runner, checkpoint) -> None:
+            seen.append((sorted(checkpoint["state_dict"]), dict(checkpoint["meta"])))
+
+    runner = toy_runner(
+        tmp_path / "b", hooks=[dict(type="EMAHook")], load_from=str(tmp_path / "w.pth")
+    )
+    runner.register_hook(Reads())
+    runner.train()
+    assert seen == [(sorted(weights), {})]
+    assert BATCHES * 3 == runner.iter
