@@ -20,6 +20,7 @@ from torch import nn
 from mmdet_maskr.catalogue import configs_dir
 from mmdet_maskr.engine.load_hooks import check_whole
 from mmdet_maskr.errors import UserError, no_file
+from mmdet_maskr.folders import as_path
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 WEIGHTS_SUFFIXES = (".pth", ".pt")
@@ -44,8 +45,11 @@ def find_model(
         UserError: there is no such file or name; a name of this package without weights, as none
             are published.
     """
-    model = str(model) if isinstance(model, Path) else model
-    weights = str(weights) if isinstance(weights, Path) else weights
+    if not isinstance(model, Config | dict | None):
+        model = str(as_path(model, "model"))
+    if weights is not None:
+        is_url = isinstance(weights, str) and "://" in weights
+        weights = weights if is_url else str(as_path(weights, "weights"))
     if isinstance(model, str) and model.endswith(WEIGHTS_SUFFIXES):
         if weights is not None:
             raise UserError(f"model={model!r} and weights={weights!r} are checkpoints both.")
@@ -92,7 +96,7 @@ def check_device(device: str | None) -> str:
         return default_device()
     try:
         kind = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(f"device={device!r}: it must be like 'cpu', 'cuda' or 'cuda:1'.") from error
     if kind.type == "cuda":
         count = torch.cuda.device_count()
