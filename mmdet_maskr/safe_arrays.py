@@ -1,8 +1,8 @@
 """Arrays of numpy from pickles, without numpy's own ways of reading their state.
 
-``numpy.dtype.__setstate__`` believes what a file says of a type, such as that its bytes are addresses
-of Python objects. Here a file names one of a list of plain types, and of a type's state its byte
-order alone is read; an array has exactly the bytes that its shape needs.
+``numpy.dtype.__setstate__`` believes what a file says of a type, such as that its bytes are
+addresses of Python objects. Here a file names one of a list of plain types, and of a type's state
+its byte order alone is read; an array has exactly the bytes that its shape needs.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ class PickledType:
     def __setstate__(self, state: object) -> None:
         """Take the byte order, and nothing else."""
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else "|"
-        if order in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(order)
+        if order == "<":
+            self.dtype = self.dtype.newbyteorder("<")
+        elif order == ">":
+            self.dtype = self.dtype.newbyteorder(">")
 
 
 def pickled_array(*rest: object) -> Any:
@@ -74,10 +76,12 @@ def checked_state(state: object) -> tuple:
     shape, kind, by_columns, content = state[-4:]
     if isinstance(content, str):  # of Python 2
         content = content.encode("latin1")
-    return 1, *_checked(shape, kind, content), bool(by_columns), bytes(content)
+    return (1, *_checked(shape, kind, content)[:2], bool(by_columns), bytes(content))
 
 
-def _checked(shape: object, kind: object, content: object) -> tuple[tuple[int, ...], np.dtype]:
+def _checked(
+    shape: object, kind: object, content: object
+) -> tuple[tuple[int, ...], np.dtype, bytes]:
     if not isinstance(kind, PickledType) or not isinstance(content, (bytes, bytearray)):
         raise UserError("an array's state is none of plain numbers.")
     if (
@@ -90,24 +94,24 @@ def _checked(shape: object, kind: object, content: object) -> tuple[tuple[int, .
             f"an array of the shape {str(shape)[:60]} has {len(content)} bytes, not as many as it "
             "needs."
         )
-    return shape, kind.dtype
+    return shape, kind.dtype, bytes(content)
 
 
 def scalar(kind: object, content: object = b"") -> Any:
     """Stands for ``numpy``'s ``scalar``."""
     if isinstance(content, str):
         content = content.encode("latin1")
-    _, dtype = _checked((), kind, content)
-    return np.frombuffer(bytes(content), dtype, count=1)[0] if dtype.itemsize else dtype.type()
+    _, dtype, stored = _checked((), kind, content)
+    return np.frombuffer(stored, dtype, count=1)[0] if dtype.itemsize else dtype.type()
 
 
 def from_buffer(content: object, kind: object, shape: object, order: object = "C") -> np.ndarray:
     """Stands for ``numpy``'s ``_frombuffer``, which protocol 5 uses."""
-    shape, dtype = _checked(shape, kind, content)
+    sides, dtype, stored = _checked(shape, kind, content)
     if not dtype.itemsize:
-        return np.zeros(shape if math.prod(shape) == 0 else 0, dtype)
-    flat = np.frombuffer(bytearray(content), dtype)  # a copy that can be written to
-    return flat.reshape(shape, order="F" if order == "F" else "C")
+        return np.zeros(sides if math.prod(sides) == 0 else 0, dtype)
+    flat = np.frombuffer(bytearray(stored), dtype)  # a copy that can be written to
+    return flat.reshape(sides, order="F" if order == "F" else "C")
 
 
 class LoadedArray(np.ndarray):
@@ -121,7 +125,7 @@ class LoadedArray(np.ndarray):
 
     def __setstate__(self, state: Any, /) -> None:
         """Take shape, type and content."""
-        super().__setstate__(checked_state(state))  # type: ignore[arg-type]
+        super().__setstate__(checked_state(state))
 
     def __reduce__(self) -> Any:
         """As numpy's own."""

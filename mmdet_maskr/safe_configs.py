@@ -118,9 +118,10 @@ def _value(node: ast.expr, settings: Mapping[str, Any], named: str) -> Any:
 
 def _refused(node: ast.AST, named: str) -> UserError:
     shown = ast.unparse(node).replace("\n", " ")[:80] if isinstance(node, ast.AST) else ""
+    line = getattr(node, "lineno", "?")
     return UserError(
-        f"{named} was refused: line {getattr(node, 'lineno', '?')} ({shown}) is more than names and "
-        "values, and would have to be executed. Name the config that it was trained with."
+        f"{named} was refused: line {line} ({shown}) is more than names and values, and would have "
+        "to be executed. Name the config that it was trained with."
     )
 
 

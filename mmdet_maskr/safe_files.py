@@ -1,9 +1,9 @@
 """Files of others are data: no YAML, pickle, checkpoint or name in them runs code while it is read.
 
-mmengine reads YAML with PyYAML's full loader and .pkl files with pickle, both of which call whatever
-the file names; loads checkpoints from URLs with ``weights_only=False``; executes the text of the
-config in a checkpoint; and builds ``type: subprocess.call`` from a config of any kind. Its configs in
-Python are programs and remain so: read those of strangers before you use them.
+mmengine reads YAML with PyYAML's full loader and .pkl files with pickle, both of which call
+whatever the file names; loads checkpoints from URLs with ``weights_only=False``; executes the text
+of the config in a checkpoint; and builds ``type: subprocess.call`` from a config of any kind. Its
+configs in Python are programs and remain so: read those of strangers before you use them.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ def _narrow_checkpoints() -> None:
     for core in ("numpy.core", "numpy._core"):
         names[f"{core}.multiarray._reconstruct"] = safe_arrays.empty_loaded_array
     # compat allows numpy's own
-    kept = []
-    for item in torch.serialization.get_safe_globals():
-        value, name = item if isinstance(item, tuple) else (item, f"{item.__module__}.")
-        if not name.startswith("numpy"):
-            kept.append(item)
+    kept = [
+        item
+        for item in torch.serialization.get_safe_globals()
+        if not (item[1] if isinstance(item, tuple) else item.__module__).startswith("numpy")
+    ]
     torch.serialization.clear_safe_globals()
     torch.serialization.add_safe_globals([*kept, safe_arrays.LoadedArray])
     torch.serialization.add_safe_globals([(value, name) for name, value in names.items()])

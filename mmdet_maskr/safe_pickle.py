@@ -123,8 +123,16 @@ _ALLOWED: dict[str, Callable] = {
 }
 
 
-class _DataUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
+# Its hints lack the machine's own parts.
+_Machine: Any = pickle._Unpickler
+
+
+class _DataUnpickler(_Machine):
     """Reads what :data:`_ALLOWED` lists."""
+
+    stack: list
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list]
 
     def find_class(self, module: str, name: str) -> Any:
         # the name that protocols before 3 use
@@ -184,7 +192,8 @@ class _DataUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
         target.update(items)
 
     def load_frozenset(self) -> None:
-        self.stack.append(_frozenset(self.pop_mark()))
+        items = self.pop_mark()
+        self.stack.append(_frozenset(items))
 
     def load_append(self) -> None:
         value = self.stack.pop()
@@ -199,7 +208,7 @@ class _DataUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
             raise UserError(f"the file appends to a {type(target).__name__}.")
         target.extend(values)
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: dict[int, Callable] = dict(_Machine.dispatch)
     dispatch.update(
         {
             pickle.BUILD[0]: load_build,

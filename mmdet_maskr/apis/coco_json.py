@@ -33,7 +33,8 @@ class CocoResults:
             it has in ``images``), and the class of label k has the id k + 1.
 
     Raises:
-        UserError: a path that cannot be written, images that ``ann_file`` lacks, arrays or frames where it is given, no class of
+        UserError: a path that cannot be written, images that ``ann_file`` lacks, arrays or frames
+            where it is given, no class of
             the model in it, or without it images of equal names.
     """
 

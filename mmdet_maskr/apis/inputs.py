@@ -43,7 +43,7 @@ def expand(inputs: ImageInput | Sequence[ImageInput]) -> list[str | np.ndarray]:
             an array of another shape or type; anything else.
     """
     entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-    found = []
+    found: list[str | np.ndarray] = []
     for i, entry in enumerate(entries):
         try:
             found.extend(_expand_one(entry, i))
@@ -51,7 +51,9 @@ def expand(inputs: ImageInput | Sequence[ImageInput]) -> list[str | np.ndarray]:
             if isinstance(error, UserError):
                 raise
             reason = getattr(error, "strerror", None) or error
-            raise UserError(f"image {i}, {str(entry)[:100]!r}, cannot be read: {reason}.") from error
+            raise UserError(
+                f"image {i}, {str(entry)[:100]!r}, cannot be read: {reason}."
+            ) from error
     if not found:
         raise UserError("there are no images: the list is empty.")
     return found

@@ -30,7 +30,7 @@ Model: TypeAlias = str | Config | ConfigDict | dict
 
 
 def find_model(
-    model: Model | Path | None, weights: str | Path | None, scope: str = "mmdet"
+    model: Model | Path | None, checkpoint: str | Path | None, scope: str = "mmdet"
 ) -> tuple[Model | None, str | None]:
     """Config and weights as DetInferencer takes them.
 
@@ -38,7 +38,7 @@ def find_model(
         model: path of a config; folder that tools/convert_weights.py wrote; name of a config of
             this package (see tools/list_configs.py; '_' may stand for '/') or in the model index of
             ``scope``; a config; or the path of a checkpoint.
-        weights: path or URL of a checkpoint; None where ``model`` says it.
+        checkpoint: its path or URL; None where ``model`` says it.
         scope: package with a model index.
 
     Raises:
@@ -47,9 +47,10 @@ def find_model(
     """
     if not isinstance(model, Config | dict | None):
         model = str(as_path(model, "model"))
-    if weights is not None:
-        is_url = isinstance(weights, str) and "://" in weights
-        weights = weights if is_url else str(as_path(weights, "weights"))
+    weights: str | None = None
+    if checkpoint is not None:
+        is_url = isinstance(checkpoint, str) and "://" in checkpoint
+        weights = str(checkpoint if is_url else as_path(checkpoint, "weights"))
     if isinstance(model, str) and model.endswith(WEIGHTS_SUFFIXES):
         if weights is not None:
             raise UserError(f"model={model!r} and weights={weights!r} are checkpoints both.")

@@ -190,7 +190,7 @@ class _Decoded(Sequence):
     def __len__(self) -> int:
         return len(self._masks)
 
-    def __getitem__(self, index: Any) -> np.ndarray:
+    def __getitem__(self, index: Any) -> Any:
         return np.ascontiguousarray(pycocotools.mask.decode(self._masks[int(index)]))
 
 
