@@ -34,8 +34,7 @@ class CocoResults:
 
     Raises:
         UserError: a path that cannot be written, images that ``ann_file`` lacks, arrays or frames
-            where it is given, no class of
-            the model in it, or without it images of equal names.
+            where it is given, no class of the model in it, or without it images of equal names.
     """
 
     def __init__(
