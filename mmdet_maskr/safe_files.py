@@ -1,119 +1,116 @@
-"""Files of others are data: no YAML, pickle or downloaded checkpoint runs code while it is read.
+"""Files of others are data: no YAML, pickle, checkpoint or name in them runs code while it is read.
 
 mmengine reads YAML with PyYAML's full loader and .pkl files with pickle, both of which call
-whatever the file names, and loads checkpoints from URLs with ``weights_only=False``. Its configs in
-Python are programs and remain so: read those of strangers before you use them.
+whatever the file names; loads checkpoints from URLs with ``weights_only=False``; executes the text
+of the config in a checkpoint; and builds ``type: subprocess.call`` from a config of any kind. Its
+configs in Python are programs and remain so: read those of strangers before you use them.
 """
 
 from __future__ import annotations
 
 import importlib
-import io
 import pickle
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from mmdet_maskr.errors import UnsafeCheckpointError, UserError
+from mmdet_maskr import data_files, safe_arrays, safe_configs
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.safe_pickle import encode, load_pickle, make_bytearray
 
-# What arrays and tensors need; numpy 1 and 2 spell the module differently.
-_ALLOWED = {
-    ("collections", "OrderedDict"),
-    ("collections", "defaultdict"),
-    ("builtins", "set"),
-    ("builtins", "frozenset"),
-    ("builtins", "complex"),
-    ("builtins", "slice"),
-    ("builtins", "bytes"),
-    ("builtins", "bytearray"),
-    ("_codecs", "encode"),  # bytes in protocol 2
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    *(
-        (f"numpy.{core}.{module}", name)
-        for core in ("core", "_core")
-        for module, name in (
-            ("multiarray", "_reconstruct"),
-            ("multiarray", "scalar"),
-            ("numeric", "_frombuffer"),
-        )
-    ),
-    ("torch", "Size"),
-    ("torch._utils", "_rebuild_tensor_v2"),
-}
-
-
-class _DataUnpickler(pickle.Unpickler):
-    """Gives containers, numbers, texts, numpy arrays and torch tensors, and nothing that acts."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return _storage_from_bytes
-        # the name that protocols before 3 use
-        if ("builtins" if module == "__builtin__" else module, name) not in _ALLOWED:
-            raise UnsafeCheckpointError(
-                f"the file was refused: it asks for {module}.{name}, and loading it could run "
-                "code. Only containers, numbers, texts, arrays and tensors are read."
-            )
-        return super().find_class(module, name)
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise UnsafeCheckpointError(
-            f"the file was refused: it refers to something outside of it ({pid!r})."
-        )
-
-
-def _storage_from_bytes(content: bytes) -> Any:
-    import torch
-
-    return torch.load(io.BytesIO(content), weights_only=True)
-
-
-def load_pickle(file: Any, **kwargs) -> Any:
-    """Read plain data from an open pickle file.
-
-    Args:
-        file: open for reading bytes.
-        **kwargs: pickle.Unpickler's.
-
-    Raises:
-        UserError: the file is damaged.
-        UnsafeCheckpointError: it asks for anything else than data.
-    """
-    try:
-        return _DataUnpickler(file, **kwargs).load()
-    except (UserError, OSError, MemoryError):
-        raise
-    except Exception as error:  # damaged pickles end in errors of many types
-        raise UserError(f"the file is no pickle, or damaged ({error}).") from error
+MOST = 200 << 20  # bytes that a file may take beyond ten times its own
 
 
 def apply() -> None:
-    """Let mmengine read YAML, pickles and downloads as data; the package's import calls this.
+    """Let mmengine and torch read files as data; the package's import calls this.
 
     Raises:
         UserError: later, by these readers: files that are damaged or hold more than data.
     """
-    import yaml
     from mmengine.fileio import register_handler
-    from mmengine.fileio.handlers import PickleHandler, YamlHandler
-
-    safe_loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    from mmengine.fileio.handlers import JsonHandler, PickleHandler, YamlHandler
 
     @register_handler(["yaml", "yml"])
     class SafeYamlHandler(YamlHandler):
         def load_from_fileobj(self, file: Any, **kwargs) -> Any:
-            try:
-                return yaml.load(file, Loader=safe_loader)
-            except (yaml.YAMLError, RecursionError) as error:
-                raise UserError(f"the file is no YAML of plain data: {error}.") from error
+            return data_files.parse_yaml(file.read())
+
+    @register_handler("json")
+    class SafeJsonHandler(JsonHandler):
+        def load_from_fileobj(self, file: Any) -> Any:
+            return data_files.parse_json(file.read())
 
     @register_handler(["pickle", "pkl"])
     class SafePickleHandler(PickleHandler):
         def load_from_fileobj(self, file: Any, **kwargs) -> Any:
             return load_pickle(file, **kwargs)
 
+    safe_configs.apply()
+    _narrow_checkpoints()
     checkpoint: Any = importlib.import_module("mmengine.runner.checkpoint")
     checkpoint.load_url = _weights_only(checkpoint.load_url)
+    schemes = checkpoint.CheckpointLoader._schemes
+    schemes[""] = _of_its_size(schemes[""])
+
+
+def _narrow_checkpoints() -> None:
+    """What torch's unpickler may call for arrays of numpy, and for bytes."""
+    import torch
+    from mmengine.logging import HistoryBuffer
+
+    names = safe_arrays.numpy_names()
+    for core in ("numpy.core", "numpy._core"):
+        names[f"{core}.multiarray._reconstruct"] = safe_arrays.empty_loaded_array
+    # compat allows numpy's own
+    kept = [
+        item
+        for item in torch.serialization.get_safe_globals()
+        if not (item[1] if isinstance(item, tuple) else item.__module__).startswith("numpy")
+    ]
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals([*kept, safe_arrays.LoadedArray])
+    torch.serialization.add_safe_globals([(value, name) for name, value in names.items()])
+    unpickler: Any = importlib.import_module("torch._weights_only_unpickler")
+    torchs_own = unpickler._get_allowed_globals()  # one dictionary, kept
+    torchs_own.update({"builtins.bytearray": make_bytearray, "_codecs.encode": encode})
+
+    set_state = HistoryBuffer.__setstate__
+
+    def fill(history: HistoryBuffer, state: dict) -> None:
+        loaded = safe_arrays.LoadedArray
+        for name, value in state.items():
+            state[name] = safe_arrays.plain(value) if isinstance(value, loaded) else value
+        set_state(history, state)
+
+    HistoryBuffer.__setstate__ = fill
+
+
+def _of_its_size(load: Callable[..., dict]) -> Callable[..., dict]:
+    def load_from_local(filename: str, map_location: Any = None) -> dict:
+        """Load a checkpoint file that does not grow when it is read."""
+        check_archive(Path(filename).expanduser())
+        return load(filename, map_location=map_location)
+
+    return load_from_local
+
+
+def check_archive(path: Path) -> None:
+    """Check that a checkpoint is not packed so that it takes all memory; torch writes them plain.
+
+    Raises:
+        UserError: it would take more than ten times its size.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return  # which the loader explains
+    if size > 10 * path.stat().st_size + MOST:
+        raise UserError(
+            f"checkpoint {path} was refused: its {path.stat().st_size} bytes are packed, and would "
+            f"take {size} in memory. torch.save writes checkpoints that are not."
+        )
 
 
 def _weights_only(load_url: Callable[..., dict]) -> Callable[..., dict]:

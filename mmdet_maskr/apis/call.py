@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,12 @@ from pathlib import Path
 from mmdet_maskr.apis.coco_json import CocoResults
 from mmdet_maskr.apis.video import CODECS, VideoFrames, VideoSink
 from mmdet_maskr.errors import UserError
+
+# How numpy, OpenCV and torch say it.
+_NO_MEMORY = re.compile(
+    r"Insufficient memory|can't allocate memory|DefaultCPUAllocator|out of memory|"
+    r"OutOfMemoryError|Unable to allocate"
+)
 
 
 @dataclass
@@ -26,6 +33,16 @@ class Call:
     images: list[str | int] = field(default_factory=list)  # those loaded, in their order
     failed: dict[str, str] = field(default_factory=dict)
     done: int = 0
+    kept: list[bool] | None = None  # of the batch, which images the model had memory for
+
+    def fail_for_memory(self, index: int, error: Exception) -> None:
+        """Note that there was not enough memory for the image of this place in ``images``.
+
+        Raises:
+            UserError: it is the only one.
+        """
+        image = self.images.pop(index)
+        self.fail(str(image), NO_MEMORY, UserError(f"image {image}: {NO_MEMORY}."))
 
     def fail(self, image: str, reason: str, error: Exception) -> None:
         """Note an image that cannot be read.
@@ -37,6 +54,14 @@ class Call:
             text = reason if isinstance(error, UserError) else unreadable(image, reason)
             raise UserError(text) from error
         self.failed[image] = reason
+
+
+NO_MEMORY = "there is not enough memory to detect on an image of its size: give a smaller one"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that there is not enough memory."""
+    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)[:2000]))
 
 
 class Counted:

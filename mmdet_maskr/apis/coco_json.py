@@ -14,6 +14,7 @@ from mmdet_maskr.datasets import check
 from mmdet_maskr.datasets.check.annotations import is_id
 from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.folders import as_path, check_new_file
 
 
 class CocoResults:
@@ -32,8 +33,8 @@ class CocoResults:
             it has in ``images``), and the class of label k has the id k + 1.
 
     Raises:
-        UserError: images that ``ann_file`` lacks, arrays or frames where it is given, no class of
-            the model in it, or without it images of equal names.
+        UserError: a path that cannot be written, images that ``ann_file`` lacks, arrays or frames
+            where it is given, no class of the model in it, or without it images of equal names.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class CocoResults:
         images: Sequence[str | np.ndarray] | None,
         ann_file: str | Path | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path = as_path(path, "coco_json")
         if self.path.suffix != ".json":
             raise UserError(f"coco_json={str(path)!r}: its name must end in .json.")
+        check_new_file(self.path, f"coco_json={str(path)!r}")
         self._entries: list[dict] = []
         self._left_out: dict[str, int] = {}
         self._classes = list(classes)
@@ -97,8 +99,10 @@ class CocoResults:
 
     def write(self) -> None:
         """Write the file, whole or not at all, and say so."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(self.path, json.dumps(self._entries).encode())
+        try:
+            write_durably(self.path, json.dumps(self._entries).encode())
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
         print_log(f"{len(self._entries)} detections are written to {self.path}")
         if self._left_out:
             count = sum(self._left_out.values())
@@ -110,7 +114,7 @@ class CocoResults:
 
 def _read(ann_file: str | Path) -> dict:
     """The parsed file; images have ids and files, categories ids and names, and no more matters."""
-    content = check.read_json(Path(ann_file), may_lack_annotations=True)
+    content = check.read_json(as_path(ann_file, "ann_file"), may_lack_annotations=True)
     for section, keys in (("images", ("file_name", "coco_url")), ("categories", ("name",))):
         for index, entry in enumerate(content[section]):
             if not (

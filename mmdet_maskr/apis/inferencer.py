@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
@@ -19,16 +21,22 @@ from mmengine.registry import FUNCTIONS
 from torch import nn
 
 from mmdet_maskr.apis import inputs as images_of
+from mmdet_maskr.apis import options as arguments
 from mmdet_maskr.apis import predictions, sources
-from mmdet_maskr.apis.call import Call, Counted, sink_of
+from mmdet_maskr.apis.call import Call, Counted, is_out_of_memory, sink_of
 from mmdet_maskr.apis.coco_json import CocoResults
 from mmdet_maskr.apis.inputs import ImageInput
 from mmdet_maskr.apis.video import VideoFrames
 from mmdet_maskr.datasets.unreadable import why_unreadable
 from mmdet_maskr.deploy.optimization import optimize as fast_form
+from mmdet_maskr.engine.config_errors import explain
+from mmdet_maskr.engine.launch import read_config
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.folders import as_path, check_writable
 
 SHOWN_FAILURES = 20
+# The call that a thread is at, and the inferencer that it calls.
+_CALL: ContextVar[tuple[object, Call] | None] = ContextVar("call", default=None)
 
 
 class MaskRInferencer(DetInferencer):
@@ -40,6 +48,8 @@ class MaskRInferencer(DetInferencer):
 
     Names, colours and skeleton are the checkpoint's own (``meta['dataset_meta']``); what it lacks
     comes from the data set of the config's ``test_dataloader``. docs/inference.md has examples.
+
+    Threads may share one: their calls wait for one another.
 
     Args:
         model: path of a config, a config, a folder that tools/convert_weights.py wrote, the name of
@@ -57,7 +67,7 @@ class MaskRInferencer(DetInferencer):
     Raises:
         UserError: no such config, name, checkpoint or device; a name without weights; a checkpoint
             that does not fit the model, or without a config where none is given; a model with more
-            or fewer classes than its names.
+            or fewer classes than its names; an unknown option, or one of another type.
     """
 
     model: nn.Module  # this and the numbers below are DetInferencer's
@@ -75,30 +85,68 @@ class MaskRInferencer(DetInferencer):
         visualizer: dict | None = None,
         classes: Sequence[str] | None = None,
         optimize: bool = False,
+        **unknown,
     ) -> None:
-        self._visualizer_cfg = ConfigDict(visualizer or dict(type="InstanceVisualizer"))
-        self._classes = None if classes is None else tuple(classes)
-        self._call: Call | None = None
-        model, weights = sources.find_model(model, weights, scope)
-        self._named = model if isinstance(model, str) else weights or "the given config"
-        super().__init__(
-            model=model,
-            weights=weights,
-            device=sources.check_device(device),
+        given = dict(
             scope=scope,
             palette=palette,
             show_progress=show_progress,
+            visualizer=visualizer,
+            classes=classes,
+            optimize=optimize,
         )
-        if optimize:
-            self.model = fast_form(self.model, inplace=True)
+        arguments.check(arguments.CONSTRUCTOR, {**unknown, **given}, ("model", "weights", "device"))
+        self._visualizer_cfg = ConfigDict(visualizer or dict(type="InstanceVisualizer"))
+        self._classes = None if classes is None else tuple(classes)
+        self._lock = threading.RLock()
+        model, weights = sources.find_model(model, weights, scope)
+        self._named = model if isinstance(model, str) else weights or "the given config"
+        device = sources.check_device(device)
+        try:
+            if isinstance(model, str) and Path(model).is_file():
+                model = read_config(model)
+            super().__init__(
+                model=model,
+                weights=weights,
+                device=device,
+                scope=scope,
+                palette=palette,
+                show_progress=show_progress,
+            )
+            if optimize:
+                self.model = fast_form(self.model, inplace=True)
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # what a config or a checkpoint may ask for has no end
+            raise self._unbuilt(error, model) from error
+
+    def _unbuilt(self, error: Exception, model: object) -> UserError:
+        reason = explain(error, model if isinstance(model, Config) else None)
+        if reason is None:
+            lines = str(error).splitlines() or [""]
+            reason = f"{type(error).__name__}: {lines[0][:200]}"
+        return UserError(
+            f"no detector can be made of {self._named}: {reason} (MMDET_MASKR_TRACEBACK=1 shows "
+            "where)."
+        )
+
+    @property
+    def _call(self) -> Call | None:
+        """What the call wants that this thread is at."""
+        found = _CALL.get()
+        return found[1] if found is not None and found[0] is self else None
 
     # ------------------------------------------------------------------------------------- model
     def _init_model(self, cfg: Config | ConfigDict, weights: str | None, device: str) -> nn.Module:
         self._weights = weights
         try:
             return super()._init_model(cfg, weights, device)
-        except (AssertionError, ValueError) as error:
-            if cfg or isinstance(error, UserError):  # a given one is not looked for
+        except UserError as error:
+            if cfg or str(weights) in str(error):
+                raise
+            raise UserError(f"checkpoint {weights}: {error}") from error
+        except (AssertionError, ValueError, TypeError, KeyError, AttributeError) as error:
+            if cfg or explain(error):  # a given one is not looked for
                 raise
             raise UserError(
                 f"checkpoint {weights} holds no config: name the one that it was trained with, "
@@ -194,21 +242,63 @@ class MaskRInferencer(DetInferencer):
         Raises:
             UserError: no such image, folder or video, an unreadable one where there is no other,
                 a URL that cannot be fetched, an array of another shape or type; masks or keypoints
-                are wanted of a model without; unknown classes or images in an option.
+                are wanted of a model without; unknown classes or images in an option; an unknown
+                option, or one of another type; a folder that cannot be written, before detecting.
         """
+        flags = dict(
+            no_save_vis=no_save_vis,
+            no_save_pred=no_save_pred,
+            return_datasamples=return_datasamples,
+        )
+        more = ("batch_size", "score_thr", "pred_score_thr", "outputs", "coco_json", "ann_file")
+        arguments.check(arguments.CALL, {**flags, **options}, (*more, "out_dir"))
+        with self._lock:
+            return self._detect(
+                inputs,
+                batch_size,
+                score_thr,
+                pred_score_thr,
+                outputs,
+                coco_json,
+                ann_file,
+                out_dir,
+                **flags,
+                **options,
+            )
+
+    def _detect(
+        self,
+        inputs: ImageInput | Sequence[ImageInput],
+        batch_size: int,
+        score_thr: predictions.Threshold,
+        pred_score_thr: predictions.Threshold,
+        outputs: Sequence[str] | None,
+        coco_json: str | Path | None,
+        ann_file: str | Path | None,
+        out_dir: str | Path,
+        no_save_vis: bool,
+        no_save_pred: bool,
+        return_datasamples: bool,
+        **options,
+    ) -> dict:
         classes = self.model.dataset_meta["classes"]
+        out_dir = "" if out_dir is None or out_dir == "" else as_path(out_dir, "out_dir")
         images = self._inputs_to_list(inputs)
         saves = bool(out_dir) and not (no_save_vis and no_save_pred)
         video = images if isinstance(images, VideoFrames) else None
         files = None if isinstance(images, VideoFrames) else images
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"batch_size={batch_size!r}: it must be 1 or more.")
+        if saves:
+            for name, wanted in (("vis", not no_save_vis), ("preds", not no_save_pred)):
+                if wanted:
+                    check_writable(Path(out_dir) / name, f"out_dir={str(out_dir)!r}")
         if saves and files is not None:
             purpose = "their files in out_dir would overwrite one another"
             images_of.check_names(files, purpose, stems=not no_save_pred)
         with tempfile.TemporaryDirectory(prefix="mmdet_maskr_") as folder:
             thresholds = predictions.thresholds_of_classes
-            self._call = call = Call(
+            call = Call(
                 score_thr=thresholds(score_thr, classes, "score_thr", 0.0),
                 drawn_thr=thresholds(pred_score_thr, classes, "pred_score_thr", 0.3),
                 outputs=predictions.check_outputs(outputs, self.model, self._named),
@@ -222,6 +312,7 @@ class MaskRInferencer(DetInferencer):
                 raise UserError("ann_file has the ids for coco_json, which is not given.")
             if video is not None and out_dir and not no_save_vis:
                 call.sink = sink_of(video, Path(out_dir))
+            token = _CALL.set((self, call))
             try:
                 with predictions.rle_masks(self.model, enabled=not return_datasamples):
                     results = super().__call__(
@@ -238,12 +329,15 @@ class MaskRInferencer(DetInferencer):
                 if video is not None and saves and not (no_save_pred or return_datasamples):
                     path = Path(out_dir) / "preds" / f"{video.path.stem}.json"
                     dump(results["predictions"], str(path))
-            except BaseException:
+            except BaseException as error:
                 if call.sink is not None:
                     call.sink.close(whole=False)
+                if isinstance(error, OSError):
+                    place = error.filename or out_dir or coco_json
+                    raise UserError(f"{place} cannot be written: {error.strerror}.") from error
                 raise
             finally:
-                self._call = None
+                _CALL.reset(token)
         return results
 
     def _finish(self, call: Call, results: dict, images: Sequence | VideoFrames) -> None:
@@ -297,7 +391,7 @@ class MaskRInferencer(DetInferencer):
             file = self._file_of(image, call)
             if file is None:
                 continue
-            data = self._through_pipeline(image, file, call)
+            data = self._through_pipeline(image, file, call, number)
             if data is None:
                 continue
             call.images.append(image if isinstance(image, str) else number)
@@ -321,11 +415,15 @@ class MaskRInferencer(DetInferencer):
             return None
 
     def _through_pipeline(
-        self, image: str | np.ndarray, file: str | np.ndarray, call: Call
+        self, image: str | np.ndarray, file: str | np.ndarray, call: Call, number: int
     ) -> dict | None:
         try:
             return self.pipeline(file)
         except Exception as error:
+            if is_out_of_memory(error):
+                call.images.append(image if isinstance(image, str) else number)
+                call.fail_for_memory(-1, error)
+                return None
             reason = why_unreadable(file) if isinstance(file, str) else None
             if reason is None or not isinstance(image, str):  # the pipeline's own mistake
                 raise
@@ -334,12 +432,53 @@ class MaskRInferencer(DetInferencer):
 
     # ------------------------------------------------------------------------------- predictions
     def forward(self, inputs: dict | tuple, **kwargs) -> list[DetDataSample]:
-        """The model's predictions, as far as they are wanted."""
-        samples = super().forward(inputs, **kwargs)
-        if self._call is not None:
-            for sample in samples:
-                chosen = predictions.above(sample.pred_instances, self._call.score_thr)
-                sample.pred_instances = predictions.only(chosen, self._call.outputs)
+        """The model's predictions, as far as they are wanted.
+
+        Images for which there is not enough memory are left out, one by one.
+        """
+        call = self._call
+        if call is None:
+            return super().forward(inputs, **kwargs)
+        call.kept = None
+        samples, failure = self._try_forward(inputs, kwargs)
+        if failure is not None:
+            samples = self._one_by_one(inputs, kwargs, call, failure)
+        for sample in samples:
+            chosen = predictions.above(sample.pred_instances, call.score_thr)
+            sample.pred_instances = predictions.only(chosen, call.outputs)
+        return samples
+
+    def _try_forward(
+        self, inputs: dict | tuple, kwargs: dict
+    ) -> tuple[list[DetDataSample], Exception | None]:
+        try:
+            return super().forward(inputs, **kwargs), None
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return [], error.with_traceback(None)  # its frames hold what takes the memory
+
+    def _one_by_one(
+        self, inputs: dict | tuple, kwargs: dict, call: Call, failure: Exception
+    ) -> list[DetDataSample]:
+        values = inputs.values() if isinstance(inputs, dict) else ()
+        count = len(call.images) - call.done  # of the batch
+        if values and all(isinstance(v, (list, tuple)) and len(v) == count for v in values):
+            singles = [{key: value[i : i + 1] for key, value in inputs.items()}  # type: ignore[union-attr]
+                       for i in range(count)]  # fmt: skip
+        else:
+            singles = []
+        samples, call.kept, place = [], [], call.done
+        for i in range(count):
+            found, error = ([], failure) if count == 1 or not singles else self._try_forward(
+                singles[i], kwargs
+            )  # fmt: skip
+            call.kept.append(error is None)
+            if error is None:
+                samples += found
+                place += 1
+            else:
+                call.fail_for_memory(place, error)
         return samples
 
     def visualize(
@@ -352,8 +491,10 @@ class MaskRInferencer(DetInferencer):
         **options,
     ) -> list[np.ndarray] | None:
         """DetInferencer's; it takes arrays for RGB here, although the model takes them for BGR."""
-        images = [i[..., ::-1] if isinstance(i, np.ndarray) else i for i in inputs]
         call, drawn = self._call, preds
+        if call is not None and call.kept is not None:
+            inputs = [i for i, kept in zip(inputs, call.kept, strict=True) if kept]
+        images = [i[..., ::-1] if isinstance(i, np.ndarray) else i for i in inputs]
         if call is not None:
             options["pred_score_thr"] = -1.0  # it has been applied
             chosen = [predictions.above(p.pred_instances, call.drawn_thr) for p in preds]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -42,7 +43,17 @@ def expand(inputs: ImageInput | Sequence[ImageInput]) -> list[str | np.ndarray]:
             an array of another shape or type; anything else.
     """
     entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-    found = [image for i, entry in enumerate(entries) for image in _expand_one(entry, i)]
+    found: list[str | np.ndarray] = []
+    for i, entry in enumerate(entries):
+        try:
+            found.extend(_expand_one(entry, i))
+        except (OSError, ValueError, RuntimeError, re.error) as error:  # odd names of files
+            if isinstance(error, UserError):
+                raise
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(
+                f"image {i}, {str(entry)[:100]!r}, cannot be read: {reason}."
+            ) from error
     if not found:
         raise UserError("there are no images: the list is empty.")
     return found

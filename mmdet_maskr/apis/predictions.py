@@ -40,7 +40,7 @@ def thresholds_of_classes(
     Raises:
         UserError: an unknown class, or a score that is not in 0 to 1.
     """
-    given = threshold if isinstance(threshold, Mapping) else {OTHERS: threshold}
+    given: Mapping = threshold if isinstance(threshold, Mapping) else {OTHERS: threshold}
     unknown = [key for key in given if key != OTHERS and key not in classes]
     if unknown:
         close = difflib.get_close_matches(str(unknown[0]), classes, n=3) or list(classes[:8])
@@ -49,7 +49,8 @@ def thresholds_of_classes(
             f"{' or '.join(map(repr, close))}? ('default' is for all others.)"
         )
     for key, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if not number or not 0 <= value <= 1:
             raise UserError(
                 f"{name}={threshold!r}: {key} must be a score from 0 to 1, e.g. 0.3 or "
                 "{'person': 0.7, 'default': 0.3}."
@@ -83,9 +84,14 @@ def check_outputs(outputs: Sequence[str] | None, model: nn.Module, config: str) 
     )
     if outputs is None:
         return tuple(name for name, has in given.items() if has)
-    names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    if isinstance(outputs, str):
+        names: tuple = (outputs,)
+    elif isinstance(outputs, list | tuple | set | frozenset):
+        names = tuple(outputs)
+    else:
+        raise UserError(f"outputs is a {type(outputs).__name__}: it must be some of {(*given,)}.")
     for name in names:
-        if name not in given:
+        if not isinstance(name, str) or name not in given:
             raise UserError(f"outputs={outputs!r}: there are {tuple(given)}.")
         if not given[name]:
             head, example = {

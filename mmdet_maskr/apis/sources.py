@@ -21,6 +21,7 @@ from mmdet_maskr import mmcv_extension
 from mmdet_maskr.catalogue import configs_dir
 from mmdet_maskr.engine.load_hooks import check_whole
 from mmdet_maskr.errors import UserError, no_file
+from mmdet_maskr.folders import as_path
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 WEIGHTS_SUFFIXES = (".pth", ".pt")
@@ -30,7 +31,7 @@ Model: TypeAlias = str | Config | ConfigDict | dict
 
 
 def find_model(
-    model: Model | Path | None, weights: str | Path | None, scope: str = "mmdet"
+    model: Model | Path | None, checkpoint: str | Path | None, scope: str = "mmdet"
 ) -> tuple[Model | None, str | None]:
     """Config and weights as DetInferencer takes them.
 
@@ -38,15 +39,19 @@ def find_model(
         model: path of a config; folder that tools/convert_weights.py wrote; name of a config of
             this package (see tools/list_configs.py; '_' may stand for '/') or in the model index of
             ``scope``; a config; or the path of a checkpoint.
-        weights: path or URL of a checkpoint; None where ``model`` says it.
+        checkpoint: its path or URL; None where ``model`` says it.
         scope: package with a model index.
 
     Raises:
         UserError: there is no such file or name; a name of this package without weights, as none
             are published.
     """
-    model = str(model) if isinstance(model, Path) else model
-    weights = str(weights) if isinstance(weights, Path) else weights
+    if not isinstance(model, Config | dict | None):
+        model = str(as_path(model, "model"))
+    weights: str | None = None
+    if checkpoint is not None:
+        is_url = isinstance(checkpoint, str) and "://" in checkpoint
+        weights = str(checkpoint if is_url else as_path(checkpoint, "weights"))
     if isinstance(model, str) and model.endswith(WEIGHTS_SUFFIXES):
         if weights is not None:
             raise UserError(f"model={model!r} and weights={weights!r} are checkpoints both.")
@@ -93,7 +98,7 @@ def check_device(device: str | None) -> str:
         return default_device()
     try:
         kind = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(f"device={device!r}: it must be like 'cpu', 'cuda' or 'cuda:1'.") from error
     if kind.type == "cuda":
         count = torch.cuda.device_count()

@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -29,6 +28,7 @@ from mmdet_maskr.engine.config_checks import check_config
 from mmdet_maskr.engine.config_errors import explain
 from mmdet_maskr.engine.signals import interruptible
 from mmdet_maskr.errors import UserError, no_file
+from mmdet_maskr.folders import check_writable
 
 _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
@@ -114,7 +114,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:
         cfg.work_dir = str(Path("work_dirs") / Path(args.config).stem)
-    _check_work_dir(Path(cfg.work_dir))
+    check_writable(Path(cfg.work_dir), "--work-dir")
     return cfg
 
 
@@ -160,18 +160,6 @@ def _merge_options(cfg: Config, options: dict) -> None:
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(
             f"--cfg-options {' '.join(map(str, options))} does not fit the config: {error.args[0]}"
-        ) from error
-
-
-def _check_work_dir(work_dir: Path) -> None:
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=work_dir):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"work dir {work_dir.absolute()} cannot be written: {error.strerror}. Name another one "
-            "with --work-dir."
         ) from error
 
 

@@ -17,6 +17,7 @@ from mmdet_maskr.visualization.skeleton import Colour, Skeleton, draw_skeleton
 
 MASK_ALPHA = 0.45
 LEAST_FONT_SCALE = 0.3  # letters below some six pixels cannot be read
+ROWS = 256  # of an image, that are blended with a mask at once
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -136,9 +137,14 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 def _draw_mask(
     canvas: np.ndarray, mask: np.ndarray, colour: Colour, thickness: int, alpha: float
 ) -> None:
-    inside = mask.astype(bool)
-    blended = (1 - alpha) * canvas[inside] + alpha * np.asarray(colour, float)
-    canvas[inside] = blended.round().astype(np.uint8)
+    # By a table and a few rows at a time: floating-point numbers would take many times the image.
+    levels = np.arange(256)[:, None]
+    table = ((1 - alpha) * levels + alpha * np.asarray(colour, float)).round().astype(np.uint8)
+    rows = np.flatnonzero(mask.any(axis=1))
+    for start in range(rows[0], rows[-1] + 1, ROWS) if len(rows) else ():
+        part = slice(start, min(start + ROWS, rows[-1] + 1))
+        blended = cv2.LUT(canvas[part], table[:, None])
+        np.copyto(canvas[part], blended, where=mask[part, :, None].astype(bool))
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if thickness > 1:
         halo = thickness + max(1, round(0.6 * thickness))

@@ -1,7 +1,13 @@
-"""Writing a config as what differs from its base files, in the layout of this repository."""
+"""Writing a config as what differs from its base files, in the layout of this repository.
+
+All that comes from elsewhere is written by ``repr``, so that no name of a class or a file can end
+the text that it stands in.
+"""
 
 from __future__ import annotations
 
+import keyword
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,7 +69,7 @@ def format_value(value: Any, indent: int = 0, used: int = 0) -> str:
     """Python source of a value: on one line where it fits, else one entry a line.
 
     Args:
-        value: dictionaries with identifiers as keys become ``dict(...)``.
+        value: dictionaries with identifiers as keys become ``dict(...)``, others ``{...}``.
         indent: of the line on which it begins.
         used: columns that are taken on that line.
     """
@@ -75,16 +81,18 @@ def format_value(value: Any, indent: int = 0, used: int = 0) -> str:
     inner = indent + 4
     pad = " " * inner
     if isinstance(value, Mapping):
+        begin, end, keys = _parts(value)
         entries = [
-            f"{pad}{key}={format_value(item, inner, len(str(key)) + 2)}"
-            for key, item in value.items()
+            f"{pad}{key}{format_value(item, inner, len(key) + 1)}"
+            for key, item in zip(keys, value.values(), strict=True)
         ]
-        return "dict(\n" + ",\n".join(entries) + ")"
+        return f"{begin}\n" + ",\n".join(entries) + end
     opening, closing = "[]" if isinstance(value, list) else "()"
     if not any(isinstance(item, Mapping | list | tuple) for item in value):
         return _wrapped(value, opening, closing, indent, used)
     entries = [f"{pad}{format_value(item, inner, 1)}" for item in value]
-    return f"{opening}\n" + ",\n".join(entries) + f"\n{' ' * indent}{closing}"
+    comma = "," if _needs_comma(value) else ""
+    return f"{opening}\n" + ",\n".join(entries) + f"{comma}\n{' ' * indent}{closing}"
 
 
 def _wrapped(values: Sequence[Any], opening: str, closing: str, indent: int, used: int) -> str:
@@ -92,7 +100,8 @@ def _wrapped(values: Sequence[Any], opening: str, closing: str, indent: int, use
     lines: list[str] = []
     current = opening
     for i, item in enumerate(values):
-        text = _flat(item) + ("," if i + 1 < len(values) else closing)
+        last = ("," if _needs_comma(values) else "") + closing
+        text = _flat(item) + ("," if i + 1 < len(values) else last)
         limit = WIDTH - (indent + used if not lines else indent + 4)
         if len(current) + len(text) + 1 > limit:
             lines.append(current)
@@ -102,14 +111,36 @@ def _wrapped(values: Sequence[Any], opening: str, closing: str, indent: int, use
     return "\n".join([*lines, current])
 
 
+def _needs_comma(value: Sequence[Any]) -> bool:
+    """Whether it would be no tuple without one."""
+    return isinstance(value, tuple) and len(value) == 1
+
+
+def _parts(value: Mapping) -> tuple[str, str, list[str]]:
+    """How a dictionary begins and ends, and its keys with what stands between them and values."""
+    if all(isinstance(k, str) and k.isidentifier() and not keyword.iskeyword(k) for k in value):
+        return "dict(", ")", [f"{key}=" for key in value]
+    return "{", "}", [f"{_flat(key)}: " for key in value]
+
+
 def _flat(value: Any) -> str:
     if isinstance(value, Name):
         return str(value)
     if isinstance(value, Mapping):
-        return "dict(" + ", ".join(f"{key}={_flat(item)}" for key, item in value.items()) + ")"
+        begin, end, keys = _parts(value)
+        entries = [f"{k}{_flat(item)}" for k, item in zip(keys, value.values(), strict=True)]
+        return begin + ", ".join(entries) + end
     if isinstance(value, list):
         return "[" + ", ".join(map(_flat, value)) + "]"
     if isinstance(value, tuple):
-        comma = "," if len(value) == 1 else ""
-        return "(" + ", ".join(map(_flat, value)) + comma + ")"
-    return repr(value)
+        return "(" + ", ".join(map(_flat, value)) + ("," if _needs_comma(value) else "") + ")"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float('{value}')"
+    # mmengine replaces what stands in double braces before it reads a config
+    return repr(value).replace("{{", "{\\x7b") if isinstance(value, str) else repr(value)
+
+
+def comment(text: str) -> str:
+    """A line that is a comment, whatever is in the text."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return "# " + shown.replace("{{", "{ {") + "\n"

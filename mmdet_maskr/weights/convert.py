@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -167,18 +168,34 @@ def _convert(
     source_background: int,
 ) -> Conversion:
     settings: dict[str, Any] = base_settings(base)
-    settings["model"] = source.model(settings["model"])
+    with _explained(name):
+        settings["model"] = source.model(settings["model"])
     settings = with_pipelines(settings, source.pipelines(), classes)
     roi_head = settings["model"]["roi_head"]
     if roi_head.get("mask_head") is None and roi_head.get("keypoint_head") is None:
         for split in ("val", "test"):
             settings[f"{split}_evaluator"]["metric"] = ["bbox"]
-    target = build(settings["model"]).state_dict()
+    with _explained(name):
+        target = build(settings["model"]).state_dict()
     shapes = {key: value.shape for key, value in target.items()}
     renamed = rename(state, shapes, source.name_map())
     return Conversion(
         base, settings, renamed.state, renamed.dropped, name, source_labels, source_background
     )
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Say of whatever the options of a source end in that they are at fault."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise UserError(
+            f"{name}: no model can be made of these options ({type(error).__name__}: {reason})."
+        ) from error
 
 
 CONVERTERS: dict[str, Callable[..., Conversion]] = dict(

@@ -14,7 +14,21 @@ from typing import Any
 
 import yaml
 
+from mmdet_maskr.data_files import is_number, read_yaml
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.folders import as_path
+
+MAX_LITERAL = 10_000  # characters of a list that is written as a text
+MAX_ITEMS = 1000  # of a list
+MAX_WIDTH = 50_000  # of a layer, and of an image
+MAX_VALUE = 1e6
+MAX_BASES = 50
+# Of anchors: one for all levels, or one for each. Sizes: one or several.
+LISTS = (
+    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS",
+    "MODEL.ANCHOR_GENERATOR.SIZES",
+    "INPUT.MIN_SIZE_TRAIN",
+)
 
 # Read by the conversion.
 READ: dict[str, Any] = {
@@ -169,7 +183,7 @@ def read_options(path: str | Path) -> dict[str, Any]:
 
     Raises:
         UserError: no such file, no YAML, another meta-architecture, or options that are not
-            supported, all of them by name.
+            supported or of another type, all of them by name.
     """
     given = dict(_flat(_with_bases(Path(path), ())))
     architecture = given.get("MODEL.META_ARCHITECTURE", "GeneralizedRCNN")
@@ -207,10 +221,60 @@ def _problem(name: str, value: Any) -> str | None:
         if value in ACCEPTED[name]:
             return None
         accepted = ", ".join(repr(v) for v in ACCEPTED[name])
-        return f"{name}: {value!r} (supported: {accepted})"
-    if name in READ or any(re.fullmatch(pattern, name) for pattern in IGNORED):
+        return f"{name}: {repr(value)[:100]} (supported: {accepted})"
+    if name in READ:
+        wanted = _wanted(name, value)
+        return f"{name}: {repr(value)[:100]} (must be {wanted})" if wanted else None
+    if any(re.fullmatch(pattern, name) for pattern in IGNORED):
         return None
-    return f"{name}: {value!r} (unknown)"
+    return f"{name}: {repr(value)[:100]} (unknown)"
+
+
+def _wanted(name: str, value: Any) -> str | None:
+    """What an option has to be, where it is something else."""
+    default = READ[name]
+    if name in LISTS:
+        items = value if isinstance(value, list) else [value]
+        inner = [part for item in items for part in (item if isinstance(item, list) else [item])]
+        good = 0 < len(inner) <= MAX_ITEMS and all(_is_number(v) and v >= 0 for v in inner)
+        return None if good else "numbers from 0 on, or lists of them"
+    if isinstance(default, list):
+        kinds = {type(item) for item in default}
+        if kinds == {list}:
+            good = isinstance(value, list) and 0 < len(value) <= MAX_ITEMS
+            good = good and all(_are_numbers(item, len(default[0])) for item in value)
+            return None if good else f"a list of lists of {len(default[0])} numbers"
+        if kinds == {float}:
+            length = None if name.endswith(".IOUS") else len(default)
+            wanted = f"a list of {length or 'some'} numbers"
+            return None if _are_numbers(value, length) else wanted
+        if kinds == {int}:
+            good = isinstance(value, list) and 0 < len(value) <= MAX_ITEMS
+            good = good and all(_is_width(v) for v in value)
+            return None if good else f"a list of whole numbers up to {MAX_WIDTH}"
+        good = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return None if good else "a list of names"
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "True or False"
+    if isinstance(default, int):
+        return None if _is_width(value) else f"a whole number up to {MAX_WIDTH}"
+    if isinstance(default, float):
+        return None if _is_number(value) else "a number"
+    return None if isinstance(value, str) else "a text"
+
+
+def _is_number(value: Any) -> bool:
+    return is_number(value) and abs(value) <= MAX_VALUE
+
+
+def _is_width(value: Any) -> bool:
+    """Whether it is a whole number that a layer can have memory for; -1 stands for a default."""
+    return isinstance(value, int) and not isinstance(value, bool) and -1 <= value <= MAX_WIDTH
+
+
+def _are_numbers(value: Any, length: int | None) -> bool:
+    good = isinstance(value, list) and 0 < len(value) <= MAX_ITEMS
+    return good and len(value) == (length or len(value)) and all(map(_is_number, value))
 
 
 def _with_bases(path: Path, inside: tuple[Path, ...]) -> dict:
@@ -220,15 +284,15 @@ def _with_bases(path: Path, inside: tuple[Path, ...]) -> dict:
         raise UserError(f"there is no config {path}{needed}.")
     if path.resolve() in inside:
         raise UserError(f"{path} is its own _BASE_.")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no plain YAML: {error}") from error
+    if len(inside) > MAX_BASES:
+        raise UserError(f"{path} is the _BASE_ of more than {MAX_BASES} files.")
+    content = read_yaml(path, "config", _Loader)
     if not isinstance(content, dict):
         raise UserError(f"{path} is no config: it holds a {type(content).__name__}.")
     base = content.pop("_BASE_", None)
     if base is None:
         return content
+    base = as_path(base, f"{path}: _BASE_")
     return _merge(_with_bases(path.parent / base, (*inside, path.resolve())), content)
 
 
@@ -254,10 +318,10 @@ def _plain(value: Any) -> Any:
     Zoo configs write tuples as strings, ``"(60000, 80000)"``, and YAML takes ``1e-4`` for one.
     Lists stand for tuples.
     """
-    if isinstance(value, str) and not isinstance(value, Code):
+    if isinstance(value, str) and not isinstance(value, Code) and len(value) <= MAX_LITERAL:
         try:
             literal = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             return value
         return literal if isinstance(literal, str) else _plain(literal)
     if isinstance(value, list | tuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from mmdet_maskr.catalogue.files import configs_dir
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.weights.config_file import Name, difference, same, write_settings
+from mmdet_maskr.safe_configs import read_literals
+from mmdet_maskr.weights.config_file import Name, comment, difference, same, write_settings
 
 FPN_BASE = ("maskr_r50_fpn_1x.py",)
 KEYPOINT_BASE = ("maskr_keypoint_r50_fpn_1x.py",)
@@ -29,6 +31,7 @@ C4_BASE = (
     "_base_/schedules/schedule_1x.py",
     "_base_/default_runtime.py",
 )
+_PLAIN_NAME = re.compile(r"[^'\"\\\x00-\x1f{}]*")
 
 
 @dataclass
@@ -125,11 +128,13 @@ def config_text(conversion: Conversion, folder: Path) -> str:
     if folder.is_relative_to(configs_dir().parent):
         paths = [os.path.relpath(path, folder) for path in paths]
     head = dict(_base_=paths if len(paths) > 1 else paths[0])
-    tail = dict(load_from="{{ fileDirname }}/model.pth")
-    comment = f"# {conversion.source}, converted by tools/convert_weights.py.\n"
+    tail = dict(load_from=Name("'{{ fileDirname }}/model.pth'"))
+    if not _PLAIN_NAME.fullmatch(str(folder)):  # it would end the text that it is put into
+        tail = dict(load_from=str(folder / "model.pth"))
+    head_line = comment(f"{conversion.source}, converted by tools/convert_weights.py.")
     model = dict(model=changed.pop("model")) if "model" in changed else {}
     blocks: list[dict] = [head, model, pipelines, changed, tail]
-    return comment + "\n".join(write_settings(block) for block in blocks if block)
+    return head_line + "\n".join(write_settings(block) for block in blocks if block)
 
 
 def save(conversion: Conversion, folder: str | Path) -> None:
@@ -150,6 +155,7 @@ def save(conversion: Conversion, folder: str | Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         config.write_text(text, encoding="utf-8")
+        read_literals(text, f"the generated config {config}", names=True)  # nothing else may run
         written = Config.fromfile(config)._cfg_dict.to_dict()
         differing = [k for k, v in conversion.settings.items() if not same(written.get(k), v)]
         if differing:
@@ -157,7 +163,7 @@ def save(conversion: Conversion, folder: str | Path) -> None:
         torch.save(dict(state_dict=conversion.state, meta=meta), weights)
         config.replace(folder / "config.py")
         weights.replace(folder / "model.pth")
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, UnicodeError) as error:
         raise UserError(f"{folder} cannot be written: {error}") from error
     finally:
         for part in (config, weights):

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmdet_maskr.safe_configs import read_literals
 from mmdet_maskr.weights.config_file import (
     WIDTH,
     Name,
+    comment,
     difference,
     format_value,
     same,
@@ -66,3 +68,25 @@ def test_layout():
 def test_same():
     assert same([1, (2, 3)], (1, [2, 3])) and same(1, 1.0)
     assert not same(1, True) and not same(None, False) and not same([1], [1, 2])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ("x" * 120,),
+        (("x" * 60, "y" * 60),),
+        ("line\n__import__('os').abort()\n#",),
+        "quote'\"\\ and {{ fileDirname }} {{$HOME:'x'}}",
+        {"a b": 1, "class": 2, 3: [4], "'": dict(x=float("inf"))},
+        dict(names=["n" * 90] * 3, inner={"x y": "z" * 100}),
+        (-float("inf"), 1e-8, -0.0, None, True, b"bytes"),
+    ],
+)
+def test_any_value_is_read_back_as_it_was(tmp_path: Path, value):
+    """By mmengine, which substitutes variables first, and as literals."""
+    text = comment("a\nimport os\rx {{ fileDirname }}") + write_settings(dict(setting=value))
+    assert text.count("\n#") == 0 and text.startswith("# ")
+    (tmp_path / "config.py").write_text(text, encoding="utf-8")
+    read = Config.fromfile(tmp_path / "config.py")._cfg_dict.to_dict()
+    assert list(read) == ["setting"] and read["setting"] == value
+    assert read_literals(text, "it") == dict(setting=value)

@@ -9,6 +9,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.weights import from_mmdet
@@ -31,7 +32,7 @@ model.test_cfg.rcnn.score_thr = 0.2
 
 def stock_config() -> ConfigDict:
     """mmdet's mask-rcnn_r50_fpn, thin, with its own parts."""
-    cfg = Config.fromstring("_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'\n", ".py")
+    cfg = get_config("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py")
     model = cfg.model
     exec(THIN, dict(model=model))
     return cfg

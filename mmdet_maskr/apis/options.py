@@ -1,0 +1,89 @@
+"""Arguments of an inferencer, checked before anything is done: their names, types and values."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmdet_maskr.data_files import is_number
+from mmdet_maskr.errors import UserError
+
+
+class Kind(NamedTuple):
+    """What an argument may be, and in words."""
+
+    is_good: Callable[[Any], bool]
+    words: str
+
+
+def _is_palette(value: object) -> bool:
+    from mmdet.visualization import get_palette
+
+    if value in ("none", "random"):
+        return True
+    try:
+        return isinstance(value, str) and len(get_palette(value, 1)) > 0
+    except (AssertionError, KeyError, TypeError, ValueError):
+        return False
+
+
+def _are_names(value: object) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and len(value) > 0
+        and all(isinstance(name, str) for name in value)
+    )
+
+
+FLAG = Kind(lambda value: isinstance(value, (bool, np.bool_)), "True or False")
+CONSTRUCTOR = dict(
+    scope=Kind(lambda v: isinstance(v, str) and v.isidentifier(), "the name of a package"),
+    palette=Kind(_is_palette, "'coco', 'voc', 'citys', 'random', 'none' or the name of a colour"),
+    show_progress=FLAG,
+    visualizer=Kind(
+        lambda v: v is None or (isinstance(v, Mapping) and "type" in v),
+        "a config like dict(type='InstanceVisualizer')",
+    ),
+    classes=Kind(lambda v: v is None or _are_names(v), "names like ('cat', 'dog')"),
+    optimize=FLAG,
+)
+CALL = dict(
+    no_save_vis=FLAG,
+    no_save_pred=FLAG,
+    return_datasamples=FLAG,
+    return_vis=FLAG,
+    show=FLAG,
+    wait_time=Kind(lambda v: is_number(v) and v >= 0, "a number of seconds"),
+    draw_pred=FLAG,
+    print_result=FLAG,
+)
+
+
+def check(kinds: Mapping[str, Kind], values: Mapping[str, Any], more: Iterable[str] = ()) -> None:
+    """Check arguments by name.
+
+    Args:
+        kinds: what each may be.
+        values: what they are.
+        more: names that the function has besides, for what is said of unknown ones.
+
+    Raises:
+        UserError: one is unknown, or of another kind.
+    """
+    for name, value in values.items():
+        if name not in kinds:
+            close = difflib.get_close_matches(name, [*kinds, *more], n=1)
+            guess = f"did you mean {close[0]}?" if close else f"there are {', '.join(kinds)}."
+            raise UserError(f"there is no option {name}={_shown(value)}: {guess}")
+        if not kinds[name].is_good(value):
+            raise UserError(f"{name}={_shown(value)}: it must be {kinds[name].words}.")
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:80] if isinstance(value, (str, int, float, bool, type(None))) else (
+        f"a {type(value).__name__}"
+    )  # fmt: skip
