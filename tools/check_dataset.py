@@ -16,14 +16,17 @@ import sys
 import time
 from pathlib import Path
 
-from mmdet.registry import DATASETS
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
-from mmdet_maskr.datasets import check
+from mmdet_maskr.datasets import check, wrappers
+from mmdet_maskr.datasets.transforms.pipeline_check import loads_polygons_only
 from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError, no_file
+
+LOUD_SHARE = 0.02  # of entries that a cleaned copy lacks
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -53,16 +56,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def metainfo_of(config: str) -> dict:
-    """``metainfo`` of a config's training data set, without reading its annotations."""
+def from_config(config: str) -> tuple[dict, bool]:
+    """``metainfo`` of a config's training data, and whether it loads masks as polygons alone.
+
+    Annotations are not read.
+    """
     if not Path(config).is_file():
         raise no_file("config file", config)
     cfg = Config.fromfile(config)
     init_default_scope(cfg.get("default_scope", "mmdet"))
     dataset = cfg.train_dataloader.dataset
-    while "dataset" in dataset:
-        dataset = dataset.dataset
-    return DATASETS.build(dict(dataset, lazy_init=True)).metainfo
+    polygons = False
+    for leaf in wrappers.leaves(dataset):
+        polygons |= loads_polygons_only(Compose(leaf.get("pipeline", ())))
+    return wrappers.metainfo_of(dataset), polygons
 
 
 def bar(what: str):
@@ -99,21 +106,49 @@ def check_output(args: argparse.Namespace) -> None:
         raise UserError(f"--fix {args.fix} cannot be written: {error.strerror}.") from error
 
 
+def write_clean(path: Path, content: dict, clean: dict, log: list[str]) -> None:
+    """Write the cleaned copy and its log; say loudly where much of the file is lost.
+
+    Raises:
+        UserError: nothing would be left. The log is written all the same.
+    """
+    log_file = path.with_name(path.name + ".log")
+    write_durably(log_file, "".join(f"{line}\n" for line in log).encode())
+    lost = {}
+    for section in ("images", "annotations"):
+        before, after = len(content[section]), len(clean[section])
+        if before and not after:
+            raise UserError(
+                f"--fix {path} is not written: none of the {before} {section} could be mended. "
+                f"{log_file} has the reason for each."
+            )
+        if before - after > LOUD_SHARE * before:
+            lost[section] = f"{before - after} of {before} {section}"
+    write_durably(path, json.dumps(clean).encode())
+    print(f"{len(log)} changes; cleaned copy: {path}, changes: {log_file}")
+    if lost:
+        print(
+            f"WARNING: {' and '.join(lost.values())} are left out of the cleaned copy, as they "
+            f"could not be mended: see {log_file}.",
+            file=sys.stderr,
+        )
+
+
 def main() -> None:
     args = parse_args()
     check_output(args)
     if args.images is not None and not args.images.is_dir():
         raise UserError(f"there is no image folder {args.images.absolute()}.")
-    classes, num_keypoints = None, {}
+    classes, num_keypoints, polygons = None, {}, False
     if args.config is not None:
-        metainfo = metainfo_of(args.config)
+        metainfo, polygons = from_config(args.config)
         classes = list(metainfo["classes"])
         if "keypoints" in metainfo:
             having = metainfo.get("keypoint_classes", classes)
             num_keypoints = dict.fromkeys(having, len(metainfo["keypoints"]))
     content = check.read_json(args.annotations)
     progress = bar("annotations")
-    found = check.check_content(content, classes, args.keypoints, progress, num_keypoints)
+    found = check.check_content(content, classes, args.keypoints, progress, num_keypoints, polygons)
     if args.images is not None:
         check.check_files(found, args.images, bar("images"))
     report = check.Report(args.first)
@@ -123,11 +158,7 @@ def main() -> None:
     print(f"{args.annotations}: {sizes}, {len(content['categories'])} categories")
     print(report.table())
     if args.fix is not None:
-        clean, log = check.cleaned(found)
-        write_durably(args.fix, json.dumps(clean).encode())
-        log_file = args.fix.with_name(args.fix.name + ".log")
-        write_durably(log_file, "".join(f"{line}\n" for line in log).encode())
-        print(f"{len(log)} changes; cleaned copy: {args.fix}, changes: {log_file}")
+        write_clean(args.fix, content, *check.cleaned(found))
     sys.exit(1 if report.errors else 0)
 
 

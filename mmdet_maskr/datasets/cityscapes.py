@@ -30,7 +30,7 @@ ANN_FILE = "annotations/instancesonly_filtered_gtFine_{split}.json"
 
 
 @DATASETS.register_module()
-class CityscapesInstanceDataset(CityscapesDataset, CocoInstanceDataset):
+class CityscapesInstanceDataset(CocoInstanceDataset, CityscapesDataset):
     """mmdet's CityscapesDataset with the checks of CocoInstanceDataset. Takes their options.
 
     Its annotation files are those of :func:`convert` or of mmdet's converter.

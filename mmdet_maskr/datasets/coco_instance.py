@@ -12,6 +12,7 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
 from mmdet_maskr.datasets import coco_checks
+from mmdet_maskr.datasets.annotation_checks import ChecksAnnotations
 from mmdet_maskr.datasets.check.essentials import check_essentials
 from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
 from mmdet_maskr.errors import UserError
@@ -60,15 +61,16 @@ class CheckedCOCO(COCO):
 
 
 @DATASETS.register_module()
-class CocoInstanceDataset(SurvivesUnreadableImages, CocoDataset):
-    """mmdet's CocoDataset with checked class names, annotation file and image folder.
+class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDataset):
+    """mmdet's CocoDataset with checked class names, annotations and image folder.
 
-    Takes the options of CocoDataset and SurvivesUnreadableImages. Own classes go into
-    ``metainfo=dict(classes=(...))``, in the order of the file's categories; a subset is fine.
+    Takes the options of CocoDataset, SurvivesUnreadableImages and ChecksAnnotations. Own classes go
+    into ``metainfo=dict(classes=(...))``, in the order of the file's categories; a subset is fine.
 
     Raises:
-        UserError: what :mod:`mmdet_maskr.datasets.coco_checks` finds; when the data set is built,
-            which the Runner does before the first iteration.
+        UserError: what :mod:`mmdet_maskr.datasets.coco_checks` and
+            :mod:`mmdet_maskr.datasets.annotation_checks` find; when the data set is built, which
+            the Runner does before the first iteration.
     """
 
     COCOAPI: Callable[..., CheckedCOCO] = CheckedCOCO

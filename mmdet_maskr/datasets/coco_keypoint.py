@@ -14,7 +14,7 @@ from mmengine.fileio import get_local_path, join_path
 from mmengine.logging import print_log
 from mmengine.utils import is_abs
 
-from mmdet_maskr.datasets import keypoint_checks, keypoint_meta, shapes, transforms
+from mmdet_maskr.datasets import keypoint_checks, keypoint_meta, shapes
 from mmdet_maskr.datasets.coco_instance import CheckedCOCO, CocoInstanceDataset
 from mmdet_maskr.errors import UserError
 
@@ -101,7 +101,7 @@ class CocoKeypointDataset(CocoInstanceDataset):
 
     Raises:
         UserError: as CocoInstanceDataset; what :mod:`.keypoint_meta` and :mod:`.keypoint_checks`
-            find; a pipeline that would leave keypoints behind.
+            find.
     """
 
     METAINFO = dict(
@@ -114,7 +114,6 @@ class CocoKeypointDataset(CocoInstanceDataset):
     def __init__(self, *args, keypoint_ann_file: str | None = None, **kwargs) -> None:
         self.keypoint_ann_file = keypoint_ann_file
         super().__init__(*args, **kwargs)
-        transforms.check_pipeline(self.pipeline)
 
     @classmethod
     def _load_metainfo(cls, metainfo: Mapping | Config | None = None) -> dict:

@@ -9,22 +9,24 @@ from mmdet.datasets import LVISV1Dataset
 from mmdet.registry import DATASETS
 
 from mmdet_maskr.datasets import coco_checks
+from mmdet_maskr.datasets.annotation_checks import ChecksAnnotations
 from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
 from mmdet_maskr.errors import UserError
 
 
 @DATASETS.register_module()
-class LVISInstanceDataset(SurvivesUnreadableImages, LVISV1Dataset):
+class LVISInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, LVISV1Dataset):
     """mmdet's LVISV1Dataset that says what is missing and survives the odd unreadable image.
 
-    Takes the options of both.
+    Takes the options of LVISV1Dataset, SurvivesUnreadableImages and ChecksAnnotations.
 
     LVIS takes COCO's images; ``coco_url`` of each image names folder and file, so ``data_prefix``
     is where ``train2017/`` and ``val2017/`` lie.
 
     Raises:
         UserError: the lvis package, annotation file or image folder is missing, the file is none
-            of LVIS v1, or has another number of categories than there are classes.
+            of LVIS v1, or has another number of categories than there are classes; what
+            ChecksAnnotations finds.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -34,6 +36,8 @@ class LVISInstanceDataset(SurvivesUnreadableImages, LVISV1Dataset):
             check_lvis_file(self.ann_file)
         try:
             data_list = super().load_data_list()
+        except UserError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
             raise UserError(
                 f"{self.ann_file} is no annotation file of LVIS v1: {type(error).__name__}: "

@@ -5,32 +5,25 @@ The input is any JSON whatever; nothing here relies on more than that.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
+from mmdet_maskr.datasets.check.boxes import area_of, box_of, compare
 from mmdet_maskr.datasets.check.geometry import crosses_itself, decode_counts
 from mmdet_maskr.datasets.check.problems import Problem
+from mmdet_maskr.datasets.check.values import (
+    LARGEST,
+    crowd_flag,
+    is_box,
+    is_id,
+    is_number,
+    is_polygon,
+)
 
 TOLERANCE = 1.0  # pixels: annotation tools round and place borders differently
-LARGEST = 1 << 20  # sides of an image
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """Whether it is a number of sensible size (a bool is none)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return abs(value) < 1e15  # also refuses NaN
-
-
-def is_id(value: Any) -> bool:
-    """Whether it can serve as an id: a whole number of 64 bits, or a string."""
-    if isinstance(value, str):
-        return True
-    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
 
 
 def check_category(category: Any, index: int) -> Iterator[Problem]:
@@ -85,55 +78,63 @@ def check_annotation(
         height: of its image, in pixels.
         joints: keypoints of its category; None where they are not looked at.
     """
-    yield from _check_box(annotation.get("bbox"), where, width, height)
-    area = annotation.get("area")
-    if not is_number(area) or area < 0:
-        box = annotation.get("bbox")
-        size = float(box[2]) * float(box[3]) if is_box(box) else math.nan
-        repair = dict(area=size) if is_number(size) else None
-        yield Problem("area", where, str(area)[:20], repair)
-    crowd = annotation.get("iscrowd", 0)
-    if isinstance(crowd, bool) or crowd not in (0, 1):
-        yield Problem("crowd-flag", where, str(crowd)[:20], dict(iscrowd=int(bool(crowd))))
-    yield from _check_mask(annotation.get("segmentation"), crowd, where, width, height)
+    flag = annotation.get("iscrowd", 0)
+    crowd = crowd_flag(flag)
+    if isinstance(flag, bool) or flag not in (0, 1):
+        repair = None if crowd is None else dict(iscrowd=crowd)
+        yield Problem("crowd-flag", where, str(flag)[:20], repair)
+    mask = annotation.get("segmentation")
+    problems = list(_check_mask(mask, crowd, where, width, height))
+    if any(p.is_error and p.repair is None for p in problems):
+        mask = None  # cannot be looked at
+    box = annotation.get("bbox")
+    yield from _check_box(box, mask, where, width, height)
+    if annotation.get("ignore"):
+        yield Problem("ignored", where)
+    yield from _check_area(annotation.get("area"), box, mask, where, width, height)
+    yield from problems
     if joints is not None and (joints or "keypoints" in annotation):
         yield from _check_keypoints(annotation, where, width, height, joints)
 
 
-def is_box(box: Any) -> TypeGuard[list]:
-    """Whether it is a list of four finite numbers."""
-    return isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
-
-
-def is_polygon(values: Any) -> bool:
-    """Whether it is a list of numbers that compiled code can draw.
-
-    pycocotools walks along each edge: coordinates that are not finite, or larger than any image,
-    take all memory or end the process.
-    """
-    if not isinstance(values, list):
-        return False
-    try:  # sums and bounds, as there are millions of numbers
-        return not values or (
-            math.isfinite(sum(values)) and min(values) >= -LARGEST and max(values) <= LARGEST
-        )
-    except (TypeError, OverflowError):
-        return False
-
-
-def _check_box(box: Any, where: str, width: int, height: int) -> Iterator[Problem]:
+def _check_box(box: Any, mask: Any, where: str, width: int, height: int) -> Iterator[Problem]:
+    """Problems of a box; one that is of no use is taken from the mask, where there is one."""
+    bounds = box_of(mask, width, height)
+    repair = None if bounds is None else dict(bbox=bounds)
     if not is_box(box):
-        yield Problem("entry", where, "bbox must be four numbers")
+        yield Problem("entry", where, "bbox must be four numbers", repair)
         return
     x, y, w, h = box
     if w <= 0 or h <= 0:
-        yield Problem("box-degenerate", where, f"{w} x {h}")
-    elif x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        yield Problem("box-outside", where, f"{box} of {width} x {height}")
-    elif min(x, y, width - x - w, height - y - h) < -TOLERANCE:
+        yield Problem("box-degenerate", where, f"{w} x {h}", repair)
+        return
+    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        yield Problem("box-outside", where, f"{box} of {width} x {height}", repair)
+        return
+    if min(x, y, width - x - w, height - y - h) < -TOLERANCE:
         left, top = max(x, 0), max(y, 0)
         clipped = [left, top, min(x + w, width) - left, min(y + h, height) - top]
         yield Problem("box-sticks-out", where, str(box), dict(bbox=clipped))
+    if w < 1 or h < 1:
+        yield Problem("box-tiny", where, f"{w} x {h}")
+    found = compare(box, mask, width, height)
+    if found is not None:
+        reading = f"; it fits as {found.reading}" if found.reading else ""
+        mask_box = [round(float(v), 1) for v in bounds or ()]
+        detail = f"box {[round(float(v), 1) for v in box]}, mask {mask_box}{reading}"
+        yield Problem("box-not-mask", where, detail, found.repair)
+
+
+def _check_area(
+    area: Any, box: Any, mask: Any, where: str, width: int, height: int
+) -> Iterator[Problem]:
+    if is_number(area) and area > 0:
+        return
+    size = area_of(mask, width, height)
+    if not size and is_box(box):
+        size = float(box[2]) * float(box[3])
+    repair = dict(area=size) if is_number(size) and size > 0 else None
+    yield Problem("area", where, str(area)[:20], repair)
 
 
 def _check_mask(mask: Any, crowd: Any, where: str, width: int, height: int) -> Iterator[Problem]:

@@ -9,33 +9,39 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet_maskr.datasets.check.annotations import (
-    check_annotation,
-    check_category,
-    check_image,
-    is_id,
+from mmdet_maskr.datasets.check.annotations import check_annotation, check_category, check_image
+from mmdet_maskr.datasets.check.mending import (
+    ANNOTATION_ENTRY,
+    CATEGORY_ENTRY,
+    IMAGE_ENTRY,
+    SECTIONS,
+    mend,
 )
 from mmdet_maskr.datasets.check.problems import Problem
+from mmdet_maskr.datasets.check.trainable import Tally
+from mmdet_maskr.datasets.check.values import is_box, is_id, is_number
 from mmdet_maskr.datasets.coco_checks import check_sections
 from mmdet_maskr.errors import UserError
 
 Progress = Callable[[int, int], None]
-IMAGE_ENTRY = "image"  # kinds of entries that a cleaned copy leaves out or mends
-ANNOTATION_ENTRY = "annotation"
+ROUNDS = 3  # mending one thing may show another
 
 
 class Found:
     """Findings of one file.
 
     Attributes:
-        content: the parsed file.
-        problems: (kind, index, problem): the entry is IMAGE_ENTRY or ANNOTATION_ENTRY number
-            ``index`` of its list; kind None where a cleaned copy changes nothing.
+        content: the file, with what has one reading mended.
+        problems: (kind, index, problem): the entry is IMAGE_ENTRY, ANNOTATION_ENTRY or
+            CATEGORY_ENTRY number ``index`` of its list; kind None where a cleaned copy changes
+            nothing.
+        options: what :func:`check_content` was called with.
     """
 
-    def __init__(self, content: dict) -> None:
-        self.content = content
-        self.problems: list[tuple[str | None, int, Problem]] = []
+    def __init__(self, content: dict, options: dict[str, Any]) -> None:
+        self.content, mended = mend(content)
+        self.problems: list[tuple[str | None, int, Problem]] = [*mended]
+        self.options = options
 
 
 def read_json(path: Path, may_lack_annotations: bool = False) -> dict:
@@ -66,6 +72,7 @@ def check_content(
     keypoints: bool = False,
     progress: Progress = lambda done, total: None,
     num_keypoints: Mapping[str, int] | None = None,
+    polygons_only: bool = False,
 ) -> Found:
     """Check a parsed annotation file by itself.
 
@@ -76,14 +83,18 @@ def check_content(
         progress: called with annotations done and to do.
         num_keypoints: K by the config, of each of its classes with keypoints; of use for categories
             that name none.
+        polygons_only: whether masks are loaded with ``poly2mask=False``.
     """
-    found = Found(content)
+    options = dict(classes=classes, keypoints=keypoints, num_keypoints=num_keypoints)
+    found = Found(content, dict(options, polygons_only=polygons_only))
+    content = found.content
     categories = _check_categories(found, classes)
     joints = _joints(found, categories, num_keypoints or {}) if keypoints else {}
     images = _check_images(found)
     used_images: Counter = Counter()
     used_categories: Counter = Counter()
     ids: set = set()
+    tally = _tally(categories, classes, polygons_only)
     annotations = content["annotations"]
     for index, annotation in enumerate(annotations):
         if index % 1000 == 0:
@@ -97,6 +108,10 @@ def check_content(
             found.problems.append((ANNOTATION_ENTRY, index, problem))
         image = images.get(_key(annotation.get("image_id")))
         category = categories.get(_key(annotation.get("category_id")))
+        if is_box(annotation.get("bbox")) and is_number(annotation.get("area")):
+            if category is not None:  # others are errors of their own
+                tally.add({**annotation, "segmentation": None} if image is None else
+                          _looked_at(annotation), image)  # fmt: skip
         if image is None or category is None:
             continue
         used_images[_key(image["id"])] += 1
@@ -113,7 +128,28 @@ def check_content(
         if not used_images[key]:
             problem = Problem("image-without-annotations", f"image {image['id']}")
             found.problems.append((None, 0, problem))
+    if tally.total and not tally.used:
+        problem = Problem("nothing-trainable", "the file", f"{tally.listed()}. {tally.cause()}")
+        found.problems.append((None, 0, problem))
+    elif tally.is_much:
+        detail = f"{tally.total - tally.used} of {tally.total}: {tally.listed()}. {tally.cause()}"
+        found.problems.append((None, 0, Problem("left-out", "the file", detail)))
     return found
+
+
+def _tally(categories: dict, classes: Sequence[str] | None, polygons_only: bool) -> Tally:
+    ids = [category["id"] for category in categories.values()]
+    names = [category["name"] for category in categories.values()]
+    wanted = None
+    if classes is not None:
+        wanted = [i for i, name in zip(ids, names, strict=True) if name in set(classes)]
+    return Tally(ids, wanted, polygons_only)
+
+
+def _looked_at(annotation: dict) -> dict:
+    """The annotation for a Tally: how its mask is stored; the mask itself is checked elsewhere."""
+    mask = annotation.get("segmentation")
+    return {**annotation, "segmentation": {} if isinstance(mask, dict) else None}
 
 
 def _key(value: Any) -> Any:
@@ -134,7 +170,7 @@ def _check_categories(found: Found, classes: Sequence[str] | None) -> dict:
                 problems.append(Problem("category-name-doubled", where))
             names.add(category["name"])
             categories.setdefault(_key(category["id"]), category)
-        found.problems += [(None, 0, problem) for problem in problems]
+        found.problems += [(None, index, problem) for problem in problems]
     if classes is not None:
         in_file = [category["name"] for category in categories.values()]
         ordered = [name for name in in_file if name in set(classes)]
@@ -214,8 +250,20 @@ def cleaned(found: Found) -> tuple[dict, list[str]]:
     Entries with an error are mended where a repair is known and left out otherwise, images with
     their annotations; notes with a repair are mended. Categories stay, whatever is wrong with them.
     """
-    content = {**found.content}
-    drop: dict[str, set[int]] = {IMAGE_ENTRY: set(), ANNOTATION_ENTRY: set()}
+    content, log = _cleaned_once(found)
+    for _ in range(ROUNDS):
+        again = check_content(content, **found.options)
+        if not any(
+            k in (IMAGE_ENTRY, ANNOTATION_ENTRY) and p.is_error for k, _, p in again.problems
+        ):
+            break
+        content, more = _cleaned_once(again)
+        log += more
+    return content, log
+
+
+def _cleaned_once(found: Found) -> tuple[dict, list[str]]:
+    drop: dict[str, set[int]] = {kind: set() for kind in SECTIONS}
     mended: dict[tuple[str, int], dict] = {}
     log = []
     for kind, index, problem in found.problems:
@@ -227,13 +275,13 @@ def cleaned(found: Found) -> tuple[dict, list[str]]:
         if problem.repair is not None:
             mended.setdefault((kind, index), {}).update(problem.repair)
             log.append(f"mended {reason}: {json.dumps(problem.repair)[:200]}")
-        elif problem.is_error:
+        elif problem.is_error and kind != CATEGORY_ENTRY:
             drop[kind].add(index)
             log.append(f"left out {reason}")
-    kept = {}
-    for kind, section in ((IMAGE_ENTRY, "images"), (ANNOTATION_ENTRY, "annotations")):
+    kept: dict[str, list] = {}
+    for kind, section in SECTIONS.items():
         kept[section] = [
-            {**copy.copy(entry), **mended.get((kind, index), {})}
+            {**copy.copy(entry), **mended[kind, index]} if (kind, index) in mended else entry
             for index, entry in enumerate(found.content[section])
             if index not in drop[kind]
         ]
@@ -241,4 +289,4 @@ def cleaned(found: Found) -> tuple[dict, list[str]]:
     orphans = [a for a in kept["annotations"] if _key(a["image_id"]) not in ids]
     log += [f"left out annotation {a['id']}: its image is left out" for a in orphans]
     kept["annotations"] = [a for a in kept["annotations"] if _key(a["image_id"]) in ids]
-    return {**content, **kept}, log
+    return {**found.content, **kept}, log

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from mmdet_maskr.datasets.check.annotations import (
-    check_image,
-    check_rle,
-    is_box,
-    is_id,
-    is_number,
-    is_polygon,
-)
+from mmdet_maskr.datasets.check.annotations import check_image, check_rle
+from mmdet_maskr.datasets.check.values import is_box, is_id, is_number, is_polygon
 from mmdet_maskr.datasets.coco_checks import check_sections
 from mmdet_maskr.errors import UserError
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from mmdet_maskr.datasets.check.annotations import check_image
-from mmdet_maskr.datasets.check.dataset import IMAGE_ENTRY, Found, Progress
+from mmdet_maskr.datasets.check.dataset import Found, Progress
+from mmdet_maskr.datasets.check.mending import IMAGE_ENTRY
 from mmdet_maskr.datasets.check.problems import Problem
 
 _ORIENTATION = 0x0112

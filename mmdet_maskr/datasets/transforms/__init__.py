@@ -15,8 +15,26 @@ from mmdet_maskr.datasets.transforms.loading import (
 from mmdet_maskr.datasets.transforms.packing import PackKeypointInputs
 from mmdet_maskr.datasets.transforms.pipeline_check import check_pipeline
 from mmdet_maskr.datasets.transforms.resize import SourceResize
+from mmdet_maskr.datasets.transforms.with_masks import (
+    InstanceCachedMixUp,
+    InstanceCachedMosaic,
+    InstanceMixUp,
+    InstanceMosaic,
+    InstanceRandomShift,
+    InstanceRotate,
+    InstanceShearX,
+    InstanceShearY,
+)
 
 __all__ = [
+    "InstanceCachedMixUp",
+    "InstanceCachedMosaic",
+    "InstanceMixUp",
+    "InstanceMosaic",
+    "InstanceRandomShift",
+    "InstanceRotate",
+    "InstanceShearX",
+    "InstanceShearY",
     "KeypointFilterAnnotations",
     "KeypointPad",
     "KeypointRandomAffine",

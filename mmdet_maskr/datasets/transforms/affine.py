@@ -56,27 +56,37 @@ def affine_matrix(
 
 
 def warp_image(
-    image: np.ndarray, matrix: np.ndarray, border: Sequence[float], nearest: bool = False
+    image: np.ndarray,
+    matrix: np.ndarray,
+    border: Sequence[float],
+    nearest: bool = False,
+    shape: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """An image (H, W) or (H, W, C) moved by ``matrix`` (3, 3), continuous coordinates."""
+    """An image (H, W) or (H, W, C) moved by ``matrix`` (3, 3), continuous coordinates.
+
+    ``shape`` is the (height, width) of the result, that of the image by default.
+    """
     # cv2 counts pixel centres as 0, 1, ...; they lie at 0.5, 1.5, ...
     to_centre, to_index = np.eye(3), np.eye(3)
     to_centre[:2, 2], to_index[:2, 2] = 0.5, -0.5
     return cv2.warpAffine(
         image,
         (to_index @ matrix @ to_centre)[:2],
-        image.shape[1::-1],
+        image.shape[1::-1] if shape is None else shape[::-1],
         flags=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR,
         borderValue=border,
     )
 
 
-def warp_masks(masks: BitmapMasks | PolygonMasks, matrix: np.ndarray) -> BitmapMasks | PolygonMasks:
+def warp_masks(
+    masks: BitmapMasks | PolygonMasks, matrix: np.ndarray, shape: tuple[int, int] | None = None
+) -> BitmapMasks | PolygonMasks:
     """Masks moved by ``matrix`` (3, 3) and cut at the image's border.
 
-    A polygon that leaves the image becomes mmdet's dummy polygon of three zero points.
+    A polygon that leaves the image becomes mmdet's dummy polygon of three zero points. ``shape`` is
+    the (height, width) of the new image, that of the masks by default.
     """
-    height, width = masks.height, masks.width
+    height, width = (masks.height, masks.width) if shape is None else shape
     if isinstance(masks, PolygonMasks):
         moved = [
             [(p.reshape(-1, 2) @ matrix[:2, :2].T + matrix[:2, 2]).reshape(-1) for p in polygons]
@@ -84,7 +94,8 @@ def warp_masks(masks: BitmapMasks | PolygonMasks, matrix: np.ndarray) -> BitmapM
         ]
         return PolygonMasks(moved, height, width).crop(np.array([0, 0, width, height]))
     # of a mask of 0 and 1 cv2 rounds the interpolated value: 1 from one half on
-    return BitmapMasks([warp_image(mask, matrix, (0,)) for mask in masks], height, width)
+    moved = [warp_image(mask, matrix, (0,), shape=(height, width)) for mask in masks]
+    return BitmapMasks(moved, height, width)
 
 
 class AffineStep(BaseTransform):

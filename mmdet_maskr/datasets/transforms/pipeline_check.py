@@ -1,8 +1,8 @@
-"""Finding, when the data set is built, transforms that would leave keypoints behind."""
+"""Finding, when the data set is built, transforms that would leave masks or keypoints behind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import mmcv.transforms
 import mmengine.dataset
@@ -14,9 +14,10 @@ from mmcv.transforms import (
     RandomResize,
     TestTimeAug,
 )
-from mmdet.datasets.transforms import MultiBranch, ResizeShortestEdge
+from mmdet.datasets.transforms import LoadAnnotations, MultiBranch, ResizeShortestEdge
 
 from mmdet_maskr.datasets.transforms.loading import LoadKeypointAnnotations
+from mmdet_maskr.datasets.transforms.with_masks import MasksFollowBoxes, PolygonsMove
 from mmdet_maskr.errors import UserError
 
 # Transforms of mmdet and mmcv that neither move the image nor touch boxes.
@@ -55,8 +56,35 @@ INSTEAD = {
 }
 
 
-def check_pipeline(pipeline: Callable | Iterable[Callable]) -> None:
-    """Check a built pipeline: once it loads keypoints, nothing after may leave them behind.
+# Transforms of mmdet that move boxes and leave masks behind, crash on them, or move them elsewhere.
+MASKS_INSTEAD = {
+    "CachedMixUp": "InstanceCachedMixUp",
+    "CachedMosaic": "InstanceCachedMosaic",
+    "MixUp": "InstanceMixUp",
+    "Mosaic": "InstanceMosaic",
+    "RandomAffine": _AFFINE,
+    "RandomCenterCropPad": "RandomCrop and Pad",
+    "RandomShift": "InstanceRandomShift",
+}
+_BITMAPS = "poly2mask=True in LoadAnnotations"
+POLYGONS_INSTEAD = {
+    "CopyPaste": _BITMAPS,
+    "Expand": f"{_AFFINE} with scaling_ratio_range below 1, or {_BITMAPS}",
+    "RandomErasing": _BITMAPS,
+    "Rotate": "InstanceRotate",
+    "ShearX": "InstanceShearX",
+    "ShearY": "InstanceShearY",
+}
+# mmcv's own of these names move boxes alone; mmdet's, which are built from texts, masks too.
+_MMCV_MOVES = ("CenterCrop", "Pad", "RandomFlip", "Resize")
+KEYPOINTS, MASKS, POLYGONS = "keypoints", "masks", "polygons"
+NOTHING: frozenset[str] = frozenset()
+
+
+def check_pipeline(
+    pipeline: Callable | Iterable[Callable], loaded: frozenset[str] = NOTHING
+) -> frozenset[str]:
+    """Check a built pipeline: once it loads masks or keypoints, nothing may leave them behind.
 
     Looks into wrappers (Compose, RandomApply, RandomChoice, RandomOrder, TransformBroadcaster,
     TestTimeAug, MultiBranch, AutoAugment, ...) and at the resize of RandomResize and its like.
@@ -65,25 +93,57 @@ def check_pipeline(pipeline: Callable | Iterable[Callable]) -> None:
 
     Args:
         pipeline: a Compose, or built transforms.
+        loaded: what an earlier pipeline has loaded, of KEYPOINTS, MASKS and POLYGONS.
+
+    Returns:
+        What is loaded after it.
 
     Raises:
         UserError: names the transform, and ours to use instead.
     """
-    _walk([pipeline] if callable(pipeline) else pipeline, loaded=False)
+    return _walk([pipeline] if callable(pipeline) else pipeline, loaded)
 
 
-def _walk(transforms: Iterable[Callable], loaded: bool) -> bool:
-    """Check transforms in order; return whether keypoints are loaded after them."""
+def loads_polygons_only(pipeline: Callable | Iterable[Callable]) -> bool:
+    """Whether a built pipeline loads masks with ``poly2mask=False``."""
+    transforms = [pipeline] if callable(pipeline) else pipeline
+    return any(POLYGONS in _loads(transform) for transform in leaves(transforms))
+
+
+def leaves(transforms: Iterable[Callable]) -> Iterator[Callable]:
+    """All transforms of built ones in order, those within wrappers instead of the wrappers."""
+    for transform in transforms:
+        inner = _wrapped(transform)
+        if inner is None:
+            yield transform
+        else:
+            for branch in inner:
+                yield from leaves(branch)
+
+
+def _walk(transforms: Iterable[Callable], loaded: frozenset[str]) -> frozenset[str]:
+    """Check transforms in order; return what is loaded after them."""
     for transform in transforms:
         inner = _wrapped(transform)
         if inner is not None:
-            after = [_walk(branch, loaded) for branch in inner]
-            loaded = loaded or any(after)
-        elif isinstance(transform, LoadKeypointAnnotations):
-            loaded = loaded or transform.with_keypoints
-        elif _is_stock(transform):
-            _check(transform, loaded)
+            loaded = loaded.union(*[_walk(branch, loaded) for branch in inner])
+            continue
+        if _is_stock(transform) or isinstance(transform, MasksFollowBoxes | PolygonsMove):
+            _check_keypoints(transform, KEYPOINTS in loaded)
+        if _is_stock(transform):
+            _check_masks(transform, loaded)
+        loaded |= _loads(transform)
     return loaded
+
+
+def _loads(transform: Callable) -> frozenset[str]:
+    """What a transform adds to what is loaded."""
+    if not isinstance(transform, LoadAnnotations):
+        return NOTHING
+    masks = {MASKS} if transform.with_mask else set()
+    polygons = {POLYGONS} if masks and not transform.poly2mask else set()
+    points = isinstance(transform, LoadKeypointAnnotations) and transform.with_keypoints
+    return frozenset(masks | polygons | ({KEYPOINTS} if points else set()))
 
 
 def _wrapped(transform: Callable) -> list[Iterable[Callable]] | None:
@@ -107,7 +167,28 @@ def _is_stock(transform: Callable) -> bool:
     return type(transform).__module__.partition(".")[0] in ("mmdet", "mmcv")
 
 
-def _check(transform: Callable, loaded: bool) -> None:
+def _check_masks(transform: Callable, loaded: frozenset[str]) -> None:
+    name, module = type(transform).__name__, type(transform).__module__
+    if MASKS not in loaded:
+        return
+    instead = MASKS_INSTEAD.get(name)
+    if POLYGONS in loaded:
+        instead = instead or POLYGONS_INSTEAD.get(name)
+    if module.startswith("mmcv.") and name in _MMCV_MOVES:
+        instead = f"mmdet.datasets.transforms.{name}"
+        if name == "CenterCrop":
+            instead = "RandomCrop"
+    if name == "Albu" and "gt_masks" not in getattr(transform, "keymap_to_albu", ("gt_masks",)):
+        instead = f"{name} with gt_masks='masks' in its keymap"
+    if instead is not None:
+        what = "polygons (poly2mask=False)" if POLYGONS in loaded else "masks"
+        raise UserError(
+            f"the pipeline loads {what}, and {name} of {module.partition('.')[0]} after that does "
+            f"not keep masks in step with the image and its boxes. Use {instead} instead."
+        )
+
+
+def _check_keypoints(transform: Callable, loaded: bool) -> None:
     name = type(transform).__name__
     if getattr(transform, "with_keypoints", False):
         raise UserError(

@@ -232,12 +232,12 @@ def test_tool(
     assert ann_file.read_bytes() == before
     log = out.with_name("out.json.log").read_text().splitlines()
     assert log == [
-        "left out annotation 1: box-degenerate (0 x 10)",
+        'mended annotation 1: box-degenerate (0 x 10): {"bbox": [5.0, 5.0, 10.0, 10.0]}',
         'mended annotation 2: keypoint-count (3, not 2): {"num_keypoints": 2}',
     ]
     code, shown, _ = run(str(out), str(tmp_path), "--keypoints")
     assert code == 0 and "error" not in shown
-    assert [a["id"] for a in json.loads(out.read_text())["annotations"]] == [2, 3]
+    assert [a["id"] for a in json.loads(out.read_text())["annotations"]] == [1, 2, 3]
     config = tmp_path / "config.py"
     meta = dict(classes=("cat", "person"), keypoints=("a", "b"), keypoint_swaps=(),
                 keypoint_sigmas=(0.1, 0.1), keypoint_classes=("person",))  # fmt: skip

@@ -107,7 +107,7 @@ def test_stock_transforms_are_refused_when_built(name: str):
     with pytest.raises(ValueError, match=rf"loads keypoints, and {refused} after .*{instead}"):
         check_pipeline(build(load(), config))
     check_pipeline(build(config, load()))
-    check_pipeline(build(load(with_keypoints=False), config))
+    check_pipeline(build(load(None, with_keypoints=False), config))
 
 
 @pytest.mark.parametrize("then", [None, OUR_FLIP])

@@ -1,0 +1,111 @@
+"""COCO data sets that say which annotations are left out, and which boxes do not fit."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mmdet.datasets import CocoDataset
+from mmengine.logging import print_log
+
+from mmdet_maskr.datasets.check.trainable import Tally
+from mmdet_maskr.datasets.transforms import check_pipeline
+from mmdet_maskr.datasets.transforms.pipeline_check import loads_polygons_only
+from mmdet_maskr.errors import UserError
+
+FIX = "`python tools/check_dataset.py FILE --fix COPY` lists all such annotations and mends a copy."
+
+
+class ChecksAnnotations(CocoDataset):
+    """A data set that looks at all annotations of its file when it is built.
+
+    It counts those that loading leaves out, by reason; with ``filter_empty_gt`` an image of such
+    annotations alone is left out, too. It compares each box with the mask of its annotation. To be
+    inherited before the data set that reads the file, and takes its options.
+
+    Args:
+        max_box_mismatch: share of the boxes that may be other than the bounds of their masks. 1
+            for data sets whose boxes are meant to, as around hidden parts of an object.
+
+    Raises:
+        UserError: none is left to be trained on; category ids are shifted, boxes are fractions of
+            an image; more boxes than ``max_box_mismatch`` allows do not fit their masks; a
+            pipeline that would leave masks or keypoints behind.
+    """
+
+    def __init__(self, *args, max_box_mismatch: float = 0.05, **kwargs) -> None:
+        if not 0 <= max_box_mismatch <= 1:
+            raise UserError(f"max_box_mismatch must be from 0 to 1, not {max_box_mismatch}.")
+        self.max_box_mismatch = max_box_mismatch
+        super().__init__(*args, **kwargs)
+        check_pipeline(self.pipeline)
+
+    def load_data_list(self) -> list[dict]:
+        """Load and parse the annotation file, and look at all of its annotations."""
+        data_list = super().load_data_list()
+        content = self.__dict__.pop("_content", None)
+        if content is not None:
+            tally = self._tally(content)
+            self._used_images = tally.used_images
+            self._report(tally)
+        return data_list
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Parse one image; mmdet has the whole file at hand then, and not any more afterwards."""
+        if "_content" not in self.__dict__:
+            api: Any = self.coco if hasattr(self, "coco") else self.lvis
+            self._content = api.dataset
+        return super().parse_data_info(raw_data_info)
+
+    def filter_data(self) -> list[dict]:
+        """Leave images out as ``filter_cfg`` says, and those whose annotations are left out."""
+        kept = super().filter_data()
+        if self.test_mode or not (self.filter_cfg or {}).get("filter_empty_gt"):
+            return kept
+        used = self.__dict__.pop("_used_images", None)
+        return kept if used is None else [info for info in kept if info["img_id"] in used]
+
+    def _tally(self, content: dict) -> Tally:
+        images = {image["id"]: image for image in content["images"]}
+        categories = [category["id"] for category in content["categories"]]
+        tally = Tally(categories, self.cat_ids, loads_polygons_only(self.pipeline))
+        for annotation in content.get("annotations", ()):
+            tally.add(annotation, images.get(annotation["image_id"]))
+        return tally
+
+    def _report(self, tally: Tally) -> None:
+        cause = tally.cause()
+        left = (
+            f"{self.ann_file}: {tally.total - tally.used} of {tally.total} annotations are not "
+            f"used: {tally.listed()}. {cause}{' ' * bool(cause)}{FIX}"
+        )
+        if tally.shift() or tally.all_fractions:
+            raise UserError(left)
+        if tally.total and not tally.used and not self.test_mode:
+            raise UserError(f"nothing is left to be trained on. {left}")
+        if tally.is_much or tally.reasons["category"] or tally.reasons["image"]:
+            _say(left, logging.WARNING)
+        elif set(tally.reasons) - {"crowd", "other-class"}:
+            _say(left, logging.INFO)
+        if tally.mismatches:
+            self._report_boxes(tally)
+
+    def _report_boxes(self, tally: Tally) -> None:
+        name, first = next(iter(tally.mismatches.items()))
+        bounds = [round(value, 1) for value in first.bounds]
+        cause = tally.boxes_cause()
+        text = (
+            f"{self.ann_file}: the boxes of {len(tally.mismatches)} of {tally.compared} "
+            "annotations are not the bounds of their masks, first that of annotation "
+            f"{name}, whose mask has x1, y1, x2, y2 = {bounds}. {cause}{' ' * bool(cause)}{FIX}"
+        )
+        if len(tally.mismatches) > self.max_box_mismatch * tally.compared:
+            raise UserError(
+                f"{text} Where boxes are meant to differ, set the data set's max_box_mismatch=1; "
+                f"it is {self.max_box_mismatch:g}."
+            )
+        _say(text, logging.WARNING)
+
+
+def _say(text: str, level: int) -> None:
+    print_log(text, logger="current", level=level)
