@@ -146,7 +146,7 @@ class MaskRRPNHead(RPNHead):
             anchors,
             cfg.get("nms_pre", -1),
         )
-        boxes = self._decode(priors, deltas, [meta["img_shape"] for meta in metas])
+        boxes = self._decode(priors, deltas, [tuple(meta["img_shape"]) for meta in metas])
         return [
             self._bbox_post_process(
                 InstanceData(bboxes=boxes[i], scores=scores[i], level_ids=level_ids),

@@ -190,7 +190,7 @@ class ComposedMaskHead(BaseModule):
             UserError: a label outside [0, K), or RoI features of another size than the MLP's.
         """
         if labels is not None:
-            predictors.check_labels(labels, self.num_classes)
+            labels = predictors.check_labels(labels, self.num_classes)
         if self.tower == "mlp":
             if x.shape[2:] != (self.roi_feat_size, self.roi_feat_size):
                 raise UserError(
@@ -253,7 +253,7 @@ class ComposedMaskHead(BaseModule):
         """
         targets = self.get_targets(sampling_results, batch_gt_instances, rcnn_train_cfg)
         labels = torch.cat([result.pos_gt_labels for result in sampling_results])
-        predictors.check_labels(labels, self.num_classes)
+        labels = predictors.check_labels(labels, self.num_classes)
         if targets.shape[1:] != mask_preds.shape[2:]:
             raise UserError(
                 f"train_cfg.rcnn.mask_size={rcnn_train_cfg.mask_size}, but the mask head gives "

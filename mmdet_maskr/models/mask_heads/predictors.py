@@ -88,7 +88,7 @@ class PerClassSigmoid:
         """(N, m, m) of each RoI's class, from (N, K, m, m) or from the selected (N, 1, m, m)."""
         if logits.shape[1] == 1:
             return logits[:, 0]
-        return logits[torch.arange(len(logits), device=logits.device), labels]
+        return logits[torch.arange(len(logits), device=logits.device), labels.long()]
 
     def probabilities(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(N, m, m) of each RoI's class: the class is selected before the sigmoid."""
@@ -189,15 +189,17 @@ def binary_loss(criterion: nn.Module, logits: Tensor, targets: Tensor) -> Tensor
     return criterion(logits.flatten(1), targets.flatten(1))
 
 
-def check_labels(labels: Tensor, num_classes: int) -> None:
-    """Check that labels (N,) are in [0, K).
+def check_labels(labels: Tensor, num_classes: int) -> Tensor:
+    """Labels (N,) as int64, of any type; they must be whole numbers in [0, K).
 
     Raises:
         UserError: with the first label that is not.
     """
-    wrong = (labels < 0) | (labels >= num_classes)
+    whole = labels.long()
+    wrong = (whole < 0) | (whole >= num_classes) | (whole != labels)
     if bool(wrong.any()):
         raise UserError(
-            f"label {int(labels[wrong][0])} is outside [0, {num_classes}): mask_head.num_classes="
+            f"label {labels[wrong][0].item()} is outside [0, {num_classes}): mask_head.num_classes="
             f"{num_classes} does not fit the data set's classes."
         )
+    return whole
