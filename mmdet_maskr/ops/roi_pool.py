@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from mmdet_maskr.ops import _checks
 from mmdet_maskr.ops._quantise import quantise_boxes
 from mmdet_maskr.ops._roi_layer import RoILayer, pool_per_level, without_rois
+from mmdet_maskr.tracing import is_traced
 
 
 def roi_pool(
@@ -67,7 +68,7 @@ def roi_pool_pyramid(
 
 
 def _pool(features: Tensor, rois: Tensor, size: tuple[int, int], scale: float) -> Tensor:
-    if len(rois) == 0:
+    if len(rois) == 0 and not is_traced():
         return without_rois(features, size)
     _, channels, height, width = features.shape
     boxes = quantise_boxes(rois, scale).long()
@@ -82,7 +83,7 @@ def _pool(features: Tensor, rois: Tensor, size: tuple[int, int], scale: float) -
     area = rows * columns
     offsets = area.cumsum(0) - area
     bin_of = torch.repeat_interleave(area)
-    place = torch.arange(len(bin_of), device=rois.device) - offsets[bin_of]
+    place = torch.arange(bin_of.shape[0], device=rois.device) - offsets[bin_of]
     across = columns[bin_of]
     row = torch.div(place, across, rounding_mode="floor")
     pixels = first[bin_of] + row * width + (place - row * across)

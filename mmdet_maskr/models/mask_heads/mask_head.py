@@ -20,6 +20,7 @@ from mmdet_maskr.ops.mask_resize import paste_resized_masks
 from mmdet_maskr.ops.mask_rle import encode_masks
 from mmdet_maskr.ops.mask_targets import mask_targets
 from mmdet_maskr.ops.upsampled_logits import upsampled_logits
+from mmdet_maskr.tracing import is_traced
 
 MASK_OUTPUTS = ("dense", "rle")
 SIGMOIDS_OF_SOFTMAX = (
@@ -204,7 +205,7 @@ class ComposedMaskHead(BaseModule):
         """The layers that follow the tower: (N, W, s, s) -> logits, see :meth:`forward`."""
         channels = labels if self.selects_channel else None
         if isinstance(self.upsample, nn.ConvTranspose2d):
-            if x.device.type == "cpu" and len(x) and not torch.onnx.is_in_onnx_export():
+            if x.device.type == "cpu" and len(x) and not is_traced():
                 last = self.conv_logits
                 return upsampled_logits(
                     x, self.upsample.weight, self.upsample.bias, last.weight, last.bias, channels

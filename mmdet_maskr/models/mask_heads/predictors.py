@@ -15,6 +15,7 @@ from mmcv.cnn.bricks.wrappers import Conv2d
 from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.tracing import is_traced
 
 ACTIVATIONS = ("sigmoid", "softmax")
 
@@ -54,9 +55,12 @@ class VectorLogits(nn.Linear):
 
     def forward(self, x: Tensor, channels: Tensor | None = None) -> Tensor:
         """(N, C) -> (N, out_channels, m, m), or (N, 1, m, m) for N given ``channels``."""
-        if channels is None or len(x) == 0:
+        if channels is None or len(x) == 0 or is_traced():
             logits = super().forward(x).unflatten(1, (-1, self.mask_size, self.mask_size))
-            return logits if channels is None else logits[:, :1]
+            if channels is None:
+                return logits
+            index = channels[:, None, None, None].expand(-1, 1, *logits.shape[2:])
+            return logits.gather(1, index)
         # RoIs of one class at a time: gathering a weight (m * m, C) for each RoI would be larger
         # than all classes' weights together.
         order = channels.argsort(stable=True)
@@ -196,6 +200,8 @@ def check_labels(labels: Tensor, num_classes: int) -> Tensor:
         UserError: with the first label that is not.
     """
     whole = labels.long()
+    if is_traced():
+        return whole
     wrong = (whole < 0) | (whole >= num_classes) | (whole != labels)
     if bool(wrong.any()):
         raise UserError(
