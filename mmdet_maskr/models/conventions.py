@@ -48,7 +48,12 @@ def check_nms(option: str, convention: str, cfg: Mapping) -> None:
 
 
 def clipped(boxes: Tensor, image_shape: Sequence[int]) -> Tensor:
-    """Boxes (..., 4), xyxy, clipped to an image of this height and width."""
+    """Boxes clipped to an image.
+
+    Args:
+        boxes: (..., 4) xyxy in pixels.
+        image_shape: height and width.
+    """
     height, width = image_shape[:2]
     x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
     return torch.stack([x, y], -1).flatten(-2)

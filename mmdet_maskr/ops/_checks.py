@@ -29,12 +29,13 @@ def check_spatial_scale(value: float) -> float:
 
 
 def check_sampling_ratio(value: int) -> int:
-    if int(value) != value or value < 0:
+    """0 for as many samples as the bin has pixels, which mmcv and torchvision write as -1 too."""
+    if int(value) != value:
         raise UserError(
             f"sampling_ratio must be 0 (as many samples as the bin has pixels) or a positive "
             f"integer, not {value!r}."
         )
-    return int(value)
+    return max(int(value), 0)
 
 
 def check_pool_mode(value: str) -> str:

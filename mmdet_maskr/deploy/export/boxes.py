@@ -62,7 +62,11 @@ class Coder(NamedTuple):
 
 
 def is_finite(values: Tensor) -> Tensor:
-    """Neither infinite nor NaN, in operators that every format has."""
+    """Which of some values are neither infinite nor NaN, in operators that every format has.
+
+    Args:
+        values: (N, ...), as the result is.
+    """
     return values - values == 0
 
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import build_conv_layer
 from mmcv.cnn.bricks.wrappers import Conv2d
+from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
@@ -57,10 +59,7 @@ class VectorLogits(nn.Linear):
         """(N, C) -> (N, out_channels, m, m), or (N, 1, m, m) for N given ``channels``."""
         if channels is None or len(x) == 0 or is_traced():
             logits = super().forward(x).unflatten(1, (-1, self.mask_size, self.mask_size))
-            if channels is None:
-                return logits
-            index = channels[:, None, None, None].expand(-1, 1, *logits.shape[2:])
-            return logits.gather(1, index)
+            return logits if channels is None else of_channels(logits, channels)
         # RoIs of one class at a time: gathering a weight (m * m, C) for each RoI would be larger
         # than all classes' weights together.
         order = channels.argsort(stable=True)
@@ -73,6 +72,23 @@ class VectorLogits(nn.Linear):
         ]
         logits = torch.cat(parts)[order.argsort()]
         return logits.view(len(x), 1, self.mask_size, self.mask_size)
+
+
+def is_plain(predictor_cfg: OptConfigType) -> bool:
+    """Whether ``mask_head.predictor_cfg`` names the usual convolution."""
+    return not predictor_cfg or dict(predictor_cfg) in (dict(type="Conv"), dict(type="Conv2d"))
+
+
+def build_logits(predictor_cfg: OptConfigType, in_channels: int, out_channels: int) -> nn.Module:
+    """The 1x1 convolution to mask logits that ``mask_head.predictor_cfg`` names."""
+    if is_plain(predictor_cfg):
+        return PixelLogits(in_channels, out_channels)
+    return build_conv_layer(dict(predictor_cfg), in_channels, out_channels, 1)
+
+
+def of_channels(logits: Tensor, channels: Tensor) -> Tensor:
+    """(N, 1, m, m) of one channel for each RoI, from (N, K, m, m)."""
+    return logits.gather(1, channels[:, None, None, None].expand(-1, 1, *logits.shape[2:]))
 
 
 class PerClassSigmoid:
