@@ -51,7 +51,7 @@ def clipped(boxes: Tensor, image_shape: Sequence[int]) -> Tensor:
     """Boxes clipped to an image.
 
     Args:
-        boxes: (..., 4) xyxy in pixels.
+        boxes: (N, 4) or (N, K, 4) xyxy in pixels.
         image_shape: height and width.
     """
     height, width = image_shape[:2]
