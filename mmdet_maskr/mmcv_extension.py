@@ -40,7 +40,9 @@ def check_folder(command: str) -> None:
     spec = importlib.util.find_spec("mmcv")
     if versions and spec is not None and spec.origin is None:
         folder = ", ".join(spec.submodule_search_locations or [])
-        raise ImportError(f"mmcv is installed by half: {folder} has no __init__.py. Run `{command}`.")
+        raise ImportError(
+            f"mmcv is installed by half, as {folder} has no __init__.py: run `{command}`."
+        )
 
 
 def ensure(compile_command: str) -> None:

@@ -1,4 +1,4 @@
-"""``mmcv._ext`` in Python: there whoever imports first, never before a compiled one, gone with us."""
+"""``mmcv._ext`` in Python: there whoever imports first, and never before a compiled one."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import copy
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from mmdet.models.detectors.base import BaseDetector
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from mmdet_maskr.deploy.convolution import FusedConv2d
 from mmdet_maskr.deploy.parts import FastForm, become, rewrite_parts
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.memory_format import converted, guard_layers
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import MASK_OUTPUTS, last_mask_head
 from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
@@ -305,10 +305,8 @@ def _left(model: nn.Module) -> list[str]:
 def _use_channels_last(model: nn.Module, left: list[str]) -> None:
     """Convert weights, and maps where they enter rewritten parts."""
     ours = set(model.modules())
-    for module in model.modules():
-        if type(module).__module__.startswith("mmcv.ops"):  # kernels that read NCHW only
-            module.register_forward_pre_hook(_contiguous_inputs)
-            ours -= set(module.modules())
+    for module in guard_layers(model):
+        ours -= set(module.modules())
     for module in ours:
         for parameter in module.parameters(recurse=False):
             if parameter.dim() == 4:
@@ -319,25 +317,12 @@ def _use_channels_last(model: nn.Module, left: list[str]) -> None:
     last.register_forward_hook(_channels_last_outputs)
 
 
-def _converted(value: Any, memory_format: torch.memory_format) -> Any:
-    """A module's arguments or output, with the maps in them in a memory format."""
-    if isinstance(value, (tuple, list)):
-        return type(value)(_converted(item, memory_format) for item in value)
-    if isinstance(value, Tensor) and value.dim() == 4:
-        return value.contiguous(memory_format=memory_format)
-    return value
-
-
 def _channels_last_inputs(module: nn.Module, args: tuple) -> tuple:
-    return _converted(args, torch.channels_last)
+    return converted(args, torch.channels_last)
 
 
 def _channels_last_outputs(module: nn.Module, args: tuple, output: object) -> object:
-    return _converted(output, torch.channels_last)
-
-
-def _contiguous_inputs(module: nn.Module, args: tuple) -> tuple:
-    return _converted(args, torch.contiguous_format)
+    return converted(output, torch.channels_last)
 
 
 def _compile(model: nn.Module) -> list[str]:

@@ -28,7 +28,7 @@ from mmdet_maskr.deploy.convolution import FusedConv2d, can_fold, can_fuse
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.dense_heads import MaskRRPNHead
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
-from mmdet_maskr.models.mask_heads.predictors import check_labels
+from mmdet_maskr.models.mask_heads.predictors import PixelLogits, check_labels
 from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
 
 CHUNK_VALUES = 2**21  # of the mask head's widest map that are computed at once: 8 MiB
@@ -259,7 +259,7 @@ class FastMaskHead(FastForm):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         if labels is not None:
-            check_labels(labels, self.num_classes)
+            labels = check_labels(labels, self.num_classes)
         x = self.convs(x)
         labels = labels if self.selects_channel else None
         weight, bias = self.conv_logits.weight.flatten(1), self.conv_logits.bias
@@ -284,6 +284,8 @@ class FastMaskHead(FastForm):
 def _rewrite_mask_head(head: ComposedMaskHead) -> bool:
     up = getattr(head, "upsample", None)
     if not has_forward(head, ComposedMaskHead) or not isinstance(up, nn.ConvTranspose2d):
+        return False
+    if not isinstance(head.conv_logits, PixelLogits):
         return False
     size = (head.scale_factor, head.scale_factor)
     plain = dict(padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1)

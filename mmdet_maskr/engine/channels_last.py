@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import nn
 
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.memory_format import converted, guard_layers
 
 DEVICES = ("cpu", "cuda")
 
 
 def turn_on_channels_last(model: nn.Module, devices: Sequence[str] = DEVICES) -> None:
-    """Let the backbone of ``model`` get its images as channels_last.
+    """Let the backbones in ``model`` get their images as channels_last.
 
     What follows keeps the format: convolutions, normalisation, neck, heads and our RoI layers give
-    what they get. Weights, and so gradients and the optimizer's state, stay as they are: what a
-    checkpoint holds, and whether another run can resume it, does not depend on this. Results are
-    the same up to rounding.
+    what they get. Layers that are wrong on it get contiguous maps, see
+    :func:`.memory_format.guard_layers`. Weights, and so gradients and the optimizer's state, stay
+    as they are: what a checkpoint holds, and whether another run can resume it, does not depend on
+    this. Results are the same up to rounding. Called again, it changes nothing but the devices.
 
     Args:
-        model: with a ``backbone`` of convolutions.
+        model: parts named ``backbone`` are looked for in all of it (a tracker has its detector's,
+            a teacher and its student one each); without any, it is left alone, which is logged.
         devices: types of device to do so on; elsewhere images are left alone.
 
     Raises:
@@ -34,19 +39,32 @@ def turn_on_channels_last(model: nn.Module, devices: Sequence[str] = DEVICES) ->
     unknown = sorted(set(devices) - set(DEVICES))
     if unknown:
         raise UserError(f"devices of channels_last must be of {DEVICES}, not {unknown[0]!r}.")
+    parts = [getattr(module, "backbone", None) for module in model.modules()]
+    backbones = [part for part in dict.fromkeys(parts) if isinstance(part, nn.Module)]
+    if not backbones:
+        print_log(
+            f"{type(model).__name__} has no backbone: its maps' memory format is left as it is.",
+            logger="current",
+        )
+        return
+    guard_layers(model)
+    for backbone in backbones:
+        for key, hook in list(backbone._forward_pre_hooks.items()):
+            if getattr(hook, "func", None) is _to_channels_last:
+                del backbone._forward_pre_hooks[key]
+        backbone.register_forward_pre_hook(partial(_to_channels_last, tuple(devices)))
 
-    def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        images = inputs[0]
-        if images.device.type in devices:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return images, *inputs[1:]
 
-    model.backbone.register_forward_pre_hook(convert)
+def _to_channels_last(devices: tuple[str, ...], module: nn.Module, inputs: tuple) -> tuple:
+    first = inputs[0] if inputs else None
+    if not isinstance(first, torch.Tensor) or first.device.type not in devices:
+        return inputs
+    return converted(inputs, torch.channels_last)
 
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Trains in channels_last, see :func:`turn_on_channels_last`.
+    """Trains, validates and tests in channels_last, see :func:`turn_on_channels_last`.
 
     Args:
         devices: types of device to do so on, of 'cpu' and 'cuda'.
@@ -58,6 +76,6 @@ class ChannelsLastHook(Hook):
     def __init__(self, devices: Sequence[str] = ("cpu",)) -> None:
         self.devices = tuple(devices)
 
-    def before_train(self, runner: Runner) -> None:
-        """Before the first iteration."""
+    def before_run(self, runner: Runner) -> None:
+        """Before anything is computed, whatever the runner is to do."""
         turn_on_channels_last(unwrapped(runner), self.devices)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
+import numpy as np
+import pycocotools.mask as coco_masks
 from mmdet.evaluation import CocoMetric, LVISMetric
 from mmdet.registry import METRICS
 
@@ -38,3 +40,23 @@ class LVISInstanceMetric(LVISMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep the predictions of a batch; masks are dense or RLEs."""
         CocoMetric.process(self, data_batch, data_samples)
+
+    def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict:
+        """mmdet's files; where nothing was detected, what the lvis package scores as that.
+
+        It cannot read an empty list, and mmdet gives no scores then. One detection of no pixels
+        is found nowhere: all scores are 0, as they are where detections are wrong.
+        """
+        files = super().results2json(results, outfile_prefix)
+        if self.format_only or any(len(result["bboxes"]) for result in results):
+            return files
+        image = self._lvis_api.load_imgs(self.img_ids[:1])[0]
+        blank = np.zeros((image["height"], image["width"], 1), np.uint8, order="F")
+        nothing = dict(
+            image_id=image["id"],
+            category_id=self.cat_ids[0],
+            bbox=[0.0, 0.0, 0.0, 0.0],
+            segmentation=coco_masks.encode(blank)[0],
+            score=0.0,
+        )
+        return {metric: [dict(nothing)] for metric in files}

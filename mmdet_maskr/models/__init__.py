@@ -9,7 +9,12 @@ from mmdet_maskr.models.losses import UnusedClassesCrossEntropyLoss
 from mmdet_maskr.models.mask_heads import ComposedMaskHead, InterleavedMaskHead
 from mmdet_maskr.models.necks import ChannelLayerNorm, SimpleFeaturePyramid
 from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
-from mmdet_maskr.models.roi_heads import AveragedCascadeRoIHead, ParallelRoIHead, Res5Head
+from mmdet_maskr.models.roi_heads import (
+    AveragedCascadeRoIHead,
+    MaskRPointRendRoIHead,
+    ParallelRoIHead,
+    Res5Head,
+)
 from mmdet_maskr.models.task_modules import SizedAnchorGenerator, WeightedBoxCoder
 from mmdet_maskr.models.tta import InstanceTTAModel
 
@@ -23,6 +28,7 @@ __all__ = [
     "HeatmapKeypointHead",
     "InstanceTTAModel",
     "InterleavedMaskHead",
+    "MaskRPointRendRoIHead",
     "MaskRRPNHead",
     "ParallelRoIHead",
     "PlainViT",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
 
 from mmdet_maskr.errors import UserError
 
@@ -42,3 +45,15 @@ def check_nms(option: str, convention: str, cfg: Mapping) -> None:
             f"{option}.nms={nms} cannot go with {option}.convention={convention!r}, whose NMS has "
             "no options but dict(type='nms', iou_threshold=...); convention='mmdet' takes them all."
         )
+
+
+def clipped(boxes: Tensor, image_shape: Sequence[int]) -> Tensor:
+    """Boxes clipped to an image.
+
+    Args:
+        boxes: (N, 4) or (N, K, 4) xyxy in pixels.
+        image_shape: height and width.
+    """
+    height, width = image_shape[:2]
+    x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
+    return torch.stack([x, y], -1).flatten(-2)

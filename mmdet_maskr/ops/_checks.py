@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.tracing import is_traced
 
 POOL_MODES = ("avg", "max")
 FLOAT_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -28,12 +29,13 @@ def check_spatial_scale(value: float) -> float:
 
 
 def check_sampling_ratio(value: int) -> int:
-    if int(value) != value or value < 0:
+    """0 for as many samples as the bin has pixels, which mmcv and torchvision write as -1 too."""
+    if int(value) != value:
         raise UserError(
             f"sampling_ratio must be 0 (as many samples as the bin has pixels) or a positive "
             f"integer, not {value!r}."
         )
-    return int(value)
+    return max(int(value), 0)
 
 
 def check_pool_mode(value: str) -> str:
@@ -97,7 +99,7 @@ def check_rois(rois: Tensor, features: Tensor) -> Tensor:
         )
     exact = torch.float64 if features.dtype == torch.float64 else torch.float32
     rois = rois.detach().to(exact).contiguous()
-    if len(rois) and not torch.onnx.is_in_onnx_export():
+    if len(rois) and not is_traced():
         good = _is_good(rois, len(features))
         if not bool(good.all()):  # one comparison, so that a GPU is waited for once
             _explain_bad_roi(rois, int((~good).int().argmax()), len(features))
@@ -139,12 +141,12 @@ def check_levels(levels: Tensor | None, rois: Tensor, count: int) -> Tensor:
     if levels is None:
         if count != 1:
             raise UserError(f"a pyramid of {count} levels needs the level of each RoI.")
-        return torch.zeros(len(rois), dtype=torch.int64, device=rois.device)
+        return torch.zeros_like(rois[:, 0], dtype=torch.int64)
     if levels.shape != rois.shape[:1] or levels.is_floating_point():
         raise UserError(
             f"levels must be ({len(rois)},) integers, got {tuple(levels.shape)} {levels.dtype}."
         )
-    if len(levels) and not torch.onnx.is_in_onnx_export():
+    if len(levels) and not is_traced():
         low, high = torch.stack(levels.aminmax()).tolist()
         if low < 0 or high >= count:
             bad = low if low < 0 else high

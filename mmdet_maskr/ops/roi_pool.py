@@ -18,6 +18,7 @@ from torch import Tensor
 from mmdet_maskr.ops import _checks
 from mmdet_maskr.ops._quantise import quantise_boxes
 from mmdet_maskr.ops._roi_layer import RoILayer, pool_per_level, without_rois
+from mmdet_maskr.tracing import is_traced
 
 
 def roi_pool(
@@ -66,7 +67,7 @@ def roi_pool_pyramid(
 
 
 def _pool(features: Tensor, rois: Tensor, size: tuple[int, int], scale: float) -> Tensor:
-    if len(rois) == 0:
+    if len(rois) == 0 and not is_traced():
         return without_rois(features, size)
     height, width = features.shape[2:]
     boxes = quantise_boxes(rois, scale).long()
@@ -106,7 +107,7 @@ def largest_in_rectangles(
     area = rows * columns
     offsets = area.cumsum(0) - area
     bin_of = torch.repeat_interleave(area)
-    place = torch.arange(len(bin_of), device=images.device) - offsets[bin_of]
+    place = torch.arange(bin_of.shape[0], device=images.device) - offsets[bin_of]
     across = columns[bin_of]
     row = torch.div(place, across, rounding_mode="floor")
     pixels = first[bin_of] + row * width + (place - row * across)

@@ -30,6 +30,9 @@ def draw_instances(
     keypoints: np.ndarray | None = None,
     skeleton: Skeleton | None = None,
     mask_alpha: float = MASK_ALPHA,
+    mask_colours: Sequence[Colour] | None = None,
+    text_colours: Sequence[Colour] | None = None,
+    line_width: float | None = None,
 ) -> np.ndarray:
     """Draw instances on a copy of an image: masks with contours, boxes, skeletons, then labels.
 
@@ -43,6 +46,9 @@ def draw_instances(
             ``image``, or None.
         skeleton: of K keypoints; needed where there are keypoints.
         mask_alpha: opacity of the masks, 0 to 1.
+        mask_colours: N colours of the masks; None for ``colours``.
+        text_colours: N colours of the letters; None for black or white, whichever can be read.
+        line_width: of boxes and contours in pixels; None for one that grows with the image.
 
     Returns:
         (H, W, 3) uint8.
@@ -54,12 +60,13 @@ def draw_instances(
     unit = math.sqrt(image.shape[0] * image.shape[1]) / 480  # lines and letters grow with the image
     order = np.argsort(-_areas(boxes), kind="stable")  # small ones last, so that none is covered
     if masks is not None:
+        painted = colours if mask_colours is None else mask_colours
+        thickness = max(1, round(1.6 * unit if line_width is None else line_width))
         for i in order:
-            thickness = max(1, round(1.6 * unit))
-            _draw_mask(canvas, np.asarray(masks[i], np.uint8), colours[i], thickness, mask_alpha)
+            _draw_mask(canvas, np.asarray(masks[i], np.uint8), painted[i], thickness, mask_alpha)
+    thickness = max(1, round(1.2 * unit if line_width is None else line_width))
     for i in order:
         x1, y1, x2, y2 = (round(float(value)) for value in boxes[i])
-        thickness = max(1, round(1.2 * unit))
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colours[i], thickness, cv2.LINE_AA)
     if keypoints is not None:
         if skeleton is None:
@@ -69,7 +76,8 @@ def draw_instances(
     taken: list[tuple[int, int, int, int]] = []
     for i in order[::-1]:
         if texts[i]:
-            taken.append(_draw_label(canvas, boxes[i], texts[i], colours[i], unit, taken))
+            ink = None if text_colours is None else text_colours[i]
+            taken.append(_draw_label(canvas, boxes[i], texts[i], colours[i], unit, taken, ink))
     return canvas
 
 
@@ -159,6 +167,7 @@ def _draw_label(
     colour: Colour,
     unit: float,
     taken: list[tuple[int, int, int, int]],
+    ink: Colour | None = None,
 ) -> tuple[int, int, int, int]:
     """Draw a label at its box where no other label is, or least of others; returns its xyxy."""
     scale, pad = max(0.42 * unit, LEAST_FONT_SCALE), max(2, round(3 * unit))
@@ -173,8 +182,9 @@ def _draw_label(
     places = [_into(canvas, x, y, width, height) for x, y in corners]
     place = min(places, key=lambda p: sum(_overlap(p, other) for other in taken))  # the first such
     cv2.rectangle(canvas, place[:2], place[2:], colour, cv2.FILLED)
-    light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
-    ink = (0, 0, 0) if light else (255, 255, 255)
+    if ink is None:
+        light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
+        ink = (0, 0, 0) if light else (255, 255, 255)
     at = (place[0] + pad, place[3] - baseline)
     cv2.putText(canvas, text, at, FONT, scale, ink, thickness, cv2.LINE_AA)
     return place

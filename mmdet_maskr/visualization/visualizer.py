@@ -46,10 +46,19 @@ class InstanceVisualizer(DetLocalVisualizer):
         image: (H, W, 3) RGB image to start with.
         vis_backends: configs of where pictures and scalars are stored.
         save_dir: folder for the backends.
+        bbox_color: RGB colour of all boxes, or a palette's name as mmdet takes it; None for the
+            classes' colours.
+        text_color: of letters, likewise; None for black or white, whichever can be read.
+        mask_color: of masks, likewise; None for the classes' colours.
+        line_width: of boxes and contours in pixels; None for one that grows with the image.
+        alpha: mmdet's name for ``mask_alpha``, and the opacity of semantic and panoptic maps.
         mask_alpha: opacity of masks, 0 to 1.
         keypoint_thr: predicted keypoints with a lower score are left out, with their limbs.
         least_side: small images are drawn enlarged, by the least whole factor that gives their
             shorter side so many pixels; 0 for never. Images with semantic or panoptic maps are not.
+
+    Raises:
+        UserError: both ``alpha`` and ``mask_alpha``.
     """
 
     def __init__(
@@ -58,12 +67,32 @@ class InstanceVisualizer(DetLocalVisualizer):
         image: np.ndarray | None = None,
         vis_backends: list[dict] | None = None,
         save_dir: str | None = None,
-        mask_alpha: float = MASK_ALPHA,
+        bbox_color: Colour | str | None = None,
+        text_color: Colour | str | None = None,
+        mask_color: Colour | str | None = None,
+        line_width: float | None = None,
+        alpha: float | None = None,
+        mask_alpha: float | None = None,
         keypoint_thr: float = KEYPOINT_THR,
         least_side: int = LEAST_SIDE,
     ) -> None:
-        super().__init__(name=name, image=image, vis_backends=vis_backends, save_dir=save_dir)
-        self.mask_alpha = mask_alpha
+        if alpha is not None and mask_alpha is not None:
+            raise UserError(
+                f"visualizer has alpha={alpha} and mask_alpha={mask_alpha}: leave one out."
+            )
+        stock = dict(text_color=text_color, line_width=line_width, alpha=alpha)  # for maps
+        super().__init__(
+            name=name,
+            image=image,
+            vis_backends=vis_backends,
+            save_dir=save_dir,
+            bbox_color=bbox_color,
+            mask_color=mask_color,
+            **{option: value for option, value in stock.items() if value is not None},
+        )
+        own = alpha if mask_alpha is None else mask_alpha
+        self.mask_alpha = MASK_ALPHA if own is None else own
+        self._ink, self._line_width = text_color, line_width
         self.keypoint_thr = keypoint_thr
         self.least_side = least_side
         self._has_maps = False
@@ -161,10 +190,31 @@ class InstanceVisualizer(DetLocalVisualizer):
         boxes = get_box_tensor(instances.bboxes).numpy()
         masks = one_by_one(instances.masks) if "masks" in instances else None
         image, boxes, masks, keypoints = enlarge(image, boxes, masks, keypoints, side)
+        given = [self._given(c, labels) for c in (self.bbox_color, self.mask_color, self._ink)]
         chosen = [colours[label] for label in labels]
         return draw_instances(
-            image, boxes, masks, names, chosen, keypoints, skeleton, self.mask_alpha
+            image,
+            boxes,
+            masks,
+            names,
+            chosen if given[0] is None else given[0],
+            keypoints,
+            skeleton,
+            self.mask_alpha,
+            chosen if given[1] is None else given[1],
+            given[2],
+            self._line_width,
         )
+
+    def _given(self, colour: Colour | str | None, labels: list[int]) -> list[Colour] | None:
+        """The colour of each label that an option names; None where it does not."""
+        if colour is None:
+            return None
+        palette = get_palette(colour, max(labels) + 1)
+        return [
+            (int(red), int(green), int(blue))
+            for red, green, blue in map(palette.__getitem__, labels)
+        ]
 
     def _keypoints(self, instances: InstanceData) -> np.ndarray | None:
         """(N, K, 3) x, y, visibility."""

@@ -19,7 +19,8 @@ DETECTORS = ("MaskRCNN", "FasterRCNN", "CascadeRCNN")
 SAME_OPTIONS = dict(StandardRoIHead="ParallelRoIHead", RPNHead="MaskRRPNHead")
 MASK_HEAD_OPTIONS = {
     "type", "num_convs", "roi_feat_size", "in_channels", "conv_kernel_size", "conv_out_channels",
-    "num_classes", "class_agnostic", "upsample_cfg", "conv_cfg", "norm_cfg", "loss_mask",
+    "num_classes", "class_agnostic", "upsample_cfg", "conv_cfg", "norm_cfg", "predictor_cfg",
+    "loss_mask",
 }  # fmt: skip
 SAME_NAME = (Rule(r"(.*)", "{1}"),)
 

@@ -142,6 +142,36 @@ def test_lvis_metric_takes_rles(tmp_path: Path, shapes_root: Path):
         METRICS.build(dict(type="LVISInstanceMetric"))
 
 
+@pytest.mark.parametrize("items", [None, ["AP", "APr"]])
+def test_lvis_scores_of_nothing_are_zero(tmp_path: Path, shapes_root: Path, items: list | None):
+    """Every key that a detection would give is there: best checkpoints are chosen by one."""
+    pytest.importorskip("lvis", reason="LVIS needs the package lvis")
+    root = write_lvis(tmp_path / "lvis", shapes_root)
+    ann_file = str(root / "annotations/lvis_v1_val.json")
+    keys = {}
+    for count in (0, 1):
+        metric = METRICS.build(
+            dict(type="LVISInstanceMetric", ann_file=ann_file, metric=["bbox", "segm", "proposal"],
+                 outfile_prefix=str(tmp_path / f"results{count}"), metric_items=items,
+                 classwise=True)
+        )  # fmt: skip
+        metric.dataset_meta = dict(classes=())
+        content = json.loads(Path(ann_file).read_text())
+        for image in content["images"]:
+            size = (image["height"], image["width"])
+            pred = dict(bboxes=torch.zeros(count, 4), scores=torch.ones(count),
+                        labels=torch.zeros(count, dtype=torch.long),
+                        masks=torch.zeros(count, *size, dtype=torch.bool))  # fmt: skip
+            metric.process({}, [dict(img_id=image["id"], ori_shape=size, pred_instances=pred)])
+        scores = metric.evaluate(size=len(content["images"]))
+        keys[count] = list(scores)
+        if count == 0:
+            assert scores["lvis/bbox_AP"] == scores["lvis/segm_AP"] == 0
+            assert max(score for score in scores.values() if score == score) == 0
+    assert keys[0] == keys[1]
+    assert json.loads((tmp_path / "results0.segm.json").read_text()) == []
+
+
 def test_lvis_with_other_categories(tmp_path: Path, shapes_root: Path):
     pytest.importorskip("lvis", reason="LVIS needs the package lvis")
     root = write_lvis(tmp_path / "lvis", shapes_root)

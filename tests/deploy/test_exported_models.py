@@ -107,6 +107,44 @@ def test_images_smaller_than_the_stride(form: str, tmp_path: Path):
         np.testing.assert_allclose(found["boxes"][:, 1::2], boxes[:, 1::2], atol=tied)
 
 
+def test_graph_of_detectron2s_convention_drops_what_it_drops():
+    """A RoI that is not finite is out before NMS, a detection without area at the end."""
+    model, _ = thin_model("compositions/faster_r50_fpn_1x.py", convention="detectron2")
+    boxes = ExportableDetector(model, script_kernels).boxes
+    proposals = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8], [200, 10, 220, 30], [50, 50, 60, 60]])
+    logits = torch.full((4, boxes.num_classes + 1), -10.0)
+    logits[:, 0] = torch.tensor([6.0, 7, 8, 9])
+    for wrong in ("nan", "inf"):
+        deltas = torch.zeros(4, 4 * boxes.num_classes)
+        deltas[3, 4] = float(wrong)
+        boxes.head = Given(logits, deltas, boxes.head.reg_class_agnostic)
+        features = [torch.zeros(1, 256, s, s) for s in (32, 16, 8, 4, 2)]
+        boxes.pooler = Given(torch.zeros(4, 256, 7, 7), None)
+        found, _, labels = boxes(features, proposals, torch.tensor([128.0] * 4))
+        assert found.tolist() == [[0, 0, 9, 8]] and labels.tolist() == [0]
+
+
+class Given(torch.nn.Module):
+    """Gives what it was given."""
+
+    def __init__(self, first: object, second: object, reg_class_agnostic: bool = False) -> None:
+        super().__init__()
+        self.outputs, self.reg_class_agnostic = (first, second), reg_class_agnostic
+
+    def forward(self, *args: object) -> tuple:
+        return self.outputs
+
+
+@pytest.mark.parametrize("form", ["onnx", "torchscript"])
+def test_detectron2s_convention(form: str, tmp_path: Path):
+    pytest.importorskip(PACKAGES[form])
+    model, cfg = thin_model(KINDS["masks"], convention="detectron2")
+    model.test_cfg.rpn.convention = "detectron2"
+    model.roi_head.init_convention()
+    export(model, cfg, dataset_meta(model), tmp_path, form)
+    check(compare(model, cfg, load(tmp_path, threads=1), [photo(*size) for size in SIZES]))
+
+
 def test_graph_has_standard_operators_only(tmp_path: Path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

@@ -10,6 +10,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
@@ -87,6 +88,46 @@ def test_torchvision_drops_small_detections():
     assert len(select_detections(boxes, scores, cfg, "detectron2")) == 2
 
 
+@pytest.mark.parametrize("per_class", [False, True])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_detectron2_drops_what_is_not_finite_first(wrong: float, per_class: bool):
+    """One such box would switch NMS off for the image, or take the place of a detection."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60], [20, 20, 30, 30]])
+    scores = torch.tensor([[0.6], [0.7], [0.5], [0.9]])
+    bad_box, bad_score = boxes.clone(), scores.clone()
+    bad_box[3, 2] = wrong
+    bad_score[3] = wrong
+    for box, score in ((bad_box, scores), (boxes, bad_score)):
+        if per_class:
+            box, score = torch.cat([boxes, box], 1), score.repeat(1, 2)
+        found = select_detections(box, score, CFG, "detectron2", (100, 100))
+        assert found.scores.max() == score[1, 0] and found.bboxes.isfinite().all()
+        assert [20, 20] not in found.bboxes[:, :2].tolist()
+        assert boxes[0].tolist() not in found.bboxes.tolist()
+
+
+def test_detectron2_drops_detections_without_area_last():
+    """They have had their place among the best ``max_per_img`` by then."""
+    boxes = torch.tensor([[120.0, 10, 140, 30], [10, 10, 10, 30], [0, 0, 9, 9], [30, 30, 40, 40]])
+    scores = torch.tensor([[0.9], [0.8], [0.7], [0.6]])
+    found = select_detections(boxes, scores, CFG, "detectron2", (100, 100))
+    assert found.bboxes.tolist() == [[0, 0, 9, 9]]  # the third of three
+    assert len(select_detections(boxes, scores, CFG, "torchvision", (100, 100))) == 3
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_detectron2_drops_proposals_that_are_not_finite(wrong: float):
+    anchors = row_of_boxes([10, 10, 10])
+    cfg = ConfigDict(nms_pre=10, max_per_img=10, nms=dict(type="nms", iou_threshold=0.7))
+    for logits, delta in ((torch.tensor([3.0, wrong, 1]), 0.0), (torch.tensor([3.0, 2, 1]), wrong)):
+        deltas = torch.zeros(3, 4)
+        deltas[1, 0] = delta
+        found = select_proposals(
+            [logits], [deltas], [anchors], CODER, (100, 100), cfg, "detectron2"
+        )
+        assert found.bboxes[:, 0].tolist() == [0, 40]
+
+
 def test_no_candidates():
     for boxes, scores in (
         (torch.zeros(0, 8), torch.zeros(0, 2)),
@@ -131,6 +172,39 @@ def test_a_model_predicts_with_each_convention(mini: ConfigDict, rescale: bool):
         assert found.masks.shape == ((30, 48, 64) if rescale else (30, 96, 128))
         masks[convention] = found.masks
     assert masks["torchvision"].sum() != masks["detectron2"].sum()
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_a_roi_head_drops_what_is_not_finite_before_it_clips(mini: ConfigDict, cascade: bool):
+    """Clipped to the image, an infinite box is a finite one."""
+    cfg = copy.deepcopy(mini)
+    cfg.test_cfg.rcnn.update(convention="detectron2", score_thr=0.0, max_per_img=100)
+    if cascade:
+        cfg.roi_head.update(
+            type="AveragedCascadeRoIHead", num_stages=1, stage_loss_weights=[1],
+            mask_head=None, mask_roi_extractor=None,
+        )  # fmt: skip
+        cfg.train_cfg.rcnn = [cfg.train_cfg.rcnn]
+    head = MODELS.build(cfg).eval().roi_head
+    last = head.bbox_head[-1] if cascade else head.bbox_head
+    forward = last.forward
+
+    def spoiled(x: Tensor) -> tuple[Tensor, Tensor]:
+        logits, deltas = forward(x)
+        deltas = deltas * 0
+        deltas[1, 0] = float("inf")
+        deltas[2] = float("nan")
+        return logits, deltas
+
+    last.forward = spoiled
+    boxes = torch.tensor([[0.0, 0, 40, 40], [10, 10, 50, 50], [20, 20, 60, 60], [90, 30, 300, 80]])
+    proposals = InstanceData(bboxes=boxes, scores=torch.ones(4))
+    x = [torch.randn(1, 64, s, s) for s in (24, 24, 12, 6)]
+    meta = dict(img_shape=(96, 128), ori_shape=(96, 128), scale_factor=(1.0, 1.0))
+    with torch.no_grad():
+        (found,) = head.predict_bbox(x, [meta], [proposals], head.test_cfg)
+    assert sorted(found.bboxes[:, 0].unique().tolist()) == [0, 90]
+    assert found.bboxes[:, 2].max() == 128 and last.bbox_coder.clip_border
 
 
 def test_training_uses_the_proposals_of_the_convention(mini, monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -278,8 +280,8 @@ def test_no_positive_rois(options: dict):
     for name, parameter in head.named_parameters():
         assert parameter.grad is not None and not parameter.grad.any(), name
     meta = dict(ori_shape=(40, 30), scale_factor=(2.0, 2.0))
-    for output in ("dense", "rle"):
-        empty = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
+    for output, dtype in itertools.product(("dense", "rle"), (torch.long, torch.float)):
+        empty = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=dtype))
         cfg = ConfigDict(mask_thr_binary=0.5, mask_output=output)
         masks = head.predict_by_feat((logits.detach(),), [empty], [meta], cfg, True)[0].masks
         assert masks.shape == (0, 40, 30)
@@ -337,6 +339,34 @@ def test_interleaved_heads_are_sigmoids():
         build(InterleavedMaskHead, **SOFTMAX)
     with pytest.raises(UserError, match="InterleavedMaskHead needs tower='fcn', not 'res5'"):
         build(InterleavedMaskHead, tower="res5")
+
+
+def test_interleaved_heads_give_what_is_asked_for():
+    head = build(InterleavedMaskHead, num_convs=1, with_conv_res=False)
+    x = features(2)
+    logits, tower = head(x)
+    assert torch.equal(head(x, return_feat=False), logits)
+    assert torch.equal(head(x, return_logits=False), tower)
+    with pytest.raises(UserError, match="return_logits=True"):
+        head(x, return_logits=False, return_feat=False)
+    with pytest.raises(UserError, match="with_conv_res=False"):
+        head(x, tower)
+
+
+@pytest.mark.parametrize(
+    "options", [dict(), dict(class_agnostic=True), dict(tower="mlp"), "softmax"]
+)
+def test_labels_of_any_type(options: dict | str):
+    """Some detectors give labels in floating point; only whole numbers are classes."""
+    head = build(**(SOFTMAX if options == "softmax" else options))
+    x, labels = features(3), torch.tensor([1, 0, 1])
+    logits = head(x, labels)
+    assert torch.equal(head(x, labels.float()), logits)
+    for found in (labels, labels.float(), labels.int()):
+        chosen = head.predictor.probabilities(head(x), found)
+        assert torch.equal(chosen, head.predictor.probabilities(head(x), labels))
+    with pytest.raises(UserError, match=r"label 1\.5"):
+        head(x, torch.tensor([0, 1.5, 2]))
 
 
 @pytest.mark.parametrize("label", [-1, K])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.structures import InstanceData
 from roi_head_cases import SAMPLES, SIZE, build, images, sample
 
 from mmdet_maskr.errors import UserError
@@ -30,6 +31,44 @@ def test_losses_equal_standard_roi_head(config: Config):
     for name in losses[0]:
         if "rpn" not in name:
             torch.testing.assert_close(losses[0][name], losses[1][name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("sampler", ["RandomSampler", "OHEMSampler", "InstanceBalancedPosSampler"])
+def test_proposals_are_used_and_left_as_standard_roi_head_does(config: Config, sampler: str):
+    """Trackers read the proposals' priors after the loss; samplers may want scores and labels."""
+    config = copy.deepcopy(config)
+    config.train_cfg.rcnn.sampler.type = sampler
+    found = {}
+    for roi_type in ("StandardRoIHead", "ParallelRoIHead"):
+        head = build(config, type=roi_type).roi_head
+        seen = []
+        for part in (head.bbox_assigner, head.bbox_sampler):
+            _record(part, "assign" if part is head.bbox_assigner else "sample", seen)
+        generator = torch.Generator().manual_seed(2)
+        corner = torch.rand(50, 2, generator=generator) * 60
+        boxes = torch.cat([corner, corner + 20], 1)
+        proposals = [
+            InstanceData(bboxes=boxes.clone(), scores=torch.rand(50), labels=torch.zeros(50).long())
+            for _ in SAMPLES
+        ]
+        x = [torch.randn(2, 64, s, s, generator=generator) for s in (24, 12, 6, 3)]
+        torch.manual_seed(3)
+        losses = head.loss(x, proposals, [sample(*args) for args in SAMPLES])
+        assert all(torch.equal(p.priors, boxes) and "bboxes" not in p for p in proposals)
+        found[roi_type] = (seen, {name: loss.item() for name, loss in losses.items()})
+    assert found["ParallelRoIHead"] == found["StandardRoIHead"]
+    assert all({"priors", "scores", "labels"} <= set(keys) for keys in seen) and len(seen) == 4
+
+
+def _record(part: object, name: str, seen: list) -> None:
+    """Note the fields of the proposals that a method gets."""
+    method = getattr(part, name)
+
+    def noted(*args, **kwargs):
+        seen.append(next(sorted(a.keys()) for a in args if "priors" in dir(a)))
+        return method(*args, **kwargs)
+
+    setattr(part, name, noted)
 
 
 @pytest.mark.parametrize("rescale", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmcv.ops import batched_nms, nms
@@ -128,3 +129,21 @@ def test_prediction_equals_mmdet(heads, monkeypatch: pytest.MonkeyPatch):
     assert calls == [1]
     assert len(ours) > 10
     assert torch.equal(ours.bboxes, expected.bboxes) and torch.equal(ours.scores, expected.scores)
+
+
+@pytest.mark.parametrize("convention", ["mmdet", "detectron2"])
+@pytest.mark.parametrize("second", [(96, 96), (80, 96)])
+def test_sizes_of_images_come_as_any_sequence(heads, convention: str, second: tuple):
+    """mmdet's own test data has lists; whether the images' sizes differ matters inside."""
+    head = heads[1]
+    x = [torch.randn(2, 64, s, s, generator=torch.manual_seed(1)) for s in (24, 12, 6, 3)]
+    cfg = ConfigDict(head.test_cfg, convention=convention)
+    results = []
+    for kind in (tuple, list, np.array, torch.Size):
+        metas = [
+            dict(img_shape=kind(shape), scale_factor=(1.0, 1.0)) for shape in ((96, 96), second)
+        ]
+        with torch.no_grad():
+            found = head.predict_by_feat(*head(x), batch_img_metas=metas, cfg=cfg)
+        results.append(torch.cat([each.bboxes for each in found]))
+    assert all(torch.equal(boxes, results[0]) for boxes in results) and len(results[0]) > 20

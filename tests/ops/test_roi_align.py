@@ -84,7 +84,7 @@ def sliced(maps: torch.Tensor) -> torch.Tensor:
 
 
 def test_strided_input():
-    """mmcv, compiled, reads any memory as contiguous: wrong values for channels_last maps, and for slices."""
+    """mmcv, compiled, reads any memory as contiguous: wrong for channels_last maps and slices."""
     maps, rois = features(), all_sorts_of_rois()
     expected = roi_align(maps, rois, 7)
     last = maps.contiguous(memory_format=torch.channels_last)

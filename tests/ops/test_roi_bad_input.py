@@ -59,7 +59,7 @@ def test_bad_shapes_and_types(layer):
         (RoIWarp, dict(output_size=7.5), r"7\.5"),
         (RoIAlign, dict(output_size=7, spatial_scale=0), "spatial_scale .* not 0"),
         (RoIPool, dict(output_size=7, spatial_scale=NAN), "spatial_scale .* not nan"),
-        (RoIAlign, dict(output_size=7, sampling_ratio=-1), "sampling_ratio .* not -1"),
+        (RoIAlign, dict(output_size=7, sampling_ratio=1.5), r"sampling_ratio .* not 1\.5"),
         (RoIWarp, dict(output_size=7, sampling_ratio=0.5), r"sampling_ratio .* not 0\.5"),
         (RoIAlign, dict(output_size=7, pool_mode="mean"), r"\('avg', 'max'\), not 'mean'"),
         (RoIWarp, dict(output_size=7, pool_mode="sum"), "not 'sum'"),

@@ -111,7 +111,9 @@ class AffineStep(BaseTransform):
         max_translate_ratio: float = 0.1,
         scaling_ratio_range: tuple[float, float] = (0.5, 1.5),
         max_shear_degree: float = 2.0,
+        border: tuple[int, int] = (0, 0),
         border_val: tuple[float, ...] = (114, 114, 114),
+        bbox_clip_border: bool = True,
         recompute_bbox: bool = False,
         prob: float = 1.0,
     ) -> None:
@@ -130,7 +132,9 @@ class AffineStep(BaseTransform):
         self.max_translate_ratio = max_translate_ratio
         self.scaling_ratio_range = (low, high)
         self.max_shear_degree = max_shear_degree
+        self.border = tuple(int(side) for side in border)
         self.border_val = tuple(border_val)
+        self.bbox_clip_border = bbox_clip_border
         self.recompute_bbox = recompute_bbox
         self.prob = prob
 
@@ -144,8 +148,16 @@ class AffineStep(BaseTransform):
         shear = np.random.uniform(-self.max_shear_degree, self.max_shear_degree, 2)
         shift = np.random.uniform(-self.max_translate_ratio, self.max_translate_ratio, 2)
         size = np.array([width, height])
+        centre = size / 2
+        size, border = size + 2 * np.array(self.border), np.array(self.border)
+        if min(size) <= 0:
+            raise UserError(
+                f"{type(self).__name__}(border={self.border}) leaves nothing of an image of "
+                f"{width} x {height} pixels (width x height): take less than half of it off."
+            )
         # float32, as mmdet records it: image and points move by the very same matrix
-        return affine_matrix(rotate, scale, shear, shift * size, size / 2).astype(np.float32)
+        shift = shift * size + border
+        return affine_matrix(rotate, scale, shear, shift, centre).astype(np.float32)
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:
@@ -153,13 +165,17 @@ class AffineStep(BaseTransform):
         matrix = self._draw(*results["img"].shape[:2])
         if matrix is None:
             return results
-        results["img"] = warp_image(results["img"], matrix, self.border_val)
+        height, width = results["img"].shape[:2]
+        shape = (height + 2 * self.border[1], width + 2 * self.border[0])
+        results["img"] = warp_image(results["img"], matrix, self.border_val, shape=shape)
         results["img_shape"] = results["img"].shape[:2]
         earlier = results.get("homography_matrix")
         results["homography_matrix"] = matrix if earlier is None else matrix @ earlier
         if results.get("gt_seg_map") is not None:
             ignore = (results.get("ignore_index", 255),)
-            results["gt_seg_map"] = warp_image(results["gt_seg_map"], matrix, ignore, nearest=True)
+            results["gt_seg_map"] = warp_image(
+                results["gt_seg_map"], matrix, ignore, nearest=True, shape=shape
+            )
         if results.get("gt_bboxes") is not None:
             keep = self._move_instances(results, matrix)
             for key in _PER_INSTANCE:
@@ -171,7 +187,8 @@ class AffineStep(BaseTransform):
         """Move boxes and masks; return which instances (N,) stay."""
         boxes, masks, shape = results["gt_bboxes"], results.get("gt_masks"), results["img_shape"]
         boxes.project_(matrix)
-        boxes.clip_(shape)
+        if self.bbox_clip_border:
+            boxes.clip_(shape)
         keep = boxes.is_inside(shape).numpy()
         if self.recompute_bbox and masks is None:
             raise UserError(
@@ -180,7 +197,7 @@ class AffineStep(BaseTransform):
             )
         if masks is None:
             return keep
-        results["gt_masks"] = warp_masks(masks, matrix)
+        results["gt_masks"] = warp_masks(masks, matrix, shape)
         if self.recompute_bbox:
             had, has = masks.areas > 0, results["gt_masks"].areas > 0
             tight = results["gt_masks"].get_bboxes(type(boxes)).tensor
@@ -197,7 +214,9 @@ class AffineStep(BaseTransform):
                 "max_translate_ratio",
                 "scaling_ratio_range",
                 "max_shear_degree",
+                "border",
                 "border_val",
+                "bbox_clip_border",
                 "recompute_bbox",
                 "prob",
             )
@@ -212,20 +231,24 @@ class KeypointRandomAffine(KeypointsInStep, AffineStep):
     Instead of mmdet's RandomAffine, which shares the names of its options: that one rotates about
     the corner, refuses masks, and applies the matrix of its boxes to pixel indices of the image.
     Here image, boxes, bitmap and polygon masks, segmentation map and keypoints move by one matrix
-    on continuous coordinates; the image keeps its size. Boxes are the bounds of their moved
-    corners, cut at the image's border. An instance whose box leaves the image is dropped with all
-    its fields.
+    on continuous coordinates; without ``border`` the image keeps its size. Boxes are the bounds of
+    their moved corners, cut at the image's border. An instance whose box leaves the image is
+    dropped with all its fields.
 
     Args:
         max_rotate_degree: angle drawn from [-max, max].
         max_translate_ratio: translation drawn from [-max, max] times width and height.
         scaling_ratio_range: scale drawn from [min, max].
         max_shear_degree: shear of x and of y drawn from [-max, max], below 45.
+        border: pixels (x, y) that the image grows by on each side, or shrinks by where negative;
+            mosaics are cut to one image's size by it. The centre stays the centre.
         border_val: colour of what lies outside the old image.
+        bbox_clip_border: cut boxes at the image's border.
         recompute_bbox: boxes are the bounds of the moved masks; an instance whose mask leaves the
             image is dropped too.
         prob: of a step at all.
 
     Raises:
-        UserError: an option out of range; ``recompute_bbox`` without masks.
+        UserError: an option out of range; ``recompute_bbox`` without masks; a ``border`` that
+            leaves nothing of an image.
     """

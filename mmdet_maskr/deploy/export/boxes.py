@@ -51,6 +51,24 @@ class Coder(NamedTuple):
             decoded = torch.minimum(decoded.clamp(min=0), limits)
         return decoded
 
+    def decode_finite(self, boxes: Tensor, deltas: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`decode`, and (N, k) whether a box was finite; one that was not is all zeros."""
+        decoded = self._replace(clip=False).decode(boxes, deltas, limits)
+        finite = is_finite(decoded).all(-1)
+        decoded = torch.where(finite[..., None], decoded, torch.zeros_like(decoded))
+        if self.clip:
+            decoded = torch.minimum(decoded.clamp(min=0), limits)
+        return decoded, finite
+
+
+def is_finite(values: Tensor) -> Tensor:
+    """Which of some values are neither infinite nor NaN, in operators that every format has.
+
+    Args:
+        values: (N, ...), as the result is.
+    """
+    return values - values == 0
+
 
 def mmdet_coder(
     means: Sequence[float], stds: Sequence[float], clip: bool, wh_ratio_clip: float = 16 / 1000

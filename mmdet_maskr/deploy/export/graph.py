@@ -19,6 +19,7 @@ from mmdet_maskr.deploy.export.boxes import (
     NOTHING_THRESHOLD,
     anchors_at,
     best,
+    is_finite,
     something,
 )
 from mmdet_maskr.deploy.export.heads import KeypointBranch, MaskBranch, shared
@@ -156,7 +157,7 @@ class Proposals(nn.Module):
         self.strides = [tuple(stride) for stride in generator.strides]
         for level, base in enumerate(generator.base_anchors):
             self.register_buffer(f"anchors{level}", base.detach().float().clone())
-        self.ranks_logits = cfg.get("convention", "mmdet") == "detectron2"
+        self.like_detectron2 = cfg.get("convention", "mmdet") == "detectron2"
         self.count = int(cfg.nms_pre)
         self.max_num = int(cfg.max_per_img)
         self.smallest = float(cfg.get("min_bbox_size", -1))
@@ -187,14 +188,19 @@ class Proposals(nn.Module):
         logits, deltas = self.head.forward_single(feature)
         columns = torch._shape_as_tensor(logits)[3]
         ranks = logits.permute(0, 2, 3, 1).flatten()
-        if not self.ranks_logits:
+        if not self.like_detectron2:
             ranks = ranks.sigmoid()
         last = torch._shape_as_tensor(ranks)[0] - 1
         ranks, index = best(ranks, self.count)
         index = torch.minimum(index, last)
         deltas = deltas.permute(0, 2, 3, 1).reshape(-1, 1, 4)[index]
         anchors = anchors_at(index, getattr(self, f"anchors{level}"), columns, self.strides[level])
-        boxes = self.coder.decode(anchors, deltas, limits)[:, 0]
+        if self.like_detectron2:
+            decoded, finite = self.coder.decode_finite(anchors, deltas, limits)
+            ranks = ranks.masked_fill(~(finite[:, 0] & is_finite(ranks)), NOTHING)
+        else:
+            decoded = self.coder.decode(anchors, deltas, limits)
+        boxes = decoded[:, 0]
         if self.smallest >= 0:
             large = ((boxes[:, 2:] - boxes[:, :2]) > self.smallest).all(1)
             ranks = ranks.masked_fill(~large, NOTHING)
@@ -214,6 +220,7 @@ class BoxBranch(nn.Module):
         self.shared_head = shared(head)
         self.head = head.bbox_head
         self.num_classes = head.bbox_head.num_classes
+        self.like_detectron2 = cfg.get("convention", "mmdet") == "detectron2"
         self.coder = parts.coder_of("roi_head.bbox_head", head.bbox_head.bbox_coder)
 
     def forward(
@@ -227,7 +234,13 @@ class BoxBranch(nn.Module):
             pooled = self.shared_head(pooled)
         logits, deltas = self.head(pooled)
         scores = logits.softmax(-1)[:, : self.num_classes].t()  # (K, N)
-        boxes = self.coder.decode(proposals, deltas.view(deltas.shape[0], -1, 4), limits)
+        deltas = deltas.view(deltas.shape[0], -1, 4)
+        if self.like_detectron2:
+            boxes, finite = self.coder.decode_finite(proposals, deltas, limits)
+            valid = finite.all(1) & is_finite(scores).all(0)
+            scores = scores.masked_fill(~valid, NOTHING)
+        else:
+            boxes = self.coder.decode(proposals, deltas, limits)
         boxes = boxes.transpose(0, 1)
         if self.head.reg_class_agnostic:
             boxes = boxes.expand(self.num_classes, -1, -1)
@@ -243,4 +256,8 @@ class BoxBranch(nn.Module):
         found = scores.reshape(-1)[flat]
         ranked, index = best(found, self.max_num)
         index = index[something(ranked)]
-        return boxes.reshape(-1, 4)[flat[index]], found[index], kept[:, 0][index]
+        flat_boxes = boxes.reshape(-1, 4)
+        if self.like_detectron2:  # its postprocessing drops boxes without area
+            chosen = flat_boxes[flat[index]]
+            index = index[(chosen[:, 2:] > chosen[:, :2]).all(1).nonzero()[:, 0]]
+        return flat_boxes[flat[index]], found[index], kept[:, 0][index]

@@ -10,6 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_maskr.models.conventions import clipped
 from mmdet_maskr.ops.nms import grouped_nms
 
 
@@ -55,16 +56,17 @@ def select_proposals(
     deltas: Sequence[Tensor],
     anchors: Sequence[Tensor],
     coder: BaseBBoxCoder,
-    image_shape: tuple[int, int],
+    image_shape: Sequence[int],
     cfg: ConfigDict,
     convention: str,
 ) -> InstanceData:
     """Proposals of an image: the best boxes of each level, NMS within levels, the best of all.
 
     mmdet ranks sigmoids, where large logits are ties, and moves levels apart before NMS. Both of
-    these codebases rank logits and use torchvision's NMS (:func:`grouped_nms`). After clipping,
-    'detectron2' keeps sides above ``cfg.min_bbox_size`` and goes on ranking logits; 'torchvision'
-    keeps sides of at least ``cfg.min_bbox_size`` (1e-3 there) and ranks sigmoids.
+    these codebases rank logits and use torchvision's NMS (:func:`grouped_nms`). 'detectron2' drops
+    boxes and logits that are not finite. After clipping, it keeps sides above ``cfg.min_bbox_size``
+    and goes on ranking logits; 'torchvision' keeps sides of at least ``cfg.min_bbox_size`` (1e-3
+    there) and ranks sigmoids.
 
     Args:
         logits: for each level (H_l W_l A,).
@@ -86,13 +88,16 @@ def select_proposals(
         if cfg.get("nms_pre", -1) > 0:
             count = min(cfg.nms_pre, count)
         best, index = level_logits.topk(count)
-        decoded = coder.decode(level_anchors[index], level_deltas[index], max_shape=image_shape)
-        boxes.append(decoded)
+        boxes.append(coder.decode(level_anchors[index], level_deltas[index]))
         ranks.append(best)
         levels.append(torch.full_like(index, level))
     found = InstanceData(bboxes=torch.cat(boxes), ranks=torch.cat(ranks), levels=torch.cat(levels))
     if convention == "torchvision":
         found.ranks = found.ranks.sigmoid()
+    else:
+        found = found[found.bboxes.isfinite().all(1) & found.ranks.isfinite()]
+    if getattr(coder, "clip_border", True):
+        found.bboxes = clipped(found.bboxes, image_shape)
     smallest = cfg.get("min_bbox_size", -1)
     sides = found.bboxes[:, 2:] - found.bboxes[:, :2]
     large = sides >= smallest if convention == "torchvision" else sides > smallest

@@ -19,6 +19,7 @@ from mmdet_maskr.models.dense_heads.level_nms import goes_by_level, nms_per_leve
 from mmdet_maskr.models.dense_heads.proposals import best_of_levels, select_proposals
 from mmdet_maskr.models.dense_heads.sampled_backward import hidden_and_outputs
 from mmdet_maskr.models.dense_heads.sampled_losses import sampled_losses
+from mmdet_maskr.tracing import is_traced
 
 
 @MODELS.register_module()
@@ -84,6 +85,7 @@ class MaskRRPNHead(RPNHead):
             and x.device.type == "cpu"
             and self.num_convs == 1
             and self._has_sampler
+            and not is_traced()
         )
 
     @property
@@ -146,7 +148,7 @@ class MaskRRPNHead(RPNHead):
             anchors,
             cfg.get("nms_pre", -1),
         )
-        boxes = self._decode(priors, deltas, [meta["img_shape"] for meta in metas])
+        boxes = self._decode(priors, deltas, [tuple(meta["img_shape"]) for meta in metas])
         return [
             self._bbox_post_process(
                 InstanceData(bboxes=boxes[i], scores=scores[i], level_ids=level_ids),

@@ -34,6 +34,7 @@ class InterleavedMaskHead(ComposedMaskHead):
                 "InterleavedMaskHead needs activation='sigmoid', which its RoI head takes of the "
                 f"logits, not {self.activation!r}."
             )
+        self.with_conv_res = with_conv_res
         if with_conv_res:
             width = self.convs.out_channels
             self.conv_res = ConvModule(
@@ -57,7 +58,20 @@ class InterleavedMaskHead(ComposedMaskHead):
 
         Returns:
             What is asked for; a list of both, logits first.
+
+        Raises:
+            UserError: nothing is asked for, or features come to a head without ``conv_res``.
         """
+        if not (return_logits or return_feat):
+            raise UserError(
+                "InterleavedMaskHead gives logits, features or both: set return_logits=True or "
+                "return_feat=True."
+            )
+        if res_feat is not None and not self.with_conv_res:
+            raise UserError(
+                "InterleavedMaskHead with with_conv_res=False takes no res_feat: it is the first "
+                "stage's."
+            )
         if res_feat is not None:
             x = x + self.conv_res(res_feat)
         features = self.convs(x)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
-from mmdet.utils import ConfigType, InstanceList, OptConfigType
+from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptMultiConfig
 from mmengine.config import ConfigDict
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from mmdet_maskr.ops.mask_resize import paste_resized_masks
 from mmdet_maskr.ops.mask_rle import encode_masks
 from mmdet_maskr.ops.mask_targets import mask_targets
 from mmdet_maskr.ops.upsampled_logits import upsampled_logits
+from mmdet_maskr.tracing import is_traced
 
 MASK_OUTPUTS = ("dense", "rle")
 SIGMOIDS_OF_SOFTMAX = (
@@ -55,8 +56,11 @@ class ComposedMaskHead(BaseModule):
             that m = s * scale_factor. Not for the MLP. Default: deconvolution by 2.
         conv_cfg: type of the convolutions.
         norm_cfg: their normalisation.
+        predictor_cfg: type and options of the last layer, such as Seesaw's
+            ``dict(type='NormedConv2d', tempearture=20)``. Others than 'Conv' compute all channels.
         loss_mask: mmdet's CrossEntropyLoss (use_mask=True), DiceLoss, FocalLoss or another loss on
             (N, m * m) logits; for softmax CrossEntropyLoss(use_mask=False).
+        init_cfg: must be None, as FCNMaskHead's: initial weights are fixed.
 
     Raises:
         UserError: options that are unknown or contradict each other, with the accepted values.
@@ -79,8 +83,14 @@ class ComposedMaskHead(BaseModule):
         upsample_cfg: OptConfigType = None,
         conv_cfg: OptConfigType = None,
         norm_cfg: OptConfigType = None,
+        predictor_cfg: OptConfigType = None,
         loss_mask: ConfigType | None = None,
+        init_cfg: OptMultiConfig = None,
     ) -> None:
+        if init_cfg is not None:
+            raise UserError(
+                "mask_head.init_cfg must be None: initial weights are fixed. Leave it out."
+            )
         super().__init__()
         num_convs = (4 if tower == "fcn" else 0) if num_convs is None else num_convs
         towers.check_tower(tower, num_convs, num_fcs, conv_kernel_size)
@@ -104,6 +114,11 @@ class ComposedMaskHead(BaseModule):
             self.roi_feat_size = roi_feat_size or 14
             self.scale_factor: int | None = None
             self.mask_size: int | None = mask_size or 28
+            if not predictors.is_plain(predictor_cfg):
+                raise UserError(
+                    f"mask_head.predictor_cfg={predictor_cfg} does nothing with tower='mlp', whose "
+                    "last layer is fully connected: leave it out."
+                )
             self.fcs = towers.MLPTower(
                 num_fcs, in_channels * self.roi_feat_size**2, fc_out_channels
             )
@@ -122,7 +137,9 @@ class ComposedMaskHead(BaseModule):
             self.upsample, channels = towers.build_upsampling(
                 method, self.scale_factor, self.convs.out_channels, conv_out_channels
             )
-            self.conv_logits = predictors.PixelLogits(channels, self.predictor.out_channels)
+            self.conv_logits = predictors.build_logits(
+                predictor_cfg, channels, self.predictor.out_channels
+            )
 
     @property
     def selects_channel(self) -> bool:
@@ -172,7 +189,7 @@ class ComposedMaskHead(BaseModule):
                 nn.init.zeros_(layer.bias)
 
     @property
-    def _logits(self) -> predictors.PixelLogits | predictors.VectorLogits:
+    def _logits(self) -> nn.Module:
         return self.fc_logits if self.tower == "mlp" else self.conv_logits
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -190,7 +207,7 @@ class ComposedMaskHead(BaseModule):
             UserError: a label outside [0, K), or RoI features of another size than the MLP's.
         """
         if labels is not None:
-            predictors.check_labels(labels, self.num_classes)
+            labels = predictors.check_labels(labels, self.num_classes)
         if self.tower == "mlp":
             if x.shape[2:] != (self.roi_feat_size, self.roi_feat_size):
                 raise UserError(
@@ -203,8 +220,10 @@ class ComposedMaskHead(BaseModule):
     def upsample_and_predict(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """The layers that follow the tower: (N, W, s, s) -> logits, see :meth:`forward`."""
         channels = labels if self.selects_channel else None
+        if not isinstance(self.conv_logits, predictors.PixelLogits):
+            return self._upsample_and_predict_all(x, channels)
         if isinstance(self.upsample, nn.ConvTranspose2d):
-            if x.device.type == "cpu" and len(x) and not torch.onnx.is_in_onnx_export():
+            if x.device.type == "cpu" and len(x) and not is_traced():
                 last = self.conv_logits
                 return upsampled_logits(
                     x, self.upsample.weight, self.upsample.bias, last.weight, last.bias, channels
@@ -213,6 +232,15 @@ class ComposedMaskHead(BaseModule):
         elif self.upsample is not None:
             x = self.upsample(x)
         return self.conv_logits(x, channels)
+
+    def _upsample_and_predict_all(self, x: Tensor, channels: Tensor | None) -> Tensor:
+        """By a predictor that computes all channels; of those, the given ones."""
+        if self.upsample is not None:
+            x = self.upsample(x)
+            if isinstance(self.upsample, nn.ConvTranspose2d):
+                x = F.relu(x, inplace=True)
+        logits = self.conv_logits(x)
+        return logits if channels is None else predictors.of_channels(logits, channels)
 
     def get_targets(
         self,
@@ -253,7 +281,7 @@ class ComposedMaskHead(BaseModule):
         """
         targets = self.get_targets(sampling_results, batch_gt_instances, rcnn_train_cfg)
         labels = torch.cat([result.pos_gt_labels for result in sampling_results])
-        predictors.check_labels(labels, self.num_classes)
+        labels = predictors.check_labels(labels, self.num_classes)
         if targets.shape[1:] != mask_preds.shape[2:]:
             raise UserError(
                 f"train_cfg.rcnn.mask_size={rcnn_train_cfg.mask_size}, but the mask head gives "

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import build_conv_layer
 from mmcv.cnn.bricks.wrappers import Conv2d
+from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.tracing import is_traced
 
 ACTIVATIONS = ("sigmoid", "softmax")
 
@@ -54,9 +57,9 @@ class VectorLogits(nn.Linear):
 
     def forward(self, x: Tensor, channels: Tensor | None = None) -> Tensor:
         """(N, C) -> (N, out_channels, m, m), or (N, 1, m, m) for N given ``channels``."""
-        if channels is None or len(x) == 0:
+        if channels is None or len(x) == 0 or is_traced():
             logits = super().forward(x).unflatten(1, (-1, self.mask_size, self.mask_size))
-            return logits if channels is None else logits[:, :1]
+            return logits if channels is None else of_channels(logits, channels)
         # RoIs of one class at a time: gathering a weight (m * m, C) for each RoI would be larger
         # than all classes' weights together.
         order = channels.argsort(stable=True)
@@ -69,6 +72,23 @@ class VectorLogits(nn.Linear):
         ]
         logits = torch.cat(parts)[order.argsort()]
         return logits.view(len(x), 1, self.mask_size, self.mask_size)
+
+
+def is_plain(predictor_cfg: OptConfigType) -> bool:
+    """Whether ``mask_head.predictor_cfg`` names the usual convolution."""
+    return not predictor_cfg or dict(predictor_cfg) in (dict(type="Conv"), dict(type="Conv2d"))
+
+
+def build_logits(predictor_cfg: OptConfigType, in_channels: int, out_channels: int) -> nn.Module:
+    """The 1x1 convolution to mask logits that ``mask_head.predictor_cfg`` names."""
+    if is_plain(predictor_cfg):
+        return PixelLogits(in_channels, out_channels)
+    return build_conv_layer(dict(predictor_cfg), in_channels, out_channels, 1)
+
+
+def of_channels(logits: Tensor, channels: Tensor) -> Tensor:
+    """(N, 1, m, m) of one channel for each RoI, from (N, K, m, m)."""
+    return logits.gather(1, channels[:, None, None, None].expand(-1, 1, *logits.shape[2:]))
 
 
 class PerClassSigmoid:
@@ -88,7 +108,7 @@ class PerClassSigmoid:
         """(N, m, m) of each RoI's class, from (N, K, m, m) or from the selected (N, 1, m, m)."""
         if logits.shape[1] == 1:
             return logits[:, 0]
-        return logits[torch.arange(len(logits), device=logits.device), labels]
+        return logits[torch.arange(len(logits), device=logits.device), labels.long()]
 
     def probabilities(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(N, m, m) of each RoI's class: the class is selected before the sigmoid."""
@@ -189,15 +209,19 @@ def binary_loss(criterion: nn.Module, logits: Tensor, targets: Tensor) -> Tensor
     return criterion(logits.flatten(1), targets.flatten(1))
 
 
-def check_labels(labels: Tensor, num_classes: int) -> None:
-    """Check that labels (N,) are in [0, K).
+def check_labels(labels: Tensor, num_classes: int) -> Tensor:
+    """Labels (N,) as int64, of any type; they must be whole numbers in [0, K).
 
     Raises:
         UserError: with the first label that is not.
     """
-    wrong = (labels < 0) | (labels >= num_classes)
+    whole = labels.long()
+    if is_traced():
+        return whole
+    wrong = (whole < 0) | (whole >= num_classes) | (whole != labels)
     if bool(wrong.any()):
         raise UserError(
-            f"label {int(labels[wrong][0])} is outside [0, {num_classes}): mask_head.num_classes="
+            f"label {labels[wrong][0].item()} is outside [0, {num_classes}): mask_head.num_classes="
             f"{num_classes} does not fit the data set's classes."
         )
+    return whole

@@ -167,7 +167,8 @@ def check_upsampling(upsample_cfg: dict) -> tuple[str | None, int]:
         )
     if method not in UPSAMPLINGS:
         raise UserError(
-            f"mask_head.upsample_cfg.type must be one of {UPSAMPLINGS}, not {method!r}."
+            f"mask_head.upsample_cfg.type must be one of {UPSAMPLINGS}, not {method!r}; "
+            "mask_head.type='FCNMaskHead' takes further ones."
         )
     if int(factor) != factor or factor < 1 or (method is None and factor != 1):
         raise UserError(

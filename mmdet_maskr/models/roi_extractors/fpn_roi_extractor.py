@@ -42,10 +42,11 @@ class FPNRoIExtractor(BaseRoIExtractor):
         out_channels: C, channels of every map.
         featmap_strides: stride of each level, finest first. Level index i stands for the FPN level
             log2(featmap_strides[0]) + i.
+        finest_scale: sqrt(area), in pixels, of the smallest RoIs that leave the finest level,
+            whatever its stride: SingleRoIExtractor's option, in place of the next two.
         canonical_size: sqrt(area), in pixels, of the RoIs that belong to the canonical level.
-        canonical_level: level k has stride 2**k. 224 and 4 are the FPN paper's, and the same rule
-            as mmdet's finest_scale=56 at strides 4, 8, ...; from other strides on, mmdet's is
-            canonical_size=finest_scale * 16 / featmap_strides[0].
+        canonical_level: level k has stride 2**k. 224 and 4, the defaults, are the FPN paper's, and
+            the same rule as finest_scale=56, mmdet's default, at strides 4, 8, ...
         level_rule: 'mmdet', 'detectron2' or 'torchvision': where the epsilon stands.
         memory_format: of the pooled RoIs. 'preserve' follows the maps; 'channels_last' also pools
             from maps as channels_last, which is free where the model before it runs so;
@@ -53,8 +54,8 @@ class FPNRoIExtractor(BaseRoIExtractor):
         init_cfg: for mmengine's BaseModule; there is nothing to initialise.
 
     Raises:
-        UserError: an unknown layer, rule, format or option of the layer, strides that do not grow;
-            with the value and what is accepted.
+        UserError: an unknown layer, rule, format or option of the layer, strides that do not grow,
+            both ways to give the rule; with the value and what is accepted.
     """
 
     def __init__(
@@ -62,20 +63,32 @@ class FPNRoIExtractor(BaseRoIExtractor):
         roi_layer: ConfigType,
         out_channels: int,
         featmap_strides: Sequence[int],
-        canonical_size: float = 224,
-        canonical_level: int = 4,
+        finest_scale: float | None = None,
+        canonical_size: float | None = None,
+        canonical_level: int | None = None,
         level_rule: str = "mmdet",
         memory_format: str = "preserve",
         init_cfg: OptMultiConfig = None,
     ) -> None:
         _check_choice("level_rule", level_rule, LEVEL_RULES)
         _check_choice("memory_format", memory_format, MEMORY_FORMATS)
-        self.finest_level = _finest_level(featmap_strides)
-        if not canonical_size > 0:
-            raise UserError(f"canonical_size must be positive, in pixels, not {canonical_size!r}.")
         super().__init__(roi_layer, out_channels, list(featmap_strides), init_cfg)
-        self.canonical_size = canonical_size
-        self.canonical_level = canonical_level
+        given = dict(canonical_size=canonical_size, canonical_level=canonical_level)
+        if finest_scale is None:
+            self.finest_level = _finest_level(featmap_strides)
+        elif given != dict(canonical_size=None, canonical_level=None):
+            raise UserError(
+                f"finest_scale={finest_scale} and {given} are two rules for levels: leave one out."
+            )
+        else:  # levels are counted from the finest, whatever its stride
+            canonical_size, canonical_level, self.finest_level = finest_scale, 0, 0
+        self.canonical_size = 224 if canonical_size is None else canonical_size
+        self.canonical_level = 4 if canonical_level is None else canonical_level
+        if not self.canonical_size > 0:
+            option = "canonical_size" if finest_scale is None else "finest_scale"
+            raise UserError(f"{option} must be positive, in pixels, not {self.canonical_size!r}.")
+        # mmdet's attribute: where RoIs leave level 0
+        self.finest_scale = self.canonical_size * 2.0 ** (self.finest_level - self.canonical_level)
         self.level_rule = level_rule
         self.memory_format = memory_format
 
@@ -87,6 +100,8 @@ class FPNRoIExtractor(BaseRoIExtractor):
         name = options.pop("type", None)
         _check_choice("roi_layer.type", name, ROI_LAYERS)
         layer = ROI_LAYERS[name]
+        if name == "RoIAlign":
+            _check_torchvision(options)
         accepted = [p for p in inspect.signature(layer).parameters if p != "spatial_scale"]
         unknown = sorted(set(options) - set(accepted))
         if unknown or "output_size" not in options:
@@ -94,6 +109,17 @@ class FPNRoIExtractor(BaseRoIExtractor):
             raise UserError(f"roi_layer {name} {what}; its options are {accepted}.")
         return nn.ModuleList(
             layer(spatial_scale=1 / stride, **options) for stride in featmap_strides
+        )
+
+    def map_roi_levels(self, rois: Tensor, num_levels: int) -> Tensor:
+        """(N,) int64 index of the level that each of (N, 5) RoIs is pooled from."""
+        return assign_levels(
+            rois,
+            num_levels,
+            self.canonical_size,
+            self.canonical_level,
+            self.finest_level,
+            self.level_rule,
         )
 
     def forward(
@@ -127,16 +153,7 @@ class FPNRoIExtractor(BaseRoIExtractor):
                 )
         check_roi_shape(rois)
         rois = rois.to(torch.promote_types(rois.dtype, torch.float32))
-        levels = None
-        if len(feats) > 1:
-            levels = assign_levels(
-                rois,
-                len(feats),
-                self.canonical_size,
-                self.canonical_level,
-                self.finest_level,
-                self.level_rule,
-            )
+        levels = self.map_roi_levels(rois, len(feats)) if len(feats) > 1 else None
         if roi_scale_factor is not None:
             rois = self.roi_rescale(rois, roi_scale_factor)
         memory_format = MEMORY_FORMATS[self.memory_format]
@@ -145,6 +162,19 @@ class FPNRoIExtractor(BaseRoIExtractor):
         scales = [layer.spatial_scale for layer in self.roi_layers]
         pooled = self.roi_layers[0].pool_pyramid(feats, rois, levels, scales)
         return pooled if memory_format is None else pooled.contiguous(memory_format=memory_format)
+
+
+def _check_torchvision(options: dict) -> None:
+    """Take ``use_torchvision`` out of RoIAlign's options: torchvision's kernel computes the same.
+
+    Raises:
+        UserError: with ``pool_mode='max'``, which that kernel has not.
+    """
+    if options.pop("use_torchvision", False) and options.get("pool_mode", "avg") != "avg":
+        raise UserError(
+            "roi_layer RoIAlign: torchvision's has no pool_mode but 'avg'; set use_torchvision="
+            "False for 'max'."
+        )
 
 
 def _check_choice(option: str, value: object, accepted: dict) -> None:

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from mmdet.models.task_modules.coders import BaseBBoxCoder
 from mmdet.utils import ConfigType, InstanceList
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet_maskr.models.conventions import check_convention, check_nms
+from mmdet_maskr.models.conventions import check_convention, check_nms, clipped
 from mmdet_maskr.ops.nms import grouped_nms
 
 
 def select_detections(
-    boxes: Tensor, scores: Tensor, cfg: ConfigDict, convention: str
+    boxes: Tensor,
+    scores: Tensor,
+    cfg: ConfigDict,
+    convention: str,
+    image_shape: Sequence[int] | None = None,
 ) -> InstanceData:
     """Boxes above the score threshold, then NMS within classes, then the best of all.
 
     mmdet moves classes apart before NMS; both of these codebases use torchvision's NMS
     (:func:`grouped_nms`). 'torchvision' also drops boxes with a side below ``cfg.min_bbox_size``
-    (0.01 there).
+    (0.01 there). 'detectron2' first drops RoIs with a box or a score that is not finite, and last,
+    of the best, those without area: its postprocessing does so.
 
     Args:
-        boxes: (R, 4 K) or class-agnostic (R, 4), xyxy, clipped to the image.
+        boxes: (R, 4 K) or class-agnostic (R, 4), xyxy.
         scores: (R, K), without the background.
         cfg: ``score_thr``, ``nms.iou_threshold``, ``max_per_img``, ``min_bbox_size``.
         convention: 'detectron2' or 'torchvision'.
+        image_shape: (height, width) to clip the boxes to; None where they are clipped.
 
     Returns:
         ``bboxes`` (D, 4), ``scores`` (D,), ``labels`` (D,) int64; best first.
     """
+    if convention == "detectron2":
+        finite = boxes.isfinite().all(1) & scores.isfinite().all(1)
+        boxes, scores = boxes[finite], scores[finite]
+    if image_shape is not None:
+        boxes = clipped(boxes.unflatten(1, (-1, 4)), image_shape).flatten(1)
     rows, labels = (scores > cfg.score_thr).nonzero().unbind(1)
     per_class = boxes.shape[1] > 4
     boxes = boxes.unflatten(1, (-1, 4))[rows, labels if per_class else labels * 0]
@@ -39,7 +54,23 @@ def select_detections(
     keep = grouped_nms(found.bboxes, found.scores, found.labels, cfg.nms.iou_threshold)
     if cfg.max_per_img >= 0:
         keep = keep[: cfg.max_per_img]
-    return found[keep]
+    found = found[keep]
+    if convention == "detectron2":
+        found = found[(found.bboxes[:, 2:] > found.bboxes[:, :2]).all(1)]
+    return found
+
+
+@contextmanager
+def unclipped(coder: BaseBBoxCoder) -> Iterator[bool]:
+    """Boxes are decoded as they are meanwhile; gives whether the coder would clip them."""
+    clips = getattr(coder, "clip_border", False)
+    if clips:
+        coder.clip_border = False
+    try:
+        yield clips
+    finally:
+        if clips:
+            coder.clip_border = True
 
 
 class SourceDetections:
@@ -97,8 +128,9 @@ class SourceDetections:
             return predict(
                 x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale=rescale, **kwargs
             )
-        scored = predict(x, batch_img_metas, rpn_results_list, None, **kwargs)
         last = self.bbox_head[-1] if isinstance(self.bbox_head, nn.ModuleList) else self.bbox_head
+        with unclipped(last.bbox_coder) as clips:  # a clipped box is finite, whatever it was
+            scored = predict(x, batch_img_metas, rpn_results_list, None, **kwargs)
         results_list = []
         for candidates, meta in zip(scored, batch_img_metas, strict=True):
             results = select_detections(
@@ -106,6 +138,7 @@ class SourceDetections:
                 candidates.scores[:, : last.num_classes],  # the background is the last
                 rcnn_test_cfg,
                 self.convention,
+                meta["img_shape"] if clips else None,
             )
             if rescale:
                 scale = results.bboxes.new_tensor(meta["scale_factor"]).repeat(2)

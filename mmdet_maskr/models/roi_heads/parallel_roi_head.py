@@ -125,14 +125,18 @@ class ParallelRoIHead(KeypointBranch, SourceDetections, StandardRoIHead):
         gt_instances: InstanceList,
         ignored_instances: InstanceList,
     ) -> list[SamplingResult]:
-        """Match proposals with ground truth and draw the RoIs to train on, image by image."""
+        """Match proposals with ground truth and draw the RoIs to train on, image by image.
+
+        As with mmdet's RoI heads, ``bboxes`` of the caller's proposals are named ``priors``
+        afterwards: trackers read them there. Assigner and sampler see scores and labels too.
+        """
         sampling_results = []
         for i, proposals in enumerate(rpn_results_list):
-            priors = InstanceData(priors=proposals.bboxes)
-            assigned = self.bbox_assigner.assign(priors, gt_instances[i], ignored_instances[i])
+            proposals.priors = proposals.pop("bboxes")
+            assigned = self.bbox_assigner.assign(proposals, gt_instances[i], ignored_instances[i])
             feats = [level[i][None] for level in x]
             sampling_results.append(
-                self.bbox_sampler.sample(assigned, priors, gt_instances[i], feats=feats)
+                self.bbox_sampler.sample(assigned, proposals, gt_instances[i], feats=feats)
             )
         return sampling_results
 

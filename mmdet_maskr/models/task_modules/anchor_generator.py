@@ -29,22 +29,51 @@ class SizedAnchorGenerator(AnchorGenerator):
         ratios: height / width, the same on each level.
         convention: 'detectron2' or 'torchvision'.
         center_offset: of the first anchor, in strides (Detectron2's OFFSET).
+        use_box_type: give anchors as HorizontalBoxes.
+        others: AnchorGenerator's further options, which are refused: sizes are all there is, and
+            the convention says where anchors are.
 
     Raises:
-        UserError: another convention; sizes that do not go with the strides.
+        UserError: another convention; sizes that do not go with the strides; AnchorGenerator's
+            ways to give sizes, with the sizes that they would be.
     """
 
     def __init__(
         self,
         strides: Sequence[int],
-        sizes: Sequence[Sequence[float]],
+        sizes: Sequence[Sequence[float]] | None = None,
         ratios: Sequence[float] = (0.5, 1.0, 2.0),
         convention: str = "detectron2",
         center_offset: float = 0.0,
+        use_box_type: bool = False,
+        *,
+        scales: Sequence[float] | None = None,
+        base_sizes: Sequence[float] | None = None,
+        scale_major: bool | None = None,
+        octave_base_scale: float | None = None,
+        scales_per_octave: int | None = None,
+        centers: Sequence[tuple[float, float]] | None = None,
     ) -> None:
         check_convention(
             "anchor_generator.convention", convention, accepted=("detectron2", "torchvision")
         )
+        if scales is not None or octave_base_scale is not None or base_sizes is not None:
+            if scales is None and octave_base_scale is not None and scales_per_octave:
+                steps = range(scales_per_octave)
+                scales = [octave_base_scale * 2 ** (step / scales_per_octave) for step in steps]
+            bases = strides if base_sizes is None else base_sizes
+            found = [[base * scale for scale in scales or (1,)] for base in bases]
+            raise UserError(
+                f"SizedAnchorGenerator takes sizes in pixels: sizes={found} in place of scales, "
+                "octaves and base_sizes."
+            )
+        if sizes is None:
+            raise UserError("SizedAnchorGenerator needs sizes, a list of pixels for each stride.")
+        if scale_major is not None or centers is not None:
+            raise UserError(
+                "SizedAnchorGenerator has no scale_major and centers: order and places of anchors "
+                "follow from convention and center_offset. AnchorGenerator has both."
+            )
         if len(sizes) != len(strides) or len({len(level) for level in sizes}) != 1:
             raise UserError(
                 f"anchor_generator.sizes must be {len(strides)} lists of equal length, one a "
@@ -53,7 +82,11 @@ class SizedAnchorGenerator(AnchorGenerator):
         self.sizes = [list(level) for level in sizes]
         self.convention = convention
         super().__init__(
-            strides=list(strides), ratios=list(ratios), scales=[1], center_offset=center_offset
+            strides=list(strides),
+            ratios=list(ratios),
+            scales=[1],
+            center_offset=center_offset,
+            use_box_type=use_box_type,
         )
 
     def gen_base_anchors(self) -> list[Tensor]:
