@@ -210,7 +210,7 @@ def get_installed_path(package: str) -> str:
     names = [package]
     try:
         text = metadata.distribution(package).read_text("top_level.txt") or ""
-        names += text.split()
+        names += [name for name in text.split() if not name.startswith("_")]
     except metadata.PackageNotFoundError:
         pass
     for name in names:

@@ -14,6 +14,7 @@ from mmengine.registry import Registry
 
 from mmdet_maskr import mmcv_extension
 from mmdet_maskr.compat import check_dependencies, installed_version
+from mmdet_maskr.platforms import usable_cpus
 from mmdet_maskr.version import __version__
 
 STACK = ("mmengine", "mmcv", "mmdet")
@@ -74,11 +75,10 @@ def metadata_version(distribution: str) -> str | None:
 
 def devices() -> dict[str, str]:
     """CPU, and what torch sees besides."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     capability = torch.backends.cpu.get_cpu_capability()
     found = {
-        "CPU": f"{platform.machine()}, {usable} of {os.cpu_count()} cores usable, {capability}, "
-        f"torch uses {torch.get_num_threads()} threads"
+        "CPU": f"{platform.machine()}, {usable_cpus()} of {os.cpu_count()} cores usable, "
+        f"{capability}, torch uses {torch.get_num_threads()} threads"
     }
     if not torch.cuda.is_available():
         built = torch.version.cuda or torch.version.hip

@@ -110,7 +110,7 @@ def test_packages_that_are_not_there():
         compat.get_installed_path("nothing_of_that_name")
 
 
-def test_config_named_by_its_package(monkeypatch: pytest.MonkeyPatch):
+def test_config_named_by_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """mmengine looks for the package's folder; with setuptools 82 that failed."""
     monkeypatch.setitem(sys.modules, "pkg_resources", None)
     monkeypatch.setattr(compat, "_is_importable", lambda name: name != "pkg_resources")
@@ -121,8 +121,8 @@ def test_config_named_by_its_package(monkeypatch: pytest.MonkeyPatch):
             if hasattr(found, name):
                 monkeypatch.setattr(found, name, getattr(found, name))  # put back afterwards
     compat._find_packages_without_pkg_resources()
-    cfg = Config.fromfile("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py")
-    assert cfg.model.type == "MaskRCNN"
+    (tmp_path / "config.py").write_text("_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'")
+    assert Config.fromfile(tmp_path / "config.py").model.type == "MaskRCNN"
 
 
 def mmengine_checkpoint() -> dict:

@@ -30,6 +30,7 @@ from mmdet_maskr.ablations.tables import SCALES, TABLES, Row, Table, select_rows
 from mmdet_maskr.datasets import shapes
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.platforms import usable_cpus
 
 REPO = Path(__file__).resolve().parent.parent
 SHAPES_ROOT = Path("data/shapes")  # the quickstart's
@@ -188,7 +189,7 @@ def slots(jobs: int | None, gpus: int) -> list[dict[str, str]]:
         UserError: there are fewer GPUs than a row wants.
     """
     devices = torch.cuda.device_count()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cpus()
     if devices:
         if gpus > devices:
             raise UserError(f"--gpus {gpus}: there are {devices}. Name fewer with --gpus.")

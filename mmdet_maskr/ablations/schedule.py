@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import time
@@ -20,6 +19,7 @@ from mmdet_maskr.ablations.jobs import Job
 from mmdet_maskr.ablations.progress import Board, duration, failure_reason, read_progress
 from mmdet_maskr.engine.child_processes import start_tool
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.platforms import lock_file
 
 SAVE_SECONDS = 5.0  # how often the time spent is written
 POLL_SECONDS = 0.5
@@ -109,9 +109,7 @@ def try_lock(folder: Path) -> int | None:
     """Lock a job's folder; an open file to be closed in the end, or None where it is locked."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not lock_file(lock):
         os.close(lock)
         return None
     return lock

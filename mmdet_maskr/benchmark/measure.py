@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import platform
 import re
-import resource
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.platforms import peak_memory_bytes, usable_cpus
 
 MIB = 2**20
 
@@ -140,31 +140,26 @@ def _peak_of(prepare: Callable[..., Callable[[], Any]], args: tuple, threads: in
         work()
         return _status_mib(status, "VmHWM") - before
     except OSError:
-        before = _max_rss_mib()
+        before = peak_memory_bytes()
         work()
-        return _max_rss_mib() - before
+        return (peak_memory_bytes() - before) / MIB
 
 
 def _status_mib(status: Path, name: str) -> float:
     return int(re.search(rf"{name}:\s+(\d+) kB", status.read_text()).group(1)) / 1024
 
 
-def _max_rss_mib() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
-
-
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
-    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
+    load = os.getloadavg() if hasattr(os, "getloadavg") else ()
     return dict(
         processor=_processor(),
-        cpus=len(cpus),
+        cpus=usable_cpus(),
         threads=torch.get_num_threads(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         system=platform.platform(terse=True),
         python=platform.python_version(),
-        load_average=[round(load, 2) for load in os.getloadavg()],
+        load_average=[round(number, 2) for number in load],
         **{name: _version(name) for name in ("torch", "mmcv", "mmdet", "numpy")},
     )
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from mmdet_maskr.platforms import own_group
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h: the signal that a process gets when its parent ends
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -32,6 +34,6 @@ def start_tool(command: Sequence[str], **options) -> subprocess.Popen:
         command: program and arguments.
         options: of :class:`subprocess.Popen`.
     """
-    return subprocess.Popen(
-        command, start_new_session=True, preexec_fn=_end_softly_with_parent, **options
-    )
+    if _LIBC is not None:
+        options.setdefault("preexec_fn", _end_softly_with_parent)
+    return subprocess.Popen(command, **own_group(), **options)

@@ -10,7 +10,6 @@ Transforms that keep images of earlier batches (mmdet's CachedMosaic, CachedMixU
 from __future__ import annotations
 
 import random
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +20,8 @@ from mmengine.dist import get_rank
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from mmdet_maskr.engine.child_processes import end_with_parent
-from mmdet_maskr.engine.signals import blocked, leave_signals_to_parent
+from mmdet_maskr.engine.signals import SIGNALS, leave_signals_to_parent
+from mmdet_maskr.platforms import KILL, blocked_signals
 
 
 class SeededBatch(list):
@@ -109,7 +109,7 @@ class GuardedDataLoader(DataLoader):
     """A DataLoader whose workers no signal to a whole job ends, see :class:`WorkerStart`."""
 
     def _get_iterator(self) -> Any:
-        with blocked():  # until a worker's first act
+        with blocked_signals(SIGNALS):  # until a worker's first act
             return super()._get_iterator()
 
 
@@ -146,7 +146,7 @@ class WorkerStart:
         self.init = init
 
     def __call__(self, worker_id: int) -> None:
-        end_with_parent(signal.SIGKILL)
+        end_with_parent(KILL)
         leave_signals_to_parent()
         if self.init is not None:
             self.init(worker_id)

@@ -61,16 +61,6 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def blocked() -> Iterator[None]:
-    """Keep both signals from this thread, and for good from processes that it starts meanwhile."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def leave_signals_to_parent(leave: Callable[[int], object] = os._exit) -> None:
     """In a child: ignore SIGINT, and SIGTERM from any but the parent; that one ends this process.
 

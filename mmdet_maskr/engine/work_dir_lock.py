@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import logging
 import os
@@ -12,10 +10,10 @@ import time
 from pathlib import Path
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.platforms import lock_file
 
 LOCK = ".training.lock"
 PATIENCE_SECONDS = 10.0  # for a training that has got its signal and is saving
-_LOCKED = (errno.EAGAIN, errno.EACCES)
 _held: dict[Path, int] = {}  # by the process that holds it, which a fork is not
 
 
@@ -42,7 +40,7 @@ class WorkDirLock:
                 f"a training of this process is at work in {folder.absolute()}: name another "
                 "work dir."
             )
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             self._acquire(folder, logger)
         except BaseException:
@@ -55,16 +53,15 @@ class WorkDirLock:
         told = False
         while True:
             try:
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if error.errno not in _LOCKED:
-                    logger.warning(
-                        f"the file system of {folder.absolute()} has no locks ({error.strerror}): "
-                        "whether another training is at work there cannot be known. Two would "
-                        "overwrite each other's checkpoints."
-                    )
+                if lock_file(self._file):
                     break
+            except OSError as error:
+                logger.warning(
+                    f"the file system of {folder.absolute()} has no locks ({error.strerror}): "
+                    "whether another training is at work there cannot be known. Two would "
+                    "overwrite each other's checkpoints."
+                )
+                break
             if time.monotonic() > end:
                 raise UserError(
                     f"another training ({self._owner()}) is at work in {folder.absolute()}: end it "
@@ -91,7 +88,8 @@ class WorkDirLock:
 
     def _read(self) -> dict:
         try:
-            content = json.loads(os.pread(self._file, 1000, 0))
+            os.lseek(self._file, 0, os.SEEK_SET)
+            content = json.loads(os.read(self._file, 1000))
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -99,7 +97,8 @@ class WorkDirLock:
     def _write(self, text: str) -> None:
         try:
             os.ftruncate(self._file, 0)
-            os.pwrite(self._file, text.encode(), 0)
+            os.lseek(self._file, 0, os.SEEK_SET)
+            os.write(self._file, text.encode())
         except OSError:
             return  # a full disk: the lock holds, and only its owner's name is missing
 

@@ -83,7 +83,7 @@ def test_says_what_it_cannot_know(
     def no_locks(*args: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(work_dir_lock.fcntl, "lockf", no_locks)
+    monkeypatch.setattr(work_dir_lock, "lock_file", no_locks)
     WorkDirLock(tmp_path, LOGGER).close()
     assert "No locks available" in caplog.text
 
