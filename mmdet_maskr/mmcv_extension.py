@@ -11,6 +11,8 @@ import importlib
 import importlib.util
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -77,6 +79,22 @@ def ensure(compile_command: str) -> None:
 def is_compiled() -> bool:
     """Whether MMCV's own extension serves, not the ops in Python."""
     return not getattr(importlib.import_module(NAME), "IN_PYTHON", False)
+
+
+@contextmanager
+def in_python() -> Iterator[None]:
+    """Let ``mmcv.ops`` use the ops in Python also where there are compiled ones, to compare."""
+    from mmdet_maskr.ops.mmcv_ext import module
+
+    modules = [m for name, m in sys.modules.items() if name.startswith("mmcv.ops.")]
+    before = [(m, m.ext_module) for m in modules if hasattr(m, "ext_module")]
+    try:
+        for user, _ in before:
+            user.ext_module = module  # type: ignore[attr-defined]
+        yield
+    finally:
+        for user, extension in before:
+            user.ext_module = extension  # type: ignore[attr-defined]
 
 
 def serving() -> str:

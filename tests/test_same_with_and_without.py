@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from thin_configs import load, thin
 
 from mmdet_maskr import mmcv_extension
 from mmdet_maskr.ops import mmcv_ext
+from mmdet_maskr.ops.mmcv_ext import module as _module  # noqa: F401 - mmcv_ext.module
 
 MODELS_TO_COMPARE = [
     "mini/maskr_shapes.py",
@@ -25,17 +25,6 @@ MODELS_TO_COMPARE = [
     "compositions/cascade_maskr_r50_fpn_1x.py",
     "compositions/point_rend_r50_fpn_1x.py",
 ]
-
-
-class InPython:
-    """Stands in for ``mmcv._ext``: only ops in Python, and which of them were called."""
-
-    def __init__(self) -> None:
-        self.called: set[str] = set()
-
-    def __getattr__(self, name: str):
-        self.called.add(name)
-        return mmcv_ext.find(name)
 
 
 def losses_and_detections(cfg: Config) -> tuple[dict[str, torch.Tensor], list]:
@@ -61,12 +50,14 @@ def test_same(name: str, shapes_root: Path, tmp_path: Path, monkeypatch: pytest.
     coco = cfg.data_root == "data/coco/"
     thin(cfg, write_coco(tmp_path / "coco", shapes_root) if coco else shapes_root)
     expected, expected_found = losses_and_detections(cfg)
-    ops = InPython()
-    for module in [m for key, m in sys.modules.items() if key.startswith("mmcv.ops.")]:
-        if hasattr(module, "ext_module"):
-            monkeypatch.setattr(module, "ext_module", ops)
-    values, found = losses_and_detections(cfg)
-    assert "nms" in ops.called
+    called = []
+    true = mmcv_ext.find
+    monkeypatch.setattr(mmcv_ext, "find", lambda name: called.append(name) or true(name))
+    for name in [n for n in vars(mmcv_ext.module) if n in mmcv_ext._PLACES]:
+        monkeypatch.delattr(mmcv_ext.module, name)  # found anew
+    with mmcv_extension.in_python():
+        values, found = losses_and_detections(cfg)
+    assert "nms" in called
     assert values.keys() == expected.keys()
     for key, value in values.items():
         torch.testing.assert_close(value, expected[key], rtol=1e-6, atol=1e-6)

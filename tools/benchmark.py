@@ -18,6 +18,7 @@ from mmdet_maskr.benchmark.guards import add_guards
 from mmdet_maskr.benchmark.inference import add_inference
 from mmdet_maskr.benchmark.keypoint_decode import add_keypoint_decode
 from mmdet_maskr.benchmark.mask import add_mask_head, add_mask_paste
+from mmdet_maskr.benchmark.ops import add_ops
 from mmdet_maskr.benchmark.roi_align import add_roi_align
 from mmdet_maskr.benchmark.train_step import add_train_step
 from mmdet_maskr.engine.launch import run_tool
@@ -34,6 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         add_inference,
         add_roi_align,
         add_train_step,
+        add_ops,
         add_mask_head,
         add_mask_paste,
         add_keypoint_decode,

@@ -14,7 +14,19 @@ def ms_deform_attn_forward(
     attention_weights: Tensor,
     im2col_step: int = 64,
 ) -> Tensor:
-    """MMCV's own formula in torch; see mmcv.ops.multi_scale_deform_attn for the shapes."""
+    """MMCV's own formula in torch.
+
+    Args:
+        value: (B, keys, heads, channels).
+        spatial_shapes: (levels, 2) height and width of each map.
+        level_start_index: (levels,) first key of each map.
+        sampling_locations: (B, queries, heads, levels, points, 2) x, y from 0 to 1.
+        attention_weights: (B, queries, heads, levels, points).
+        im2col_step: has no meaning here.
+
+    Returns:
+        (B, queries, heads * channels).
+    """
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
     return multi_scale_deformable_attn_pytorch(
@@ -34,7 +46,7 @@ def ms_deform_attn_backward(
     grad_attention_weights: Tensor,
     im2col_step: int = 64,
 ) -> None:
-    """Write the gradients of value, locations and weights."""
+    """Write the gradients of value, locations and weights; see :func:`ms_deform_attn_forward`."""
     inputs = [
         tensor.detach().requires_grad_()
         for tensor in (value, sampling_locations, attention_weights)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -130,18 +131,19 @@ def _multiply(
 
 
 def _gradients(
-    inputs: Sequence[Tensor | None],
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None],
     options: Options,
     grad_output: Tensor,
     wanted: Sequence[int] = range(5),
 ) -> list[Tensor | None]:
     """Gradients of those of (input, weight, offset, mask, bias) that are wanted and not None."""
-    leaves = [
+    leaves: list[Any] = [
         None if tensor is None else tensor.detach().requires_grad_(place in wanted)
         for place, tensor in enumerate(inputs)
     ]
     with torch.enable_grad():
-        output = deform_convolution(*leaves, options)  # type: ignore[arg-type]
+        input, weight, offset, mask, bias = leaves
+        output = deform_convolution(input, weight, offset, mask, bias, options)
     used = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
     found = iter(torch.autograd.grad(output, used, grad_output))
     return [next(found) if leaf is not None and leaf.requires_grad else None for leaf in leaves]
@@ -191,7 +193,7 @@ def deform_conv_backward_input(
     deformable_group: int,
     im2col_step: int,
 ) -> None:
-    """Write the gradients of input and offset."""
+    """Write the gradients of input and offset, (B, C, H, W) and (B, G * K * 2, H', W')."""
     options = Options((dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
     inputs = (input, weight, offset, None, None)
     found = _gradients(inputs, options, grad_output, wanted=(0, 2))
@@ -219,7 +221,7 @@ def deform_conv_backward_parameters(
     scale: float,
     im2col_step: int,
 ) -> None:
-    """Add ``scale`` times the gradient of the weight to ``grad_weight``."""
+    """Add ``scale`` times the weight's gradient to ``grad_weight``, (D, C / groups, kh, kw)."""
     options = Options((dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
     # the output is linear in the weight: its value does not matter
     inputs = (input, torch.zeros_like(grad_weight), offset, None, None)
@@ -282,7 +284,10 @@ def modulated_deform_conv_backward(
     deformable_group: int,
     with_bias: bool,
 ) -> None:
-    """Write the gradients of input, weight, offset, mask, and of the bias where there is one."""
+    """Write the gradients of input, weight, offset, mask, and of the bias where there is one.
+
+    Shapes are those of :func:`deform_convolution`.
+    """
     options = Options(
         (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w), group, deformable_group
     )

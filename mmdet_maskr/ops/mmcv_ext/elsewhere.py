@@ -15,7 +15,7 @@ def or_on_cpu(name: str, function: Callable[..., Tensor], *tensors: Tensor) -> T
     Args:
         name: of the op, for the message.
         function: takes the tensors and gives one on their device.
-        *tensors: on one device.
+        *tensors: on one device; their shapes are the function's, such as (N, 4).
     """
     device = tensors[0].device
     if device.type in ("cpu", "cuda"):
