@@ -199,13 +199,9 @@ def sampling_matrices(
     kind = rois.dtype.type
     table = np.array(shapes, np.int64).reshape(-1, 3)
     _, height, width = table[levels].T
-    boxes = rois[:, 1:] * np.array(scales, kind)[levels][:, None]
-    boxes -= kind(0.5 if aligned else 0)
-    size = boxes[:, 2:] - boxes[:, :2]
-    if not aligned:
-        size = np.maximum(size, 1)
-    y = axis_taps(boxes[:, 1], size[:, 1], height, output_size[0], sampling_ratio)
-    x = axis_taps(boxes[:, 0], size[:, 0], width, output_size[1], sampling_ratio)
+    start, size = box_axes(rois, np.array(scales, kind)[levels][:, None], aligned)
+    y = axis_taps(start[1], size[1], height, output_size[0], sampling_ratio)
+    x = axis_taps(start[0], size[0], width, output_size[1], sampling_ratio)
 
     pixels = table.prod(1)
     first_row = rois[:, 0].astype(np.int64) * height * width
@@ -219,6 +215,21 @@ def sampling_matrices(
         _multiply_out(mine, y, x, first_row, width, int(rows))
         for mine, rows in zip(np.split(order, ends), pixels, strict=True)
     ]
+
+
+def box_axes(rois: NDArray, scale: NDArray, aligned: bool) -> tuple[NDArray, NDArray]:
+    """Where RoIs (N, 5) begin, and how far they reach, in pixels of the map: (2, N), x and y.
+
+    ``scale`` is a number or (N, 1); with ``aligned`` half a pixel is taken off, else a RoI is one
+    pixel large at least.
+    """
+    kind = rois.dtype.type
+    boxes = rois[:, 1:] * scale
+    boxes -= kind(0.5 if aligned else 0)
+    size = boxes[:, 2:] - boxes[:, :2]
+    if not aligned:
+        size = np.maximum(size, 1)
+    return boxes[:, :2].T, size.T
 
 
 def _multiply_out(

@@ -13,6 +13,7 @@ from mmcv.ops.roi_pool import RoIPoolFunction
 from roi_cases import all_sorts_of_rois, features, relative_error, roi_align_loop
 from torch import Tensor
 
+from mmdet_maskr.ops import _plane_align
 from mmdet_maskr.ops.mmcv_ext import pool
 
 
@@ -66,6 +67,29 @@ def test_roi_align_equals_the_compiled_one(
     theirs, their_grad = align(maps, rois, 7, 0.25, ratio, mode, aligned)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
     assert relative_error(our_grad, their_grad) <= 1e-5
+
+
+@pytest.mark.parametrize(("ratio", "aligned"), [(0, True), (2, True), (0, False)])
+@pytest.mark.parametrize("block", [16 * 2**20, 20000])
+def test_one_channel_is_like_many(
+    monkeypatch: pytest.MonkeyPatch, ratio: int, aligned: bool, block: int
+):
+    """Masks go another way, an axis at a time."""
+    monkeypatch.setattr(_plane_align, "BLOCK_BYTES", block)
+    maps, rois = features(2), all_sorts_of_rois(0.5)
+    both, _ = align(maps, rois, (5, 3), 0.5, ratio, "avg", aligned)
+    for channel in range(2):
+        one = maps[:, channel : channel + 1]
+        out, _ = align(one, rois, (5, 3), 0.5, ratio, "avg", aligned)
+        torch.testing.assert_close(out, both[:, channel : channel + 1], rtol=0, atol=1e-5)
+
+
+def test_one_channel_reads_what_it_needs_alone():
+    """Pixels beside the RoIs may be numbers that are none."""
+    maps = torch.full((1, 1, 20, 20), float("nan"))
+    maps[:, :, 4:12, 6:15] = 1
+    out, _ = align(maps, torch.tensor([[0.0, 7, 5, 13.5, 10.2]]), 4, 1.0, 0, "avg", True)
+    torch.testing.assert_close(out, torch.ones(1, 1, 4, 4))
 
 
 def test_largest_samples_do_not_depend_on_pieces(monkeypatch: pytest.MonkeyPatch):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmdet_maskr.ops._plane_align import align_planes
 from mmdet_maskr.ops._sparse_product import Sampling, SparseProduct, write_gradient
 from mmdet_maskr.ops.mmcv_ext import torchvision
 from mmdet_maskr.ops.mmcv_ext.elsewhere import or_on_cpu
@@ -60,6 +61,12 @@ def roi_align_forward(
     features = input.detach()
     if pool_mode == MAX:
         _write_largest(features, options, output, argmax_y, argmax_x)
+    elif input.device.type == "cpu" and input.shape[1] == 1:
+        _check_sizes(rois, aligned)
+        planes = _exact(features[:, 0])
+        exact_rois = _exact(rois.detach()).numpy()
+        ratio = max(sampling_ratio, 0)
+        output[:, 0] = align_planes(planes, exact_rois, spatial_scale, size, ratio, aligned)
     elif input.device.type == "cpu":
         output.copy_(SparseProduct.apply(_sampling(*options), features))
     else:
@@ -116,16 +123,20 @@ def _sampling(
     rois: Tensor, scale: float, size: tuple[int, int], sampling_ratio: int, aligned: bool
 ) -> Sampling:
     rois = _exact(rois.detach()).cpu()
-    if aligned and bool((rois[:, 3:] < rois[:, 1:3]).any()):
-        raise ValueError("RoIs in RoIAlign cannot have a negative size: x1 <= x2 and y1 <= y2.")
+    _check_sizes(rois, aligned)
     levels = torch.zeros(len(rois), dtype=torch.int64)
     return Sampling(
         rois.numpy(), levels.numpy(), [scale], size, max(sampling_ratio, 0), bool(aligned)
     )
 
 
-def _exact(rois: Tensor) -> Tensor:
-    return rois if rois.dtype == torch.float64 else rois.float()
+def _check_sizes(rois: Tensor, aligned: bool) -> None:
+    if aligned and bool((rois[:, 3:] < rois[:, 1:3]).any()):
+        raise ValueError("RoIs in RoIAlign cannot have a negative size: x1 <= x2 and y1 <= y2.")
+
+
+def _exact(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def product_on_device(sampling: Sampling, features: Tensor) -> Tensor:
