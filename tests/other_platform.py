@@ -40,7 +40,8 @@ def main(repo: str, shapes: str, work_dir: str) -> None:
     common = ["--data-root", shapes, "--work-dir", work_dir, "--cfg-options",
               "env_cfg.mp_cfg.mp_start_method=spawn", "val_dataloader.num_workers=0",
               "val_dataloader.persistent_workers=False",
-              "test_dataloader.num_workers=0", "test_dataloader.persistent_workers=False", "train_dataloader.batch_size=4",
+              "test_dataloader.num_workers=0", "test_dataloader.persistent_workers=False",
+              "train_dataloader.batch_size=4",
               "default_hooks.logger.interval=1", "train_cfg.val_interval=2"]  # fmt: skip
     tool("train.py", config, *common, "train_cfg.max_epochs=1")
     tool("train.py", config, "--resume", *common, "train_cfg.max_epochs=2")

@@ -1,31 +1,96 @@
-"""torchrun, but for echoes of signals: started by _torchrun.sh with torchrun's arguments.
+"""Start several processes of a tool on this node by torchrun; for dist_train.py and dist_test.py.
 
 torchrun passes a signal on and waits for its processes to save. A second signal, which is often a
 mere echo (``timeout`` signals its child and the group, Slurm every process), would break that wait
-off, and a third one would leave the processes without it.
+off, and a third one would leave the processes without it. So echoes are passed over here.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 
-from torch.distributed.elastic.multiprocessing import api
-from torch.distributed.run import main
-
+TOOLS = Path(__file__).resolve().parent
 ECHO_SECONDS = 5.0  # of mmdet_maskr.engine.signals, whose import would take seconds
-_raise = api._terminate_process_handler
-_last = -float("inf")
 
 
-def _raise_unless_echo(number: int, frame: FrameType | None) -> None:
-    global _last
-    now = time.monotonic()
-    if now - _last >= ECHO_SECONDS:
-        _last = now
-        _raise(number, frame)
+def run_tool(tool: str, usage: str, before: int, max_restarts: int) -> None:
+    """Run ``tool`` as the command line says, which has ``before`` words and then PROCESSES.
+
+    Exits with code 2 where words are missing or PROCESSES is no number.
+    """
+    words = sys.argv[1:]
+    if len(words) <= before or words[0] in ("-h", "--help"):
+        print(usage.strip(), file=sys.stderr)
+        sys.exit(0 if words[:1] in (["-h"], ["--help"]) else 2)
+    processes = words[before]
+    if not (processes.isdecimal() and int(processes) >= 1):
+        text = f"the number of processes must be a whole number from 1, not {processes!r}."
+        print(f"error: {text}", file=sys.stderr)
+        sys.exit(2)
+    os.environ.update(environment(int(processes), os.environ))
+    rest = words[:before] + words[before + 1 :]
+    start(arguments(tool, int(processes), rest, os.environ, max_restarts))
 
 
-if __name__ == "__main__":
-    api._terminate_process_handler = _raise_unless_echo
-    main()
+def environment(processes: int, given: Mapping[str, str]) -> dict[str, str]:
+    """Variables that the processes need and that the caller has not set."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    wanted = {
+        # one thread a process would be torchrun's default; processes on CPUs share the cores
+        "OMP_NUM_THREADS": str(max(1, cores // processes)),
+        # saving may take longer than torchrun's 30 s from a signal to SIGKILL
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "120",
+    }
+    found = {name: given.get(name) or value for name, value in wanted.items()}
+    # A restart needs a rendezvous and a store of its own: in torchrun's usual ones, the new
+    # processes read the addresses of those that are gone.
+    return found | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+
+
+def arguments(
+    tool: str, processes: int, rest: Sequence[str], given: Mapping[str, str], max_restarts: int
+) -> list[str]:
+    """Arguments of torchrun. ``given`` has NNODES, NODE_RANK, MASTER_ADDR, PORT, MAX_RESTARTS."""
+    nodes, port = given.get("NNODES", "1"), given.get("PORT", "29500")
+    is_host = int(given.get("NODE_RANK", "0") == "0")
+    # alone, as the machine's own name may lead nowhere
+    local = ["--local_addr=127.0.0.1"] if nodes == "1" else []
+    return [
+        f"--nnodes={nodes}",
+        "--rdzv_backend=c10d",
+        f"--rdzv_endpoint={given.get('MASTER_ADDR', '127.0.0.1')}:{port}",
+        f"--rdzv_id={port}",
+        f"--rdzv_conf=is_host={is_host}",
+        *local,
+        f"--nproc_per_node={processes}",
+        f"--max_restarts={given.get('MAX_RESTARTS', max_restarts)}",
+        str(TOOLS / tool),
+        *rest,
+        "--launcher",
+        "pytorch",
+    ]
+
+
+def start(words: list[str]) -> None:
+    """torchrun in this process, deaf to echoes of signals."""
+    from torch.distributed.elastic.multiprocessing import api
+    from torch.distributed.run import main
+
+    pass_on = api._terminate_process_handler
+    last = -float("inf")
+
+    def pass_on_unless_echo(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= ECHO_SECONDS:
+            last = now
+            pass_on(number, frame)
+
+    api._terminate_process_handler = pass_on_unless_echo
+    main(words)

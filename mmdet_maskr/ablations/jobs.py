@@ -179,7 +179,7 @@ class Job:
         settings = self.settings
         tools, config = settings.repo / "tools", settings.repo / "configs" / self.config
         if settings.launcher == "pytorch":
-            start = ["bash", str(tools / f"dist_{tool}.sh"), str(config), *args]
+            start = [settings.python, str(tools / f"dist_{tool}.py"), str(config), *args]
             start.append(str(settings.gpus))
         else:
             start = [settings.python, str(tools / f"{tool}.py"), str(config), *args]

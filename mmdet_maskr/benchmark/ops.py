@@ -66,7 +66,8 @@ def _training(setting: train_step.Setting, repeats: int) -> Row:
     timings = _in_turn(run, repeats)
     difference = train_step.loss_difference(losses["ours"], losses[PEER])
     _check(setting.label, "losses", difference)
-    return Row(f"{setting.label}, training step", timings["ours"], timings[PEER], dict(max_loss_difference=difference))
+    label, notes = f"{setting.label}, training step", dict(max_loss_difference=difference)
+    return Row(label, timings["ours"], timings[PEER], notes)
 
 
 def _detection(name: str, repeats: int) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,13 +128,13 @@ def test_same_training_is_one_job(repo: Path, tmp_path: Path):
 
 
 def test_commands(repo: Path, tmp_path: Path):
-    """Training on several GPUs by dist_train.sh, resumed only where there is a checkpoint."""
+    """Training on several GPUs by dist_train.py, resumed only where there is a checkpoint."""
     row = (TABLES["4"], TABLES["4"].row("keypoint-only"))
     settings = Settings(repo, "coco", tmp_path, "data/coco", "pytorch", 8)
     (job,) = jobs_of([row], [2], settings)
     config = str(repo / "configs" / "maskr_keypoint_r50_fpn_1x.py")
     train = job.train_command()
-    assert train[:4] == ["bash", str(repo / "tools" / "dist_train.sh"), config, "8"]
+    assert train[:4] == [sys.executable, str(repo / "tools" / "dist_train.py"), config, "8"]
     assert "randomness.seed=2" in train and "--auto-scale-lr" in train
     assert "--resume" not in train
     assert job.test_command()[3:5] == [str(job.folder / "train" / "iter_90000.pth"), "8"]

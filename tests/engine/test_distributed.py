@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
@@ -81,7 +82,7 @@ def test_two_processes_equal_one(tmp_path: Path, repo: Path, toy_data: Path):
     The sums of gradients are rounded in another order; other batches differ by hundreds of times.
     """
     config = str(HERE / "distributed_config.py")
-    dist_train = ["bash", str(repo / "tools" / "dist_train.sh"), config, "2"]
+    dist_train = [sys.executable, str(repo / "tools" / "dist_train.py"), config, "2"]
     two = train(dist_train, tmp_path / "two", toy_data, 2, PORT=free_port())
     single = [sys.executable, str(repo / "tools" / "train.py"), config]
     one = train(single, tmp_path / "one", toy_data, 4)
@@ -95,7 +96,7 @@ def test_two_processes_equal_one(tmp_path: Path, repo: Path, toy_data: Path):
 
 
 def test_wrong_number_of_processes(repo: Path):
-    command = ["bash", str(repo / "tools" / "dist_train.sh"), "config.py", "two"]
+    command = [sys.executable, str(repo / "tools" / "dist_train.py"), "config.py", "two"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
     assert "must be a whole number from 1, not 'two'" in result.stderr
@@ -103,20 +104,60 @@ def test_wrong_number_of_processes(repo: Path):
 
 @pytest.mark.parametrize("tool", ["dist_train.sh", "dist_test.sh", "slurm_train.sh"])
 def test_launchers_print_their_usage(repo: Path, tool: str):
-    result = subprocess.run(["bash", str(repo / "tools" / tool)], capture_output=True, text=True)
+    env = {**os.environ, "PYTHON": sys.executable}
+    command = ["bash", str(repo / "tools" / tool)]
+    result = subprocess.run(command, capture_output=True, text=True, env=env)
     assert result.returncode == 2
-    assert f"bash tools/{tool}" in result.stderr
+    assert f"tools/{tool.removesuffix('.sh')}" in result.stderr
 
 
-def test_launchers_pass_nodes_and_arguments(repo: Path, tmp_path: Path):
-    """NNODES, NODE_RANK, MASTER_ADDR and PORT reach torchrun; GPUS and friends reach srun."""
-    for name in ("python", "srun"):
-        fake = tmp_path / name
-        fake.write_text('#!/bin/sh\nif [ "$1" = -c ]; then echo 8; else echo "$@"; fi\n')
-        fake.chmod(0o755)
-    nodes = dict(NNODES="4", NODE_RANK="3", MASTER_ADDR="10.0.0.1", PORT="1234")
-    env = {**os.environ, **nodes, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    env.pop("PYTHON", None)
+@pytest.fixture
+def torchrun(repo: Path):
+    spec = importlib.util.spec_from_file_location("_torchrun", repo / "tools" / "_torchrun.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_launchers_pass_nodes_and_arguments(torchrun, repo: Path):
+    """NNODES, NODE_RANK, MASTER_ADDR, PORT and MAX_RESTARTS reach torchrun."""
+    given = dict(NNODES="4", NODE_RANK="3", MASTER_ADDR="10.0.0.1", PORT="1234")
+    rest = ["c.py", "--amp", "--resume"]
+    assert torchrun.arguments("train.py", 8, rest, given, 3) == [
+        "--nnodes=4", "--rdzv_backend=c10d", "--rdzv_endpoint=10.0.0.1:1234", "--rdzv_id=1234",
+        "--rdzv_conf=is_host=0", "--nproc_per_node=8", "--max_restarts=3",
+        str(repo / "tools" / "train.py"), *rest, "--launcher", "pytorch",
+    ]  # fmt: skip
+    alone = torchrun.arguments("test.py", 2, ["c.py", "w.pth"], dict(MAX_RESTARTS="7"), 0)
+    assert {"--rdzv_conf=is_host=1", "--local_addr=127.0.0.1", "--max_restarts=7"} <= set(alone)
+
+
+def test_processes_share_the_cores(torchrun, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert torchrun.environment(3, {})["OMP_NUM_THREADS"] == "2"
+    assert torchrun.environment(16, {})["OMP_NUM_THREADS"] == "1"
+    assert torchrun.environment(3, dict(OMP_NUM_THREADS="5"))["OMP_NUM_THREADS"] == "5"
+
+
+def test_launchers_take_the_interpreter(repo: Path, tmp_path: Path):
+    mine = tmp_path / "mine"
+    mine.write_text('#!/bin/sh\necho mine "$@"\n')
+    mine.chmod(0o755)
+    for tool in ("train", "test"):
+        script = repo / "tools" / f"dist_{tool}.sh"
+        env = {**os.environ, "PYTHON": str(mine)}
+        command = ["bash", str(script), "c.py", "8", "--amp"]
+        done = subprocess.run(command, capture_output=True, text=True, env=env)
+        assert done.stdout.strip() == f"mine {script.with_suffix('.py')} c.py 8 --amp"
+
+
+def test_slurm_passes_its_variables(repo: Path, tmp_path: Path):
+    """GPUS and friends reach srun."""
+    fake = tmp_path / "srun"
+    fake.write_text('#!/bin/sh\necho "$@"\n')
+    fake.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     tools = repo / "tools"
 
     def output(*command: str, **extra: str) -> str:
@@ -125,18 +166,6 @@ def test_launchers_pass_nodes_and_arguments(repo: Path, tmp_path: Path):
         )
         return result.stdout.strip()
 
-    assert output(f"{tools}/dist_train.sh", "c.py", "8", "--amp", "--resume") == (
-        f"{tools}/_torchrun.py --nnodes=4 --rdzv_backend=c10d --rdzv_endpoint=10.0.0.1:1234 "
-        "--rdzv_id=1234 --rdzv_conf=is_host=0 --nproc_per_node=8 --max_restarts=3 "
-        f"{tools}/train.py c.py --amp --resume --launcher pytorch"
-    )
-    (tmp_path / "mine").write_text('#!/bin/sh\nif [ "$1" = -c ]; then echo 8; else echo mine; fi\n')
-    (tmp_path / "mine").chmod(0o755)
-    assert output(f"{tools}/dist_train.sh", "c.py", "8", PYTHON=f"{tmp_path}/mine") == "mine"
-    assert "--max_restarts=7" in output(f"{tools}/dist_train.sh", "c.py", "8", MAX_RESTARTS="7")
-    assert f"{tools}/test.py c.py w.pth --out p.pkl --launcher pytorch" in output(
-        f"{tools}/dist_test.sh", "c.py", "w.pth", "2", "--out", "p.pkl"
-    )
     slurm = output(
         f"{tools}/slurm_train.sh", "gpu", "job", "c.py", "w", "--amp",
         GPUS="16", SRUN_ARGS="--exclusive --time=1:00",

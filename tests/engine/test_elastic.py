@@ -25,7 +25,7 @@ def launch(repo: Path, data: Path, work_dir: Path, hooks: str = "") -> subproces
     config = work_dir.with_suffix(".py")
     config.write_text(CONFIG.format(base=str(child.CONFIG), hooks=hooks))
     command = [
-        "bash", str(repo / "tools" / "dist_train.sh"), str(config), "2",
+        sys.executable, str(repo / "tools" / "dist_train.py"), str(config), "2",
         "--work-dir", str(work_dir), "--data-root", str(data),
     ]  # fmt: skip
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
