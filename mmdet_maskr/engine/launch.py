@@ -165,6 +165,14 @@ def _merge_options(cfg: Config, options: dict) -> None:
 
 def _check_work_dir(work_dir: Path) -> None:
     try:
+        str(work_dir.absolute()).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(work_dir.absolute()).decode(errors="backslashreplace")
+        raise UserError(
+            f"work dir {shown} is no UTF-8, and logs and checkpoints name it: name another one "
+            "with --work-dir, or run in another folder."
+        ) from error
+    try:
         work_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=work_dir):
             pass
