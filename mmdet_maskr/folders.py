@@ -38,6 +38,13 @@ def check_writable(folder: Path, option: str) -> None:
         UserError: it cannot be.
     """
     try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(folder.absolute()).decode(errors="backslashreplace")
+        raise UserError(
+            f"{option}: {shown} is no UTF-8, and logs and checkpoints name it: name another folder."
+        ) from error
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass

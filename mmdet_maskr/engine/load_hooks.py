@@ -95,7 +95,7 @@ class CheckpointFitHook(Hook):
                 raise UserError(f"load_from has a {kind} in place of the weight {name}.")
         other = [n for n in wanted if n in found and found[n].shape != wanted[n].shape]
         if other:
-            raise UserError(_other_shape(other, found, wanted))
+            raise UserError(_other_shape(other, found, wanted, runner._resume))
         body = {n for n in wanted if n.startswith("backbone.") and n.split(".")[-1] != COUNTER}
         missing = sorted(body - set(found))
         unexpected = sorted(n for n in found if n.startswith("backbone.") and n not in wanted)
@@ -108,18 +108,24 @@ class CheckpointFitHook(Hook):
             )
 
 
-def _other_shape(names: list[str], found: dict, wanted: dict) -> str:
+def _other_shape(names: list[str], found: dict, wanted: dict, resume: bool) -> str:
     name = names[0]
     part = name.rpartition(".")[0]
+    place = ".".join(part.split(".")[: 2 if part.startswith("roi_head.") else 1])
     shapes = f"{tuple(found[name].shape)} in the checkpoint, {tuple(wanted[name].shape)} here"
-    message = f"load_from does not fit in {len(names)} weights, of which {name} is {shapes}. "
-    if part.endswith("fc_cls"):
+    what = "the run's checkpoint" if resume else "load_from"
+    message = f"{what} does not fit in {len(names)} weights, of which {name} is {shapes}. "
+    if resume:
         return message + (
-            f"Set model.{part.rpartition('.')[0]}.num_classes={len(found[name]) - 1} (and the mask "
-            "head's), or keep the classes that both have by custom_hooks = "
-            "[..., dict(type='ClassTransferHook')]."
+            f"A run goes on with the sizes that it began with: set model.{place} to the "
+            "checkpoint's, or begin from its weights by load_from and without --resume."
         )
-    return message + f"Set model.{part.split('.')[0]} to the checkpoint's."
+    if part.endswith("fc_cls") and len(found[name]) != len(wanted[name]):
+        return message + (
+            f"Set model.{place}.num_classes={len(found[name]) - 1} (and the mask head's), or keep "
+            "the classes that both have by custom_hooks = [..., dict(type='ClassTransferHook')]."
+        )
+    return message + f"Set model.{place} to the checkpoint's."
 
 
 @HOOKS.register_module()

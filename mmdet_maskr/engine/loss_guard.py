@@ -19,14 +19,17 @@ from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.errors import UserError
 
+KEPT = 3  # each file has the model's weights
+
 
 @HOOKS.register_module()
 class LossGuardHook(Hook):
     """Leaves out the optimizer's step for a loss that is NaN or infinite on any rank.
 
     The first of such iterations in a row is saved with all that its replay needs, as
-    ``bad_batch_iter_N_rank_R.pth`` in the work dir (``python tools/replay_batch.py``). How many
-    there were so far is logged as ``skipped_steps``.
+    ``bad_batch_iter_N_rank_R.pth`` in the work dir (``python tools/replay_batch.py``); the files
+    of the last :data:`KEPT` rows are kept. How many there were so far is logged as
+    ``skipped_steps``.
 
     Args:
         stop_after: so many in a row stop the run; 1 stops at the first, any larger number skips
@@ -48,14 +51,15 @@ class LossGuardHook(Hook):
         self._skipped = 0
         self._is_bad = False
         self._random: dict[str, Any] = {}
+        self._files: list[str] = []
 
-    def state_dict(self) -> dict[str, int]:
-        """What a resumed run has to know: how many in a row there were."""
-        return dict(in_row=self._in_row)
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run has to know: how many in a row there were, and which files."""
+        return dict(in_row=self._in_row, files=list(self._files))
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on counting."""
-        self._in_row = state["in_row"]
+        self._in_row, self._files = state["in_row"], list(state["files"])
 
     def before_train(self, runner: Runner) -> None:
         """Look at each loss before the optimizer does."""
@@ -128,6 +132,11 @@ class LossGuardHook(Hook):
         with io.BytesIO() as buffer:
             torch.save(content, buffer)
             write_durably(self._path(runner, 1), buffer.getvalue())
+        name = self._path(runner, 1).name
+        self._files = [file for file in self._files if file != name] + [name]
+        for outdated in self._files[:-KEPT]:
+            (Path(runner.work_dir) / outdated).unlink(missing_ok=True)
+        self._files = self._files[-KEPT:]
 
 
 def _is_bad_anywhere(loss: torch.Tensor) -> bool:

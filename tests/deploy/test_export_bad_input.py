@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from thin_configs import load as load_config
 from thin_configs import thin
 
 from mmdet_maskr.deploy import load
-from mmdet_maskr.deploy.export import onnx_kernels
+from mmdet_maskr.deploy.export import onnx_kernels, write
 from mmdet_maskr.deploy.export.graph import ExportableDetector
 from mmdet_maskr.deploy.export.metadata import resize_of
 from mmdet_maskr.deploy.export.write import check_format, export
@@ -128,12 +129,48 @@ def test_folders(exported: Path, tmp_path: Path):
         load(tmp_path)
 
 
+def test_damaged_files_are_refused(exported: Path, tmp_path: Path):
+    """A bit of the model, a number of the metadata, files of two exports."""
+    shutil.copytree(exported, tmp_path / "model")
+    folder = tmp_path / "model"
+    load(folder)
+    for name, at in (("model.pt", 5000), (METADATA, -30), (METADATA, 30)):
+        whole = (folder / name).read_bytes()
+        flipped = bytearray(whole)
+        flipped[at] ^= 1
+        (folder / name).write_bytes(flipped)
+        with pytest.raises(UserError, match=name):
+            load(folder)
+        (folder / name).write_bytes(whole)
+    load(folder)
+
+
+def test_failed_export_leaves_the_model(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """An export that is killed or fails while it writes changes nothing."""
+    shutil.copytree(exported, tmp_path / "model")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    model, cfg = thin_model(KINDS["boxes"])
+
+    def fails(detector: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(write, "_write_torchscript", fails)
+    with pytest.raises(KeyboardInterrupt):
+        export(model, cfg, dataset_meta(model), tmp_path / "model", "torchscript")
+    after = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    assert after == before
+
+
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
 def test_missing_library(
     form: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     package = dict(onnx="onnxruntime", openvino="openvino")[form]
     metadata = json.loads((exported / METADATA).read_text())
+    del metadata["files"], metadata["checksum"]  # as versions before wrote it
     (tmp_path / METADATA).write_text(json.dumps({**metadata, "format": form}))
     (tmp_path / ("model.onnx" if form == "onnx" else "model.xml")).write_text("")
     monkeypatch.setitem(sys.modules, package, None)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import os
+import re
+import signal
+from functools import partial
 from pathlib import Path
 
+import child_training as child
 import pytest
+from forked import finish, fork
 from mmcv.transforms import LoadImageFromFile
+from mmdet import registry
 from mmdet.datasets.transforms import PackDetInputs, Resize
 from mmdet.registry import TRANSFORMS
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.model import PretrainedInit
+from mmengine.registry import Registry
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.optim import SGD
 from toy_training import toy_runner
@@ -18,9 +28,12 @@ from toy_training import toy_runner
 from mmdet_maskr.config_types import class_of, is_a, name_of
 from mmdet_maskr.deploy.export.metadata import resize_of
 from mmdet_maskr.engine.config_checks import check_config
+from mmdet_maskr.engine.launch import build_runner, run_tool
 from mmdet_maskr.engine.loops import ExactEpochTrainLoop
-from mmdet_maskr.engine.tta import augmented_pipeline
+from mmdet_maskr.engine.tta import augmented_pipeline, enable_tta
 from mmdet_maskr.errors import UserError
+
+REGISTRIES = [value for value in vars(registry).values() if isinstance(value, Registry)]
 
 
 class OwnPacking(PackDetInputs):
@@ -115,6 +128,63 @@ def test_iteration_based_loops_by_class(tmp_path: Path):
         runner = toy_runner(tmp_path / "b", tmp_path / "a" / "iter_3.pth", train_cfg=cfg)
         runner.train()
         assert runner.iter == 5
+
+
+def written_with_classes(cfg: Config, path: Path) -> None:
+    """Write a config as those with ``read_base()`` are: types are imported classes."""
+    imports = {}
+
+    def classed(match: re.Match) -> str:
+        for one in REGISTRIES:
+            found = one.get(match[1])
+            if found is not None:
+                imports[found.__name__] = found.__module__
+                return f"type={found.__name__}"
+        return match[0]
+
+    text = re.sub(r"type='(\w+)'", classed, cfg.pretty_text)
+    lines = [f"from {module} import {name}" for name, module in sorted(imports.items())]
+    path.write_text("\n".join([*lines, text]))
+
+
+def test_a_config_of_classes(tmp_path: Path, shapes_root: Path):
+    """Trained, interrupted within an epoch, resumed, and tested with augmentation."""
+    work_dir = tmp_path / "work"
+    work_dir.mkdir()
+    loop = dict(type="EpochBasedTrainLoop", max_epochs=1, val_interval=2)
+    cfg = child.config(shapes_root, work_dir, default_scope=None, train_cfg=dict(loop, _delete_=1),
+                       train_dataloader__num_workers=0)  # fmt: skip
+    written_with_classes(cfg, tmp_path / "classes.py")
+
+    def configured(resume: bool) -> Config:
+        cfg = Config.fromfile(tmp_path / "classes.py")
+        assert inspect.isclass(cfg.model.type) and inspect.isclass(cfg.train_cfg.type)
+        cfg.work_dir, cfg.resume, cfg.launcher = str(work_dir), resume, "none"
+        return cfg
+
+    class Stop(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+            if runner.iter == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def train(resume: bool) -> None:
+        runner = build_runner(configured(resume), needs="train")
+        if not resume:
+            runner.register_hook(Stop())
+        runner.train()
+
+    def test() -> None:
+        cfg = configured(False)
+        cfg.load_from = str(work_dir / "epoch_1.pth")
+        enable_tta(cfg)
+        runner = build_runner(cfg, needs="test")
+        assert runner.test()["coco/segm_mAP"] >= 0
+
+    log = tmp_path / "log"
+    ends = [finish(fork(partial(run_tool, partial(train, again)), log)) for again in (False, True)]
+    assert ends == [143, 0], log.read_text()[-2000:]
+    assert sorted(child.losses(work_dir)) == list(range(8))
+    assert finish(fork(lambda: run_tool(test), log)) == 0, log.read_text()[-2000:]
 
 
 def test_checks_know_classes(repo: Path):

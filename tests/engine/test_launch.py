@@ -152,3 +152,14 @@ def test_tools_refuse(
     assert result.returncode == 2, result.stderr
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_work_dir_that_is_no_text(config_file: Path, tmp_path: Path, monkeypatch):
+    """Logs and checkpoints hold its name, and both are UTF-8."""
+    odd = os.fsencode(tmp_path) + b"/\xff"
+    with pytest.raises(UserError, match=r"\\xff"):
+        launch.load_config(arguments(config_file, "--work-dir", os.fsdecode(odd)))
+    os.mkdir(odd)
+    monkeypatch.chdir(os.fsdecode(odd))
+    with pytest.raises(UserError, match=r"\\xff"):
+        launch.load_config(arguments(config_file, "--work-dir", "work"))

@@ -140,6 +140,19 @@ def test_another_number_of_classes():
     assert "ClassTransferHook" in str(error.value)
 
 
+def test_wider_head():
+    """The cure is not the number of classes, which is right; a run cannot change in mid-way."""
+    runner, wider = runner_of(Heads(2), ("a", "b")), Heads(2)
+    wider.roi_head.bbox_head.fc_cls = nn.Linear(7, 3)
+    checkpoint = dict(state_dict=wider.state_dict())
+    with pytest.raises(ValueError, match=r"\(3, 7\) in the checkpoint") as error:
+        CheckpointFitHook().after_load_checkpoint(runner, checkpoint)
+    assert "num_classes" not in str(error.value)
+    runner._resume = True
+    with pytest.raises(ValueError, match=r"without --resume"):
+        CheckpointFitHook().after_load_checkpoint(runner, checkpoint)
+
+
 def test_another_body():
     runner = runner_of(Heads(2), ("a", "b"))
     state = Heads(2).state_dict()

@@ -13,6 +13,7 @@ import child_training as child
 import pytest
 import torch
 from mmdet.registry import DATASETS
+from mmdet.structures import DetDataSample
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
@@ -99,6 +100,20 @@ def test_skips_single_ones(tmp_path: Path, shapes_root: Path):
     assert steps == {8 - 2}
     assert checkpoint["message_hub"]["runtime_info"]["skipped_steps"] == 2
     assert not list((tmp_path / "row").glob("epoch*"))
+
+
+def test_keeps_a_few_batches(tmp_path: Path):
+    """Each has the model's weights: a run that skips for weeks must not fill the disk."""
+    hook, model = LossGuardHook(stop_after=2), torch.nn.Linear(2, 2)
+    batch = dict(inputs=[torch.zeros(3, 2, 2)], data_samples=[DetDataSample()])
+    for iteration in range(10):
+        runner = SimpleNamespace(work_dir=str(tmp_path), iter=iteration, model=model)
+        hook._save(runner, batch, {})
+        resumed = LossGuardHook(stop_after=2)
+        resumed.load_state_dict(hook.state_dict())
+        hook = resumed
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == sorted(f"bad_batch_iter_{i}_rank_0.pth" for i in (8, 9, 10))
 
 
 @pytest.mark.parametrize("bad", [(), (1,), (0, 1), (0, 1, 2, 3)])

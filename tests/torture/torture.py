@@ -1,10 +1,12 @@
 """Kill a training at random, again and again; in the end it must equal an undisturbed one.
 
 Started by tools/torture.sh; tests/torture/test_torture.py runs it for a few kills. Each life of the
-run ends by SIGKILL or SIGTERM at a random moment: while starting, training, validating, or writing
-a checkpoint (the disk is slow here, so that a good part of the kills falls into that). Now and then
-the newest checkpoint is damaged as well. Losses of each iteration and the final weights must be
-those of a run that was left in peace, bit for bit.
+run ends by SIGKILL, SIGTERM or SIGINT at a random moment: while starting, training, validating, or
+writing a checkpoint (the disk is slow here, so that a good part of the kills falls into that). The
+signals go to the process or to its group with the two data workers, once or several times, as they
+come from a terminal, timeout and Slurm. Now and then the newest checkpoint is damaged as well.
+Losses of each iteration and the final weights must be those of a run that was left in peace, bit
+for bit.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS / "engine")]
 
@@ -32,7 +36,7 @@ KINDS = {
         train_dataloader=dict(num_workers=2), default_hooks__checkpoint__max_keep_ckpts=2
     ),
     "iterations": dict(
-        train_dataloader=dict(sampler=dict(type="InfiniteSampler")),
+        train_dataloader=dict(sampler=dict(type="InfiniteSampler"), num_workers=2),
         default_hooks__checkpoint=dict(by_epoch=False, interval=5, save_best=None),
         log_processor__by_epoch=False,
         param_scheduler=[dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=30)],
@@ -68,23 +72,33 @@ def iterations(work_dir: Path) -> int:
 def live_once(data: Path, work_dir: Path, rng: random.Random, options: dict) -> str | None:
     """One life of the run; how it ended, or None if it came to its end."""
     pid = child.start(data, work_dir, resume=True, prepare=slow_disk, **options)
-    goal = iterations(work_dir) + rng.choice([0, 1, 2, 4, 6, 9, 12])
-    number = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
+    begin = iterations(work_dir)
+    goal = begin + rng.choice([0, 1, 2, 4, 6, 9, 12])
+    number = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+    to_group, times = rng.choice([False, True]), rng.choice([1, 2, 3])
     while iterations(work_dir) < goal:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             assert os.waitstatus_to_exitcode(status) == 0, log_tail(work_dir)
             return None
         time.sleep(0.005)
-    time.sleep(rng.uniform(0, 0.6))
+    time.sleep(rng.uniform(0.1, 0.6))  # it has to be a group of its own first
     writing = bool(list(work_dir.glob("*.partial")))
-    if number == signal.SIGTERM:
-        os.kill(pid, number)
+    if number != signal.SIGKILL:
+        for _ in range(times):
+            (os.killpg if to_group else os.kill)(pid, number)
+            time.sleep(rng.choice([0, 0.05]))
         code = child.finish(pid)
         assert code in (-number, 128 + number, 0), log_tail(work_dir)
         if code == 0:
             return None
-        return "SIGTERM" if code > 0 else "SIGTERM before the training"
+        name = f"{number.name}{' to the group' if to_group else ''}"
+        if iterations(work_dir) == begin:
+            return f"{name} before the training"
+        path = Path((work_dir / "last_checkpoint").read_text())
+        saved = torch.load(path, weights_only=True)["meta"]["iter"]
+        assert saved == last_iteration(work_dir), f"{name} lost work: {log_tail(work_dir)}"
+        return name
     child.kill(pid)
     return "SIGKILL while writing a checkpoint" if writing else "SIGKILL"
 
@@ -142,7 +156,9 @@ def torture(
         say(f"{kind}: {killed} of {kills}: {end}, at iteration {max_iteration(disturbed)}")
     assert child.losses(disturbed) == expected
     child.assert_same_weights(calm / last, disturbed / last)
-    assert names(disturbed) == names(calm)  # nothing left over, and nothing forgotten
+    assert names(disturbed) == names(calm), names(
+        disturbed
+    )  # nothing left over, and nothing forgotten
     return ends
 
 
@@ -150,6 +166,10 @@ def names(work_dir: Path) -> list[str]:
     """Files of a work dir that are neither logs nor a best checkpoint of another validation."""
     kept = (path.name for path in work_dir.iterdir() if path.is_file())
     return sorted(name for name in kept if not name.startswith("best"))
+
+
+def last_iteration(work_dir: Path) -> int:
+    return int((work_dir / "losses_0.txt").read_text().splitlines()[-1].split()[0]) + 1
 
 
 def max_iteration(work_dir: Path) -> int:

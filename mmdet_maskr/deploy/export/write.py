@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import tempfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +17,7 @@ from torch import nn
 
 from mmdet_maskr.deploy.export import metadata, onnx_kernels, script_kernels
 from mmdet_maskr.deploy.export.graph import INPUT, ExportableDetector
-from mmdet_maskr.deploy.files import FILES
+from mmdet_maskr.deploy.files import FILES, METADATA
 from mmdet_maskr.errors import UserError
 
 OPSETS = (onnx_kernels.MIN_OPSET, 20)  # RoiAlign as it is needed; what torch's exporter knows
@@ -78,6 +80,21 @@ def export(
     detector = ExportableDetector(model, kernels).eval()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    # in the same file system: a model that was there stays until the new one is whole
+    with tempfile.TemporaryDirectory(prefix=".partial_", dir=folder) as partial:
+        _write_all(detector, Path(partial), described, form, opset, calibration)
+        for path in sorted(Path(partial).iterdir(), key=lambda path: path.name == METADATA):
+            os.replace(path, folder / path.name)
+
+
+def _write_all(
+    detector: ExportableDetector,
+    folder: Path,
+    described: dict[str, Any],
+    form: str,
+    opset: int,
+    calibration: Iterable[np.ndarray] | None,
+) -> None:
     path = folder / FILES[form]
     more: dict[str, Any] = dict(format=form, precision="fp32", outputs=detector.output_names)
     if form == "torchscript":
