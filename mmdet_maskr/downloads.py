@@ -80,7 +80,7 @@ class _Http(urllib.request.HTTPHandler):
         self._watch = watch
 
     def http_open(self, req: Any) -> Any:
-        return self.do_open(_watched(http.client.HTTPConnection, self._watch), req)  # type: ignore[arg-type]
+        return self.do_open(_watched(http.client.HTTPConnection, self._watch), req)
 
 
 class _Https(urllib.request.HTTPSHandler):
@@ -89,7 +89,7 @@ class _Https(urllib.request.HTTPSHandler):
         self._watch = watch
 
     def https_open(self, req: Any) -> Any:
-        return self.do_open(_watched(http.client.HTTPSConnection, self._watch), req)  # type: ignore[arg-type]
+        return self.do_open(_watched(http.client.HTTPSConnection, self._watch), req)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
