@@ -21,9 +21,13 @@ def as_path(value: object, option: str) -> Path:
     """
     if not isinstance(value, (str, os.PathLike)):
         raise UserError(f"{option} is of type {type(value).__name__}: it must be a path.")
-    path = Path(os.fspath(value) if not isinstance(value, Path) else value)
-    if "\0" in str(path):
-        raise UserError(f"{option}={str(path)!r}: a path has no zero bytes.")
+    path = Path(os.fsdecode(value))
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeError:
+        encoded = b"\0"
+    if b"\0" in encoded or len(encoded) > 4000 or any(len(p) > 255 for p in encoded.split(b"/")):
+        raise UserError(f"{option}={str(path)[:80]!r}: no file can have this name.")
     return path
 
 

@@ -9,13 +9,13 @@ configs in Python are programs and remain so: read those of strangers before you
 from __future__ import annotations
 
 import importlib
-import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmdet_maskr import data_files, safe_arrays, safe_configs
+from mmdet_maskr.downloads import fetch_weights
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.safe_pickle import encode, load_pickle, make_bytearray
 
@@ -49,7 +49,7 @@ def apply() -> None:
     safe_configs.apply()
     _narrow_checkpoints()
     checkpoint: Any = importlib.import_module("mmengine.runner.checkpoint")
-    checkpoint.load_url = _weights_only(checkpoint.load_url)
+    checkpoint.load_url = load_url
     schemes = checkpoint.CheckpointLoader._schemes
     schemes[""] = _of_its_size(schemes[""])
 
@@ -113,16 +113,38 @@ def check_archive(path: Path) -> None:
         )
 
 
-def _weights_only(load_url: Callable[..., dict]) -> Callable[..., dict]:
-    def load(url: str, **kwargs) -> dict:
-        """Download a checkpoint (or take it from the cache) and load it as plain data."""
-        try:
-            return load_url(url, weights_only=True, **kwargs)
-        except pickle.UnpicklingError as error:
-            first = str(error).splitlines()[0]
-            raise UserError(
-                f"checkpoint {url} was refused: it is damaged, or holds more than weights, and "
-                f"loading it could run code ({first[:200]})."
-            ) from error
+def load_url(
+    url: str,
+    model_dir: str | None = None,
+    map_location: Any = None,
+    progress: bool = True,
+    **options: Any,
+) -> dict:
+    """Download a checkpoint (or take it from the cache) and load it as plain data.
 
-    return load
+    It stands for torch's, which knows a file in its cache by the last part of the address.
+
+    Raises:
+        UserError: it cannot be fetched, is damaged, or holds more than weights.
+    """
+    import torch
+    from mmengine.logging import print_log
+
+    folder = Path(model_dir or Path(torch.hub.get_dir()) / "checkpoints")
+    if progress:
+        print_log(f"weights of {url} are kept in {folder}", logger="current")
+    path = fetch_weights(url, folder)
+    try:
+        check_archive(path)
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files end in errors of many types
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        if "deserialize object on" in first:  # a device that this machine has not
+            raise
+        path.unlink(missing_ok=True)  # or it would stay
+        raise UserError(
+            f"checkpoint {url} was refused: it is damaged, or holds more than weights, and "
+            f"loading it could run code ({first[:200]})."
+        ) from error

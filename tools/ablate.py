@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -114,7 +115,8 @@ def known_jobs(args: argparse.Namespace) -> list[Job]:
 
 def _seeds_on_disk(settings: Settings) -> list[int]:
     found = (settings.work_dir / settings.scale).glob("*/seed_*")
-    return sorted({int(folder.name.removeprefix("seed_")) for folder in found})
+    names = (re.fullmatch(r"seed_(\d{1,9})", folder.name) for folder in found if folder.is_dir())
+    return sorted({int(name[1]) for name in names if name})
 
 
 def list_tables(args: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.folders import check_new_file
 from mmdet_maskr.visualization.curves import choose_keys, plot_runs, read_run
 
 USUAL = ("loss", "loss_*", "coco/*_mAP")
@@ -62,6 +63,7 @@ def main() -> None:
         raise UserError(f"--smooth {args.smooth}: it must be 1 or more.")
     if args.out.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--out {args.out}: its name must end in .png, .pdf or .svg.")
+    check_new_file(args.out, "--out")
     labels = labels_of(args.logs, args.labels)
     runs = {label: read_run(log) for label, log in zip(labels, args.logs, strict=True)}
     if args.list:

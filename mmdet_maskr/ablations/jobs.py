@@ -24,10 +24,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
+from mmdet_maskr import data_files
 from mmdet_maskr.ablations.tables import Row, Table
+from mmdet_maskr.data_files import field as checked
+from mmdet_maskr.data_files import is_number
 from mmdet_maskr.engine.durable_files import has_checkpoint
 from mmdet_maskr.errors import UserError
 
@@ -42,6 +46,34 @@ DECISIVE = (
     "param_scheduler",
     "load_from",
 )
+
+
+def _are_metrics(value: object) -> bool:
+    return isinstance(value, dict) and all(map(is_number, value.values()))
+
+
+_SECONDS = (lambda value: is_number(value) and value >= 0, "a number of seconds")
+_TEXT = (lambda value: isinstance(value, str), "a text")
+_FOLDER = (lambda value: value is None or isinstance(value, str), "a folder, or null")
+_COUNT = (lambda value: type(value) is int and value > 0, "a number of processes")
+_CONDITIONS = dict(data_root=_FOLDER, gpus=_COUNT)
+# Files of a job, and what their values have to be.
+FILES: dict[str, dict[str, tuple]] = {
+    "result.json": dict(
+        metrics=(_are_metrics, "numbers by name"), config=_TEXT, seconds=_SECONDS, **_CONDITIONS
+    ),
+    "failure.json": dict(reason=_TEXT),
+    "state.json": dict(
+        seconds=_SECONDS,
+        trained=(lambda value: isinstance(value, bool), "true or false"),
+        **_CONDITIONS,
+    ),
+}
+NEEDED = {
+    "result.json": ("metrics", "config", "seconds"),
+    "failure.json": ("reason",),
+    "state.json": (),
+}
 
 
 @dataclass(frozen=True)
@@ -107,19 +139,52 @@ class Job:
         return f"{table}: {row}, seed {self.seed}".removeprefix(": ")
 
     @property
+    def damage(self) -> str | None:
+        """What is wrong with one of its files, or None; it costs this job, and no other."""
+        for name in FILES:
+            try:
+                self._read(name)
+            except UserError as error:
+                return str(error)
+        return None
+
+    def _read(self, name: str) -> dict | None:
+        """One of :data:`FILES`, or None where it is not there.
+
+        Raises:
+            UserError: it is damaged; says what to do.
+        """
+        file = self.folder / name
+        content = read_json(file, "Remove it, and run the row again.")
+        if content is not None:
+            for key, (is_good, wanted) in FILES[name].items():
+                if key in content or key in NEEDED[name]:
+                    checked(content, key, is_good, wanted, f"{file} is damaged:")
+        return content
+
+    def _known(self, name: str) -> dict | None:
+        try:
+            return self._read(name)
+        except UserError:  # damage says so
+            return None
+
+    @property
     def result(self) -> dict | None:
-        """What it gave, or None where it is not done."""
-        return read_json(self.folder / "result.json")
+        """What it gave, or None where it is not done, or a file of it is damaged."""
+        return None if self.damage else self._known("result.json")
 
     @property
     def failure(self) -> dict | None:
-        """Why the last attempt ended, or None where it did not fail."""
-        return None if self.result is not None else read_json(self.folder / "failure.json")
+        """Why the last attempt ended, or a file is damaged; None where it did not fail."""
+        damage = self.damage
+        if damage is not None:
+            return dict(phase="files", reason=damage)
+        return None if self.result is not None else self._known("failure.json")
 
     @property
     def state(self) -> dict:
         """``seconds`` so far, and whether it is ``trained``."""
-        return {"seconds": 0.0, "trained": False, **(read_json(self.folder / "state.json") or {})}
+        return {"seconds": 0.0, "trained": False, **(self._known("state.json") or {})}
 
     @property
     def conditions(self) -> dict:
@@ -202,7 +267,7 @@ class Job:
         return {
             key.removeprefix("coco/"): round(100 * value, 2)
             for key, value in found.items()
-            if "mAP" in key and isinstance(value, (int, float)) and value >= 0
+            if "mAP" in key and is_number(value) and value >= 0
         }
 
     def finish(self) -> None:
@@ -301,12 +366,24 @@ def shell(command: Sequence[str], repo: Path) -> str:
     return shlex.join(words)
 
 
-def read_json(file: Path) -> dict | None:
-    """Content of a JSON file, or None where there is none."""
+def read_json(file: Path, cure: str = "", kind: type = dict) -> Any:
+    """Content of a JSON file, or None where there is none.
+
+    Args:
+        file: its path.
+        cure: what to do about a damaged one.
+        kind: dict or list, what it has to hold.
+
+    Raises:
+        UserError: it is damaged, or of another kind.
+    """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        file.lstat()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from error
+    return data_files.read_json(file, "file", kind, cure)
 
 
 def write_json(file: Path, content: dict | list) -> None:

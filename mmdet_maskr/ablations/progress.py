@@ -10,8 +10,8 @@ from typing import TextIO
 
 # mmengine's LogProcessor: Epoch(train) [2][ 40/200] lr: ... eta: 0:03:10, or Iter(train) [ 40/800]
 _LINE = re.compile(
-    r"(?:Epoch\(train\) +\[(?P<epoch>\d+)\]|Iter\(train\) +)\[ *(?P<done>\d+)/(?P<total>\d+)\]"
-    r".*? eta: (?:(?P<days>\d+) days?, )?(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)"
+    r"(?:Epoch\(train\) +\[(?P<epoch>\d{1,9})\]|Iter\(train\) +)\[ *(?P<done>\d{1,9})/(?P<total>\d{1,9})\]"
+    r".*? eta: (?:(?P<days>\d{1,9}) days?, )?(?P<h>\d{1,9}):(?P<m>\d{1,9}):(?P<s>\d{1,9})"
 )
 QUIET_STEP = 0.1  # not on a terminal, lines come after so much more of a job
 
@@ -30,15 +30,16 @@ def read_progress(log: Path, max_epochs: int | None) -> tuple[float, float] | No
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 20_000))
             text = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
+    except OSError:
         return None
     lines = list(_LINE.finditer(text))
     if not lines:
         return None
     found = lines[-1]
-    share = int(found["done"]) / int(found["total"])
+    share = int(found["done"]) / max(int(found["total"]), 1)
     if found["epoch"] is not None:
-        share = (int(found["epoch"]) - 1 + share) / (max_epochs or int(found["epoch"]))
+        share = (int(found["epoch"]) - 1 + share) / max(max_epochs or int(found["epoch"]), 1)
+    share = min(max(share, 0.0), 1.0)
     left = int(found["days"] or 0) * 86400
     left += int(found["h"]) * 3600 + int(found["m"]) * 60 + int(found["s"])
     return share, float(left)

@@ -13,6 +13,7 @@ from mmdet_maskr.ablations.figure import draw_differences
 from mmdet_maskr.ablations.jobs import write_json
 from mmdet_maskr.ablations.results import Spread, Summary, read_records
 from mmdet_maskr.ablations.tables import TABLES, Row, Table
+from mmdet_maskr.data_files import read_text
 
 CSV_COLUMNS = (
     "table",
@@ -184,7 +185,7 @@ def update_page(page: Path, tables: Sequence[Table], scale: str, records: Sequen
     A table without marks gets a section: before the first on the page that comes after it in
     ``TABLES``, else at the end.
     """
-    text = page.read_text(encoding="utf-8") if page.is_file() else "# The paper's tables\n"
+    text = read_text(page, "page") if page.is_file() else "# The paper's tables\n"
     for table in tables:
         summary = Summary(table, scale, records)
         if summary.empty:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmdet_maskr.ablations.jobs import Job, read_json
+from mmdet_maskr.ablations.jobs import FILES, Job, read_json
 from mmdet_maskr.ablations.tables import Row, Table
+from mmdet_maskr.data_files import field
 from mmdet_maskr.errors import UserError
 
 KEYS = ("table", "row", "scale", "seed", "metrics", "config", "seconds")
@@ -60,13 +61,21 @@ def read_records(file: Path) -> list[dict]:
     Raises:
         UserError: no such file, or not a list of records.
     """
-    records = read_json(file)
+    records = read_json(file, "`report` without --results writes it anew.", list)
     if records is None:
         raise UserError(f"there are no results in {file}.")
-    for record in records if isinstance(records, list) else [records]:
-        missing = [key for key in KEYS[:4] if key not in record]
-        if missing:
-            raise UserError(f"{file}: a record has no {missing[0]!r}; it needs {KEYS}.")
+    for number, record in enumerate(records):
+        named = f"{file}: record {number}"
+        if not isinstance(record, dict):
+            raise UserError(f"{named} is a {type(record).__name__}, no dictionary with {KEYS}.")
+        for key in ("table", "row", "scale"):
+            field(record, key, lambda value: isinstance(value, str), "a name", named)
+        field(record, "seed", lambda value: type(value) is int, "a whole number", named)
+        if "failure" in record:
+            field(record, "failure", lambda value: isinstance(value, str), "a reason", named)
+        else:
+            for key in KEYS[4:]:
+                field(record, key, *FILES["result.json"][key], named)
     return records
 
 

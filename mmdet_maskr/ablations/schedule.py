@@ -167,6 +167,9 @@ class Scheduler:
 
     def _start_some(self) -> None:
         for job in list(self.pending):
+            if job.damage is not None:
+                self._ended(job)
+                continue
             free = set(range(len(self.slots))) - {running.slot for running in self.running}
             if not free:
                 return

@@ -42,7 +42,7 @@ class Call:
             UserError: it is the only one.
         """
         image = self.images.pop(index)
-        self.fail(str(image), NO_MEMORY, UserError(f"image {image}: {NO_MEMORY}."))
+        self.fail(str(image), NO_MEMORY, error)
 
     def fail(self, image: str, reason: str, error: Exception) -> None:
         """Note an image that cannot be read.
@@ -51,7 +51,9 @@ class Call:
             UserError: it is the only one.
         """
         if self.single:
-            text = reason if isinstance(error, UserError) else unreadable(image, reason)
+            known = isinstance(error, UserError)
+            text = reason if known else unreadable(image, reason)
+            text = f"image {image}: {reason}." if reason == NO_MEMORY else text
             raise UserError(text) from error
         self.failed[image] = reason
 

@@ -282,7 +282,8 @@ class MaskRInferencer(DetInferencer):
         **options,
     ) -> dict:
         classes = self.model.dataset_meta["classes"]
-        out_dir = "" if out_dir is None or out_dir == "" else as_path(out_dir, "out_dir")
+        named = out_dir is not None and not (isinstance(out_dir, str) and out_dir == "")
+        out_dir = as_path(out_dir, "out_dir") if named else ""
         images = self._inputs_to_list(inputs)
         saves = bool(out_dir) and not (no_save_vis and no_save_pred)
         video = images if isinstance(images, VideoFrames) else None

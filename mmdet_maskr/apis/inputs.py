@@ -5,22 +5,24 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Sequence
-from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import TypeGuard
-from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
-from urllib.request import Request, url2pathname, urlopen
+from urllib.request import url2pathname
 
 import numpy as np
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.logging import print_log
 
 from mmdet_maskr.deploy.images import check_distinct
+from mmdet_maskr.downloads import check_address, download
 from mmdet_maskr.errors import UserError
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-TIMEOUT = 30  # seconds that a server may be silent
+# Of an image that is fetched:
+MOST_BYTES = 256 << 20
+MOST_PIXELS = 1 << 27
+SECONDS = 120.0
 
 ImageInput = str | Path | np.ndarray
 
@@ -102,29 +104,36 @@ def fetch(url: str, folder: Path) -> Path:
         The file.
 
     Raises:
-        UserError: it cannot be fetched.
+        UserError: it cannot be fetched, in time and of a size that is sensible.
     """
+    check_address(url)
     name = file_name(url)
     # pictures of it are written under its name, for which the suffix has to be an image's
     path = folder / (name if Path(name).suffix.lower() in IMG_EXTENSIONS else f"{name}.jpg")
+    if len(name.encode("utf-8", "replace")) > 150:
+        raise UserError(f"{url[:200]} cannot be fetched: no file can have its name.")
     try:
-        # some servers refuse Python's own name
-        with urlopen(Request(url, headers={"User-Agent": "mmdet_maskr"}), timeout=TIMEOUT) as file:
-            path.write_bytes(file.read())
-    except URLError as error:  # HTTPError, with the server's answer, is one
-        reason = getattr(error, "reason", error)
-        code = f"HTTP {error.code}, " if hasattr(error, "code") else ""
-        raise UserError(_unfetched(url, f"{code}{reason}")) from error
-    except (OSError, ValueError, HTTPException) as error:  # broken connections, odd ports
-        raise UserError(_unfetched(url, str(error) or type(error).__name__)) from error
+        download(url, path, MOST_BYTES, SECONDS)
+    except OSError as error:  # the file, such as a name that is too long
+        raise UserError(f"{url} cannot be kept in {folder}: {error.strerror}.") from error
+    _check_pixels(url, path)
     return path
 
 
-def _unfetched(url: str, reason: str) -> str:
-    return (
-        f"{url} cannot be fetched ({reason}): look at it in a browser, or download the file and "
-        "give its path."
-    )
+def _check_pixels(url: str, path: Path) -> None:
+    """Refuse images that are small as files, and take all memory."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except Exception:  # the decoder will say
+        return
+    if width * height > MOST_PIXELS:
+        raise UserError(
+            f"{url} is an image of {width} x {height} pixels, too large to be fetched unseen: "
+            "download the file and give its path."
+        )
 
 
 def _expand_one(entry: object, index: int) -> Sequence[str | np.ndarray]:
@@ -139,6 +148,7 @@ def _expand_one(entry: object, index: int) -> Sequence[str | np.ndarray]:
             "URL, or an array (H, W, 3) in BGR."
         )
     if is_url(entry):
+        check_address(entry)
         return [entry]
     if "://" in entry:
         entry = _path_of_url(entry)

@@ -22,10 +22,10 @@ class Kind(NamedTuple):
 def _is_palette(value: object) -> bool:
     from mmdet.visualization import get_palette
 
-    if value in ("none", "random"):
-        return True
+    if not isinstance(value, str):
+        return False
     try:
-        return isinstance(value, str) and len(get_palette(value, 1)) > 0
+        return value in ("none", "random") or len(get_palette(value, 1)) > 0
     except (AssertionError, KeyError, TypeError, ValueError):
         return False
 

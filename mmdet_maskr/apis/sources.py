@@ -98,7 +98,7 @@ def check_device(device: str | None) -> str:
         return default_device()
     try:
         kind = torch.device(device)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"device={device!r}: it must be like 'cpu', 'cuda' or 'cuda:1'.") from error
     if kind.type == "cuda":
         count = torch.cuda.device_count()
@@ -216,7 +216,12 @@ def _by_name(name: str, scope: str) -> str:
     paths = {path.removeprefix("configs/").removesuffix(".py"): path for path in own.values()}
     if name in own or name in paths:
         return str(configs_dir().parent / (own.get(name) or paths[name]))
-    index = BaseInferencer._get_models_from_metafile(BaseInferencer._get_repo_or_mim_dir(scope))
+    try:
+        index = BaseInferencer._get_models_from_metafile(BaseInferencer._get_repo_or_mim_dir(scope))
+    except Exception as error:  # a package without an index ends in errors of many types
+        raise UserError(
+            f"there is no file {name}, and scope={scope!r} is no package with an index of models."
+        ) from error
     others = [str(model["Name"]) for model in index]
     if name.lower() in map(str.lower, others):
         return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
+
+from mmdet_maskr.errors import UserError
 
 
 def pack_batch(data_batch: dict) -> dict[str, Any]:
@@ -28,16 +31,69 @@ def pack_batch(data_batch: dict) -> dict[str, Any]:
 
 
 def unpack_batch(packed: dict[str, Any]) -> dict[str, list]:
-    """The inverse of :func:`pack_batch`."""
+    """The inverse of :func:`pack_batch`.
+
+    Raises:
+        UserError: it is none.
+    """
+    inputs, contents = packed.get("inputs"), packed.get("data_samples")
+    if not isinstance(inputs, list) or not isinstance(contents, list):
+        raise UserError("it has no lists of inputs and data_samples.")
+    if len(inputs) != len(contents) or not inputs:
+        raise UserError(f"it has {len(inputs)} images and {len(contents)} samples.")
     samples = []
-    for content in packed["data_samples"]:
-        sample = DetDataSample(metainfo=content["metainfo"])
-        for field in ("gt_instances", "ignored_instances"):
-            if field in content:
-                values = {key: _rich(value) for key, value in content[field].items()}
-                setattr(sample, field, InstanceData(**values))
-        samples.append(sample)
-    return dict(inputs=list(packed["inputs"]), data_samples=samples)
+    for number, (image, content) in enumerate(zip(inputs, contents, strict=True)):
+        try:
+            _check_image(image)
+            samples.append(_sample(content))
+        except Exception as error:  # of mmdet's classes, of many types
+            reason = str(error) if isinstance(error, UserError) else repr(error)[:200]
+            raise UserError(f"its sample {number} is damaged: {reason}") from error
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def _check_image(image: Any) -> None:
+    if not isinstance(image, torch.Tensor) or image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise UserError("its image is no tensor (3, H, W).")
+    check_content(image, "its image")
+
+
+def check_content(tensor: torch.Tensor, what: str) -> None:
+    """Refuse a tensor that is far larger than what is stored of it.
+
+    Raises:
+        UserError: it is; a file can have a value repeated as often as it likes.
+    """
+    size = tensor.numel() * tensor.element_size()
+    if tensor.layout != torch.strided or size > 10 * tensor.untyped_storage().nbytes() + (1 << 20):
+        raise UserError(f"{what} of the shape {tuple(tensor.shape)} is not in the file.")
+
+
+def _sample(content: dict) -> DetDataSample:
+    sample = DetDataSample(metainfo=content["metainfo"])
+    for name in ("gt_instances", "ignored_instances"):
+        if name not in content:
+            continue
+        values = {key: _rich(value) for key, value in content[name].items()}
+        instances = InstanceData(**values)
+        for key, value in content[name].items():
+            for tensor in _tensors(value):
+                check_content(tensor, f"{name}.{key}")
+        boxes, labels = instances.get("bboxes"), instances.get("labels")
+        if boxes is None or boxes.tensor.shape != (len(instances), 4):
+            raise UserError(f"its {name} have no boxes (N, 4).")
+        if not isinstance(labels, torch.Tensor) or labels.shape != (len(instances),):
+            raise UserError(f"its {name} have no labels (N,).")
+        setattr(sample, name, instances)
+    return sample
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)
 
 
 def _plain(value: Any) -> Any:

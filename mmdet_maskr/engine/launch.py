@@ -30,6 +30,9 @@ from mmdet_maskr.engine.signals import interruptible
 from mmdet_maskr.errors import UserError, no_file
 from mmdet_maskr.folders import check_writable
 
+# A place that cannot be read or written, which the user names.
+_PLACE_ERRORS = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+                 errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS)  # fmt: skip
 _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 # Keys of paths that begin with an empty data_root, in each part of a config.
@@ -310,6 +313,8 @@ def _run(main: Callable[[], None], stopped: str) -> None:
         _leave(_own_message(error))
     except Exception as error:
         explanation = _explain(error)
+        if isinstance(error, OSError) and error.errno in _PLACE_ERRORS and error.filename:
+            _leave(f"{error.filename} cannot be read or written: {error.strerror}.")
         if explanation is not None:
             _print_error(f"{explanation}. The same command with --resume goes on.")
             sys.exit(1)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from mmengine.logging import print_log
+
+from mmdet_maskr.data_files import field, is_number, parse_json
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.folders import check_new_file
 
 LOSS_NAMES = {
     "loss": "total",
@@ -26,6 +30,9 @@ AP_NAMES = {
 }
 SCALARS = "vis_data/scalars.json"
 COLUMNS = 3  # panels next to one another
+MAX_PANELS = 60
+MAX_VALUE = 1e100
+MAX_STEP = 10**12
 
 Series = dict[str, list[tuple[int, float]]]
 
@@ -62,7 +69,7 @@ def read_run(log: str | Path) -> Series:
         By name (step, value); steps are iterations, or epochs for what is logged after one.
 
     Raises:
-        UserError: there is none, or nothing is in it.
+        UserError: there is none, nothing is in it, or a line of it is damaged.
     """
     log = Path(log)
     if log.is_file():
@@ -109,6 +116,11 @@ def plot_runs(
         out_file: path of the PNG.
         smooth: mean over so many logged values, which is drawn over the values themselves.
     """
+    if len(keys) > MAX_PANELS:
+        raise UserError(
+            f"{len(keys)} panels are more than the {MAX_PANELS} that a picture can have: choose "
+            "some with --keys."
+        )
     rows, columns = math.ceil(len(keys) / COLUMNS), min(len(keys), COLUMNS)
     figure = _figure((0.6 + 4.6 * columns, 0.5 + 3.3 * rows))
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -117,21 +129,23 @@ def plot_runs(
         for label, run in runs.items():
             if key not in run:
                 continue
-            steps, values = zip(*run[key], strict=True)
+            steps, values = _drawable(run[key])
             few = len(steps) <= 40
             if smooth > 1 and len(values) > smooth:
                 axes.plot(steps, values, color=colours[label], alpha=0.25, linewidth=0.8)
                 values = _running_mean(values, smooth)
             axes.plot(steps, values, "o-" if few else "-", color=colours[label], markersize=3)
-        axes.set(title=key, xlabel="epoch" if _is_of_epochs(runs, key) else "iteration")
+        axes.set(title=_label(key), xlabel="epoch" if _is_of_epochs(runs, key) else "iteration")
         axes.grid(alpha=0.3)
         if key.startswith("loss") or "AP" in key:
             axes.set_ylim(0, None)
         axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in list(grid.flat)[len(keys) :]:
         axes.set_axis_off()
-    handles = [grid.flat[0].plot([], [], color=colours[label], label=label)[0] for label in runs]
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(runs), 4))
+    handles = [grid.flat[0].plot([], [], color=colours[label])[0] for label in runs]
+    figure.legend(
+        handles, [_label(label) for label in runs], loc="outside upper left", ncols=min(len(runs), 4)
+    )
     return _save(figure, out_file)
 
 
@@ -142,12 +156,12 @@ def plot_curves(work_dir: str | Path, out_file: str | Path) -> Path:
     loss_axes, ap_axes = figure.subplots(1, 2)
     for name, points in losses.items():
         width = 2.4 if name == "loss" else 1.2
-        loss_axes.plot(*zip(*points, strict=True), label=LOSS_NAMES[name], linewidth=width)
+        loss_axes.plot(*_drawable(points), label=LOSS_NAMES[name], linewidth=width)
     loss_axes.set(xlabel="iteration", ylabel="loss", title="Training loss", ylim=(0, None))
     loss_axes.legend()
     for name, points in aps.items():
         label = f"{AP_NAMES[name]}: {points[-1][1]:.3f}"
-        ap_axes.plot(*zip(*points, strict=True), "o-", label=label)
+        ap_axes.plot(*_drawable(points), "o-", label=label)
     ap_axes.set(xlabel="epoch", ylabel="COCO AP (IoU or OKS .50:.95)", title="AP on the val split")
     ap_axes.set_ylim(0, 1)
     ap_axes.xaxis.get_major_locator().set_params(integer=True)
@@ -158,23 +172,52 @@ def plot_curves(work_dir: str | Path, out_file: str | Path) -> Path:
     return _save(figure, out_file)
 
 
-def _entries(files: Iterable[Path]) -> Iterator[dict]:
+def _entries(files: Iterable[Path]) -> Iterator[tuple[dict, str]]:
+    """What was logged at steps, and where it stands.
+
+    Raises:
+        UserError: a line that is damaged, but for the last one of a file: a session that was killed
+            has written a part of it.
+    """
     for file in files:
-        for line in file.read_text(encoding="utf-8").splitlines():
+        lines = _lines(file)
+        for number, line in enumerate(lines, 1):
+            where = f"log {file}, line {number}"
             try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the last line of a session that was killed while it wrote
-            if isinstance(entry, dict) and "step" in entry:
-                yield entry
+                entry = parse_json(line, where)
+            except UserError as error:
+                if number == len(lines):
+                    print_log(f"{file}: its last line, of a run that was killed, is left out.")
+                    continue
+                raise UserError(f"{error} Remove the line, and the rest can be drawn.") from error
+            if not isinstance(entry, dict):
+                raise UserError(f"{where} holds a {type(entry).__name__}, no values by name.")
+            if "step" in entry:
+                field(entry, "step", _is_step, "a whole number from 0 on", where)
+                yield entry, where
+
+
+def _lines(file: Path) -> list[bytes]:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"log {file} cannot be read: {error.strerror}.") from error
+    return content.rstrip(b"\0\r\n ").splitlines()  # zeros are what a power cut leaves
+
+
+def _is_step(value: object) -> bool:
+    return is_number(value) and 0 <= value < MAX_STEP and value == int(value)  # type: ignore[operator,call-overload]
 
 
 def _series(files: Sequence[Path]) -> Series:
     """By name (step, value), ascending; a later file replaces what an earlier one has of a step."""
     tables: dict[str, dict[int, float]] = {}
-    for entry in _entries(files):
+    for entry, where in _entries(files):
         for name, value in entry.items():
-            if name not in ("step", "iter", "epoch") and isinstance(value, (int, float)):
+            known = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if known and name not in ("step", "iter", "epoch"):
+                if isinstance(value, int) and not is_number(value):
+                    raise UserError(f"{where}: {name} has {len(str(value))} digits.")
                 # "time" and "data_time" of a validation are others than those of iterations
                 timing = name in ("time", "data_time") and "iter" not in entry
                 tables.setdefault(f"val/{name}" if timing else name, {})[int(entry["step"])] = (
@@ -193,11 +236,28 @@ def _is_of_epochs(runs: dict[str, Series], key: str) -> bool:
 
 
 def _running_mean(values: Sequence[float], count: int) -> list[float]:
-    """The mean of each value and up to ``count - 1`` before it."""
-    return [
-        sum(values[max(0, end - count) : end]) / min(end, count)
-        for end in range(1, len(values) + 1)
-    ]
+    """The mean of each value and up to ``count - 1`` before it; NaN where one of them is."""
+    found = np.asarray(values, float)
+    known = np.isfinite(found)
+    sums, unknown = (
+        np.concatenate([[0], np.cumsum(part)]) for part in (np.where(known, found, 0), ~known)
+    )
+    ends = np.arange(1, len(found) + 1)
+    starts = np.maximum(0, ends - count)
+    means = (sums[ends] - sums[starts]) / (ends - starts)
+    return np.where(unknown[ends] > unknown[starts], np.nan, means).tolist()
+
+
+def _drawable(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    """Steps and values; what has no place in a picture, as of a training that diverged, is NaN."""
+    steps = [step for step, _ in points]
+    return steps, [value if abs(value) < MAX_VALUE else math.nan for _, value in points]
+
+
+def _label(name: str) -> str:
+    """A name as a text, whatever is in it: matplotlib takes what is between $ for a formula."""
+    shown = "".join(c if c.isprintable() else "?" for c in name)
+    return (shown if len(shown) <= 60 else f"{shown[:57]}...").replace("$", r"\$")
 
 
 def _figure(size: tuple[float, float]):
@@ -211,6 +271,6 @@ def _figure(size: tuple[float, float]):
 
 def _save(figure, out_file: str | Path) -> Path:
     out_file = Path(out_file)
-    out_file.parent.mkdir(parents=True, exist_ok=True)
+    check_new_file(out_file, "the picture")
     figure.savefig(out_file, dpi=110)
     return out_file

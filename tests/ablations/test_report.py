@@ -134,7 +134,7 @@ def test_bad_results(tmp_path: Path):
     with pytest.raises(UserError, match="no results in"):
         read_records(tmp_path / "none.json")
     (tmp_path / "some.json").write_text('[{"table": "2c", "row": "x"}]')
-    with pytest.raises(UserError, match="no 'scale'"):
+    with pytest.raises(UserError, match="record 0 has no scale"):
         read_records(tmp_path / "some.json")
 
 
