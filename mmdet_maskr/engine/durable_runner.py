@@ -12,6 +12,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.engine.durable_files import newest_checkpoint
 from mmdet_maskr.engine.exact_loading import make_exact
 from mmdet_maskr.errors import UserError
@@ -37,11 +38,13 @@ class DurableRunner(Runner):
         A DataLoader that is passed in is taken as it is.
 
         Raises:
-            UserError: it would give no batch.
+            UserError: it would give no batch; data sets within a wrapper do not fit each other,
+                or its pipeline leaves masks behind.
         """
         built = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if isinstance(dataloader, DataLoader):
             return built
+        wrappers.prepare(built.dataset)
         if len(built) == 0 and not isinstance(built.sampler, InfiniteSampler):
             raise UserError(
                 f"{type(built.dataset).__name__} has {len(built.dataset)} images, and that is no "
