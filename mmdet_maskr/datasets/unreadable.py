@@ -177,7 +177,7 @@ def failed_transform(error: BaseException) -> str | None:
     names = []
     for frame, _ in traceback.walk_tb(error.__traceback__):
         owner = frame.f_locals.get("self")
-        if frame.f_code.co_name != "__call__" or not isinstance(owner, COMPOSES):
+        if frame.f_code.co_name not in ("__call__", "transform") or not isinstance(owner, COMPOSES):
             continue
         current = frame.f_locals.get("t")
         places = [i for i, transform in enumerate(owner.transforms) if transform is current]

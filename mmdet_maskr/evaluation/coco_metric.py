@@ -374,6 +374,7 @@ class CocoInstanceMetric(CocoMetric):
         return self.max_dets or (KEYPOINT_MAX_DETS if metric == KEYPOINTS else MAX_DETS)
 
     def items_of(self, metric: str) -> Sequence[str]:
+        """Names of the scores that are recorded of a metric."""
         items = self.keypoint_items if metric == KEYPOINTS else self.metric_items
         return scores.default_items(metric, self.proposal_nums) if items is None else items
 
