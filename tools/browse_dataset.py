@@ -18,6 +18,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmengine.utils import track_iter_progress
 
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.engine.launch import OptionAction, replace_data_root, run_tool
 from mmdet_maskr.errors import UserError, no_file
 from mmdet_maskr.visualization import InstanceVisualizer
@@ -79,7 +80,9 @@ def load_dataset(args: argparse.Namespace):
     if loader is None:
         raise UserError(f"{args.config} has no {args.split}_dataloader.")
     init_default_scope(cfg.get("default_scope", "mmdet"))
-    return DATASETS.build(loader.dataset)
+    dataset = DATASETS.build(loader.dataset)
+    wrappers.prepare(dataset)
+    return dataset
 
 
 def main() -> None:

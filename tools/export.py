@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from mmdet_maskr.apis import MaskRInferencer
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.deploy import load
 from mmdet_maskr.deploy.export import check, evaluate, quantize, write
 from mmdet_maskr.deploy.export.metadata import resize_of
@@ -135,7 +136,9 @@ def main() -> None:
     if args.int8:
         paths = list_images(args.calibration)[: args.calibration_images]
         print(f"quantising by {len(paths)} images of {args.calibration} ...", flush=True)
-        resize = resize_of(inferencer.cfg.test_dataloader.dataset.pipeline)
+        resize = resize_of(
+            wrappers.the_pipeline(inferencer.cfg.test_dataloader.dataset, "an export")
+        )
         calibration = (prepare(read_image(path), resize).image for path in paths)
     write.export(
         inferencer.model, inferencer.cfg, inferencer.model.dataset_meta, args.out, args.format,

@@ -98,7 +98,7 @@ def read_batch(path: str) -> dict:
 
     def is_losses(value: object) -> bool:
         return isinstance(value, dict) and all(
-            isinstance(name, str) and (isinstance(v, float) or type(v) is int and abs(v) < 1e300)
+            isinstance(name, str) and (isinstance(v, float) or (type(v) is int and abs(v) < 1e300))
             for name, v in value.items()
         )
 

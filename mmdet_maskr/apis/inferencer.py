@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from mmdet.apis import DetInferencer
-from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose
 from mmengine.fileio import dump
 from mmengine.logging import print_log
 from mmengine.registry import FUNCTIONS
@@ -27,12 +27,14 @@ from mmdet_maskr.apis.call import Call, Counted, is_out_of_memory, sink_of
 from mmdet_maskr.apis.coco_json import CocoResults
 from mmdet_maskr.apis.inputs import ImageInput
 from mmdet_maskr.apis.video import VideoFrames
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.unreadable import why_unreadable
 from mmdet_maskr.deploy.optimization import optimize as fast_form
 from mmdet_maskr.engine.config_errors import explain
 from mmdet_maskr.engine.launch import read_config
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_writable
+from mmdet_maskr.visualization.draw import shown
 
 SHOWN_FAILURES = 20
 # The call that a thread is at, and the inferencer that it calls.
@@ -160,9 +162,9 @@ class MaskRInferencer(DetInferencer):
         sources.check_weights(model, checkpoint, self._weights, self._named)
         if checkpoint is not None:  # DetInferencer's own would take COCO's classes
             super(DetInferencer, self)._load_weights_to_model(model, checkpoint, cfg)
-        dataset = DATASETS.build({**copy.deepcopy(cfg.test_dataloader.dataset), "lazy_init": True})
+        of_config = wrappers.metainfo_of(copy.deepcopy(cfg.test_dataloader.dataset))
         given = sources.checkpoint_meta(checkpoint)
-        meta = sources.join_meta(given, dataset.metainfo)
+        meta = sources.join_meta(given, of_config)
         if self._classes is not None:
             meta["classes"] = self._classes
         if self.palette != "none":
@@ -171,6 +173,12 @@ class MaskRInferencer(DetInferencer):
         expected = getattr(bbox_head, "num_classes", len(meta["classes"]))
         sources.check_classes(meta, given, self._classes, expected, self._weights)
         model.dataset_meta = meta
+
+    def _init_pipeline(self, cfg: Config | ConfigDict) -> Compose:
+        """The test pipeline, that of the data sets within where they are wrapped."""
+        pipeline = wrappers.the_pipeline(cfg.test_dataloader.dataset, "an inferencer")
+        one = dict(test_dataloader=dict(dataset=dict(pipeline=copy.deepcopy(pipeline))))
+        return super()._init_pipeline(ConfigDict(one))
 
     def _init_collate(self, cfg: Config | ConfigDict) -> Callable:
         """The config's, from mmengine's registry: mmdet has none, of which its own would warn."""
@@ -206,8 +214,8 @@ class MaskRInferencer(DetInferencer):
 
         Args:
             inputs: path, folder, pattern ('photos/**/*.jpg'), URL (http, https, file), array
-                (H, W, 3) uint8 in BGR order as ``cv2.imread`` gives it, a list of these; or the
-                path of a video.
+                (H, W, 3) uint8 in BGR order as ``cv2.imread`` gives it, or (H, W) in grey, a list
+                of these; or the path of a video.
             batch_size: how many images the model sees at once.
             score_thr: leave out detections below this score, from all that comes back and is
                 written; of each class, as in ``{'person': 0.7, 'default': 0.3}``, or one for all.
@@ -368,7 +376,7 @@ class MaskRInferencer(DetInferencer):
         """The images, a folder's in the order of their names; or the frames of a video."""
         if isinstance(inputs, VideoFrames):
             return inputs
-        images = images_of.expand(inputs)
+        images = images_of.expand(inputs, sources.input_channels(self.model))
         videos = [image for image in images if images_of.is_video(image)]
         if not videos:
             return images
@@ -495,7 +503,7 @@ class MaskRInferencer(DetInferencer):
         call, drawn = self._call, preds
         if call is not None and call.kept is not None:
             inputs = [i for i, kept in zip(inputs, call.kept, strict=True) if kept]
-        images = [i[..., ::-1] if isinstance(i, np.ndarray) else i for i in inputs]
+        images = [shown(i) if isinstance(i, np.ndarray) else i for i in inputs]
         if call is not None:
             options["pred_score_thr"] = -1.0  # it has been applied
             chosen = [predictions.above(p.pred_instances, call.drawn_thr) for p in preds]

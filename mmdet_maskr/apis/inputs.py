@@ -27,7 +27,7 @@ SECONDS = 120.0
 ImageInput = str | Path | np.ndarray
 
 
-def expand(inputs: ImageInput | Sequence[ImageInput]) -> list[str | np.ndarray]:
+def expand(inputs: ImageInput | Sequence[ImageInput], channels: int = 3) -> list[str | np.ndarray]:
     """The single images of what an inferencer was called with.
 
     A folder gives its images (not those of folders in it), a pattern with ``*``, ``?`` or ``[]``
@@ -35,7 +35,9 @@ def expand(inputs: ImageInput | Sequence[ImageInput]) -> list[str | np.ndarray]:
     become paths; other URLs are fetched later, one by one.
 
     Args:
-        inputs: path, folder, pattern, URL, array (H, W, 3) uint8 in BGR order, or a list of these.
+        inputs: path, folder, pattern, URL, array (H, W) or (H, W, 3) uint8 in BGR order, or a list
+            of these.
+        channels: of the model; arrays have as many, or one.
 
     Returns:
         Paths and URLs as texts, and arrays.
@@ -48,7 +50,7 @@ def expand(inputs: ImageInput | Sequence[ImageInput]) -> list[str | np.ndarray]:
     found: list[str | np.ndarray] = []
     for i, entry in enumerate(entries):
         try:
-            found.extend(_expand_one(entry, i))
+            found.extend(_expand_one(entry, i, channels))
         except (OSError, ValueError, RuntimeError, re.error) as error:  # odd names of files
             if isinstance(error, UserError):
                 raise
@@ -136,10 +138,9 @@ def _check_pixels(url: str, path: Path) -> None:
         )
 
 
-def _expand_one(entry: object, index: int) -> Sequence[str | np.ndarray]:
+def _expand_one(entry: object, index: int, channels: int) -> Sequence[str | np.ndarray]:
     if isinstance(entry, np.ndarray):
-        _check_array(entry, index)
-        return [entry]
+        return [as_model_takes(entry, channels, index)]
     if isinstance(entry, Path):
         entry = str(entry)
     if not isinstance(entry, str):
@@ -195,12 +196,25 @@ def _matches(pattern: str) -> list[str]:
     return files
 
 
-def _check_array(image: np.ndarray, index: int) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise UserError(
-            f"image {index} is an array of shape {image.shape}: it must be (H, W, 3), in BGR."
-        )
-    if image.dtype != np.uint8:
+def as_model_takes(image: np.ndarray, channels: int, index: int = 0) -> np.ndarray:
+    """An array with the channels that the model has; a grey one in three equal ones for colour.
+
+    Args:
+        image: (H, W) or (H, W, C).
+        channels: of the model.
+        index: of the image, for messages.
+
+    Raises:
+        UserError: another number of channels; other than uint8 for a model of three.
+    """
+    given = image[..., None] if image.ndim == 2 else image
+    if given.ndim != 3 or 0 in given.shape or given.shape[2] not in (1, channels):
+        bands = "(H, W) or (H, W, 3), in BGR" if channels == 3 else f"(H, W, {channels})"
+        raise UserError(f"image {index} is an array of shape {image.shape}: it must be {bands}.")
+    if channels in (1, 3) and given.dtype != np.uint8:
         raise UserError(
             f"image {index} is an array of {image.dtype}: it must be uint8, from 0 to 255."
         )
+    if given.shape[2] == channels:
+        return given
+    return np.repeat(given, channels, axis=2)

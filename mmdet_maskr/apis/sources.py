@@ -241,3 +241,15 @@ def _own_models() -> list[dict]:
         for path in index["Import"]
         for model in yaml.safe_load((root / path).read_text(encoding="utf-8"))["Models"]
     ]
+
+
+def input_channels(model: nn.Module) -> int:
+    """How many channels a model's images have: as many as its means, or its first convolution."""
+    model = getattr(model, "module", model)
+    mean = getattr(getattr(model, "data_preprocessor", None), "mean", None)
+    if mean is not None:
+        return int(mean.numel())
+    backbone = getattr(model, "backbone", None)
+    layers = () if backbone is None else backbone.modules()
+    first = next((layer for layer in layers if isinstance(layer, nn.Conv2d)), None)
+    return 3 if first is None else int(first.in_channels)

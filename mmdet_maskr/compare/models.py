@@ -16,6 +16,7 @@ from mmdet_maskr.apis import MaskRInferencer
 from mmdet_maskr.catalogue.complexity import build_bare, count_operations, count_parameters
 from mmdet_maskr.catalogue.files import configs_dir
 from mmdet_maskr.catalogue.published import Published, published
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
 from mmdet_maskr.visualization.draw import Colour, class_colours
@@ -118,7 +119,8 @@ def load_model(source: Source, device: str | None = None) -> ComparedModel:
             the model's, or have others of other shapes.
     """
     cfg = Config.fromfile(source.config)
-    if "pipeline" not in cfg.get("test_dataloader", {}).get("dataset", {}):
+    dataset = cfg.get("test_dataloader", {}).get("dataset", {})
+    if not any("pipeline" in leaf for leaf in wrappers.leaves(dataset)):
         raise UserError(
             f"{source.config} has no test_dataloader.dataset.pipeline, which says how images are "
             "read for the model: take the config of the training, or one of configs/."

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
+import traceback
 from typing import Any
 
 import mmcv
+import mmcv.transforms
+import mmengine.dataset
 import torch
 from mmengine import fileio
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from mmdet_maskr.errors import UserError
+
+COMPOSES = (mmengine.dataset.Compose, mmcv.transforms.Compose)
 
 
 class SurvivesUnreadableImages(BaseDataset):
@@ -76,16 +82,41 @@ class SurvivesUnreadableImages(BaseDataset):
             info = self.get_data_info(idx)
             reason = why_unreadable(info["img_path"], self.backend_args)
             if reason is None:
-                raise UserError(
-                    f"image {info['img_path']} (id {info['img_id']}) or its annotations cannot be "
-                    f"used: {_explain(error)}. tools/check_dataset.py looks at all."
-                ) from error
+                raise UserError(_explain(error, info)) from error
             if self.test_mode:
                 raise UserError(f"image {info['img_path']} cannot be read: {reason}.") from error
             self._mark(idx, info["img_path"], reason)
             return None
         self._check_size(idx, data)
         return data
+
+    def __getitem__(self, idx: int) -> Any:
+        """An image through the pipeline; another one where that gives none.
+
+        Raises:
+            UserError: it gives none, however many images it is given.
+        """
+        try:
+            return super().__getitem__(idx)
+        except Exception as error:
+            if type(error) is not Exception:  # what mmengine raises where no image is left to try
+                raise
+            info = self.get_data_info(idx)
+            tries = 1 if self.test_mode else self.max_refetch + 1
+            raise UserError(
+                f"the pipeline gives nothing for {tries} images in a row, such as "
+                f"{info['img_path']} (id {info['img_id']}): {self._what_gives_none(idx)} returns "
+                "None for what it leaves nothing of. Loosen it."
+            ) from error
+
+    def _what_gives_none(self, idx: int) -> str:
+        data: Any = self.get_data_info(idx)
+        with contextlib.suppress(Exception):  # random ones may fail this time
+            for index, transform in enumerate(self.pipeline.transforms):
+                data = transform(data)
+                if data is None:
+                    return f"transform {index} ({type(transform).__name__})"
+        return "a transform"
 
     def _mark(self, idx: int, path: str, reason: str) -> None:
         if self._unreadable[idx]:
@@ -120,10 +151,39 @@ class SurvivesUnreadableImages(BaseDataset):
             )
 
 
-def _explain(error: Exception) -> str:
-    if isinstance(error, KeyError) and error.args == ("mask",):  # mmdet drops empty ones
-        return "an annotation has no segmentation, which with_mask=True asks for"
-    return f"{type(error).__name__}: {error}"
+def _explain(error: Exception, info: dict) -> str:
+    """What failed on an image that can be read: a transform, or the reading of its annotations."""
+    image = f"image {info['img_path']} (id {info['img_id']})"
+    transform = failed_transform(error)
+    what = f"{type(error).__name__}: {error}"
+    if transform is None or "Load" in transform:
+        if isinstance(error, KeyError) and error.args == ("mask",):  # mmdet drops empty ones
+            what = "an annotation has no segmentation, which with_mask=True asks for"
+        return (
+            f"{image} or its annotations cannot be used: {what}. tools/check_dataset.py looks at "
+            "all."
+        )
+    return (
+        f"{transform} of the pipeline failed on {image}: {what}. The image itself can be read; "
+        "tools/browse_dataset.py --mode pipeline draws it after each transform."
+    )
+
+
+def failed_transform(error: BaseException) -> str | None:
+    """Number and name of the transform of a pipeline that an error came from, if it did.
+
+    Of transforms within others (RandomApply, a Compose) both are named.
+    """
+    names = []
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get("self")
+        if frame.f_code.co_name not in ("__call__", "transform") or not isinstance(owner, COMPOSES):
+            continue
+        current = frame.f_locals.get("t")
+        places = [i for i, transform in enumerate(owner.transforms) if transform is current]
+        if places:
+            names.append(f"transform {places[0]} ({type(current).__name__})")
+    return ", ".join(names) or None
 
 
 def why_unreadable(path: str, backend_args: dict | None = None) -> str | None:

@@ -6,10 +6,12 @@ A wrapper has its data sets under ``dataset`` or ``datasets``, in the config and
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
+from mmdet.datasets import MultiImageMixDataset
 from mmdet.registry import DATASETS
+from mmengine.dataset import BaseDataset
 
 from mmdet_maskr.datasets.transforms import check_pipeline
 from mmdet_maskr.datasets.transforms.pipeline_check import NOTHING
@@ -39,23 +41,80 @@ def _within(dataset: Any) -> list:
     return [] if one is None else [one]
 
 
-def pipelines(dataset: Mapping) -> list:
-    """Pipelines of a config's data sets that read files; those that are equal once.
+def chain(dataset: Any, index: int) -> Iterator[Any]:
+    """A built data set, and those within that image number ``index`` comes from, outermost first.
+
+    Raises:
+        UserError: a wrapper that does not say where its images come from.
+    """
+    return (part for part, _ in _path(dataset, index))
+
+
+def place_of(dataset: Any, index: int) -> tuple[BaseDataset, int]:
+    """The built data set that reads image number ``index``, and the image's number in it.
+
+    Raises:
+        UserError: a wrapper mixes images.
+    """
+    place = dataset, index
+    for place in _path(dataset, index):
+        if isinstance(place[0], MultiImageMixDataset):
+            raise UserError(
+                f"a {type(place[0]).__name__} mixes images: only what it gives can be drawn, with "
+                "mode='transformed'."
+            )
+    return place
+
+
+def _path(dataset: Any, index: int) -> Iterator[tuple[Any, int]]:
+    while True:
+        yield dataset, index
+        inner = _within(dataset)
+        if not inner:
+            return
+        if hasattr(dataset, "datasets"):
+            which, index = dataset._get_ori_dataset_idx(index)
+            dataset = inner[which]
+        elif hasattr(dataset, "_get_ori_dataset_idx"):  # repeated, or balanced by class
+            index, dataset = dataset._get_ori_dataset_idx(index), inner[0]
+        elif isinstance(dataset, MultiImageMixDataset):
+            dataset = inner[0]
+        else:
+            raise UserError(
+                f"a {type(dataset).__name__} does not say which of its images is which: take "
+                "mode='transformed'."
+            )
+
+
+def pipelines(dataset: Mapping) -> list[list]:
+    """Pipelines that images of a config's data set go through, each with those of wrappers after.
+
+    Args:
+        dataset: config of a data set, wrapped or not.
+
+    Returns:
+        One for each data set that reads files; equal ones once.
 
     Raises:
         UserError: one of them has none.
     """
-    found: list = []
-    for leaf in leaves(dataset):
-        if leaf.get("pipeline") is None:
-            raise UserError(f"the data set {_name(leaf)} has no pipeline.")
-        if leaf["pipeline"] not in found:
-            found.append(leaf["pipeline"])
+    inner = _within(dataset)
+    own = dataset.get("pipeline")
+    if not inner:
+        if own is None:
+            raise UserError(f"the data set {_name(dataset)} has no pipeline.")
+        return [list(own)]
+    found: list[list] = []
+    for part in inner:
+        for pipeline in pipelines(part):
+            whole = [*pipeline, *(own or ())]
+            if whole not in found:
+                found.append(whole)
     return found
 
 
-def the_pipeline(dataset: Mapping, purpose: str) -> Sequence[dict]:
-    """The one pipeline of a config's data sets.
+def the_pipeline(dataset: Mapping, purpose: str) -> list:
+    """The one pipeline of a config's data set.
 
     Args:
         dataset: config of a data set, wrapped or not.
@@ -71,6 +130,26 @@ def the_pipeline(dataset: Mapping, purpose: str) -> Sequence[dict]:
             f"{purpose} needs one: give them the same."
         )
     return found[0]
+
+
+def change_pipelines(
+    dataset: MutableMapping, change: Callable[[list], Sequence], after: Sequence = ()
+) -> None:
+    """Change what images of a config's data set go through, in place.
+
+    Args:
+        dataset: config of a data set, wrapped or not. Pipelines of wrappers end up empty.
+        change: gives the new pipeline for a whole old one.
+        after: pipelines of wrappers around it.
+    """
+    own = list(dataset.get("pipeline") or ())
+    inner = {id(part): part for part in _within(dataset)}  # a config may name one twice
+    for part in inner.values():
+        change_pipelines(part, change, [*own, *after])
+    if not inner:
+        dataset["pipeline"] = change([*own, *after])
+    elif "pipeline" in dataset:
+        dataset["pipeline"] = []
 
 
 def metainfo_of(dataset: Mapping) -> dict:

@@ -14,6 +14,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Priority, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.engine import resume
 from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_files import newest_checkpoint
@@ -53,11 +54,13 @@ class DurableRunner(Runner):
         A DataLoader that is passed in is taken as it is.
 
         Raises:
-            UserError: it would give no batch.
+            UserError: it would give no batch; data sets within a wrapper do not fit each other,
+                or its pipeline leaves masks behind.
         """
         built = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if isinstance(dataloader, DataLoader):
             return built
+        wrappers.prepare(built.dataset)
         if len(built) == 0 and not isinstance(built.sampler, InfiniteSampler):
             raise UserError(
                 f"{type(built.dataset).__name__} has {len(built.dataset)} images, and that is no "

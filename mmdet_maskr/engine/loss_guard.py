@@ -17,6 +17,7 @@ from mmdet_maskr.engine import resume
 from mmdet_maskr.engine.batch_file import pack_batch
 from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.engine.unwrap import unwrapped
+from mmdet_maskr.engine.zero_losses import ZeroLosses
 from mmdet_maskr.errors import UserError
 
 KEPT = 3  # each file has the model's weights
@@ -25,6 +26,8 @@ KEPT = 3  # each file has the model's weights
 @HOOKS.register_module()
 class LossGuardHook(Hook):
     """Leaves out the optimizer's step for a loss that is NaN or infinite on any rank.
+
+    Warns of parts of the loss that are exactly 0 from the first iteration on.
 
     The first of such iterations in a row is saved with all that its replay needs, as
     ``bad_batch_iter_N_rank_R.pth`` in the work dir (``python tools/replay_batch.py``); the files
@@ -51,6 +54,7 @@ class LossGuardHook(Hook):
         self._skipped = 0
         self._is_bad = False
         self._random: dict[str, Any] = {}
+        self._zero = ZeroLosses()
         self._files: list[str] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -89,7 +93,9 @@ class LossGuardHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Count, save the first of a row, stop after too many."""
+        """Count, save the first of a row, stop after too many; look for losses of 0."""
+        if not self._zero.done:
+            _warn(runner, self._zero.add({k: float(v) for k, v in (outputs or {}).items()}))
         if not self._is_bad:
             self._in_row = 0
             return
@@ -116,6 +122,14 @@ class LossGuardHook(Hook):
             f"skip single ones, set LossGuardHook.stop_after; it is {self.stop_after}."
         )
 
+    def after_train_epoch(self, runner: Runner) -> None:
+        """A short epoch is long enough to tell that a loss is always 0."""
+        _warn(runner, self._zero.report())
+
+    def after_train(self, runner: Runner) -> None:
+        """So is a short training by iterations."""
+        _warn(runner, self._zero.report())
+
     def _path(self, runner: Runner, in_row: int) -> Path:
         first = runner.iter + 2 - in_row
         return Path(runner.work_dir) / f"bad_batch_iter_{first}_rank_{get_rank()}.pth"
@@ -137,6 +151,11 @@ class LossGuardHook(Hook):
         for outdated in self._files[:-KEPT]:
             (Path(runner.work_dir) / outdated).unlink(missing_ok=True)
         self._files = self._files[-KEPT:]
+
+
+def _warn(runner: Runner, text: str | None) -> None:
+    if text is not None:
+        runner.logger.warning(text)
 
 
 def _is_bad_anywhere(loss: torch.Tensor) -> bool:

@@ -10,6 +10,7 @@ from mmdet.registry import TRANSFORMS
 from mmengine.config import Config, ConfigDict
 
 from mmdet_maskr.config_types import is_a, name_of
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.errors import UserError
 
 META_KEYS = ("flip", "flip_direction", "keypoint_flip_indices")
@@ -28,17 +29,12 @@ def enable_tta(cfg: Config, scales: Sequence[float] = (1.0,)) -> None:
     Raises:
         UserError: a pipeline in which sizes have no place, or scales that would be ignored.
     """
-    dataset = cfg.test_dataloader.dataset
-    while "dataset" in dataset:  # wrapped data sets
-        dataset = dataset.dataset
-    if "tta_pipeline" in cfg:
-        if tuple(scales) != (1.0,):
-            raise UserError(
-                "--tta-scales would be ignored: the config has a tta_pipeline of its own."
-            )
-        dataset.pipeline = cfg.tta_pipeline
-    else:
-        dataset.pipeline = augmented_pipeline(dataset.pipeline, scales)
+    if "tta_pipeline" in cfg and tuple(scales) != (1.0,):
+        raise UserError("--tta-scales would be ignored: the config has a tta_pipeline of its own.")
+    wrappers.change_pipelines(
+        cfg.test_dataloader.dataset,
+        lambda pipeline: cfg.get("tta_pipeline") or augmented_pipeline(pipeline, scales),
+    )
     cfg.model = ConfigDict(
         **cfg.get("tta_model", dict(type="mmdet.InstanceTTAModel")), module=cfg.model
     )

@@ -21,6 +21,7 @@ from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
 from mmengine.utils import digit_version
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.evaluation import scores
 from mmdet_maskr.evaluation.detections import Detections
 
 REFERENCE = "pycocotools"
@@ -42,6 +43,8 @@ class Comparison:
         max_dets: how many detections an image and category count, ascending.
         use_categories: False takes all categories for one (proposals).
         sigmas: K, one a keypoint.
+        counted: which of ``max_dets`` average precision is that of. None summarizes as pycocotools
+            does: mAP is that of 100, the others of the largest.
     """
 
     kind: str
@@ -53,6 +56,7 @@ class Comparison:
     max_dets: Sequence[int]
     use_categories: bool = True
     sigmas: Sequence[float] | None = None
+    counted: int | None = None
 
     def set_params(self, params: Any) -> None:
         """Fill in a library's ``Params``, which have pycocotools' names."""
@@ -78,14 +82,21 @@ def evaluate(comparison: Comparison, backend: str, in_processes: bool = False) -
             ``use_mp_eval``).
 
     Returns:
-        pycocotools' COCOeval with ``params`` (categories ascending), ``eval`` and ``stats``.
+        pycocotools' COCOeval with ``params`` (categories ascending), ``eval`` and ``stats``; with
+        ``counted`` these are :func:`.scores.box_items` of ``max_dets``, or KEYPOINT_ITEMS.
     """
     run = _pycocotools_in_processes if in_processes else BACKENDS[backend].run
     precision, recall = run(comparison)
     evaluation = COCOeval(comparison.truth, None, comparison.kind)
     comparison.set_params(evaluation.params)
     evaluation.eval = dict(precision=precision, recall=recall)
-    evaluation.summarize()
+    if comparison.counted is None:
+        evaluation.summarize()
+    else:
+        keypoints = comparison.kind == "keypoints"
+        items = scores.KEYPOINT_ITEMS if keypoints else scores.box_items(comparison.max_dets)
+        found = scores.statistics(evaluation, items, comparison.counted)
+        evaluation.stats = np.array(list(found.values()))
     return evaluation
 
 

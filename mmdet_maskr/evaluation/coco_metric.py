@@ -31,12 +31,14 @@ from mmdet_maskr.evaluation.ground_truth import (
     check_segmentations,
     keypoint_truth,
     number_annotations,
+    warn_of_many,
 )
 from mmdet_maskr.evaluation.recall import average_recalls
 
 KEYPOINTS = "keypoints"
 METRIC_NAMES = ("bbox", "segm", KEYPOINTS, "proposal", "proposal_fast")
-KEYPOINT_MAX_DETS = 20  # an image and class; COCO's
+MAX_DETS = 100  # an image and class; COCO's
+KEYPOINT_MAX_DETS = 20
 
 
 @METRICS.register_module()
@@ -47,9 +49,12 @@ class CocoInstanceMetric(CocoMetric):
     classes have the right names also where category ids do not ascend. Keypoints are scored with
     the data set's ``metainfo`` (see :mod:`mmdet_maskr.datasets.keypoint_meta`): its K sigmas, and
     detections of its ``keypoint_classes`` alone. Their scores are ``coco/keypoints_mAP``,
-    ``_mAP_50``, ``_mAP_75``, ``_mAP_m`` and ``_mAP_l``; as in COCO 20 detections an image count,
-    and a detection is as large as the box around its keypoints. ``proposal_nums`` and
-    ``use_mp_eval`` concern boxes and masks.
+    ``_mAP_50``, ``_mAP_75``, ``_mAP_m`` and ``_mAP_l``; a detection is as large as the box around
+    its keypoints. ``proposal_nums`` and ``use_mp_eval`` concern boxes and masks.
+
+    All average precisions are those of ``max_dets`` detections an image and class. (CocoMetric has
+    mAP of 100 and the others of the largest of ``proposal_nums``.) An image that comes several
+    times, as RepeatDataset gives them, is counted once.
 
     Predictions are ``pred_instances.keypoints`` (D, K, 2), continuous pixels of the original image,
     and ``keypoint_scores`` (D, K). ``PREFIX.keypoints.json`` holds pixel indices, 0.5 less, as
@@ -63,7 +68,7 @@ class CocoInstanceMetric(CocoMetric):
         metric: any of :data:`METRIC_NAMES`.
         keypoint_ann_file: path of the file with the keypoints, where ``ann_file`` has none (80
             classes with masks, people with keypoints); it has to list ``ann_file``'s images.
-        metric_items: scores to record, of :data:`mmdet_maskr.evaluation.scores.BOX_ITEMS` for boxes
+        metric_items: scores to record, of :func:`mmdet_maskr.evaluation.scores.box_items` for boxes
             and masks and of :data:`mmdet_maskr.evaluation.scores.KEYPOINT_ITEMS` for keypoints.
         classwise: record each class's AP too: ``CLASS_precision`` is, as CocoMetric's, that of the
             last of boxes and masks; ``keypoints_CLASS_precision`` comes where several classes have
@@ -72,6 +77,9 @@ class CocoInstanceMetric(CocoMetric):
             installed; or 'auto', the fastest that is; the log names it. Scores are the same, see
             :mod:`mmdet_maskr.evaluation.backends`.
         sort_categories: take categories by id and not in the file's order (Objects365).
+        max_dets: how many detections an image and class count, for all numbers but the average
+            recalls of ``proposal_nums``; None for COCO's 100, and 20 with keypoints. Raise it, and
+            the model's ``test_cfg.rcnn.max_per_img``, for images with more objects.
         **options: the rest of CocoMetric's.
 
     Raises:
@@ -91,6 +99,7 @@ class CocoInstanceMetric(CocoMetric):
         metric_items: Sequence[str] | None = None,
         backend: str = "auto",
         sort_categories: bool = False,
+        max_dets: int | None = None,
         **options,
     ) -> None:
         names = [metric] if isinstance(metric, str) else list(metric)
@@ -103,7 +112,16 @@ class CocoInstanceMetric(CocoMetric):
                 "metric 'keypoints' needs ann_file: OKS is relative to areas, which ground truth "
                 "from data samples (ann_file=None) has not got."
             )
-        items, self.keypoint_items = _split_items(metric_items, names)
+        if max_dets is not None and not _is_count(max_dets):
+            raise UserError(f"max_dets={max_dets!r} must be a whole number from 1.")
+        self.max_dets = max_dets
+        numbers = options.get("proposal_nums", scores.PROPOSAL_NUMS)
+        if not all(map(_is_count, numbers)) or len(set(numbers)) != 3:
+            raise UserError(
+                f"proposal_nums={tuple(numbers)}: it must be three numbers of detections an image, "
+                "for the average recalls."
+            )
+        items, self.keypoint_items = _split_items(metric_items, names, numbers)
         backends.check_backend(backend)
         # CocoMetric knows all but the keypoints; the file is read below
         others = [name for name in names if name != KEYPOINTS]
@@ -132,6 +150,8 @@ class CocoInstanceMetric(CocoMetric):
             self.cat_ids = self._coco_api.get_cat_ids(cat_names=dataset_meta["classes"])
             if "segm" in self.metrics and not self.format_only:
                 check_segmentations(self._coco_api, self.cat_ids, self._coco_api.annotation_file)
+            if not self.format_only:
+                warn_of_many(self._coco_api, self.cat_ids, self.max_dets or MAX_DETS)
         if self.with_keypoints:
             self._prepare_keypoints(dataset_meta)
 
@@ -150,6 +170,8 @@ class CocoInstanceMetric(CocoMetric):
                 )
         first = len(self.results)
         super().process(data_batch, data_samples)
+        for (_, result), sample in zip(self.results[first:], data_samples, strict=True):
+            result["img_path"] = sample.get("img_path")
         if self.with_keypoints:
             stored = self.results[first:]
             for (_, result), sample in zip(stored, data_samples, strict=True):
@@ -163,7 +185,7 @@ class CocoInstanceMetric(CocoMetric):
         Args:
             results: pairs (ground truth, result), one an image.
         """
-        truths, found = zip(*results, strict=True)
+        truths, found = zip(*_once(results), strict=True)
         if self._coco_api is None:
             self._coco_api = self._truth_of_samples(truths)
         if self.cat_ids is None:
@@ -186,14 +208,6 @@ class CocoInstanceMetric(CocoMetric):
             raise UserError(
                 f"use_mp_eval=True lets pycocotools evaluate in eight processes, but backend="
                 f"{self.backend!r}: leave one of them out."
-            )
-        counts = self.proposal_nums
-        if set(self.metrics) & {"bbox", "segm", "proposal"} and (
-            len(counts) != 3 or 100 not in counts
-        ):
-            raise UserError(
-                f"proposal_nums={tuple(counts)}: COCO's statistics need three numbers, of which "
-                "100 is one (mAP is that of 100 detections an image)."
             )
 
     def _read(self, ann_file: str) -> GroundTruthFile:
@@ -300,19 +314,20 @@ class CocoInstanceMetric(CocoMetric):
     def _score(self, metric: str, results: Sequence[dict]) -> dict[str, float]:
         logger = MMLogger.get_current_instance()
         evaluation, names = self.evaluation(metric, results)
+        counted = self.counted(metric)
         recorded = {}
         of_classes = self.classwise and metric != "proposal"
         if of_classes and (metric != KEYPOINTS or len(names) > 1):
-            by_class = scores.scores_of_classes(evaluation, names)
+            by_class = scores.scores_of_classes(evaluation, names, counted)
             logger.info("\n" + scores.table_of_classes(by_class))
             prefix = "keypoints_" if metric == KEYPOINTS else ""
             for name, items in by_class.items():
                 recorded[f"{prefix}{name}_precision"] = round(items["mAP"], 3)
         prefix = "" if metric == "proposal" else f"{metric}_"
-        for item, value in scores.statistics(evaluation, self.items_of(metric)).items():
+        for item, value in scores.statistics(evaluation, self.items_of(metric), counted).items():
             recorded[f"{prefix}{item}"] = round(value, 3)
         if metric != "proposal":
-            stats = scores.statistics(evaluation, scores.default_items(metric))
+            stats = scores.statistics(evaluation, scores.default_items(metric), counted)
             logger.info(
                 f"{metric}_mAP_copypaste: " + " ".join(f"{ap:.3f}" for ap in stats.values())
             )
@@ -330,6 +345,7 @@ class CocoInstanceMetric(CocoMetric):
             found: detections with what the metric scores alone.
         """
         shared = dict(
+            counted=self.counted(metric),
             image_ids=self._coco_api.get_img_ids(),
             thresholds=np.atleast_1d(np.asarray(self.iou_thrs, np.float64)),
         )
@@ -337,9 +353,9 @@ class CocoInstanceMetric(CocoMetric):
             return Comparison(
                 kind=KEYPOINTS,
                 truth=self._keypoint_truth,
-                found=found.best(KEYPOINT_MAX_DETS),  # often a fifth of them
+                found=found.best(self.counted(metric)),  # often a fifth of them
                 category_ids=list(self._keypoint_ids.values()),
-                max_dets=(KEYPOINT_MAX_DETS,),
+                max_dets=(self.counted(metric),),
                 sigmas=self._sigmas,
                 **shared,
             )
@@ -348,14 +364,19 @@ class CocoInstanceMetric(CocoMetric):
             truth=self._coco_api,
             found=found,
             category_ids=self.cat_ids,
-            max_dets=sorted(self.proposal_nums),
+            max_dets=sorted({*self.proposal_nums, self.counted(metric)}),
             use_categories=metric != "proposal",
             **shared,
         )
 
+    def counted(self, metric: str) -> int:
+        """How many detections an image and class count for a metric."""
+        return self.max_dets or (KEYPOINT_MAX_DETS if metric == KEYPOINTS else MAX_DETS)
+
     def items_of(self, metric: str) -> Sequence[str]:
+        """Names of the scores that are recorded of a metric."""
         items = self.keypoint_items if metric == KEYPOINTS else self.metric_items
-        return scores.default_items(metric) if items is None else items
+        return scores.default_items(metric, self.proposal_nums) if items is None else items
 
     def _fast_recall(self, metric: str, results: Sequence[dict]) -> dict[str, float]:
         found = {result["img_id"]: result["bboxes"] for result in results}
@@ -368,15 +389,39 @@ class CocoInstanceMetric(CocoMetric):
         return recorded
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _once(results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
+    """The results without those of images that came again (RepeatDataset and its like).
+
+    Each of their detections would count as another one, at the same place.
+
+    Raises:
+        UserError: two images have the same id.
+    """
+    by_id: dict = {}
+    for truth, result in results:
+        first = by_id.setdefault(result["img_id"], (truth, result))[1].get("img_path")
+        path = result.get("img_path")
+        if path != first:
+            raise UserError(
+                f"images {first} and {path} have the same id {result['img_id']}, so that neither "
+                "can be evaluated: give the images of the joined annotation files ids of their own."
+            )
+    return list(by_id.values())
+
+
 def _split_items(
-    items: Sequence[str] | None, metrics: Sequence[str]
+    items: Sequence[str] | None, metrics: Sequence[str], proposal_nums: Sequence[int]
 ) -> tuple[list[str] | None, list[str] | None]:
     """The items of boxes and masks, and those of keypoints; None: the defaults."""
     if items is None:
         return None, None
     known = {}
     if set(metrics) - {KEYPOINTS}:
-        known.update(dict.fromkeys(scores.BOX_ITEMS))
+        known.update(dict.fromkeys(scores.box_items(proposal_nums)))
     if KEYPOINTS in metrics:
         known.update(dict.fromkeys(scores.KEYPOINT_ITEMS))
     unknown = [item for item in items if item not in known]
@@ -384,5 +429,5 @@ def _split_items(
         raise UserError(
             f"metric_items has {unknown}; for metric {list(metrics)} there are {tuple(known)}."
         )
-    boxes, keypoints = scores.BOX_ITEMS, scores.KEYPOINT_ITEMS
+    boxes, keypoints = scores.box_items(proposal_nums), scores.KEYPOINT_ITEMS
     return [i for i in items if i in boxes], [i for i in items if i in keypoints]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from mmdet.datasets.api_wrappers import COCO
@@ -62,6 +63,31 @@ def number_annotations(coco: COCO) -> None:
     for number, annotation in enumerate(annotations, start=1):
         annotation["id"] = number
     coco.createIndex()
+
+
+def warn_of_many(coco: COCO, category_ids: Collection[int], max_dets: int) -> None:
+    """Warn of images with more objects than detections count.
+
+    Args:
+        coco: all annotations.
+        category_ids: of the categories that are scored.
+        max_dets: how many detections an image and class count.
+    """
+    wanted = set(category_ids)
+    counts = Counter(
+        annotation["image_id"]
+        for annotation in coco.dataset["annotations"]
+        if annotation["category_id"] in wanted and not annotation.get("iscrowd")
+    )
+    crowded = [image_id for image_id, count in counts.items() if count > max_dets]
+    if not crowded:
+        return
+    image_id, count = counts.most_common(1)[0]
+    MMLogger.get_current_instance().warning(
+        f"{coco.annotation_file}: {len(crowded)} images have more than {max_dets} objects, at most "
+        f"{count} (image {image_id}), and evaluation counts {max_dets} detections an image and "
+        f"class: set the evaluator's max_dets={count}, and the model's test_cfg.rcnn.max_per_img."
+    )
 
 
 def check_segmentations(coco: COCO, category_ids: Collection[int], ann_file: str) -> None:

@@ -13,8 +13,9 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.dataset import BaseDataset, ConcatDataset
 from mmengine.structures import InstanceData
 
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.draw import FONT, class_colours, draw_instances, enlarge
+from mmdet_maskr.visualization.draw import FONT, class_colours, draw_instances, enlarge, shown
 from mmdet_maskr.visualization.skeleton import make_skeleton
 from mmdet_maskr.visualization.visualizer import to_arrays
 
@@ -48,13 +49,11 @@ def draw_item(dataset: Dataset, index: int, mode: str = "transformed") -> tuple[
     if mode not in MODES:
         raise UserError(f"mode={mode!r}: it must be one of {MODES}.")
     if mode == "transformed":
-        meta = dataset.metainfo
-        if not isinstance(meta, Mapping):  # joined data sets of different classes have a list
-            meta = _innermost(dataset, index)[0].metainfo
-        mixes = isinstance(dataset, MultiImageMixDataset)  # in training, never in a test
-        late = not mixes and _loads_late(_innermost(dataset, index)[0].pipeline.transforms)
-        return _draw_packed(dataset[index], meta, late)
-    inner, index = _innermost(dataset, index)
+        if any(isinstance(part, MultiImageMixDataset) for part in wrappers.chain(dataset, index)):
+            return _draw_packed(dataset[index], dataset.metainfo, late=False)  # never in a test
+        inner, _ = wrappers.place_of(dataset, index)
+        return _draw_packed(dataset[index], inner.metainfo, _loads_late(inner.pipeline.transforms))
+    inner, index = wrappers.place_of(dataset, index)
     transforms = list(inner.pipeline.transforms)
     loading = _last_loader(transforms) + 1
     results = inner.get_data_info(index)
@@ -122,7 +121,7 @@ def _draw_packed(item: Mapping, meta: Mapping, late: bool) -> tuple[str, np.ndar
             "the pipeline gives several views of an image (test-time augmentation, or branches), "
             "which cannot be drawn as one: take mode='original'."
         )
-    image = np.clip(inputs.numpy().transpose(1, 2, 0), 0, 255).astype(np.uint8)
+    image = shown(inputs.numpy().transpose(1, 2, 0))
     sample: DetDataSample = item["data_samples"]
     counted = sample.get("gt_instances", InstanceData())
     ignored = sample.get("ignored_instances", InstanceData())
@@ -143,7 +142,7 @@ def _draw_packed(item: Mapping, meta: Mapping, late: bool) -> tuple[str, np.ndar
 
 
 def _draw_results(results: Mapping, meta: Mapping, late: bool = False) -> np.ndarray:
-    image = np.clip(results["img"], 0, 255).astype(np.uint8)
+    image = shown(results["img"])
     boxes = results.get("gt_bboxes")
     if boxes is None or not len(boxes):
         return _draw(image, [], meta)
@@ -160,12 +159,11 @@ def _draw_results(results: Mapping, meta: Mapping, late: bool = False) -> np.nda
 
 
 def _draw(
-    bgr: np.ndarray, parts: list[dict], meta: Mapping, scale: Sequence[float] = (1, 1)
+    image: np.ndarray, parts: list[dict], meta: Mapping, scale: Sequence[float] = (1, 1)
 ) -> np.ndarray:
-    """Draw ground truth on an image (H, W, 3) BGR that is ``scale`` (x, y) times its size."""
+    """Draw ground truth on an image (H, W, 3) uint8 RGB that is ``scale`` (x, y) times its size."""
     classes = meta["classes"]
     colours = class_colours(meta.get("palette"), len(classes))
-    image = bgr[..., ::-1]
     boxes = np.concatenate([np.zeros((0, 4)), *(part["boxes"] for part in parts)])
     labels = [label for part in parts for label in part["labels"]]
     ignored = [flag for part in parts for flag in part["ignored"]]
@@ -193,22 +191,6 @@ def _of_size(mask: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         return mask
     larger = cv2.resize(mask.astype(np.float32), (shape[1], shape[0]))
     return (larger >= 0.5).astype(np.uint8)
-
-
-def _innermost(dataset: Dataset, index: int) -> tuple[BaseDataset, int]:
-    """The data set with the pipeline, and the place of an image in it."""
-    while not isinstance(dataset, BaseDataset):
-        if isinstance(dataset, ConcatDataset):
-            which, index = dataset._get_ori_dataset_idx(index)
-            dataset = dataset.datasets[which]
-        elif hasattr(dataset, "_get_ori_dataset_idx"):  # repeated, or balanced by class
-            index, dataset = dataset._get_ori_dataset_idx(index), dataset.dataset
-        else:
-            raise UserError(
-                f"a {type(dataset).__name__} mixes images: only what it gives can be drawn, with "
-                "mode='transformed'."
-            )
-    return dataset, index
 
 
 def _last_loader(transforms: Sequence) -> int:

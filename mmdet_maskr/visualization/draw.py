@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import cv2
+import matplotlib.colors
 import numpy as np
 
 from mmdet_maskr.errors import UserError
@@ -120,21 +121,65 @@ def enlargement(image: np.ndarray, least_side: int) -> int:
     return max(1, -(-least_side // min(image.shape[:2])))
 
 
-def class_colours(palette: Sequence[Colour] | str | None, num_classes: int) -> list[Colour]:
+def class_colours(palette: Sequence[Colour | str] | str | None, num_classes: int) -> list[Colour]:
     """A colour for each class, always the same ones.
 
     Args:
-        palette: RGB colours; 'random' or None for distinct colours by the class's number, which
-            classes beyond the palette get too.
+        palette: RGB colours, as numbers from 0 to 255 or as texts ('#ff8000', 'red'); 'random' or
+            None for distinct colours by the class's number, which classes beyond the palette get
+            too.
         num_classes: how many.
+
+    Raises:
+        UserError: an entry of the palette that is no colour.
     """
     given = [] if palette is None or isinstance(palette, str) else list(palette)[:num_classes]
-    colours = [(int(red), int(green), int(blue)) for red, green, blue in given]
+    colours = [colour_of(colour) for colour in given]
     for i in range(len(colours), num_classes):
         hue = (0.02 + i * 0.618034) % 1  # golden section: neighbours are far apart
         red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 0.9)
         colours.append((round(255 * red), round(255 * green), round(255 * blue)))
     return colours
+
+
+def colour_of(value: Sequence[float] | str) -> Colour:
+    """RGB from 0 to 255 of three numbers, or of a text as matplotlib takes it.
+
+    Raises:
+        UserError: it is no colour.
+    """
+    try:
+        if isinstance(value, str):
+            red, green, blue = (round(255 * part) for part in matplotlib.colors.to_rgb(value))
+        else:
+            red, green, blue = (int(part) for part in value)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"metainfo['palette'] has {value!r}, which is no colour: three numbers from 0 to 255, "
+            "or a text such as '#ff8000'."
+        ) from error
+    return red, green, blue
+
+
+def shown(image: np.ndarray) -> np.ndarray:
+    """A picture of an image of any kind, as a model may be given it.
+
+    Args:
+        image: (H, W) or (H, W, C), BGR or other bands, of any type of number. One band is shown in
+            grey, of more than three the first three. Numbers above 255 are scaled to the largest.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    image = image[..., None] if image.ndim == 2 else image
+    bands = image[..., [0, 0, 0]] if image.shape[2] < 3 else image[..., 2::-1]
+    if bands.dtype == np.uint8:
+        return np.ascontiguousarray(bands)
+    values = np.nan_to_num(bands.astype(np.float32), nan=0, posinf=0, neginf=0)
+    largest = float(values.max(initial=0))
+    if largest > 255.5:
+        values = values * (255 / largest)
+    return values.clip(0, 255).astype(np.uint8)
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:

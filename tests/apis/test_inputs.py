@@ -11,8 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmdet.models import DetDataPreprocessor
+from torch import nn
 
 from mmdet_maskr.apis.inputs import check_names, expand, fetch, file_name
+from mmdet_maskr.apis.sources import input_channels
 from mmdet_maskr.apis.video import VideoFrames, VideoSink
 from mmdet_maskr.errors import UserError
 
@@ -135,3 +138,33 @@ def test_a_video_that_is_none(tmp_path: Path):
     (tmp_path / "film.mp4").write_bytes(b"no video")
     with pytest.raises(UserError, match=r"the video .*film\.mp4 cannot be read"):
         VideoFrames(tmp_path / "film.mp4")
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3)])
+def test_arrays_of_one_band(shape: tuple[int, ...]):
+    """Grey arrays have three equal channels for a model of three, and stay for one of one."""
+    image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    (colour,) = expand(image)
+    assert colour.shape == (4, 5, 3) and colour.dtype == np.uint8
+    assert (colour == (image if image.ndim == 3 else image[..., None])).all()
+    if shape != (4, 5, 3):
+        (grey,) = expand(image, channels=1)
+        assert grey.shape == (4, 5, 1) and (grey.ravel() == image.ravel()).all()
+
+
+def test_arrays_of_many_bands():
+    """For a model of as many, in any type of number."""
+    image = np.zeros((4, 5, 7), np.uint16)
+    (given,) = expand(image, channels=7)
+    assert given is image
+    with pytest.raises(UserError, match=r"shape \(4, 5, 3\): it must be \(H, W, 7\)"):
+        expand(np.zeros((4, 5, 3), np.uint8), channels=7)
+
+
+def test_channels_of_a_model():
+    plain = nn.Module()
+    assert input_channels(plain) == 3
+    plain.backbone = nn.Sequential(nn.Conv2d(5, 8, 3))
+    assert input_channels(plain) == 5
+    plain.data_preprocessor = DetDataPreprocessor(mean=[1.0], std=[1.0])
+    assert input_channels(plain) == 1

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from mmdet.registry import DATASETS, TRANSFORMS
+from mmengine.dataset import BaseDataset
 from small_datasets import write_cityscapes, write_coco, write_lvis, write_voc
 from torch.utils.data import DataLoader
 
@@ -99,8 +100,41 @@ def test_not_while_testing(root: Path):
 
 
 def test_other_faults_name_the_file(root: Path):
-    with pytest.raises(UserError, match=r"000003\.png \(id 3\) or its annot.*KeyError: 'scale'"):
-        dataset(root, dict(type="Fails"))[2]
+    with pytest.raises(UserError, match=r"000003\.png \(id 3\) or its annot.*KeyError: 'bbox'"):
+        data = dataset(root, dict(type="LoadAnnotations", with_bbox=True))
+        data.get_data_info = lambda idx: dict(
+            BaseDataset.get_data_info(data, idx), instances=[dict(bbox_label=1)]
+        )
+        data[2]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "named"),
+    [
+        ([dict(type="Fails")], r"transform 1 \(Fails\)"),
+        ([dict(type="Resize", scale=(9, 9)), dict(type="Fails")], r"transform 2 \(Fails\)"),
+        (
+            [dict(type="RandomApply", prob=1.0, transforms=[dict(type="Fails")])],
+            r"transform 1 \(RandomApply\), transform 0 \(Fails\)",
+        ),
+    ],
+)
+def test_faults_of_transforms_name_them(root: Path, pipeline: list[dict], named: str):
+    """And not the data: the image can be read, and so can its annotations."""
+    with pytest.raises(
+        UserError, match=rf"^{named} of the pipeline failed on .*000003\.png"
+    ) as info:
+        dataset(root, *pipeline)[2]
+    assert "check_dataset" not in str(info.value) and "KeyError: 'scale'" in str(info.value)
+
+
+@pytest.mark.parametrize("test_mode", [False, True])
+def test_a_transform_that_leaves_nothing(root: Path, test_mode: bool):
+    loading = dict(type="LoadAnnotations", with_bbox=True)
+    filtering = dict(type="FilterAnnotations", min_gt_bbox_wh=(900, 900), keep_empty=True)
+    data = dataset(root, loading, filtering, max_refetch=3, test_mode=test_mode)
+    with pytest.raises(UserError, match=r"gives nothing for .* transform 2 \(FilterAnnotations\)"):
+        data[2]
 
 
 def test_wrong_size_names_the_file(root: Path):

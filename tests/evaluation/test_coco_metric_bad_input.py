@@ -26,7 +26,10 @@ from mmdet_maskr.evaluation import CocoInstanceMetric, backends
         (dict(backend="coco"), "backend='coco': it must be one of .*'pycocotools'"),
         (dict(backend="hotcoco", use_mp_eval=True), "use_mp_eval=True .* backend='hotcoco'"),
         (dict(proposal_nums=(1, 10)), r"proposal_nums=\(1, 10\): .* three numbers"),
-        (dict(proposal_nums=(1, 10, 300)), "of which 100 is one"),
+        (dict(proposal_nums=(1, 10, 10)), "three numbers"),
+        (dict(proposal_nums=(0, 10, 100)), "three numbers"),
+        (dict(max_dets=0), "max_dets=0"),
+        (dict(max_dets=1.5), "max_dets=1.5"),
         (dict(ann_file="nowhere/tiny.json"), "no annotation file .*nowhere/tiny.json"),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from mmdet.registry import DATASETS
+from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.config import Config
 
 from mmdet_maskr.errors import UserError
@@ -114,3 +114,41 @@ def test_the_tool(repo: Path, shapes_root: Path, tmp_path: Path):
     assert names == ["000000_000001.png", "000008_000009.png", "000015_000016.png", "sheet.png"]
     done = subprocess.run([*tool, "nowhere.py"], capture_output=True, text=True)
     assert done.returncode == 2 and "no config file nowhere.py" in done.stderr
+
+
+@TRANSFORMS.register_module()
+class LoadSevenBands:
+    """An image of seven bands in floating point."""
+
+    def __call__(self, results: dict) -> dict:
+        image = cv2.imread(results["img_path"]).astype(np.float32)
+        bands = np.concatenate([image, image, image[..., :1]], axis=2)
+        return dict(results, img=bands, img_shape=bands.shape[:2], ori_shape=bands.shape[:2])
+
+
+LOADERS = {
+    "a grey file": dict(type="LoadImageFromFile"),
+    "grey": dict(type="LoadImageFromFile", color_type="grayscale"),
+    "16 bits": dict(type="LoadImageFromFile", color_type="unchanged"),
+    "16 bits, grey": dict(type="LoadImageFromFile", color_type="unchanged"),
+    "seven bands": dict(type="LoadSevenBands"),
+}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_images_of_other_kinds(repo: Path, shapes_root: Path, tmp_path: Path, kind: str):
+    """In each mode, as a picture in three channels that is neither black nor white."""
+    for path in sorted((shapes_root / "train").glob("*.png"))[:3]:
+        image = cv2.imread(str(path))
+        if "16 bits" in kind:
+            image = image.astype(np.uint16) * 257
+        cv2.imwrite(str(tmp_path / path.name), image[..., 0] if "grey" in kind else image)
+    cfg = Config.fromfile(repo / "configs" / "mini" / "maskr_shapes.py").train_dataloader.dataset
+    cfg.update(data_root=str(shapes_root), data_prefix=dict(img=str(tmp_path)), indices=3)
+    cfg.pipeline[0] = LOADERS[kind]
+    dataset = DATASETS.build(cfg)
+    for index in range(3):
+        for mode in ("transformed", "original", "pipeline"):
+            _, picture = draw_item(dataset, index, mode)
+            assert picture.shape[2] == 3 and picture.dtype == np.uint8
+            assert 40 < picture.mean() < 250

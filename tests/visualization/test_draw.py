@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmdet_maskr.visualization.draw import class_colours, draw_instances, enlarge
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.visualization.draw import class_colours, draw_instances, enlarge, shown
 from mmdet_maskr.visualization.skeleton import Limb, Skeleton
 
 LEFT, RIGHT = (0, 0, 255), (255, 200, 0)
@@ -128,3 +129,33 @@ def test_contours_have_light_edges_at_any_size(side: int):
     row = drawn[3 * side // 8]
     light = (row.min(-1) > 100).sum()
     assert light >= (side > 400) + side // 1000 and (row[side // 4] == (200, 0, 0)).all()
+
+
+def test_colours_as_texts():
+    """Palettes of hex texts and names; what is none is named."""
+    palette = ["#ff8000", "red", (1, 2, 3), "#0f0"]
+    wanted = [(255, 128, 0), (255, 0, 0), (1, 2, 3), (0, 255, 0)]
+    assert class_colours(palette, 4) == wanted
+    assert class_colours(palette, 2) == wanted[:2]
+    for wrong in ("#xyzxyz", "reddish", (1, 2), None, 5):
+        with pytest.raises(UserError, match="no colour"):
+            class_colours([wrong], 1)
+
+
+def test_images_of_any_kind_are_shown():
+    """Grey, many bands, 16 bits, floating point: three channels, R first, scaled where needed."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (5, 6), dtype=np.uint8)
+    for image in (grey, grey[..., None]):
+        assert (shown(image) == grey[..., None]).all() and shown(image).shape == (5, 6, 3)
+    bands = rng.integers(0, 256, (5, 6, 7), dtype=np.uint8)
+    assert (shown(bands) == bands[..., 2::-1]).all()
+    assert (shown(bands[..., :3]) == bands[..., 2::-1]).all()
+    assert shown(bands[..., :2]).shape == (5, 6, 3)
+    deep = (grey.astype(np.uint16) * 257)[..., None]
+    deep[0, 0] = 65535
+    assert abs(shown(deep)[1:].astype(int) - grey[1:, :, None]).max() <= 1
+    dark = deep // 16  # 12 bits
+    assert shown(dark).max() == 255
+    floats = np.array([[-3.0, 0.0, 128.4, 255.0, np.nan, np.inf]], np.float32)
+    assert shown(floats)[0, :, 0].tolist() == [0, 0, 128, 255, 0, 0]

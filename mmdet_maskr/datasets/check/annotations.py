@@ -80,7 +80,7 @@ def check_annotation(
     """
     flag = annotation.get("iscrowd", 0)
     crowd = crowd_flag(flag)
-    if isinstance(flag, bool) or flag not in (0, 1):
+    if type(flag) is not int or flag not in (0, 1):
         repair = None if crowd is None else dict(iscrowd=crowd)
         yield Problem("crowd-flag", where, str(flag)[:20], repair)
     mask = annotation.get("segmentation")

@@ -62,9 +62,10 @@ def _own_ids(kind: str, reference: str) -> Step:
         entries = list(_dicts(content, SECTIONS[kind]))
         if entries and all(entry.get("id") is None for _, entry in entries):
             first = _first_position(content, reference, len(entries))
-            for index, entry in entries if first is not None else ():
-                where = _name(entry, index, kind)
-                yield index, Problem("entry", where, "needs an id", dict(id=index + first))
+            if first is not None:
+                for index, entry in entries:
+                    where = _name(entry, index, kind)
+                    yield index, Problem("entry", where, "needs an id", dict(id=index + first))
             return
         for index, entry in entries:
             value = entry.get("id")
@@ -238,11 +239,12 @@ def _crowds(content: dict) -> Iterator[tuple[int, Problem]]:
 
 def _fractions(content: dict) -> Iterator[tuple[int, Problem]]:
     """Boxes, and polygons with them, in fractions of the image: no number is above 1."""
-    sizes = {}
+    sizes: dict[Any, tuple[int, int]] = {}
     for _, image in _dicts(content, "images"):
-        size = image.get("width"), image.get("height")
-        if is_id(image.get("id")) and all(type(side) is int and 1 < side for side in size):
-            sizes[type(image["id"]), image["id"]] = size
+        width, height = image.get("width"), image.get("height")
+        if is_id(image.get("id")) and isinstance(width, int) and isinstance(height, int):
+            if width > 1 and height > 1:
+                sizes[type(image["id"]), image["id"]] = width, height
     having = [(i, a) for i, a in _dicts(content, "annotations") if is_box(a.get("bbox"))]
     if not having or max(max(map(abs, a["bbox"])) for _, a in having) > FRACTION:
         return

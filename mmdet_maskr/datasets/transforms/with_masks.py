@@ -7,7 +7,7 @@ no transform needs mask code of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -27,7 +27,7 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 
 from mmdet_maskr.datasets.transforms.affine import warp_masks
 
-Masks = BitmapMasks | PolygonMasks
+Masks: TypeAlias = BitmapMasks | PolygonMasks
 
 
 class _BoxesWithMasks(HorizontalBoxes):

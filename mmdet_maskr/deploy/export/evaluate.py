@@ -9,6 +9,7 @@ import torch
 from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config
 
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.ops.mask_rle import RLEMasks
 
 
@@ -24,7 +25,10 @@ def scores(
         keypoints: K; 0 for a model without.
     """
     dataset = copy.deepcopy(cfg.test_dataloader.dataset)
-    data = DATASETS.build({**dataset, "test_mode": True, "pipeline": []})
+    for leaf in wrappers.leaves(dataset):
+        leaf.update(test_mode=True, pipeline=[])
+    data = DATASETS.build(dataset)
+    wrappers.prepare(data)
     metric = METRICS.build(copy.deepcopy(cfg.test_evaluator))
     metric.dataset_meta = {**data.metainfo, **dataset_meta}
     for index in range(len(data)):

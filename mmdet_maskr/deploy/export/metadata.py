@@ -17,6 +17,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmdet_maskr.config_types import name_of
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.deploy.files import METADATA, VERSION, sealed
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.version import __version__
@@ -52,7 +53,7 @@ def describe(model: nn.Module, cfg: Config, dataset_meta: dict) -> dict[str, Any
         classes=list(dataset_meta["classes"]),
         preprocessing=dict(
             input="image: 1 x 3 x H x W, float32, 0 to 255, channels B, G, R, resized",
-            resize=resize_of(cfg.test_dataloader.dataset.pipeline),
+            resize=resize_of(wrappers.the_pipeline(cfg.test_dataloader.dataset, "an export")),
             in_the_graph=_normalisation(model.data_preprocessor),
         ),
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
 from mmdet_maskr.engine.launch import replace_data_root
 from mmdet_maskr.errors import UserError
@@ -95,8 +95,7 @@ def _of(config: Path, data_root: str | None) -> tuple[dict, dict]:
         raise UserError(f"{config} has no test_evaluator with ann_file: name an annotation file.")
     wanted = ("ann_file", "keypoint_ann_file", "sort_categories", "backend_args", "iou_thrs")
     options = {key: evaluator[key] for key in wanted if key in evaluator}
-    dataset = DATASETS.build({**cfg.test_dataloader.dataset, "lazy_init": True})
-    return options, dict(dataset.metainfo)
+    return options, wrappers.metainfo_of(cfg.test_dataloader.dataset)
 
 
 def _read(file: Path, classes: Sequence[str], ann_file: str) -> list[dict]:

@@ -55,8 +55,9 @@ def analyse(
     matching = match(comparison, foreground)
     split = split_errors(matching, foreground, background)
     confusion = confusion_matrix(matching, comparison.category_ids, score_thr, foreground)
-    overall = scores.statistics(evaluation, scores.default_items(comparison.kind))
-    by_class = scores.scores_of_classes(evaluation, names)
+    counted = comparison.counted
+    overall = scores.statistics(evaluation, scores.default_items(comparison.kind), counted)
+    by_class = scores.scores_of_classes(evaluation, names, counted)
     return dict(
         classes=list(names.values()),
         ap=dict(all=_known(overall), **{name: _known(by_class[name]) for name in by_class}),
