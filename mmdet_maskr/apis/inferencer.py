@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from mmcv.transforms import Compose
 from mmdet.apis import DetInferencer
+from mmdet.datasets.transforms import InferencerLoader
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
@@ -26,6 +28,7 @@ from mmdet_maskr.apis.inputs import ImageInput
 from mmdet_maskr.apis.video import VideoFrames
 from mmdet_maskr.datasets.unreadable import why_unreadable
 from mmdet_maskr.deploy.optimization import optimize as fast_form
+from mmdet_maskr.engine.unwrap import predicting_part, without_wrappers
 from mmdet_maskr.errors import UserError
 
 SHOWN_FAILURES = 20
@@ -109,9 +112,10 @@ class MaskRInferencer(DetInferencer):
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict
     ) -> None:
         """Load the weights, and join what the checkpoint and the config say about the data set."""
-        sources.check_weights(model, checkpoint, self._weights, self._named)
+        inner = without_wrappers(model)
+        sources.check_weights(inner, checkpoint, self._weights, self._named)
         if checkpoint is not None:  # DetInferencer's own would take COCO's classes
-            super(DetInferencer, self)._load_weights_to_model(model, checkpoint, cfg)
+            super(DetInferencer, self)._load_weights_to_model(inner, checkpoint, cfg)
         dataset = DATASETS.build({**copy.deepcopy(cfg.test_dataloader.dataset), "lazy_init": True})
         given = sources.checkpoint_meta(checkpoint)
         meta = sources.join_meta(given, dataset.metainfo)
@@ -119,10 +123,16 @@ class MaskRInferencer(DetInferencer):
             meta["classes"] = self._classes
         if self.palette != "none":
             meta["palette"] = self.palette
-        bbox_head = getattr(getattr(model, "roi_head", None), "bbox_head", None)
+        roi_head = getattr(predicting_part(model), "roi_head", None)
+        bbox_head = getattr(roi_head, "bbox_head", None)
         expected = getattr(bbox_head, "num_classes", len(meta["classes"]))
         sources.check_classes(meta, given, self._classes, expected, self._weights)
         model.dataset_meta = meta
+
+    def _init_pipeline(self, cfg: Config | ConfigDict) -> Compose:
+        pipeline = super()._init_pipeline(cfg)
+        sources.check_augmentation(self.model, pipeline)
+        return pipeline
 
     def _init_collate(self, cfg: Config | ConfigDict) -> Callable:
         """The config's, from mmengine's registry: mmdet has none, of which its own would warn."""
@@ -355,6 +365,9 @@ class MaskRInferencer(DetInferencer):
         images = [i[..., ::-1] if isinstance(i, np.ndarray) else i for i in inputs]
         call, drawn = self._call, preds
         if call is not None:
+            loader = next(t for t in self.pipeline.transforms if isinstance(t, InferencerLoader))
+            if return_vis or options.get("show") or (img_out_dir and not no_save_vis):
+                images = [images_of.as_seen(image, loader, call.folder) for image in images]
             options["pred_score_thr"] = -1.0  # it has been applied
             chosen = [predictions.above(p.pred_instances, call.drawn_thr) for p in preds]
             drawn = [DetDataSample(pred_instances=c, metainfo=p.metainfo)

@@ -16,14 +16,15 @@ from mmengine.config import Config
 from torch import nn
 
 from mmdet_maskr.deploy.files import METADATA, VERSION
+from mmdet_maskr.deploy.images import DECODERS
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.version import __version__
 
 RESIZES = ("Resize", "KeypointResize", "SourceResize")
+LOADERS = ("LoadImageFromFile", "InferencerLoader")  # DetInferencer puts the other in its place
 # of a test pipeline, what changes no pixel
 NEUTRAL = (
-    "LoadImageFromFile",
-    "InferencerLoader",  # what DetInferencer puts in its place
+    *LOADERS,
     "LoadAnnotations",
     "LoadKeypointAnnotations",
     "PackDetInputs",
@@ -50,6 +51,7 @@ def describe(model: nn.Module, cfg: Config, dataset_meta: dict) -> dict[str, Any
         classes=list(dataset_meta["classes"]),
         preprocessing=dict(
             input="image: 1 x 3 x H x W, float32, 0 to 255, channels B, G, R, resized",
+            load=load_of(cfg.test_dataloader.dataset.pipeline),
             resize=resize_of(cfg.test_dataloader.dataset.pipeline),
             in_the_graph=_normalisation(model.data_preprocessor),
         ),
@@ -71,6 +73,44 @@ def describe(model: nn.Module, cfg: Config, dataset_meta: dict) -> dict[str, Any
     return described
 
 
+def load_of(pipeline: Sequence[dict]) -> dict[str, Any]:
+    """How a test pipeline reads a file: its decoder, EXIF's orientation, type of the pixels.
+
+    Raises:
+        UserError: an option of the loading that the runtime does not know.
+    """
+    loaders = [step for step in pipeline if _name(step) in LOADERS]
+    if len(loaders) != 1:
+        raise UserError(
+            f"a test pipeline with {len(loaders)} transforms that load an image cannot be "
+            f"exported; it has one of {', '.join(LOADERS)}."
+        )
+    options = loaders[0]
+    color = options.get("color_type", "color")
+    decoder = options.get("imdecode_backend") or "cv2"
+    for option, value, accepted in (
+        ("color_type", color, ("color", "color_ignore_orientation")),
+        ("imdecode_backend", decoder, DECODERS),
+    ):
+        if value not in accepted:
+            raise UserError(
+                f"LoadImageFromFile.{option}={value!r} of the test pipeline cannot be exported; "
+                f"accepted are {accepted}."
+            )
+    floats = bool(options.get("to_float32", False))
+    if floats and any(_name(step) == "SourceResize" for step in pipeline):
+        raise UserError(
+            "LoadImageFromFile.to_float32=True of the test pipeline cannot go with SourceResize, "
+            "which resizes 8 bits: leave it out."
+        )
+    return dict(decoder=decoder, orientation=color == "color", float32=floats)
+
+
+def _name(transform: dict) -> str:
+    name = transform["type"]
+    return (name if isinstance(name, str) else name.__name__).removeprefix("mmdet.")
+
+
 def resize_of(pipeline: Sequence[dict]) -> dict[str, Any] | None:
     """The one resizing of a test pipeline; None where there is none.
 
@@ -79,7 +119,7 @@ def resize_of(pipeline: Sequence[dict]) -> dict[str, Any] | None:
     """
     found = None
     for transform in pipeline:
-        name = transform["type"].removeprefix("mmdet.")
+        name = _name(transform)
         if name not in (*RESIZES, *NEUTRAL):
             raise UserError(
                 f"the test pipeline's {name} cannot be exported; accepted are "
