@@ -28,7 +28,7 @@ from mmdet_maskr.apis import MaskRInferencer
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.deploy import load
 from mmdet_maskr.deploy.export import check, evaluate, quantize, write
-from mmdet_maskr.deploy.export.metadata import resize_of
+from mmdet_maskr.deploy.export.metadata import load_of, resize_of
 from mmdet_maskr.deploy.files import FILES
 from mmdet_maskr.deploy.images import list_images, prepare, read_image
 from mmdet_maskr.deploy.runtime import ExportedModel
@@ -136,10 +136,9 @@ def main() -> None:
     if args.int8:
         paths = list_images(args.calibration)[: args.calibration_images]
         print(f"quantising by {len(paths)} images of {args.calibration} ...", flush=True)
-        resize = resize_of(
-            wrappers.the_pipeline(inferencer.cfg.test_dataloader.dataset, "an export")
-        )
-        calibration = (prepare(read_image(path), resize).image for path in paths)
+        pipeline = wrappers.the_pipeline(inferencer.cfg.test_dataloader.dataset, "an export")
+        load_options, resize = load_of(pipeline), resize_of(pipeline)
+        calibration = (prepare(read_image(path, load_options), resize).image for path in paths)
     write.export(
         inferencer.model, inferencer.cfg, inferencer.model.dataset_meta, args.out, args.format,
         args.opset, calibration,

@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from mmcv.transforms import Compose
 from mmdet.apis import DetInferencer
+from mmdet.datasets.transforms import InferencerLoader
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
-from mmengine.dataset import Compose
 from mmengine.fileio import dump
 from mmengine.logging import print_log
 from mmengine.registry import FUNCTIONS
@@ -32,6 +33,7 @@ from mmdet_maskr.datasets.unreadable import why_unreadable
 from mmdet_maskr.deploy.optimization import optimize as fast_form
 from mmdet_maskr.engine.config_errors import explain
 from mmdet_maskr.engine.launch import read_config
+from mmdet_maskr.engine.unwrap import predicting_part, without_wrappers
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_writable
 from mmdet_maskr.visualization.draw import shown
@@ -159,9 +161,10 @@ class MaskRInferencer(DetInferencer):
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict
     ) -> None:
         """Load the weights, and join what the checkpoint and the config say about the data set."""
-        sources.check_weights(model, checkpoint, self._weights, self._named)
+        inner = without_wrappers(model)
+        sources.check_weights(inner, checkpoint, self._weights, self._named)
         if checkpoint is not None:  # DetInferencer's own would take COCO's classes
-            super(DetInferencer, self)._load_weights_to_model(model, checkpoint, cfg)
+            super(DetInferencer, self)._load_weights_to_model(inner, checkpoint, cfg)
         of_config = wrappers.metainfo_of(copy.deepcopy(cfg.test_dataloader.dataset))
         given = sources.checkpoint_meta(checkpoint)
         meta = sources.join_meta(given, of_config)
@@ -169,16 +172,19 @@ class MaskRInferencer(DetInferencer):
             meta["classes"] = self._classes
         if self.palette != "none":
             meta["palette"] = self.palette
-        bbox_head = getattr(getattr(model, "roi_head", None), "bbox_head", None)
+        roi_head = getattr(predicting_part(model), "roi_head", None)
+        bbox_head = getattr(roi_head, "bbox_head", None)
         expected = getattr(bbox_head, "num_classes", len(meta["classes"]))
         sources.check_classes(meta, given, self._classes, expected, self._weights)
         model.dataset_meta = meta
 
     def _init_pipeline(self, cfg: Config | ConfigDict) -> Compose:
         """The test pipeline, that of the data sets within where they are wrapped."""
-        pipeline = wrappers.the_pipeline(cfg.test_dataloader.dataset, "an inferencer")
-        one = dict(test_dataloader=dict(dataset=dict(pipeline=copy.deepcopy(pipeline))))
-        return super()._init_pipeline(ConfigDict(one))
+        found = wrappers.the_pipeline(cfg.test_dataloader.dataset, "an inferencer")
+        one = dict(test_dataloader=dict(dataset=dict(pipeline=copy.deepcopy(found))))
+        pipeline = super()._init_pipeline(ConfigDict(one))
+        sources.check_augmentation(self.model, pipeline)
+        return pipeline
 
     def _init_collate(self, cfg: Config | ConfigDict) -> Callable:
         """The config's, from mmengine's registry: mmdet has none, of which its own would warn."""
@@ -505,6 +511,9 @@ class MaskRInferencer(DetInferencer):
             inputs = [i for i, kept in zip(inputs, call.kept, strict=True) if kept]
         images = [shown(i) if isinstance(i, np.ndarray) else i for i in inputs]
         if call is not None:
+            loader = next(t for t in self.pipeline.transforms if isinstance(t, InferencerLoader))
+            if return_vis or options.get("show") or (img_out_dir and not no_save_vis):
+                images = [images_of.as_seen(image, loader, call.folder) for image in images]
             options["pred_score_thr"] = -1.0  # it has been applied
             chosen = [predictions.above(p.pred_instances, call.drawn_thr) for p in preds]
             drawn = [DetDataSample(pred_instances=c, metainfo=p.metainfo)

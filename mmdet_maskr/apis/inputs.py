@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import glob
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeGuard
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+import cv2
+import mmcv
 import numpy as np
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+from mmdet.datasets.transforms import InferencerLoader
 from mmengine.logging import print_log
 
 from mmdet_maskr.deploy.images import check_distinct
@@ -120,6 +124,29 @@ def fetch(url: str, folder: Path) -> Path:
         raise UserError(f"{url} cannot be kept in {folder}: {error.strerror}.") from error
     _check_pixels(url, path)
     return path
+
+
+def as_seen(image: str | np.ndarray, loader: InferencerLoader, folder: Path) -> str | np.ndarray:
+    """A file that is drawn as the model saw it.
+
+    Pictures are drawn on the upright image. A model whose pipeline disregards EXIF's orientation
+    has seen, and found its boxes on, another one.
+
+    Args:
+        image: path; an array (H, W, 3) is given back.
+        loader: the pipeline's InferencerLoader.
+        folder: where a copy of the same name is written, if it must be.
+    """
+    options = loader.from_file
+    backend = options.imdecode_backend or "cv2"
+    follows = options.color_type in ("color", "grayscale") and backend in ("cv2", "pillow")
+    if follows or not isinstance(image, str):
+        return image
+    pixels = mmcv.imread(image, "color_ignore_orientation", backend="cv2")
+    content = cv2.imencode(".png", pixels)[1]
+    copy = Path(tempfile.mkdtemp(dir=folder)) / Path(image).name  # it is read by its content
+    copy.write_bytes(content.tobytes())
+    return str(copy)
 
 
 def _check_pixels(url: str, path: Path) -> None:

@@ -16,6 +16,7 @@ from mmdet.structures.mask import encode_mask_results
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmdet_maskr.engine.unwrap import predicting_part
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import last_mask_head
@@ -76,6 +77,7 @@ def check_outputs(outputs: Sequence[str] | None, model: nn.Module, config: str) 
     Raises:
         UserError: something unknown, or that the model does not give.
     """
+    model = predicting_part(model)
     roi_head = getattr(model, "roi_head", None)
     given = dict(
         boxes=True,
@@ -83,7 +85,7 @@ def check_outputs(outputs: Sequence[str] | None, model: nn.Module, config: str) 
         keypoints=bool(getattr(roi_head, "with_keypoint", False)),
     )
     if outputs is None:
-        return tuple(name for name, has in given.items() if has)
+        return tuple(given)  # nothing is taken away
     if isinstance(outputs, str):
         names: tuple = (outputs,)
     elif isinstance(outputs, list | tuple | set | frozenset):
@@ -125,7 +127,7 @@ def rle_masks(model: nn.Module, enabled: bool = True) -> Iterator[None]:
         model: a detector.
         enabled: False changes nothing.
     """
-    roi_head = getattr(model, "roi_head", None)
+    roi_head = getattr(predicting_part(model), "roi_head", None)
     settings = getattr(roi_head, "test_cfg", None)
     can = isinstance(last_mask_head(roi_head), ComposedMaskHead)
     if not enabled or not can or settings is None or "mask_output" in settings:

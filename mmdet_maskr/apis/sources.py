@@ -11,17 +11,21 @@ from typing import TypeAlias
 import torch
 import yaml
 from mmcv.ops import get_compiling_cuda_version
+from mmcv.transforms import Compose, TestTimeAug
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
 from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel
 from torch import nn
 
 from mmdet_maskr import mmcv_extension
 from mmdet_maskr.catalogue import configs_dir
 from mmdet_maskr.engine.load_hooks import check_whole
+from mmdet_maskr.engine.unwrap import predicting_part
 from mmdet_maskr.errors import UserError, no_file
 from mmdet_maskr.folders import as_path
+from mmdet_maskr.models import InstanceTTAModel
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 WEIGHTS_SUFFIXES = (".pth", ".pt")
@@ -142,6 +146,33 @@ def check_weights(
         return
     config = "" if named == weights else f" for {named}"
     check_whole(model, checkpoint, f"checkpoint {weights}{config}")
+
+
+def check_augmentation(model: nn.Module, pipeline: Compose) -> None:
+    """Check that a model for test-time augmentation gets all forms of an image, and no other does.
+
+    Raises:
+        UserError: one of both is there without the other; one that loses masks or keypoints.
+    """
+    augments = any(isinstance(step, TestTimeAug) for step in pipeline.transforms)
+    if augments != isinstance(model, BaseTTAModel):
+        has, lacks = (
+            ("the test pipeline has TestTimeAug", f"the model is a {type(model).__name__}")
+            if augments
+            else (f"the model is a {type(model).__name__}", "the test pipeline has no TestTimeAug")
+        )
+        raise UserError(
+            f"{has}, but {lacks}: set both as the keys tta_model and tta_pipeline of the config, "
+            "with mmdet_maskr.engine.tta.enable_tta(cfg), or neither."
+        )
+    if augments and not isinstance(model, InstanceTTAModel):
+        detector = predicting_part(model)
+        keypoints = getattr(getattr(detector, "roi_head", None), "with_keypoint", False)
+        if getattr(detector, "with_mask", False) or keypoints:
+            raise UserError(
+                f"{type(model).__name__} merges boxes alone, and the model has masks or "
+                "keypoints: set model.type='InstanceTTAModel'."
+            )
 
 
 def checkpoint_meta(checkpoint: dict | None) -> dict:

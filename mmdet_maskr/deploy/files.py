@@ -10,7 +10,8 @@ from typing import Any
 from mmdet_maskr.errors import UserError
 
 METADATA = "metadata.json"
-VERSION = 1  # of the metadata
+VERSION = 2  # of the metadata; 2 says how files are read
+READABLE = (1, 2)
 FILES = dict(onnx="model.onnx", torchscript="model.pt", openvino="model.xml")
 
 
@@ -32,10 +33,10 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         version, form, names = metadata["version"], metadata["format"], metadata["outputs"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error!r}): export the model again.") from error
-    if version != VERSION or form not in FILES or not isinstance(names, list):
+    if version not in READABLE or form not in FILES or not isinstance(names, list):
         raise UserError(
-            f"{path} is of version {version!r} and format {form!r}; this mmdet_maskr reads version "
-            f"{VERSION} and {', '.join(FILES)}."
+            f"{path} is of version {version!r} and format {form!r}; this mmdet_maskr reads "
+            f"versions {READABLE} and {', '.join(FILES)}."
         )
     if not (folder / FILES[form]).is_file():
         raise UserError(f"{folder / FILES[form]} is missing: export the model again.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from mmdet_maskr.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 ImageInput = str | Path | np.ndarray
+DECODERS = ("cv2", "pillow")
+LOAD = dict(decoder="cv2", orientation=True, float32=False)  # where the metadata says nothing
 
 
 class Prepared(NamedTuple):
@@ -72,19 +75,51 @@ def check_distinct(names: Sequence[str], purpose: str) -> None:
         )
 
 
-def read_image(source: ImageInput) -> np.ndarray:
-    """(H, W, 3) in BGR.
+def read_image(source: ImageInput, load: dict[str, Any] | None = None) -> np.ndarray:
+    """(H, W, 3) in BGR, as mmdet's LoadImageFromFile has it.
+
+    Args:
+        source: a file, or an array (H, W, 3), which is taken as it is.
+        load: the metadata's ``load``: ``decoder``, one of :data:`DECODERS`; ``orientation``,
+            whether EXIF's is followed; ``float32``, whether pixels are resized as such.
 
     Raises:
-        UserError: a file that OpenCV cannot read.
+        UserError: a file that the decoder cannot read.
     """
+    load = {**LOAD, **(load or {})}
     if isinstance(source, np.ndarray):
-        return source
-    content = np.fromfile(source, np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    if image is None:
-        raise UserError(f"{source} is no image that OpenCV can read.")
-    return image
+        image = source
+    elif load["decoder"] == "pillow":
+        image = _read_pil(source, load["orientation"])
+    else:
+        flag = cv2.IMREAD_COLOR | (0 if load["orientation"] else cv2.IMREAD_IGNORE_ORIENTATION)
+        content = np.fromfile(source, np.uint8)
+        image = cv2.imdecode(content, flag) if content.size else None
+        if image is None:
+            raise UserError(f"{source} is no image that OpenCV can read.")
+    return image.astype(np.float32) if load["float32"] else image
+
+
+def _read_pil(source: str | Path, orientation: bool) -> np.ndarray:
+    """By Pillow, as mmcv does; what is transparent in grey images gets mmcv's background."""
+    _need_pillow("reads files")
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(source) as file:
+            image = ImageOps.exif_transpose(file) if orientation else file.copy()
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f"{source} is no image that Pillow can read: {error}.") from error
+    if image.mode == "LA":
+        grey = image.convert("RGBA")
+        image = Image.new("RGB", grey.size, (124, 117, 104))
+        image.paste(grey, mask=grey.split()[3])
+    return np.array(image.convert("RGB"))[:, :, ::-1]
+
+
+def _need_pillow(what: str) -> None:
+    if importlib.util.find_spec("PIL") is None:
+        raise UserError(f"this model {what} with Pillow, which is missing: `pip install pillow`.")
 
 
 def prepare(image: np.ndarray, resize: dict[str, Any] | None) -> Prepared:
@@ -125,12 +160,8 @@ def _detectron2_size(height: int, width: int, scale: Sequence[int]) -> tuple[int
 
 
 def _resize_pil(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise UserError(
-            "this model resizes images as Detectron2 does, which needs Pillow: run "
-            "`pip install pillow`."
-        ) from error
+    _need_pillow("resizes images as Detectron2 does,")
+    from PIL import Image
+
     resized = Image.fromarray(image.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
     return np.array(resized)

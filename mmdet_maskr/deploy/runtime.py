@@ -102,7 +102,8 @@ class ExportedModel:
             check_distinct(names, "their files in out_dir would overwrite one another")
         predictions = []
         for name, source in zip(names, images, strict=True):
-            image = prepare(read_image(source), self.metadata["preprocessing"]["resize"])
+            steps = self.metadata["preprocessing"]
+            image = prepare(read_image(source, steps.get("load")), steps["resize"])
             found = self.interpret(self.run(image.image), image, masks)
             predictions.append(found)
             if out_dir is not None:

@@ -17,6 +17,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_maskr.datasets.keypoint_meta import flip_indices
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.roi_heads import ParallelRoIHead
@@ -143,10 +144,27 @@ class InstanceTTAModel(DetTTAModel):
         for x, form in zip(features, metas, strict=True):
             logits = self.roi_head.keypoint_forward(x, self._rois(form, wanted))
             for i, (part, meta) in enumerate(zip(logits.split(counts), form, strict=True)):
-                total[i] = total[i] + _unflip(part, meta, _swaps(meta))
+                total[i] = total[i] + _unflip(part, meta, self._swaps(meta))
         for found, chosen, sums in zip(results, wanted, total, strict=True):
             points, scores = head.codec.decode(sums / len(features), chosen.bboxes)
             self.roi_head.set_keypoints(found, points, scores)
+
+    def _swaps(self, meta: dict) -> list[int] | None:
+        """(K,) indices of the keypoints' mirror images, where the image is flipped.
+
+        An inferencer's images say nothing of keypoints; then those of ``dataset_meta`` are taken.
+        """
+        if not meta.get("flip", False):
+            return None
+        if "keypoint_flip_indices" in meta:
+            return list(meta["keypoint_flip_indices"])
+        dataset_meta = getattr(self, "dataset_meta", None) or {}
+        if "keypoints" not in dataset_meta:
+            raise UserError(
+                "test-time flips of keypoints need 'keypoint_flip_indices' among the meta_keys of "
+                "PackKeypointInputs in tta_pipeline."
+            )
+        return flip_indices(dataset_meta)
 
 
 def _unflip(maps: Tensor, meta: dict, swaps: list[int] | None = None) -> Tensor:
@@ -157,14 +175,3 @@ def _unflip(maps: Tensor, meta: dict, swaps: list[int] | None = None) -> Tensor:
     if swaps is not None and direction != "diagonal":  # a turn by 180 degrees keeps the sides
         maps = maps[:, swaps]
     return maps.flip(FLIPPED_DIMS[direction])
-
-
-def _swaps(meta: dict) -> list[int] | None:
-    if not meta.get("flip", False):
-        return None
-    if "keypoint_flip_indices" not in meta:
-        raise UserError(
-            "test-time flips of keypoints need 'keypoint_flip_indices' among the meta_keys of "
-            "PackKeypointInputs in tta_pipeline."
-        )
-    return list(meta["keypoint_flip_indices"])

@@ -14,8 +14,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from exported import KINDS, dataset_meta, thin_model
+from mmengine.model import ExponentialMovingAverage, MMDistributedDataParallel
 from thin_configs import load as load_config
 from thin_configs import thin
+from torch import nn
 
 from mmdet_maskr.deploy import load
 from mmdet_maskr.deploy.export import onnx_kernels, write
@@ -24,6 +26,7 @@ from mmdet_maskr.deploy.export.metadata import resize_of
 from mmdet_maskr.deploy.export.write import check_format, export
 from mmdet_maskr.deploy.files import METADATA
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models import InstanceTTAModel
 
 
 def build(name: str, **changes):
@@ -52,6 +55,23 @@ def build(name: str, **changes):
 def test_unknown_parts(name: str, message: str):
     with pytest.raises(UserError, match=message):
         ExportableDetector(build(name), onnx_kernels)
+
+
+@pytest.mark.parametrize("wrapper", ["test-time augmentation", "averaging", "distribution"])
+def test_wrapped_models(wrapper: str, tmp_path: Path):
+    """Their results are not those of the detector inside alone."""
+    model, cfg = thin_model(KINDS["masks"])
+    meta = dataset_meta(model)
+    if wrapper == "averaging":
+        wrapped: nn.Module = ExponentialMovingAverage(model)
+    elif wrapper == "distribution":
+        wrapped = MMDistributedDataParallel.__new__(MMDistributedDataParallel)
+        nn.Module.__init__(wrapped)
+        wrapped.module = model
+    else:
+        wrapped = InstanceTTAModel(module=model)
+    with pytest.raises(UserError, match=f"model {type(wrapped).__name__} cannot be exported"):
+        export(wrapped, cfg, meta, tmp_path, "torchscript")
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,16 @@ from mmengine.config import Config
 from torch import nn
 
 from mmdet_maskr.config_types import name_of
-from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.deploy.files import METADATA, VERSION, sealed
+from mmdet_maskr.deploy.images import DECODERS
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.version import __version__
 
 RESIZES = ("Resize", "KeypointResize", "SourceResize")
+LOADERS = ("LoadImageFromFile", "InferencerLoader")  # DetInferencer puts the other in its place
 # of a test pipeline, what changes no pixel
 NEUTRAL = (
-    "LoadImageFromFile",
-    "InferencerLoader",  # what DetInferencer puts in its place
+    *LOADERS,
     "LoadAnnotations",
     "LoadKeypointAnnotations",
     "PackDetInputs",
@@ -47,13 +47,15 @@ def describe(model: nn.Module, cfg: Config, dataset_meta: dict) -> dict[str, Any
         UserError: a test pipeline that the runtime does not know, or grey masks.
     """
     head = model.roi_head
+    pipeline = wrappers.the_pipeline(cfg.test_dataloader.dataset, "an export")
     described: dict[str, Any] = dict(
         version=VERSION,
         mmdet_maskr=__version__,
         classes=list(dataset_meta["classes"]),
         preprocessing=dict(
             input="image: 1 x 3 x H x W, float32, 0 to 255, channels B, G, R, resized",
-            resize=resize_of(wrappers.the_pipeline(cfg.test_dataloader.dataset, "an export")),
+            load=load_of(pipeline),
+            resize=resize_of(pipeline),
             in_the_graph=_normalisation(model.data_preprocessor),
         ),
     )
@@ -74,6 +76,43 @@ def describe(model: nn.Module, cfg: Config, dataset_meta: dict) -> dict[str, Any
     return described
 
 
+def load_of(pipeline: Sequence[dict]) -> dict[str, Any]:
+    """How a test pipeline reads a file: its decoder, EXIF's orientation, type of the pixels.
+
+    Raises:
+        UserError: an option of the loading that the runtime does not know.
+    """
+    loaders = [step for step in pipeline if _name(step) in LOADERS]
+    if len(loaders) != 1:
+        raise UserError(
+            f"a test pipeline with {len(loaders)} transforms that load an image cannot be "
+            f"exported; it has one of {', '.join(LOADERS)}."
+        )
+    options = loaders[0]
+    color = options.get("color_type", "color")
+    decoder = options.get("imdecode_backend") or "cv2"
+    for option, value, accepted in (
+        ("color_type", color, ("color", "color_ignore_orientation")),
+        ("imdecode_backend", decoder, DECODERS),
+    ):
+        if value not in accepted:
+            raise UserError(
+                f"LoadImageFromFile.{option}={value!r} of the test pipeline cannot be exported; "
+                f"accepted are {accepted}."
+            )
+    floats = bool(options.get("to_float32", False))
+    if floats and any(_name(step) == "SourceResize" for step in pipeline):
+        raise UserError(
+            "LoadImageFromFile.to_float32=True of the test pipeline cannot go with SourceResize, "
+            "which resizes 8 bits: leave it out."
+        )
+    return dict(decoder=decoder, orientation=color == "color", float32=floats)
+
+
+def _name(transform: dict) -> str:
+    return name_of(transform["type"], TRANSFORMS)
+
+
 def resize_of(pipeline: Sequence[dict]) -> dict[str, Any] | None:
     """The one resizing of a test pipeline; None where there is none.
 
@@ -82,7 +121,7 @@ def resize_of(pipeline: Sequence[dict]) -> dict[str, Any] | None:
     """
     found = None
     for transform in pipeline:
-        name = name_of(transform["type"], TRANSFORMS)
+        name = _name(transform)
         if name not in (*RESIZES, *NEUTRAL):
             raise UserError(
                 f"the test pipeline's {name} cannot be exported; accepted are "
