@@ -166,10 +166,14 @@ def _check_package(package: str, bounds: tuple[str, str], install: str) -> None:
     )
 
 
-def apply() -> None:
-    """Apply all adjustments; called once when the package is imported."""
-    _find_packages_without_pkg_resources()
+def apply_light() -> None:
+    """What is needed even before a part of ours is: to read what mmengine writes."""
     _allow_mmengine_checkpoints()
+
+
+def apply() -> None:
+    """The other adjustments, see :mod:`.adjustments`; they import mmengine's runner."""
+    _find_packages_without_pkg_resources()
     _explain_refused_checkpoints()
     safe_files.apply()
 

@@ -115,6 +115,7 @@ def parts() -> dict[str, str]:
     found = {}
     for name, entry in sorted(vars(mmdet_registry).items()):
         if isinstance(entry, Registry):
+            entry.import_from_location()
             own = [
                 key
                 for key, value in entry.module_dict.items()

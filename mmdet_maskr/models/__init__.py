@@ -1,5 +1,6 @@
 """Model parts: what mmdet has not got, or has in another form."""
 
+from mmdet_maskr import adjustments  # noqa: F401 - applies them
 from mmdet_maskr.models.backbones import FreeWidthResNet, FreeWidthStage, PlainViT
 from mmdet_maskr.models.data_preprocessors import UnitRangePreprocessor
 from mmdet_maskr.models.dense_heads import MaskRRPNHead
