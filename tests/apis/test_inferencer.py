@@ -256,5 +256,5 @@ def test_bad_input(build: Callable, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no images in the folder .*empty"):
         inferencer(tmp_path / "empty")
-    with pytest.raises(UserError, match=r"image 1 is an array of shape \(9, 9\)"):
-        inferencer([np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.uint8)])
+    with pytest.raises(UserError, match=r"image 1 is an array of shape \(9, 9, 2\)"):
+        inferencer([np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 2), np.uint8)])

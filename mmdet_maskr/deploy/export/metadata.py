@@ -17,6 +17,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmdet_maskr.config_types import name_of
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.deploy.files import METADATA, VERSION, sealed
 from mmdet_maskr.deploy.images import DECODERS
 from mmdet_maskr.errors import UserError
