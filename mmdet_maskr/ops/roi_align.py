@@ -16,6 +16,8 @@ from torch import Tensor
 from mmdet_maskr.ops import _checks
 from mmdet_maskr.ops._roi_layer import RoILayer, pool_per_level, without_rois
 from mmdet_maskr.ops._sparse_product import Sampling, SparseProduct
+from mmdet_maskr.ops.traced_roi_align import traced_roi_align
+from mmdet_maskr.tracing import is_traced
 
 
 def roi_align(
@@ -85,13 +87,18 @@ def roi_align_pyramid(
     rois = _checks.check_rois(rois, features[0])
     levels = _checks.check_levels(levels, rois, len(features))
 
-    on_cpu = features[0].device.type == "cpu" and not torch.onnx.is_in_onnx_export()
+    in_trace = is_traced() and not torch.onnx.is_in_onnx_export()  # ONNX has RoIAlign itself
+    on_cpu = features[0].device.type == "cpu" and not is_traced()
     if on_cpu and pool_mode == "avg":
         return _sparse_roi_align(
             features, rois, levels, output_size, scales, sampling_ratio, aligned
         )
 
     def pool(level: int, rois: Tensor) -> Tensor:
+        if in_trace and pool_mode == "avg":
+            return traced_roi_align(
+                features[level], rois, output_size, scales[level], sampling_ratio, bool(aligned)
+            )
         return _mmcv_roi_align(
             features[level], rois, output_size, scales[level], sampling_ratio, pool_mode, aligned
         )

@@ -32,9 +32,6 @@ HEADS = dict(
     no_upsampling=dict(upsample_cfg=dict(type=None)),
 )
 
-# roi_align does not yet ask is_traced()
-LATER = pytest.mark.xfail(reason="roi_align computes with NumPy while it is traced", strict=False)
-
 
 def rois(count: int, size: float, seed: int = 0) -> Tensor:
     """(count, 5) of two images, with boxes of up to ``size`` pixels."""
@@ -111,9 +108,7 @@ def test_rpn_head(repo: Path, training: bool):
     check(OneLevel().train(training), (torch.rand(2, 64, 12, 12),), (torch.rand(2, 64, 12, 12),))
 
 
-@pytest.mark.parametrize(
-    "layer", [RoIPool, *(pytest.param(x, marks=LATER) for x in (RoIAlign, RoIWarp))]
-)
+@pytest.mark.parametrize("layer", [RoIPool, RoIAlign, RoIWarp])
 def test_roi_layers(layer: type):
     """Other RoIs than those of the trace, more, fewer and none."""
     x, y = torch.rand(2, 3, 24, 24), torch.rand(2, 3, 24, 24)
@@ -121,9 +116,7 @@ def test_roi_layers(layer: type):
     check(layer(7, 0.25), (x, rois(5, 20)), *others)
 
 
-@pytest.mark.parametrize(
-    "layer", ["RoIPool", *(pytest.param(x, marks=LATER) for x in ("RoIAlign", "RoIWarp"))]
-)
+@pytest.mark.parametrize("layer", ["RoIPool", "RoIAlign", "RoIWarp"])
 def test_roi_extractor(layer: str):
     """Levels that had no RoI in the trace have some later, and the other way round."""
     extractor = MODELS.build(
@@ -165,7 +158,6 @@ def test_counters_of_operations_see_the_mask_head(options: dict):
     assert counts[0] == counts[1] > 1e6
 
 
-@LATER
 def test_counters_of_operations_see_the_whole_detector(repo: Path):
     """As mmdet's tools/analysis_tools/get_flops.py does, against the same with stock parts."""
     cfg = Config.fromfile(repo / "configs" / "_base_" / "models" / "maskr_mini_fpn.py").model
