@@ -8,12 +8,12 @@ model = dict(
     # figure alone has keypoints, the last of the six classes
     roi_head=dict(keypoint_head=dict(num_keypoints=9, keypoint_labels=[5])))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=4)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=9, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=8, T_max=8,
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=9, T_max=9,
          convert_to_iter_based=True, eta_min_ratio=0.01)
 ]
 # AdamW, as SGD needs far longer from scratch.

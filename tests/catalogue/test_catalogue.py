@@ -144,7 +144,7 @@ def test_list_tool(repo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
     header, line = run("maskr_shapes").splitlines()
     assert header.split()[:3] == ["config", "body", "heads"]
-    assert "ResNet 18, FPN" in line and "box, mask" in line and "8 epochs x 8" in line
+    assert "ResNet 18, FPN" in line and "box, mask" in line and "9 epochs x 8" in line
     with pytest.raises(SystemExit, match="2"):
         run("nothing-of-that-name")
     assert "no config has nothing-of-that-name" in capsys.readouterr().err
