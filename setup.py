@@ -78,7 +78,7 @@ setup(
         "deploy": ["onnx>=1.16", "onnxruntime>=1.19", "openvino>=2024.4", "nncf>=2.13"],
         "serve": ["gradio>=6"],  # tools/compare.py --serve
         "docs": ["mkdocs-material>=9.5", "mkdocstrings-python>=1.10"],
-        "test": ["pytest", "ruff", "mypy", "hypothesis", "playwright"],
+        "test": ["pytest", "pytest-xdist", "ruff", "mypy", "hypothesis", "playwright"],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

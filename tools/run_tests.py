@@ -9,7 +9,14 @@ import sys
 
 import _setup
 
-TESTS_OF_OPS = ["tests/ops", "tests/models", "tests/weights", "tests/test_same_with_and_without.py"]
+TESTS_OF_OPS = [
+    "tests/ops",
+    "tests/models",
+    "tests/weights",
+    "tests/test_same_with_and_without.py",
+    "tests/benchmark/test_ops_benchmark.py",
+    "tests/test_mmcv_extension.py",
+]
 
 
 def parse_args() -> tuple[argparse.Namespace, list[str]]:
@@ -36,6 +43,9 @@ def main() -> int:
         return 2
     env = dict(os.environ)
     commands = [[python, "-m", "ruff", "check", "."], [python, "-m", "pytest", *pytest]]
+    if not pytest:  # all of them: a process a core, each with one thread
+        commands[1] += ["-n", str(os.cpu_count() or 1), "--dist", "loadfile"]
+        env.setdefault("OMP_NUM_THREADS", "1")
     if args.compiled:
         folder = str(_setup.REPO / "build" / "compiled_mmcv")
         commands[0] = [python, "tools/install_mmcv.py", "--cpu-only", "--target", folder]
