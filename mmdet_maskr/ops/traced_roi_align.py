@@ -6,11 +6,14 @@ need neither mmcv nor this package.
 
 from __future__ import annotations
 
+import functools
+import warnings
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 
-@torch.jit.script
 def _axis(
     start: Tensor, length: Tensor, bins: int, size: int, sampling_ratio: int
 ) -> tuple[Tensor, Tensor]:
@@ -34,7 +37,6 @@ def _axis(
     return pixels, torch.cat([weight * (1 - part), weight * part], 2)
 
 
-@torch.jit.script
 def _pool(
     features: Tensor,
     rois: Tensor,
@@ -77,6 +79,14 @@ def _pool(
     return out.permute(0, 2, 1).to(features.dtype)
 
 
+@functools.cache
+def _scripted() -> Callable[..., Tensor]:
+    """:func:`_pool` as TorchScript, made when the first model is traced."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer torch warns of TorchScript as such
+        return torch.jit.script(_pool)
+
+
 def traced_roi_align(
     features: Tensor,
     rois: Tensor,
@@ -99,6 +109,6 @@ def traced_roi_align(
     Returns:
         (N, C, height, width) in the features' type.
     """
-    pooled = _pool(features, rois, output_size, scale, sampling_ratio, aligned)
+    pooled = _scripted()(features, rois, output_size, scale, sampling_ratio, aligned)
     # an operator of its own, as tracers do not know the shape of what a script gives
     return pooled.reshape(rois.shape[0], features.shape[1], *output_size)
