@@ -16,6 +16,7 @@ from mmengine.runner import BaseLoop, Runner
 from mmdet_maskr.engine import resume, run_state
 from mmdet_maskr.engine.durable_files import (
     LAST_CHECKPOINT,
+    add_checksum,
     remove_partial_files,
     write_durably,
 )
@@ -87,7 +88,7 @@ class DurableCheckpointHook(CheckpointHook):
             state, self._resumed = self._resumed, None
             resume.restore(runner, state)
             if is_main_process() and self._is_local():
-                self._remove_outdated(runner.iter)
+                self._go_on_from(runner)
             if not state["validated"] and resume.is_validation_due(runner):
                 runner.logger.info("running the validation that was due when the run ended")
                 runner.val_loop.run()
@@ -257,7 +258,17 @@ class DurableCheckpointHook(CheckpointHook):
     def _is_local(self) -> bool:
         return isinstance(self.file_backend, LocalBackend)
 
-    def _remove_outdated(self, iteration: int) -> None:
+    def _go_on_from(self, runner: Runner) -> None:
+        """Finish what a crash has kept the run from doing with the checkpoint it goes on from."""
+        loaded = Path(str(runner._load_from)).expanduser()
+        if loaded.is_file() and loaded.resolve().parent == Path(self.out_dir).resolve():
+            add_checksum(loaded)
+            self._point_to(runner, loaded.name)
+            self._remove_outdated(runner.iter + 1, keep=loaded.name)
+        else:
+            self._remove_outdated(runner.iter)
+
+    def _remove_outdated(self, iteration: int, keep: str | None = None) -> None:
         """Remove what ``max_keep_ckpts`` and a checkpoint of ``iteration`` make superfluous.
 
         Found by their names: a run that was killed before it could remove a file has forgotten it.
@@ -268,7 +279,8 @@ class DurableCheckpointHook(CheckpointHook):
             older = _numbered(Path(self.out_dir), self.filename_tmpl, max(self.keep_ckpt_ids))
             outdated += [path for path in older if path.name not in kept]
         for path in outdated:
-            self.file_backend.remove(path)
+            if path.name != keep:
+                self.file_backend.remove(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """As mmengine's, but the best one so far is removed after the new one is there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import shutil
 from pathlib import Path
 
 import mmdet.engine.schedulers  # noqa: F401
@@ -234,3 +235,21 @@ def test_weights_alone_and_ema(tmp_path: Path):
     runner.train()
     assert seen == [(sorted(weights), {})]
     assert BATCHES * 3 == runner.iter
+
+
+def test_what_a_crash_at_the_end_leaves(tmp_path: Path):
+    """Between the last checkpoint, its checksum, the pointer, and the removal of what was saved."""
+    toy_runner(tmp_path, epochs=2).train()
+    names = sorted(path.name for path in tmp_path.glob("*.pth*"))
+    checksum, pointer = tmp_path / "epoch_2.pth.sha256", tmp_path / "last_checkpoint"
+    whole = checksum.read_bytes()
+    checksum.unlink()
+    shutil.copy(tmp_path / "epoch_2.pth", tmp_path / "interrupted_iter_8.pth")
+    pointer.write_text("epoch_2.pth")
+    runner = toy_runner(tmp_path, epochs=2, resume=Path())
+    runner._load_from = None
+    runner.train()
+    assert runner.iter == 8
+    assert sorted(path.name for path in tmp_path.glob("*.pth*")) == names
+    assert checksum.read_bytes() == whole
+    assert pointer.read_text() == str(tmp_path / "epoch_2.pth")
