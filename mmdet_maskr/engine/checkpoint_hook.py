@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet.registry import HOOKS
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.runner import BaseLoop, Runner
@@ -55,6 +55,7 @@ class DurableCheckpointHook(CheckpointHook):
     _lock: WorkDirLock | None = None
     _start: dict[str, dict]
     _validated_at = -1
+    _validating = False
     _saved_at = -1
 
     def before_run(self, runner: Runner) -> None:
@@ -91,7 +92,7 @@ class DurableCheckpointHook(CheckpointHook):
                 self._go_on_from(runner)
             if not state["validated"] and resume.is_validation_due(runner):
                 runner.logger.info("running the validation that was due when the run ended")
-                runner.val_loop.run()
+                self._validate(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the stored state for :meth:`before_train`, if the run is resumed."""
@@ -146,13 +147,40 @@ class DurableCheckpointHook(CheckpointHook):
         """
         if self._stop is None or not self._stop.is_wanted_here():
             return
-        for hook in runner.hooks:  # the averaged weights are in the model's place during validation
-            if isinstance(hook, EMAHook):
-                hook._swap_ema_parameters()
+        self._take_out_averaged_weights(runner)
         self._leave(runner, self._stop, dict(epoch=runner.epoch, iter=runner.iter))
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """From here on the averaged weights are in the model's place."""
+        self._validating = True
+
+    def _take_out_averaged_weights(self, runner: Runner) -> None:
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook) and self._validating:
+                hook._swap_ema_parameters()
+        self._validating = False
+
+    def _validate(self, runner: Runner) -> None:
+        """Make up for a validation; one that cannot be made does not keep a run from going on.
+
+        Several processes cannot leave it out: some of them would wait for the others' results.
+        """
+        try:
+            runner.val_loop.run()
+        except UserError as error:
+            if get_world_size() > 1:
+                raise
+            self._take_out_averaged_weights(runner)
+            for metric in runner.val_loop.evaluator.metrics:
+                metric.results.clear()
+            runner.logger.error(
+                f"{error} The validation that was due is left out, and the next one will end the "
+                "run again unless that is mended."
+            )
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Save the best checkpoint; the one before it is removed only afterwards."""
+        self._validating = False
         self._validated_at = runner.iter
         super().after_val_epoch(runner, metrics)
 
