@@ -23,5 +23,6 @@ __all__ = [
     "HangGuardHook",
     "LossGuardHook",
     "RLEMasksInEvaluationHook",
-    "checked_loading",
 ]
+
+checked_loading.apply()
