@@ -24,5 +24,6 @@ __all__ = [
     "HangGuardHook",
     "LossGuardHook",
     "RLEMasksInEvaluationHook",
-    "checked_loading",
 ]
+
+checked_loading.apply()

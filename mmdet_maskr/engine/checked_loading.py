@@ -49,6 +49,3 @@ def apply() -> None:
     CheckpointLoader.register_scheme(
         prefixes="", loader=checked(CheckpointLoader._schemes[""]), force=True
     )
-
-
-apply()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet.registry import HOOKS
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.runner import BaseLoop, Runner
@@ -16,6 +16,7 @@ from mmengine.runner import BaseLoop, Runner
 from mmdet_maskr.engine import resume, run_state
 from mmdet_maskr.engine.durable_files import (
     LAST_CHECKPOINT,
+    add_checksum,
     remove_partial_files,
     write_durably,
 )
@@ -54,6 +55,7 @@ class DurableCheckpointHook(CheckpointHook):
     _lock: WorkDirLock | None = None
     _start: dict[str, dict]
     _validated_at = -1
+    _validating = False
     _saved_at = -1
 
     def before_run(self, runner: Runner) -> None:
@@ -87,10 +89,10 @@ class DurableCheckpointHook(CheckpointHook):
             state, self._resumed = self._resumed, None
             resume.restore(runner, state)
             if is_main_process() and self._is_local():
-                self._remove_outdated(runner.iter)
+                self._go_on_from(runner)
             if not state["validated"] and resume.is_validation_due(runner):
                 runner.logger.info("running the validation that was due when the run ended")
-                runner.val_loop.run()
+                self._validate(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the stored state for :meth:`before_train`, if the run is resumed."""
@@ -145,13 +147,40 @@ class DurableCheckpointHook(CheckpointHook):
         """
         if self._stop is None or not self._stop.is_wanted_here():
             return
-        for hook in runner.hooks:  # the averaged weights are in the model's place during validation
-            if isinstance(hook, EMAHook):
-                hook._swap_ema_parameters()
+        self._take_out_averaged_weights(runner)
         self._leave(runner, self._stop, dict(epoch=runner.epoch, iter=runner.iter))
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """From here on the averaged weights are in the model's place."""
+        self._validating = True
+
+    def _take_out_averaged_weights(self, runner: Runner) -> None:
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook) and self._validating:
+                hook._swap_ema_parameters()
+        self._validating = False
+
+    def _validate(self, runner: Runner) -> None:
+        """Make up for a validation; one that cannot be made does not keep a run from going on.
+
+        Several processes cannot leave it out: some of them would wait for the others' results.
+        """
+        try:
+            runner.val_loop.run()
+        except UserError as error:
+            if get_world_size() > 1:
+                raise
+            self._take_out_averaged_weights(runner)
+            for metric in runner.val_loop.evaluator.metrics:
+                metric.results.clear()
+            runner.logger.error(
+                f"{error} The validation that was due is left out, and the next one will end the "
+                "run again unless that is mended."
+            )
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Save the best checkpoint; the one before it is removed only afterwards."""
+        self._validating = False
         self._validated_at = runner.iter
         super().after_val_epoch(runner, metrics)
 
@@ -257,7 +286,17 @@ class DurableCheckpointHook(CheckpointHook):
     def _is_local(self) -> bool:
         return isinstance(self.file_backend, LocalBackend)
 
-    def _remove_outdated(self, iteration: int) -> None:
+    def _go_on_from(self, runner: Runner) -> None:
+        """Finish what a crash has kept the run from doing with the checkpoint it goes on from."""
+        loaded = Path(str(runner._load_from)).expanduser()
+        if loaded.is_file() and loaded.resolve().parent == Path(self.out_dir).resolve():
+            add_checksum(loaded)
+            self._point_to(runner, loaded.name)
+            self._remove_outdated(runner.iter + 1, keep=loaded.name)
+        else:
+            self._remove_outdated(runner.iter)
+
+    def _remove_outdated(self, iteration: int, keep: str | None = None) -> None:
         """Remove what ``max_keep_ckpts`` and a checkpoint of ``iteration`` make superfluous.
 
         Found by their names: a run that was killed before it could remove a file has forgotten it.
@@ -268,7 +307,8 @@ class DurableCheckpointHook(CheckpointHook):
             older = _numbered(Path(self.out_dir), self.filename_tmpl, max(self.keep_ckpt_ids))
             outdated += [path for path in older if path.name not in kept]
         for path in outdated:
-            self.file_backend.remove(path)
+            if path.name != keep:
+                self.file_backend.remove(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """As mmengine's, but the best one so far is removed after the new one is there."""

@@ -70,13 +70,23 @@ class DurableBackend(LocalBackend):
         # good file stand beside another one's checksum.
         _checksum_file(path).unlink(missing_ok=True)
         write_durably(path, obj)
-        line = f"{hashlib.sha256(obj).hexdigest()}  {path.name}\n"
-        write_durably(_checksum_file(path), line.encode())
+        _write_checksum(path, hashlib.sha256(obj).hexdigest())
 
     def remove(self, filepath: str | Path) -> None:
         """Remove a checksum and its file; the checksum first, which alone would stay for good."""
         _checksum_file(Path(filepath)).unlink(missing_ok=True)
         super().remove(filepath)
+
+
+def add_checksum(path: Path) -> None:
+    """Write the checksum of a file that a crash has left without one."""
+    if not _checksum_file(path).is_file():
+        with path.open("rb") as file:
+            _write_checksum(path, _digest(file))
+
+
+def _write_checksum(path: Path, digest: str) -> None:
+    write_durably(_checksum_file(path), f"{digest}  {path.name}\n".encode())
 
 
 def find_bad_bytes(path: Path) -> str | None:

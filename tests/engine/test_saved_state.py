@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import shutil
 from pathlib import Path
 
 import mmdet.engine.schedulers  # noqa: F401
@@ -234,3 +235,44 @@ def test_weights_alone_and_ema(tmp_path: Path):
     runner.train()
     assert seen == [(sorted(weights), {})]
     assert BATCHES * 3 == runner.iter
+
+
+def test_what_a_crash_at_the_end_leaves(tmp_path: Path):
+    """Between the last checkpoint, its checksum, the pointer, and the removal of what was saved."""
+    toy_runner(tmp_path, epochs=2).train()
+    names = sorted(path.name for path in tmp_path.glob("*.pth*"))
+    checksum, pointer = tmp_path / "epoch_2.pth.sha256", tmp_path / "last_checkpoint"
+    whole = checksum.read_bytes()
+    checksum.unlink()
+    shutil.copy(tmp_path / "epoch_2.pth", tmp_path / "interrupted_iter_8.pth")
+    pointer.write_text("epoch_2.pth")
+    runner = toy_runner(tmp_path, epochs=2, resume=Path())
+    runner._load_from = None
+    runner.train()
+    assert runner.iter == 8
+    assert sorted(path.name for path in tmp_path.glob("*.pth*")) == names
+    assert checksum.read_bytes() == whole
+    assert pointer.read_text() == str(tmp_path / "epoch_2.pth")
+
+
+def test_broken_validation_does_not_block(tmp_path: Path):
+    """Each resume trains on up to the next validation; mended, it ends as an undisturbed run."""
+    options = dict(epochs=4, val_interval=1, hooks=[dict(type="EMAHook", momentum=0.3)])
+    calm = toy_runner(tmp_path / "calm", **options)
+    calm.train()
+    for epoch in (1, 2):
+        resume = None if epoch == 1 else tmp_path / "work" / f"epoch_{epoch - 1}.pth"
+        broken = toy_runner(tmp_path / "work", resume=resume, broken=True, **options)
+        with pytest.raises(UserError, match="image 5"):
+            broken.train()
+        assert broken.iter == epoch * BATCHES
+    seen: list[int] = []
+    metric = ToyMetric.compute_metrics
+    ToyMetric.compute_metrics = lambda self, results: seen.append(len(results)) or metric(self, [])
+    try:
+        mended = toy_runner(tmp_path / "work", resume=tmp_path / "work/epoch_2.pth", **options)
+        mended.train()
+    finally:
+        ToyMetric.compute_metrics = metric
+    assert seen == [2 * BATCHES] * 3
+    assert_equal(weights_of(mended), weights_of(calm))

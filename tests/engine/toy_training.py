@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from mmdet_maskr.engine.durable_runner import DurableRunner
+from mmdet_maskr.errors import UserError
 
 BATCHES = 4
 _numbers = itertools.count()
@@ -50,10 +51,15 @@ class ToyModel(BaseModel):
 class ToyDataset(Dataset):
     metainfo = dict(classes=("a",))
 
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+
     def __len__(self) -> int:
         return 2 * BATCHES
 
     def __getitem__(self, index: int) -> dict:
+        if self.broken and index == 5:
+            raise UserError("image 5 cannot be read.")
         return dict(inputs=torch.arange(3.0) * (index + 1) / 8)
 
 
@@ -94,6 +100,7 @@ def toy_runner(
     hooks: list | None = None,
     val_interval: int = 0,
     checkpoint: dict | None = None,
+    broken: bool = False,
     **options: Any,
 ) -> DurableRunner:
     """A Runner of ``epochs`` x 4 iterations; it saves each epoch."""
@@ -107,7 +114,9 @@ def toy_runner(
         sampler = dict(type="DefaultSampler", shuffle=False)
         validation = dict(
             val_cfg=dict(type="ValLoop"),
-            val_dataloader=dict(loader, sampler=sampler),
+            val_dataloader=dict(
+                loader, sampler=sampler, dataset=dict(type="ToyDataset", broken=broken)
+            ),
             val_evaluator=dict(type="ToyMetric"),
         )
     settings = dict(
