@@ -39,11 +39,35 @@ SECONDS = float(os.environ.get("FUZZ_SECONDS", 15)) / 7  # of each of the tests
 SEED = int(os.environ.get("FUZZ_SEED", 0))
 VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 2, 3.5, 1e308, -1e308, 10**30, 10**400, 10**18, math.nan, math.inf,
-    -math.inf, "", "x", "7", "\u2028", "a" * 300, "$x_{", "$a$ %s {} \\", "\ud800", [], [[]], [1, 2],
+    -math.inf, "", "x", "7", "\u2028", "a" * 300,
+    "$x_{", "$a$ %s {} \\", "\ud800", [], [[]], [1, 2],
     ["a"], {}, {"a": 1}, {"a": {"b": [None]}}, [1] * 300,
 ]  # fmt: skip
-BYTES = [b"", b"\xff", b"\0", b"\n", b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\ud800", b"NaN", b"-",
-         b"9" * 5000, b"[" * 2000, b"\xef\xbb\xbf", b"1e999", b"&a ", b"*a", b"!!int ", b"'", b"#"]
+BYTES = [
+    b"",
+    b"\xff",
+    b"\0",
+    b"\n",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b'"',
+    b",",
+    b":",
+    b"\\ud800",
+    b"NaN",
+    b"-",
+    b"9" * 5000,
+    b"[" * 2000,
+    b"\xef\xbb\xbf",
+    b"1e999",
+    b"&a ",
+    b"*a",
+    b"!!int ",
+    b"'",
+    b"#",
+]
 
 
 def mutated(rng: random.Random, value: Any, share: float = 0.05) -> Any:
@@ -169,9 +193,8 @@ def test_files_of_an_ablation(job: Job, tmp_path: Path):
             raise UserError(job.damage)
 
     def as_list(value: Any) -> list:
-        return [part for part, _ in writers] if not isinstance(value, list) or len(value) != 3 else (
-            value
-        )  # fmt: skip
+        whole = isinstance(value, list) and len(value) == 3
+        return value if whole else [part for part, _ in writers]
 
     fuzz(lambda: [part for part, _ in writers], lambda rng, v: write(rng, as_list(v)), read)
 
