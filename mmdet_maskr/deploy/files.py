@@ -163,7 +163,13 @@ def finish(folder: Path) -> None:
     if not record.is_file():
         return
     try:
-        digests = read_json(record, "metadata", dict).get("sha256", {})
+        digests = read_json(record, "metadata", dict).get("sha256")
+    except UserError:
+        return  # of no use
+    names = {name for form in FILES for name in files_of(form)}
+    if not isinstance(digests, dict) or not digests or not digests.keys() <= names:
+        return
+    try:
         waiting = [name for name in digests if (folder / f"{name}{PARTIAL}").is_file()]
         moved = [name for name in digests if name not in waiting]
         if any(digest(folder / f"{name}{PARTIAL}") != digests[name] for name in waiting) or any(
@@ -185,7 +191,8 @@ def clean(folder: Path) -> None:
     """Remove what exports that were killed have left."""
     finish(folder)
     for path in folder.glob(f"*{PARTIAL}"):
-        if path.name.removesuffix(PARTIAL) in (METADATA, *FILES.values(), "model.bin"):
+        known = {METADATA, *(name for form in FILES for name in files_of(form))}
+        if path.name.removesuffix(PARTIAL) in known:
             path.unlink(missing_ok=True)
     for path in folder.glob(".export_*"):
         shutil.rmtree(path, ignore_errors=True)
