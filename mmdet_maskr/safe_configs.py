@@ -291,15 +291,27 @@ def apply() -> None:
 
 def _narrow_eval() -> None:
     """Let mmcv and mmdet look up names in texts, and not evaluate them."""
-    nms: Any = importlib.import_module("mmcv.ops.nms")
-    names = ("nms", "soft_nms", "nms_match", "nms_rotated", "nms_quadri")
-    nms.eval = _only({name: getattr(nms, name) for name in names if hasattr(nms, name)})
-    camera: Any = importlib.import_module(
-        "mmdet.models.task_modules.tracking.camera_motion_compensation"
+    import cv2
+    import torch
+
+    def narrow(name: str, values: Callable[[Any], Mapping[str, Any]]) -> None:
+        try:
+            module: Any = importlib.import_module(name)
+        except ModuleNotFoundError:  # another version lacks it
+            return
+        module.eval = _only(values(module))
+
+    kinds = ("nms", "soft_nms", "nms_match", "nms_rotated", "nms_quadri")
+    motions = ("TRANSLATION", "EUCLIDEAN", "AFFINE", "HOMOGRAPHY")
+    narrow("mmcv.ops.nms", lambda m: {k: getattr(m, k) for k in kinds if hasattr(m, k)})
+    narrow(
+        "mmdet.models.task_modules.tracking.camera_motion_compensation",
+        lambda m: {f"cv2.MOTION_{k}": getattr(cv2, f"MOTION_{k}") for k in motions},
     )
-    kinds = ("TRANSLATION", "EUCLIDEAN", "AFFINE", "HOMOGRAPHY")
-    camera.eval = _only({f"cv2.MOTION_{k}": getattr(camera.cv2, f"MOTION_{k}") for k in kinds})
-    fields: Any = importlib.import_module("mmcv.cnn.rfsearch.search")
-    layer = importlib.import_module("torch.nn").Conv2d
-    own = {"torch.nn.Conv2d": layer, "Conv2dRFSearchOp": fields.Conv2dRFSearchOp}
-    fields.eval = _only(own)
+    narrow(
+        "mmcv.cnn.rfsearch.search",
+        lambda m: {
+            "torch.nn.Conv2d": torch.nn.Conv2d,
+            "Conv2dRFSearchOp": m.Conv2dRFSearchOp,
+        },
+    )

@@ -14,7 +14,7 @@ from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint_to_model
 
-from mmdet_maskr.data_files import field
+from mmdet_maskr.data_files import field, is_number
 from mmdet_maskr.engine.batch_file import unpack_batch
 from mmdet_maskr.engine.launch import read_config, run_tool
 from mmdet_maskr.engine.load_hooks import check_whole
@@ -98,7 +98,7 @@ def read_batch(path: str) -> dict:
 
     def is_losses(value: object) -> bool:
         return isinstance(value, dict) and all(
-            isinstance(name, str) and (isinstance(v, float) or (type(v) is int and abs(v) < 1e300))
+            isinstance(name, str) and (isinstance(v, float) or is_number(v))
             for name, v in value.items()
         )
 

@@ -10,7 +10,8 @@ from typing import TextIO
 
 # mmengine's LogProcessor: Epoch(train) [2][ 40/200] lr: ... eta: 0:03:10, or Iter(train) [ 40/800]
 _LINE = re.compile(
-    r"(?:Epoch\(train\) +\[(?P<epoch>\d{1,9})\]|Iter\(train\) +)\[ *(?P<done>\d{1,9})/(?P<total>\d{1,9})\]"
+    r"(?:Epoch\(train\) +\[(?P<epoch>\d{1,9})\]|Iter\(train\) +)"
+    r"\[ *(?P<done>\d{1,9})/(?P<total>\d{1,9})\]"
     r".*? eta: (?:(?P<days>\d{1,9}) days?, )?(?P<h>\d{1,9}):(?P<m>\d{1,9}):(?P<s>\d{1,9})"
 )
 QUIET_STEP = 0.1  # not on a terminal, lines come after so much more of a job

@@ -1,27 +1,64 @@
-"""The folder of an exported model: one file of weights and graph, and ``metadata.json``."""
+"""The folder of an exported model: files of weights and graph, and ``metadata.json``.
+
+The metadata hold the SHA-256 of the other files, so that a model is whole or refused. A new model
+takes the place of an older one as one: its files are written beside, as ``NAME.partial``, the
+metadata last; from then on they count, and whoever opens the folder next gives them their names.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+from mmdet_maskr.data_files import field, is_number, read_json
 from mmdet_maskr.errors import UserError
 
 METADATA = "metadata.json"
 VERSION = 2  # of the metadata; 2 says how files are read
 READABLE = (1, 2)
 FILES = dict(onnx="model.onnx", torchscript="model.pt", openvino="model.xml")
+MORE_FILES = dict(openvino=("model.bin",))
+CURE = "Export the model again."
+PARTIAL = ".partial"
+OUTPUTS = ["boxes", "scores", "labels", "masks", "heatmaps", "heatmap_rows"]
+NEEDED = OUTPUTS[:3]
+MAX_SIDE = 20_000  # of an image for the graph
+MAX_FACTOR = 100
+
+
+def files_of(form: str) -> tuple[str, ...]:
+    """Names of the files of a format, without the metadata."""
+    return (FILES[form], *MORE_FILES.get(form, ()))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def checksum(metadata: dict[str, Any]) -> str:
+    """SHA-256 of metadata but for its ``checksum``; lists for tuples, as in the file."""
+    content = {name: value for name, value in metadata.items() if name != "checksum"}
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """The metadata of an exported model.
+    """The metadata of an exported model, whose files are looked at.
 
     Raises:
-        UserError: no such folder, none of ``tools/export.py``, one of a later version, or damaged
-            files.
+        UserError: no such folder, none of ``tools/export.py``, one of a later version, or files
+            that are missing or damaged.
     """
+    finish(folder)
     path = folder / METADATA
     if not path.is_file():
         raise UserError(
@@ -29,60 +66,144 @@ def read_metadata(folder: Path) -> dict[str, Any]:
             "that tools/export.py wrote."
         )
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-        version, form, names = metadata["version"], metadata["format"], metadata["outputs"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error!r}): export the model again.") from error
-    if version not in READABLE or form not in FILES or not isinstance(names, list):
+        metadata = read_json(path, "metadata", dict, CURE)
+    except UserError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    version, form = metadata.get("version"), metadata.get("format")
+    if version not in READABLE or not isinstance(form, str) or form not in FILES:
         raise UserError(
-            f"{path} is of version {version!r} and format {form!r}; this mmdet_maskr reads "
-            f"versions {READABLE} and {', '.join(FILES)}."
+            f"{path} is of version {str(version)[:40]} and format {str(form)[:40]!r}; this "
+            f"mmdet_maskr reads versions {READABLE} and {', '.join(FILES)}."
         )
-    if not (folder / FILES[form]).is_file():
-        raise UserError(f"{folder / FILES[form]} is missing: export the model again.")
-    _check_sums(folder, metadata)
+    try:
+        if metadata.get("checksum", checksum(metadata)) != checksum(metadata):
+            raise UserError(f"{path} is damaged: it differs from its checksum.")
+        _check(metadata, f"{path} is damaged:")
+        for name in files_of(form):
+            _check_file(folder / name, metadata.get("sha256", {}).get(name))
+    except UserError as error:
+        raise UserError(f"{error} {CURE}") from error
     return metadata
 
 
-def sealed(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Metadata with the SHA-256 of the files in a folder, and of itself.
+def _check_file(path: Path, expected: str | None) -> None:
+    if not path.is_file():
+        raise UserError(f"{path} is missing.")
+    if expected is not None and digest(path) != expected:  # older exports have none
+        raise UserError(f"{path} is damaged, or of another export: its bytes differ.")
+
+
+def _check(metadata: dict[str, Any], named: str) -> None:
+    def are_texts(value: object) -> bool:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+    def are_digests(value: object) -> bool:
+        return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+
+    def are_outputs(value: object) -> bool:
+        names = value if isinstance(value, list) else []
+        whole = [name for name in OUTPUTS if name in names]
+        both = ("heatmaps" in whole) == ("heatmap_rows" in whole)
+        return names == whole and whole[:3] == NEEDED and both
+
+    def is_part(value: object) -> bool:
+        return isinstance(value, dict)
+
+    field(metadata, "classes", lambda v: are_texts(v) and v, "a list of names", named)
+    outputs = field(metadata, "outputs", are_outputs, f"some of {OUTPUTS}", named)
+    if "sha256" in metadata:
+        field(metadata, "sha256", are_digests, "digests by file", named)
+    if "masks" in outputs:
+        masks = field(metadata, "masks", is_part, "a dictionary", named)
+        field(masks, "threshold", is_number, "a number", f"{named} masks:")
+    if "heatmaps" in outputs:
+        keypoints = field(metadata, "keypoints", is_part, "a dictionary", named)
+        field(keypoints, "score", lambda v: v in ("logit", "probability"),
+              "'logit' or 'probability'", f"{named} keypoints:")  # fmt: skip
+        field(keypoints, "count", lambda v: type(v) is int and v > 0, "a number",
+              f"{named} keypoints:")  # fmt: skip
+    steps = field(metadata, "preprocessing", is_part, "a dictionary", named)
+    resize = field(steps, "resize", lambda v: v is None or is_part(v), "a dictionary", named)
+    if resize is not None:
+        _check_resize(resize, f"{named} preprocessing.resize:")
+
+
+def _check_resize(resize: dict[str, Any], named: str) -> None:
+    def are_two(value: object, most: float) -> bool:
+        return (
+            isinstance(value, list)
+            and len(value) == 2
+            and all(is_number(v) and 0 < v <= most for v in value)
+        )
+
+    pixels = field(
+        resize, "pixels", lambda v: v in ("mmdet", "detectron2"), "'mmdet' or 'detectron2'", named
+    )
+    sides = "two sides in pixels"
+    scale = field(resize, "scale", lambda v: v is None or are_two(v, MAX_SIDE), sides, named)
+    if scale is None and pixels == "detectron2":
+        raise UserError(f"{named} scale is missing.")
+    if scale is None:
+        field(resize, "scale_factor", lambda v: are_two(v, MAX_FACTOR), "two factors", named)
+    field(resize, "keep_ratio", lambda v: isinstance(v, bool), "true or false", named)
+
+
+# ------------------------------------------------------------------------------------- replacing
+def replace(new: Path, folder: Path) -> None:
+    """Let a model take the place of what is in a folder, as one.
 
     Args:
-        folder: with nothing but the model's files.
-        metadata: of the model.
+        new: folder on the same disk with its files and metadata, which are moved.
+        folder: of the older model; another format's files stay.
     """
-    files = {path.name: _sum_of_file(path) for path in sorted(folder.iterdir())}
-    described = dict(metadata, files=files)
-    return dict(described, checksum=_sum_of(described))
+    (folder / f"{METADATA}{PARTIAL}").unlink(missing_ok=True)
+    names = sorted((path.name for path in new.iterdir()), key=lambda name: name == METADATA)
+    for name in names:  # the metadata last
+        descriptor = os.open(new / name, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(new / name, folder / f"{name}{PARTIAL}")
+    finish(folder)
 
 
-def _check_sums(folder: Path, metadata: dict[str, Any]) -> None:
-    files, checksum = metadata.get("files"), metadata.get("checksum")
-    if files is None and checksum is None:  # of a version that wrote none
+def finish(folder: Path) -> None:
+    """Give the files of a whole new model their names; nothing where there is none."""
+    record = folder / f"{METADATA}{PARTIAL}"
+    if not record.is_file():
         return
-    content = {key: value for key, value in metadata.items() if key != "checksum"}
-    if checksum != _sum_of(content) or not isinstance(files, dict):
+    try:
+        digests = read_json(record, "metadata", dict).get("sha256")
+    except UserError:
+        return  # of no use
+    names = {name for form in FILES for name in files_of(form)}
+    if not isinstance(digests, dict) or not digests or not digests.keys() <= names:
+        return
+    try:
+        waiting = [name for name in digests if (folder / f"{name}{PARTIAL}").is_file()]
+        moved = [name for name in digests if name not in waiting]
+        if any(digest(folder / f"{name}{PARTIAL}") != digests[name] for name in waiting) or any(
+            digest(folder / name) != digests[name] for name in moved
+        ):
+            return
+        for name in waiting:
+            os.replace(folder / f"{name}{PARTIAL}", folder / name)
+        os.replace(record, folder / METADATA)
+    except FileNotFoundError:
+        return  # another process has done it, or part of it is not there
+    except OSError as error:
         raise UserError(
-            f"{folder / METADATA} is damaged: it differs from its checksum. Export the model again "
-            "(if you have changed it yourself, remove its files and checksum)."
-        )
-    for name, wanted in files.items():
-        path = folder / Path(name).name
-        if not path.is_file() or _sum_of_file(path) != wanted:
-            raise UserError(
-                f"{path} is damaged, or not of {METADATA} beside it: it differs from the checksum "
-                "there. Export the model again."
-            )
+            f"{folder} has a new model that cannot be given its name: {error.strerror}. {CURE}"
+        ) from error
 
 
-def _sum_of(content: dict[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _sum_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+def clean(folder: Path) -> None:
+    """Remove what exports that were killed have left."""
+    finish(folder)
+    for path in folder.glob(f"*{PARTIAL}"):
+        known = {METADATA, *(name for form in FILES for name in files_of(form))}
+        if path.name.removesuffix(PARTIAL) in known:
+            path.unlink(missing_ok=True)
+    for path in folder.glob(".export_*"):
+        shutil.rmtree(path, ignore_errors=True)

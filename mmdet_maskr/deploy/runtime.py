@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmdet_maskr.deploy import backends, instances
-from mmdet_maskr.deploy.files import FILES, read_metadata
+from mmdet_maskr.deploy.files import CURE, FILES, read_metadata
 from mmdet_maskr.deploy.images import (
     ImageInput,
     Prepared,
@@ -20,6 +21,7 @@ from mmdet_maskr.deploy.images import (
     read_image,
 )
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.folders import as_path
 
 MASKS = ("rle", "bitmaps")
 
@@ -58,14 +60,27 @@ class ExportedModel:
     """
 
     def __init__(self, folder: str | Path, device: str = "cpu", threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise UserError(f"threads must be positive, not {threads}.")
-        folder = Path(folder)
+        if threads is not None and (type(threads) is not int or threads < 1):
+            raise UserError(f"threads must be positive, not {threads!r}.")
+        if not isinstance(device, str):
+            raise UserError(f"device must be a name like 'cpu', not a {type(device).__name__}.")
+        folder = as_path(folder, "the folder of the exported model")
         self.metadata = read_metadata(folder)
         self.classes: list[str] = self.metadata["classes"]
         form = self.metadata["format"]
-        self._run = backends.OPENERS[form](folder / FILES[form], device, threads)
+        path = folder / FILES[form]
+        try:
+            self._run = backends.OPENERS[form](path, device, threads)
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # of the libraries, of many types
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise UserError(
+                f"{path} cannot be opened ({reason}): it is damaged, or of another version of the "
+                f"library. {CURE}"
+            ) from error
         self._done = 0
+        self._lock = threading.RLock()  # libraries keep what they compute with
 
     def __call__(
         self,
@@ -73,7 +88,7 @@ class ExportedModel:
         masks: str = "rle",
         out_dir: str | Path | None = None,
     ) -> dict[str, list[dict[str, Any]]]:
-        """Detect on one or several images, one at a time.
+        """Detect on one or several images, one at a time; threads wait for one another.
 
         Args:
             inputs: a path, a folder, an array (H, W, 3) in BGR as ``cv2.imread`` gives it, or a
@@ -96,6 +111,15 @@ class ExportedModel:
             raise UserError(f"masks must be one of {MASKS}, not {masks!r}.")
         if out_dir is not None and masks != "rle":
             raise UserError("out_dir writes JSON, which holds masks='rle' only.")
+        with self._lock:
+            return self._detect(inputs, masks, out_dir)
+
+    def _detect(
+        self,
+        inputs: ImageInput | Sequence[ImageInput],
+        masks: str,
+        out_dir: str | Path | None,
+    ) -> dict[str, list[dict[str, Any]]]:
         images = list_images(inputs)
         names = [self._name(source, i) for i, source in enumerate(images, self._done)]
         if out_dir is not None:
@@ -113,7 +137,13 @@ class ExportedModel:
 
     def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """The graph's outputs by name, of its input (1, 3, H, W)."""
-        return dict(zip(self.metadata["outputs"], self._run(image), strict=True))
+        names, found = self.metadata["outputs"], self._run(image)
+        if len(names) != len(found):
+            raise UserError(
+                f"the model gives {len(found)} outputs, and its metadata name {len(names)}: they "
+                f"are of two exports. {CURE}"
+            )
+        return dict(zip(names, found, strict=True))
 
     def interpret(
         self, outputs: dict[str, np.ndarray], image: Prepared, masks: str = "rle"

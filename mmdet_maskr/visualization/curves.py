@@ -144,7 +144,10 @@ def plot_runs(
         axes.set_axis_off()
     handles = [grid.flat[0].plot([], [], color=colours[label])[0] for label in runs]
     figure.legend(
-        handles, [_label(label) for label in runs], loc="outside upper left", ncols=min(len(runs), 4)
+        handles,
+        [_label(label) for label in runs],
+        loc="outside upper left",
+        ncols=min(len(runs), 4),
     )
     return _save(figure, out_file)
 

@@ -11,6 +11,7 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
+from mmdet_maskr.engine.batch_file import check_content
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.safe_files import load_pickle
 
@@ -52,6 +53,7 @@ def state_dict_of(checkpoint: dict, path: str | Path) -> dict[str, Tensor]:
                 native = np.array(value, dtype=value.dtype.newbyteorder("="))
                 tensors[name] = torch.from_numpy(native)
             elif isinstance(value, Tensor):
+                check_content(value, f"checkpoint {path}: {name}")
                 tensors[name] = value.detach()
             elif state is not checkpoint:
                 raise UserError(

@@ -166,12 +166,14 @@ class Odd:
 
 
 VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 2, 0.5, float("nan"), float("inf"), 10**30, "", "x", "\0", "\ud800",
-    "a" * 5000, "cpu", "cuda:9", "meta", "coco", "none", "boxes", "default", "/", "/proc/x", ".", "*",
-    "[", "**", "~nobody/x", "http://", "file:///etc/passwd", b"x", [], [None], ["boxes", []], ["cat"],
-    (), {}, {"a": 1}, {"default": 2}, {"type": "x"}, {"type": "subprocess.call", "args": "true"},
-    {1: 0.5}, {"default": None}, set(), np.zeros(3), np.zeros((2, 2, 3)), np.array(["x"]), Odd(), Odd,
-    print, Path("x"), Path("/proc/x"), range(3), 1j, torch.zeros(2), np.float32(0.5), np.bool_(True),
+    None, True, False, 0, 1, -1, 2, 0.5, float("nan"), float("inf"), 10**30, "", "x", "\0",
+    "\ud800", "a" * 5000, "cpu", "cuda:9", "meta", "coco", "none", "boxes", "default", "/",
+    "/proc/x", ".", "*", "[", "**", "~nobody/x", "http://", "file:///etc/passwd", b"x", [], [None],
+    ["boxes", []], ["cat"], (), {}, {"a": 1}, {"default": 2}, {"type": "x"},
+    {"type": "subprocess.call", "args": "true"},
+    {1: 0.5}, {"default": None}, set(), np.zeros(3), np.zeros((2, 2, 3)), np.array(["x"]), Odd(),
+    Odd, print, Path("x"), Path("/proc/x"), range(3), 1j, torch.zeros(2), np.float32(0.5),
+    np.bool_(True),
 ]  # fmt: skip
 CALL = ("batch_size", "score_thr", "pred_score_thr", "outputs", "coco_json", "ann_file", "out_dir",
         "no_save_vis", "no_save_pred", "return_datasamples", "return_vis", "show", "wait_time",

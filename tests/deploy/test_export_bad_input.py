@@ -24,7 +24,7 @@ from mmdet_maskr.deploy.export import onnx_kernels, write
 from mmdet_maskr.deploy.export.graph import ExportableDetector
 from mmdet_maskr.deploy.export.metadata import resize_of
 from mmdet_maskr.deploy.export.write import check_format, export
-from mmdet_maskr.deploy.files import METADATA
+from mmdet_maskr.deploy.files import METADATA, files_of
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models import InstanceTTAModel
 
@@ -190,9 +190,10 @@ def test_missing_library(
 ):
     package = dict(onnx="onnxruntime", openvino="openvino")[form]
     metadata = json.loads((exported / METADATA).read_text())
-    del metadata["files"], metadata["checksum"]  # as versions before wrote it
+    del metadata["sha256"], metadata["checksum"]  # as versions before wrote it
     (tmp_path / METADATA).write_text(json.dumps({**metadata, "format": form}))
-    (tmp_path / ("model.onnx" if form == "onnx" else "model.xml")).write_text("")
+    for name in files_of(form):
+        (tmp_path / name).write_text("")
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=f"needs {package}, which is not.*pip install {package}"):
         load(tmp_path)

@@ -83,7 +83,10 @@ def test_other_data_are_refused(call, repo: Path, tmp_path: Path):
     table = TABLES["6"]
     first, second = jobs_of([(table, row) for row in table.rows], [0], begun)
     first.begin()
-    write_json(second.folder / "result.json", dict(metrics={}, seconds=1.0, config='c.py', **second.conditions))
+    write_json(
+        second.folder / "result.json",
+        {"metrics": {}, "seconds": 1.0, "config": "c.py", **second.conditions},
+    )
     assert f"--data-root {tmp_path}/a" in call("run", "6", "--data-root", "a", "--dry-run")
     for row in ("roialign", "roipool"):
         for more in ((), ("--data-root", "b")):

@@ -18,7 +18,7 @@ from torch import nn
 
 from mmdet_maskr.config_types import name_of
 from mmdet_maskr.datasets import wrappers
-from mmdet_maskr.deploy.files import METADATA, VERSION, sealed
+from mmdet_maskr.deploy.files import METADATA, VERSION, checksum
 from mmdet_maskr.deploy.images import DECODERS
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.version import __version__
@@ -185,8 +185,8 @@ def _plain(value: Any) -> Any:
 
 
 def write(folder: Path, described: dict[str, Any], **more: Any) -> None:
-    """Write ``metadata.json``, with checksums of what is in the folder already."""
-    # as it will be read: with lists for tuples
-    content = json.loads(json.dumps({**described, **more}))
-    text = json.dumps(sealed(folder, content), indent=2, ensure_ascii=False)
+    """Write ``metadata.json``, with its checksum."""
+    content = {**described, **more}
+    content["checksum"] = checksum(content)
+    text = json.dumps(content, indent=2, ensure_ascii=False)
     (folder / METADATA).write_text(text + "\n", encoding="utf-8")

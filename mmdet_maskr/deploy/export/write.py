@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import tempfile
 import warnings
 from collections.abc import Iterable
@@ -17,8 +16,9 @@ from torch import nn
 
 from mmdet_maskr.deploy.export import metadata, onnx_kernels, parts, script_kernels
 from mmdet_maskr.deploy.export.graph import INPUT, ExportableDetector
-from mmdet_maskr.deploy.files import FILES, METADATA
+from mmdet_maskr.deploy.files import FILES, clean, digest, files_of, replace
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.folders import check_writable
 
 OPSETS = (onnx_kernels.MIN_OPSET, 20)  # RoiAlign as it is needed; what torch's exporter knows
 DEFAULT_OPSET = 17
@@ -61,7 +61,7 @@ def export(
         model: the detector with its weights.
         cfg: its config; the test pipeline says how images are resized.
         dataset_meta: names of classes and keypoints.
-        folder: is made; a model in it is replaced.
+        folder: is made; a model in it is replaced, once the new one is whole.
         form: 'onnx', 'torchscript' or 'openvino'.
         opset: of ONNX; OpenVINO is written by way of it.
         calibration: graph inputs (1, 3, h, w) by which an OpenVINO model is quantised to int8;
@@ -80,34 +80,24 @@ def export(
     model = model.cpu().eval()
     detector = ExportableDetector(model, kernels).eval()
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    # in the same file system: a model that was there stays until the new one is whole
-    with tempfile.TemporaryDirectory(prefix=".partial_", dir=folder) as partial:
-        _write_all(detector, Path(partial), described, form, opset, calibration)
-        for path in sorted(Path(partial).iterdir(), key=lambda path: path.name == METADATA):
-            os.replace(path, folder / path.name)
-
-
-def _write_all(
-    detector: ExportableDetector,
-    folder: Path,
-    described: dict[str, Any],
-    form: str,
-    opset: int,
-    calibration: Iterable[np.ndarray] | None,
-) -> None:
-    path = folder / FILES[form]
+    check_writable(folder, "the folder of the exported model")
+    clean(folder)
     more: dict[str, Any] = dict(format=form, precision="fp32", outputs=detector.output_names)
-    if form == "torchscript":
-        _write_torchscript(detector, path)
-    elif form == "onnx":
-        write_onnx(detector, path, opset)
-        more["opset"] = opset
-    else:
-        _write_openvino(detector, path, opset, calibration)
-        if calibration is not None:
-            more["precision"] = "int8"
-    metadata.write(folder, described, **more)
+    with tempfile.TemporaryDirectory(prefix=".export_", dir=folder) as beside:
+        new = Path(beside)
+        path = new / FILES[form]
+        if form == "torchscript":
+            _write_torchscript(detector, path)
+        elif form == "onnx":
+            write_onnx(detector, path, opset)
+            more["opset"] = opset
+        else:
+            _write_openvino(detector, path, opset, calibration)
+            if calibration is not None:
+                more["precision"] = "int8"
+        more["sha256"] = {name: digest(new / name) for name in files_of(form)}
+        metadata.write(new, described, **more)
+        replace(new, folder)
 
 
 def _example() -> torch.Tensor:
