@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import pickle
 import runpy
 import sys
 from collections.abc import Callable
@@ -22,9 +23,11 @@ from mmengine.config import Config, ConfigDict
 
 import mmdet_maskr
 from mmdet_maskr.apis import MaskRInferencer
+from mmdet_maskr.apis.sources import checkpoint_meta
 from mmdet_maskr.datasets import shapes, wrappers
 from mmdet_maskr.deploy.export import evaluate, metadata
 from mmdet_maskr.engine.launch import build_runner, replace_data_root
+from mmdet_maskr.engine.load_hooks import classes_of
 from mmdet_maskr.engine.tta import enable_tta
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.visualization.browse import MODES, draw_item
@@ -248,6 +251,32 @@ def test_walking_a_config():
     assert twice["pipeline"] == [dict(type="A"), 1]
 
 
+def test_lists_of_metainfos():
+    """As mmdet's ConcatDataset has them, and stores in checkpoints."""
+    metas = [dict(classes=("a", "b"), palette=[1]), dict(classes=["a", "b"], palette=[2])]
+    assert wrappers.one_metainfo(metas, "x") == metas[0]
+    assert wrappers.one_metainfo(metas[1], "x") is metas[1]
+    assert wrappers.one_metainfo(None, "x") is None
+    with pytest.raises(UserError, match="differ in metainfo"):
+        wrappers.one_metainfo([*metas, dict(classes=("b", "a"))], "x")
+    checkpoint = dict(meta=dict(dataset_meta=metas))
+    assert classes_of(checkpoint) == ("a", "b")
+    assert checkpoint_meta(checkpoint)["classes"] == ("a", "b")
+
+
+def test_images_that_the_evaluator_does_not_know(
+    repo: Path, shapes_root: Path, tmp_path: Path, weights: Path
+):
+    cfg = config(repo, shapes_root, "RepeatDataset", "texts", tmp_path)
+    content = json.loads((shapes_root / "annotations/instances_val.json").read_text())
+    content["images"] = content["images"][2:]
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] > 2]
+    (tmp_path / "half.json").write_text(json.dumps(content))
+    cfg.test_evaluator.ann_file = str(tmp_path / "half.json")
+    with pytest.raises(UserError, match="not in the evaluator's ann_file"):
+        _test(cfg, weights)
+
+
 def test_joined_data_sets_with_other_classes(repo: Path, shapes_root: Path, tmp_path: Path):
     cfg = config(repo, shapes_root, "ConcatDataset", "texts", tmp_path)
     part = cfg.train_dataloader.dataset.datasets[1]
@@ -276,6 +305,25 @@ def test_a_mosaic_that_leaves_masks_behind(repo: Path, shapes_root: Path, tmp_pa
     for index in range(4):
         sample = built[index]["data_samples"].gt_instances
         assert sample.masks.masks.shape == (len(sample), 192, 192)
+
+
+def test_a_transform_of_the_wrapper_that_fails(repo: Path, shapes_root: Path, tmp_path: Path):
+    """Named with its number, also from a data worker; the image and its annotations are right."""
+
+    @TRANSFORMS.register_module(name="FailsAfterMixing", force=True)
+    class FailsAfterMixing:
+        def __call__(self, results: dict) -> dict:
+            raise IndexError("8")
+
+    cfg = config(repo, shapes_root, "MultiImageMixDataset", "texts", tmp_path)
+    cfg.train_dataloader.dataset.pipeline.insert(0, dict(type="FailsAfterMixing"))
+    with pytest.raises(UserError, match=r"transform 0 \(FailsAfterMixing\).*\.png.*IndexError: 8"):
+        build_runner(cfg, "train").train()
+    built = DATASETS.build(cfg.val_dataloader.dataset)
+    wrappers.prepare(built)
+    wrappers.prepare(built)
+    step = pickle.loads(pickle.dumps(built.pipeline[0]))
+    assert type(step.transform).__name__ == "PackKeypointInputs" and len(built.pipeline) == 1
 
 
 def test_images_that_share_an_id(repo: Path, shapes_root: Path, tmp_path: Path, weights: Path):

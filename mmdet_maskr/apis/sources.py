@@ -21,6 +21,7 @@ from torch import nn
 
 from mmdet_maskr import mmcv_extension
 from mmdet_maskr.catalogue import configs_dir
+from mmdet_maskr.datasets.wrappers import one_metainfo
 from mmdet_maskr.engine.load_hooks import check_whole
 from mmdet_maskr.engine.unwrap import predicting_part
 from mmdet_maskr.errors import UserError, no_file
@@ -179,7 +180,8 @@ def checkpoint_meta(checkpoint: dict | None) -> dict:
     """``dataset_meta`` with keys in small letters; mmdet 2 had CLASSES and PALETTE beside it."""
     meta = {} if checkpoint is None else checkpoint.get("meta", {})
     old = {key: meta[key] for key in ("CLASSES", "PALETTE") if key in meta}
-    return {key.lower(): value for key, value in meta.get("dataset_meta", old).items()}
+    stored = one_metainfo(meta.get("dataset_meta", old), "the checkpoint")
+    return {key.lower(): value for key, value in stored.items()}
 
 
 def join_meta(given: dict, config_meta: dict) -> dict:

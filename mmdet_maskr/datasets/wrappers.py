@@ -186,6 +186,21 @@ def joined_metainfo(metainfos: Sequence[Mapping], what: str) -> dict:
     return dict(first)
 
 
+def one_metainfo(metainfo: Any, what: str) -> Any:
+    """A metainfo, also of what mmdet's ConcatDataset has and stores in checkpoints: a list of them.
+
+    Args:
+        metainfo: anything; what is no list is given back.
+        what: what it is of, for messages.
+
+    Raises:
+        UserError: the list's entries differ in classes or keypoints.
+    """
+    if isinstance(metainfo, (list, tuple)) and metainfo:
+        return joined_metainfo(metainfo, what)
+    return metainfo
+
+
 def prepare(dataset: Any) -> None:
     """Make a built data set, wrapped or not, fit to be used as one; check its pipelines.
 
@@ -210,7 +225,39 @@ def _checked(dataset: Any) -> frozenset[str]:
     elif hasattr(dataset, "_metainfo") and len(inner) == 1:  # a copy of what was a list then
         dataset._metainfo = inner[0].metainfo
     own = getattr(dataset, "pipeline", None)
-    return loaded if own is None else check_pipeline(own, loaded)
+    if own is None:
+        return loaded
+    own = [step.transform if isinstance(step, _Step) else step for step in own]
+    if isinstance(dataset, MultiImageMixDataset):
+        dataset.pipeline = [_Step(number, step) for number, step in enumerate(own)]
+    return check_pipeline(own, loaded)
+
+
+class _Step:
+    """A transform of a wrapper's own pipeline that is named where it fails.
+
+    Those of data sets that read files are named by SurvivesUnreadableImages.
+    """
+
+    def __init__(self, number: int, transform: Callable) -> None:
+        self.number, self.transform = number, transform
+
+    def __call__(self, results: dict) -> dict | None:
+        try:
+            return self.transform(results)
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:
+            raise UserError(
+                f"transform {self.number} ({type(self.transform).__name__}) of the wrapper's "
+                f"pipeline failed on image {results.get('img_path')} (id {results.get('img_id')}): "
+                f"{type(error).__name__}: {error}."
+            ) from error
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "transform":  # not yet, while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.transform, name)
 
 
 def _lazy(leaf: Mapping) -> dict:

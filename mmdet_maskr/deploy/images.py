@@ -34,7 +34,7 @@ class Prepared(NamedTuple):
 
 
 def list_images(inputs: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
-    """One image, several, or a folder's in the order of their names.
+    """One image, several, or a folder's in the order of their names; grey arrays in three channels.
 
     Raises:
         UserError: no such file, or a folder without images.
@@ -47,11 +47,13 @@ def list_images(inputs: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInpu
     images = [inputs] if isinstance(inputs, (str, Path, np.ndarray)) else list(inputs)
     for index, image in enumerate(images):
         if isinstance(image, np.ndarray):
-            if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            given = image[..., None] if image.ndim == 2 else image
+            if given.ndim != 3 or given.shape[2] not in (1, 3) or 0 in given.shape:
                 raise UserError(
-                    f"image {index} is an array of shape {image.shape}: it must be (H, W, 3), in "
-                    "BGR."
+                    f"image {index} is an array of shape {image.shape}: it must be (H, W) or "
+                    "(H, W, 3), in BGR."
                 )
+            images[index] = given if given.shape[2] == 3 else np.repeat(given, 3, axis=2)
         elif not Path(image).is_file():
             raise UserError(f"there is no image {Path(image).absolute()}.")
     return images

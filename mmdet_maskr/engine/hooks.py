@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from mmdet.evaluation import CocoMetric, DumpDetResults
@@ -12,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from mmdet_maskr.datasets.wrappers import joined_metainfo
+from mmdet_maskr.datasets.wrappers import one_metainfo
 from mmdet_maskr.engine import model_checks
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
@@ -56,9 +55,7 @@ class ClassCountCheckHook(Hook):
 
 
 def _check_data(model: nn.Module, dataset: object, split: str, runner: Runner) -> None:
-    metainfo = getattr(dataset, "metainfo", {})
-    if not isinstance(metainfo, Mapping):  # mmdet's ConcatDataset, from another Runner
-        metainfo = joined_metainfo(metainfo, f"{split}_dataloader.dataset")
+    metainfo = one_metainfo(getattr(dataset, "metainfo", {}), f"{split}_dataloader.dataset")
     if metainfo.get("classes") is None:
         runner.logger.warning(
             f"{type(dataset).__name__} of {split}_dataloader has no classes in its metainfo, so "

@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 
+from mmdet_maskr.datasets.wrappers import one_metainfo
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.errors import UserError
 
@@ -208,7 +209,7 @@ def transferred(
 def classes_of(checkpoint: dict) -> tuple[str, ...]:
     """Names of a checkpoint's classes, as mmdet 3 and 2 store them; empty where it has none."""
     meta = checkpoint.get("meta", {})
-    stored = meta.get("dataset_meta") or meta
+    stored = one_metainfo(meta.get("dataset_meta"), "the checkpoint") or meta
     return tuple(stored.get("classes") or stored.get("CLASSES") or ())
 
 
@@ -216,7 +217,8 @@ def classes_in_use(runner: Runner) -> tuple[str, ...]:
     """Names of the classes of the data set that the run trains or tests on."""
     loops = [getattr(runner, f"_{split}_loop") for split in ("train", "val", "test")]
     built = next(loop for loop in loops if isinstance(loop, BaseLoop))
-    return tuple(built.dataloader.dataset.metainfo["classes"])
+    metainfo = one_metainfo(built.dataloader.dataset.metainfo, "the data loader")
+    return tuple(metainfo["classes"])
 
 
 def weights_of(checkpoint: dict, what: str = "load_from") -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from mmengine.fileio import get_local_path, put_text
 from mmengine.logging import MMLogger
 
 from mmdet_maskr.datasets import keypoint_meta
+from mmdet_maskr.datasets.wrappers import one_metainfo
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation import backends, scores
 from mmdet_maskr.evaluation.backends import Comparison
@@ -145,7 +146,7 @@ class CocoInstanceMetric(CocoMetric):
             UserError: they lack classes or masks, or have classes in another order, or keypoints
                 do not fit.
         """
-        self._dataset_meta = dataset_meta
+        self._dataset_meta = dataset_meta = one_metainfo(dataset_meta, "the data set")
         if self._coco_api is not None:
             self.cat_ids = self._coco_api.get_cat_ids(cat_names=dataset_meta["classes"])
             if "segm" in self.metrics and not self.format_only:
@@ -188,6 +189,12 @@ class CocoInstanceMetric(CocoMetric):
         truths, found = zip(*_once(results), strict=True)
         if self._coco_api is None:
             self._coco_api = self._truth_of_samples(truths)
+        unknown = [r["img_id"] for r in found if r["img_id"] not in self._coco_api.imgs]
+        if unknown:
+            raise UserError(
+                f"{len(unknown)} of the {len(found)} images of the data set, ids {unknown[:5]}, "
+                "are not in the evaluator's ann_file: name the data set's annotation file there."
+            )
         if self.cat_ids is None:
             self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta["classes"])
         if self.outfile_prefix is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmdet_maskr.datasets.wrappers import one_metainfo
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import towers
 from mmdet_maskr.weights.output import FPN_BASE, base_settings
@@ -126,7 +127,8 @@ class MMDetModel:
 
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes, from the checkpoint; None for COCO's 80."""
-        names = (self.meta.get("dataset_meta") or {}).get("classes") or self.meta.get("CLASSES")
+        stored = one_metainfo(self.meta.get("dataset_meta"), "the checkpoint") or {}
+        names = stored.get("classes") or self.meta.get("CLASSES")
         if self.num_classes == 80:
             return None
         if names is not None and not isinstance(names, str) and len(names) == self.num_classes:

@@ -20,6 +20,7 @@ from pycocotools import mask as mask_api
 from mmdet_maskr.apis import MaskRInferencer
 from mmdet_maskr.apis.sources import default_device, join_meta
 from mmdet_maskr.datasets import ShapesDataset
+from mmdet_maskr.deploy.images import list_images
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_rle import RLEMasks
 from mmdet_maskr.visualization import InstanceVisualizer
@@ -206,6 +207,23 @@ def test_names_that_do_not_fit_the_model(build: Callable, cfg: Config, tmp_path:
         build(weights=weights)
 
 
+def test_grey_arrays(build: Callable, photos: list[Path], tmp_path: Path):
+    """(H, W) gives what the file in grey gives, and its picture is drawn."""
+    grey = cv2.imread(str(photos[0]), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    inferencer = build()
+    found = [
+        inferencer(image, return_vis=True, no_save_vis=True)
+        for image in (grey, grey[..., None], str(tmp_path / "grey.png"))
+    ]
+    assert len(found[0]["predictions"][0]["labels"]) > 0
+    for other in found[1:]:
+        assert other["predictions"] == found[0]["predictions"]
+        np.testing.assert_array_equal(other["visualization"][0], found[0]["visualization"][0])
+    (image,) = list_images(grey)  # an exported model's
+    np.testing.assert_array_equal(image, cv2.imread(str(tmp_path / "grey.png")))
+
+
 def test_visualizer(build: Callable, cfg: Config):
     """Ours whatever the config has, unless another is asked for."""
     assert type(build().visualizer) is InstanceVisualizer
@@ -256,5 +274,5 @@ def test_bad_input(build: Callable, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no images in the folder .*empty"):
         inferencer(tmp_path / "empty")
-    with pytest.raises(UserError, match=r"image 1 is an array of shape \(9, 9, 2\)"):
-        inferencer([np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 2), np.uint8)])
+    with pytest.raises(UserError, match=r"image 1 is an array of shape \(9, 9, 4\)"):
+        inferencer([np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 4), np.uint8)])

@@ -108,10 +108,9 @@ def check_content(
             found.problems.append((ANNOTATION_ENTRY, index, problem))
         image = images.get(_key(annotation.get("image_id")))
         category = categories.get(_key(annotation.get("category_id")))
-        if is_box(annotation.get("bbox")) and is_number(annotation.get("area")):
-            if category is not None:  # others are errors of their own
-                tally.add({**annotation, "segmentation": None} if image is None else
-                          _looked_at(annotation), image)  # fmt: skip
+        countable = is_box(annotation.get("bbox")) and is_number(annotation.get("area"))
+        if countable and category is not None:  # others are errors of their own
+            tally.add(_looked_at(annotation), image)
         if image is None or category is None:
             continue
         used_images[_key(image["id"])] += 1

@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 _CHUNK = 256
+_MOST = 10_000  # corners that are compared with one another, in a second
 
 
 def crosses_itself(points: np.ndarray) -> bool:
     """Whether two edges of a closed polygon cross properly, i.e. in an inner point of both.
 
+    Polygons of very many corners are not looked at, and taken for good ones.
+
     Args:
         points: (P, 2) corners, in order.
     """
     count = len(points)
-    if count < 4:
+    if not 4 <= count <= _MOST:
         return False
     a, b = points, np.roll(points, -1, axis=0)
     low, high = np.minimum(a, b), np.maximum(a, b)

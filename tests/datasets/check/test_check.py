@@ -8,6 +8,7 @@ import random
 import runpy
 import struct
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -289,3 +290,11 @@ def test_crossing_against_a_loop():
     assert not crosses_itself(circle)
     circle[2900] = -circle[2900]
     assert crosses_itself(circle)
+
+
+def test_very_many_corners_take_no_time():
+    """400,000 corners, which compared with one another would take hours."""
+    circle = np.stack([np.cos(t := np.linspace(0, 6.28, 400_000)), np.sin(t)], axis=1)
+    begin = time.monotonic()
+    assert not crosses_itself(circle)
+    assert time.monotonic() - begin < 5

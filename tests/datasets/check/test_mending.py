@@ -128,7 +128,8 @@ def test_an_annotation_that_comes_twice_is_left_out():
     ("value", "number", "whole", "flag"),
     [
         ("3", 3, 3, 1), ("3.0", 3.0, 3, 1), (" 7 ", 7, 7, 1), ("1e2", 100.0, 100, 1),
-        (3.5, 3.5, None, 1), ("0", 0, 0, 0), ("false", None, None, 0), ("True", None, None, 1), ("", None, None, 0),
+        (3.5, 3.5, None, 1), ("0", 0, 0, 0), ("false", None, None, 0), ("True", None, None, 1),
+        ("", None, None, 0),
         (None, None, None, 0), (True, None, None, 1), ("nan", None, None, None),
         ("inf", None, None, None), ("9" * 50, None, None, None), ([], None, None, None),
         ("1,5", None, None, None), (float("nan"), None, None, 1),
