@@ -100,7 +100,7 @@ class MaskRRPNHead(RPNHead):
         batch_img_metas: list[dict],
         batch_gt_instances_ignore: list[InstanceData] | None = None,
     ) -> dict[str, Tensor | list[Tensor]]:
-        """mmdet's losses; with a sampler each is a list of one sum instead of one for each level."""
+        """mmdet's losses; with a sampler each is a list of one sum in place of one a level."""
         if not self._has_sampler:
             return super().loss_by_feat(
                 cls_scores,
