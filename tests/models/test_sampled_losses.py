@@ -71,6 +71,15 @@ def losses(head: RPNHead, ignored: list[InstanceData] | None) -> tuple[dict, lis
     return found, torch.autograd.grad(sum(found.values()), tensors)
 
 
+def test_losses_have_mmdets_form(repo: Path):
+    """Lists of scalars, which callers sum over levels; trackers and mmdet's own tests do."""
+    for head in pair(repo):
+        found = head.loss_by_feat(*head(features()), ground_truths(), metas(), None)
+        assert set(found) == {"loss_rpn_cls", "loss_rpn_bbox"}
+        for loss in found.values():
+            assert isinstance(loss, list) and all(term.shape == () for term in loss)
+
+
 CASES = dict(
     default=dict(),
     border=dict(train_cfg__allowed_border=0),

@@ -100,7 +100,7 @@ class MaskRRPNHead(RPNHead):
         batch_img_metas: list[dict],
         batch_gt_instances_ignore: list[InstanceData] | None = None,
     ) -> dict[str, Tensor | list[Tensor]]:
-        """mmdet's losses; with a sampler each is a number instead of one for each level."""
+        """mmdet's losses; with a sampler each is a list of one sum in place of one a level."""
         if not self._has_sampler:
             return super().loss_by_feat(
                 cls_scores,
@@ -118,7 +118,7 @@ class MaskRRPNHead(RPNHead):
             batch_gt_instances_ignore or [None] * len(batch_img_metas),
         )
         self._raw_positive_infos.update(sampling_results=samples)
-        return dict(loss_rpn_cls=loss_cls, loss_rpn_bbox=loss_bbox)
+        return dict(loss_rpn_cls=[loss_cls], loss_rpn_bbox=[loss_bbox])
 
     def predict_by_feat(
         self,
