@@ -93,4 +93,7 @@ def start(words: list[str]) -> None:
             pass_on(number, frame)
 
     api._terminate_process_handler = pass_on_unless_echo
-    main(words)
+    try:
+        main(words)
+    except api.SignalException as error:  # its processes have saved and said so
+        sys.exit(128 + int(error.sigval))

@@ -167,6 +167,13 @@ class MaskRInferencer(DetInferencer):
             super(DetInferencer, self)._load_weights_to_model(inner, checkpoint, cfg)
         of_config = wrappers.metainfo_of(copy.deepcopy(cfg.test_dataloader.dataset))
         given = sources.checkpoint_meta(checkpoint)
+        if "classes" not in of_config:
+            if "classes" not in given:
+                raise UserError(
+                    f"neither {self._weights or 'a checkpoint'} nor {self._named} names classes: set "
+                    "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config."
+                )
+            of_config = {**of_config, "classes": given["classes"]}
         meta = sources.join_meta(given, of_config)
         if self._classes is not None:
             meta["classes"] = self._classes

@@ -125,20 +125,12 @@ def load_model(source: Source, device: str | None = None) -> ComparedModel:
             f"{source.config} has no test_dataloader.dataset.pipeline, which says how images are "
             "read for the model: take the config of the training, or one of configs/."
         )
-    try:
-        # what mmengine says of weights that do not fit is an error below
-        with quiet(), contextlib.redirect_stdout(io.StringIO()):
-            inferencer = MaskRInferencer(
-                source.config, source.weights, device=device, show_progress=False
-            )
-            bare = build_bare(cfg.model)
-    except KeyError as error:
-        if error.args != ("classes",):
-            raise
-        raise UserError(
-            f"neither {source.weights} nor {source.config} names classes: set "
-            "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config."
-        ) from error
+    # what mmengine says of weights that do not fit is an error below
+    with quiet(), contextlib.redirect_stdout(io.StringIO()):
+        inferencer = MaskRInferencer(
+            source.config, source.weights, device=device, show_progress=False
+        )
+        bare = build_bare(cfg.model)
     return ComparedModel(
         source=source,
         inferencer=inferencer,

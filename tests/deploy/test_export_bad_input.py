@@ -213,7 +213,7 @@ def test_calls(exported: Path, tmp_path: Path):
         (tmp_path / "empty", "no images in the folder"),
         (tmp_path / "text.jpg", "is no image that OpenCV can read"),
         (tmp_path / "cut.jpg", "is no image that OpenCV can read"),
-        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\)"),
+        (np.zeros((4, 4, 2), np.uint8), r"shape \(4, 4, 2\)"),
         (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
     ):
         with pytest.raises(UserError, match=message):

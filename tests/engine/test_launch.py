@@ -128,7 +128,7 @@ def test_config_without_data_root(tmp_path: Path):
         ("test.py", ["{config}", "none.pth"], "error: there is no checkpoint none.pth."),
         ("test.py", ["{config}", "x", "--out", "x.txt"], "must end in .pkl or .pickle"),
         ("train.py", ["{config}", "--launcher", "slurm"], "--launcher slurm needs GPUs"),
-        ("train.py", ["{config}", "--work-dir", "/proc/work"], "work dir /proc/work cannot be wri"),
+        ("train.py", ["{config}", "--work-dir", "/proc/work"], "folder /proc/work cannot be wri"),
         ("train.py", ["{config}", "--data-root", "nowhere"], "there is no annotation file"),
         (
             "train.py",

@@ -30,6 +30,7 @@ from mmdet_maskr.ops.mask_paste import paste_masks
 from mmdet_maskr.ops.mask_rle import encode_masks
 from mmdet_maskr.run_lengths import compress
 
+LEAST = 4  # examples, also on a machine that is busy
 SECONDS = float(os.environ.get("FUZZ_SECONDS", 15)) / 5  # of each of the five tests
 SEED = int(os.environ.get("FUZZ_SEED", 0))
 PIPELINE = [
@@ -111,7 +112,8 @@ def fuzz(strategy: Any, body: Callable[[Any], None]) -> None:
 
     def until_the_end(value: Any) -> None:
         nonlocal runs, failed
-        if time.monotonic() > end and not failed:  # a failure is repeated and made smaller
+        over = time.monotonic() > end and runs >= LEAST
+        if over and not failed:  # a failure is repeated and made smaller
             return
         runs += 1
         try:
@@ -123,11 +125,10 @@ def fuzz(strategy: Any, body: Callable[[Any], None]) -> None:
     options = settings(
         max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
-    while time.monotonic() < end:
+    while time.monotonic() < end or runs < LEAST:
         seed(SEED + rounds)(options(given(strategy)(until_the_end)))()
         rounds += 1
     print(f"{runs} examples in {SECONDS:g} s")
-    assert runs > 3
 
 
 def json_values() -> Any:
