@@ -354,6 +354,7 @@ class CocoInstanceMetric(CocoMetric):
         )
 
     def items_of(self, metric: str) -> Sequence[str]:
+        """Names of a metric's scores that are recorded, such as 'mAP_50'."""
         items = self.keypoint_items if metric == KEYPOINTS else self.metric_items
         return scores.default_items(metric) if items is None else items
 
