@@ -18,7 +18,11 @@ from mmdet_maskr.errors import UserError
 
 
 def checked(load: Callable[..., dict]) -> Callable[..., dict]:
-    """The loader of local files, preceded by a look at the checksum, or else the file's CRCs."""
+    """The loader of local files, preceded by a look at the checksum, or else the file's CRCs.
+
+    Raises:
+        UserError: later, by the loader: the file is cut or damaged.
+    """
 
     def load_checked(filename: str, map_location: Any = None) -> dict:
         """Load a local checkpoint.

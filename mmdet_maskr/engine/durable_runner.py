@@ -73,7 +73,7 @@ class DurableRunner(Runner):
         """Build the training loop; epoch-based ones, of whatever class, can begin in an epoch."""
         built = super().build_train_loop(loop)
         if isinstance(built, EpochBasedTrainLoop):
-            built.__class__ = exact_class(type(built))
+            built.__class__ = exact_class(type(built))  # type: ignore[arg-type]
         return built
 
     def train(self) -> nn.Module:

@@ -195,11 +195,12 @@ def is_validation_due(runner: Runner) -> bool:
 
 def _batches_to_pass(runner: Runner, state: dict[str, Any]) -> int:
     """Batches that the loader is to give without loading them."""
-    if isinstance(runner.train_loop, IterBasedTrainLoop):
-        return runner.train_loop.iter  # it asks for each once more
-    if not isinstance(runner.train_loop, ExactEpochs):
+    loop: Any = runner.train_loop
+    if isinstance(loop, IterBasedTrainLoop):
+        return loop.iter  # it asks for each once more
+    if not isinstance(loop, ExactEpochs):
         runner.logger.warning(
-            f"{type(runner.train_loop).__name__} is neither epoch-based nor iteration-based: the "
+            f"{type(loop).__name__} is neither epoch-based nor iteration-based: the "
             "resumed run will see other batches than an undisturbed one."
         )
         return 0
