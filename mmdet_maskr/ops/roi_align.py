@@ -174,6 +174,7 @@ class RoIAlign(RoILayer):
         sampling_ratio: int = 0,
         pool_mode: str = "avg",
         aligned: bool = True,
+        use_torchvision: bool = False,  # mmcv's: another kernel for the same numbers
     ) -> None:
         super().__init__(output_size, spatial_scale)
         self.sampling_ratio = _checks.check_sampling_ratio(sampling_ratio)

@@ -8,6 +8,8 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_maskr.tracing import is_traced
+
 NMS_OPTIONS = {"type", "iou_threshold"}
 SPLIT_THRESHOLD = 10000  # from so many boxes on, mmcv's batched_nms goes level by level itself
 FEW = 400  # boxes whose levels are not worth calls of their own
@@ -65,5 +67,5 @@ def goes_by_level(results: InstanceData, nms_cfg: ConfigDict | None, max_num: in
         and nms_cfg.get("type", "nms") == "nms"
         and 0 < len(results) < SPLIT_THRESHOLD
         and max_num > 0
-        and not torch.onnx.is_in_onnx_export()
+        and not is_traced()
     )
