@@ -48,7 +48,11 @@ class PickledType:
 
 
 def pickled_array(*rest: object) -> Any:
-    """Stands for ``numpy.ndarray``, which a file names and must not call."""
+    """Stands for ``numpy.ndarray``, which a file names and must not call.
+
+    Raises:
+        UserError: it is called.
+    """
     raise UserError("the file calls numpy.ndarray, which would make an array without content.")
 
 
@@ -137,7 +141,7 @@ class LoadedArray(np.ndarray):
 
 
 def plain(array: np.ndarray) -> np.ndarray:
-    """The same array as numpy's own."""
+    """The same array (H, W), or of any other shape, as numpy's own."""
     return array.view(np.ndarray)
 
 

@@ -224,7 +224,11 @@ def _only(names: Mapping[str, Any]) -> Callable[[str], Any]:
 
 # ------------------------------------------------------------------------------------------ apply
 def apply() -> None:
-    """Narrow mmengine's configs and registries, and the texts that mmcv and mmdet evaluate."""
+    """Narrow mmengine's configs and registries, and the texts that mmcv and mmdet evaluate.
+
+    Raises:
+        UserError: later, by these: a config of data that would run code.
+    """
     from mmengine.config import Config
 
     from_string, file_to_dict, path_of = (

@@ -8,6 +8,7 @@ configs in Python are programs and remain so: read those of strangers before you
 
 from __future__ import annotations
 
+import errno
 import importlib
 import zipfile
 from collections.abc import Callable
@@ -90,7 +91,14 @@ def _of_its_size(load: Callable[..., dict]) -> Callable[..., dict]:
     def load_from_local(filename: str, map_location: Any = None) -> dict:
         """Load a checkpoint file that does not grow when it is read."""
         check_archive(Path(filename).expanduser())
-        return load(filename, map_location=map_location)
+        try:
+            return load(filename, map_location=map_location)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise UserError(  # how torch reads where a file has ended before
+                f"checkpoint {filename} cannot be read: it is damaged, or cut off."
+            ) from error
 
     return load_from_local
 
@@ -104,8 +112,8 @@ def check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return  # which the loader explains
+    except Exception:  # damaged archives end in errors of many types, which the loader explains
+        return
     if size > 10 * path.stat().st_size + MOST:
         raise UserError(
             f"checkpoint {path} was refused: its {path.stat().st_size} bytes are packed, and would "

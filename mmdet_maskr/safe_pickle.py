@@ -38,7 +38,11 @@ def make_bytearray(content: Any = b"", encoding: str = "latin1") -> bytearray:
 
 
 def encode(content: str, encoding: str = "latin1") -> bytes:
-    """Bytes of protocol 2."""
+    """Bytes of protocol 2.
+
+    Raises:
+        UserError: another encoding than these have.
+    """
     if encoding not in _ENCODINGS:
         raise UserError(f"the file asks for the encoding {str(encoding)[:40]!r}.")
     return content.encode(encoding)

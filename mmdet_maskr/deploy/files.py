@@ -169,7 +169,11 @@ def replace(new: Path, folder: Path) -> None:
 
 
 def finish(folder: Path) -> None:
-    """Give the files of a whole new model their names; nothing where there is none."""
+    """Give the files of a whole new model their names; nothing where there is none.
+
+    Raises:
+        UserError: the folder may not be written.
+    """
     record = folder / f"{METADATA}{PARTIAL}"
     if not record.is_file():
         return

@@ -59,7 +59,7 @@ def _check_image(image: Any) -> None:
 
 
 def check_content(tensor: torch.Tensor, what: str) -> None:
-    """Refuse a tensor that is far larger than what is stored of it.
+    """Refuse a tensor (H, W), or of any other shape, that is far larger than what is stored of it.
 
     Raises:
         UserError: it is; a file can have a value repeated as often as it likes.

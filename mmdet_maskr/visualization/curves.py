@@ -115,6 +115,9 @@ def plot_runs(
         keys: names of what is drawn.
         out_file: path of the PNG.
         smooth: mean over so many logged values, which is drawn over the values themselves.
+
+    Raises:
+        UserError: more keys than a picture has place for.
     """
     if len(keys) > MAX_PANELS:
         raise UserError(

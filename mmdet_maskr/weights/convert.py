@@ -65,7 +65,8 @@ def from_detectron2(checkpoint: str | Path, config: str | Path) -> Conversion:
         UserError: files that cannot be read, options that are not supported, or weights that do
             not fit.
     """
-    source = Detectron2Model(read_options(config))
+    with _explained(f"Detectron2's {config}"):
+        source = Detectron2Model(read_options(config))
     state = _load(checkpoint, "detectron2")
     return _convert(
         source,
@@ -170,7 +171,8 @@ def _convert(
     settings: dict[str, Any] = base_settings(base)
     with _explained(name):
         settings["model"] = source.model(settings["model"])
-    settings = with_pipelines(settings, source.pipelines(), classes)
+        pipelines = source.pipelines()
+    settings = with_pipelines(settings, pipelines, classes)
     roi_head = settings["model"]["roi_head"]
     if roi_head.get("mask_head") is None and roi_head.get("keypoint_head") is None:
         for split in ("val", "test"):

@@ -235,6 +235,9 @@ def _wanted(name: str, value: Any) -> str | None:
     default = READ[name]
     if name in LISTS:
         items = value if isinstance(value, list) else [value]
+        nested = [isinstance(item, list) for item in items]
+        if any(nested) and (not all(nested) or name == "INPUT.MIN_SIZE_TRAIN"):
+            return "numbers, or for each level a list of them"
         inner = [part for item in items for part in (item if isinstance(item, list) else [item])]
         good = 0 < len(inner) <= MAX_ITEMS and all(_is_number(v) and v >= 0 for v in inner)
         return None if good else "numbers from 0 on, or lists of them"

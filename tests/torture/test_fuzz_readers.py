@@ -32,6 +32,7 @@ from mmdet_maskr.engine.batch_file import unpack_batch
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.safe_configs import read_literals
 from mmdet_maskr.visualization.curves import choose_keys, plot_runs, read_run
+from mmdet_maskr.weights.convert import _explained
 from mmdet_maskr.weights.detectron2 import Detectron2Model
 from mmdet_maskr.weights.detectron2_options import read_options
 
@@ -248,9 +249,10 @@ def test_options_of_detectron2(tmp_path: Path):
                                rcnn=dict(assigner={}, sampler={})))  # fmt: skip
 
     def read() -> None:
-        model = Detectron2Model(read_options(file))
-        model.model(copy.deepcopy(base))
-        model.pipelines()
+        with _explained("it"):
+            model = Detectron2Model(read_options(file))
+            model.model(copy.deepcopy(base))
+            model.pipelines()
 
     def encode(value: Any) -> bytes:
         return yaml.safe_dump(value).encode("utf-8", "surrogatepass")
@@ -296,7 +298,8 @@ def test_texts_of_configs(repo: Path):
     held: list[str] = []
 
     def write(rng: random.Random | None, value: str) -> str:
-        content = value.encode() if isinstance(value, str) else as_json(value)
+        is_text = isinstance(value, str)
+        content = value.encode("utf-8", "surrogatepass") if is_text else as_json(value)
         content = content if rng is None else damaged(rng, content)
         held[:] = [content.decode("utf-8", "replace")]
         return held[0]
