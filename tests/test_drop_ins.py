@@ -39,7 +39,6 @@ COUNTERPARTS = [
     (BFloat16OptimWrapper, optim.AmpOptimWrapper),
     (mmdet_maskr.engine.ClassCountCheckHook, mmdet_hooks.NumClassCheckHook),
 ]
-LATER = {"use_torchvision"}  # of ops.RoIAlign, which the extractor takes for it
 
 
 def registered() -> list[tuple[type, type]]:
@@ -80,7 +79,7 @@ PAIRS = COUNTERPARTS + registered()
 
 @pytest.mark.parametrize(("part", "counterpart"), PAIRS, ids=lambda cls: cls.__name__)
 def test_options_and_methods_of_the_counterpart_are_there(part: type, counterpart: type):
-    assert options(counterpart) - options(part) - LATER == set()
+    assert options(counterpart) - options(part) == set()
     for name in dir(counterpart):
         method, own = (inspect.getattr_static(cls, name, None) for cls in (counterpart, part))
         if name.startswith("_") or not inspect.isfunction(method):
