@@ -170,8 +170,8 @@ class MaskRInferencer(DetInferencer):
         if "classes" not in of_config:
             if "classes" not in given:
                 raise UserError(
-                    f"neither {self._weights or 'a checkpoint'} nor {self._named} names classes: set "
-                    "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config."
+                    f"neither {self._weights or 'a checkpoint'} nor {self._named} names classes: "
+                    "set test_dataloader.dataset.metainfo=dict(classes=(...)) in the config."
                 )
             of_config = {**of_config, "classes": given["classes"]}
         meta = sources.join_meta(given, of_config)
