@@ -31,6 +31,22 @@ class Options:
     groups: int
     offset_groups: int
 
+    @classmethod
+    def of_plain(cls, **given: int) -> Options:
+        """From the keywords of MMCV's deformable convolution; the kernel's size is the weight's."""
+        stride, padding, dilation = (
+            (given[f"{name}H"], given[f"{name}W"]) for name in ("d", "pad", "dilation")
+        )
+        return cls(stride, padding, dilation, given["group"], given["deformable_group"])
+
+    @classmethod
+    def of_modulated(cls, **given: int) -> Options:
+        """From the keywords of MMCV's modulated deformable convolution."""
+        stride, padding, dilation = (
+            (given[f"{name}_h"], given[f"{name}_w"]) for name in ("stride", "pad", "dilation")
+        )
+        return cls(stride, padding, dilation, given["group"], given["deformable_group"])
+
 
 def deform_convolution(
     input: Tensor,
@@ -156,20 +172,10 @@ def deform_conv_forward(
     output: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **geometry: int,
 ) -> None:
     """Write (B, D, H', W') into ``output``; see :func:`deform_convolution`."""
-    options = Options((dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
+    options = Options.of_plain(**geometry)
     output.copy_(deform_convolution(input, weight, offset, None, None, options))
 
 
@@ -181,22 +187,11 @@ def deform_conv_backward_input(
     grad_offset: Tensor,
     weight: Tensor,
     columns: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **geometry: int,
 ) -> None:
     """Write the gradients of input and offset, (B, C, H, W) and (B, G * K * 2, H', W')."""
-    options = Options((dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
     inputs = (input, weight, offset, None, None)
-    found = _gradients(inputs, options, grad_output, wanted=(0, 2))
+    found = _gradients(inputs, Options.of_plain(**geometry), grad_output, wanted=(0, 2))
     grad_input.copy_(found[0])
     grad_offset.copy_(found[2])
 
@@ -208,24 +203,13 @@ def deform_conv_backward_parameters(
     grad_weight: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
     scale: float,
-    im2col_step: int,
+    **geometry: int,
 ) -> None:
     """Add ``scale`` times the weight's gradient to ``grad_weight``, (D, C / groups, kh, kw)."""
-    options = Options((dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
     # the output is linear in the weight: its value does not matter
     inputs = (input, torch.zeros_like(grad_weight), offset, None, None)
-    found = _gradients(inputs, options, grad_output, wanted=(1,))
+    found = _gradients(inputs, Options.of_plain(**geometry), grad_output, wanted=(1,))
     grad_weight.add_(found[1], alpha=scale)
 
 
@@ -238,23 +222,12 @@ def modulated_deform_conv_forward(
     mask: Tensor,
     output: Tensor,
     columns: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
     with_bias: bool,
+    **geometry: int,
 ) -> None:
     """Write (B, D, H', W') into ``output``; see :func:`deform_convolution`."""
-    options = Options(
-        (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w), group, deformable_group
-    )
     own_bias = bias if with_bias else None
+    options = Options.of_modulated(**geometry)
     output.copy_(deform_convolution(input, weight, offset, mask, own_bias, options))
 
 
@@ -272,27 +245,16 @@ def modulated_deform_conv_backward(
     grad_offset: Tensor,
     grad_mask: Tensor,
     grad_output: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
     with_bias: bool,
+    **geometry: int,
 ) -> None:
     """Write the gradients of input, weight, offset, mask, and of the bias where there is one.
 
     Shapes are those of :func:`deform_convolution`.
     """
-    options = Options(
-        (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w), group, deformable_group
-    )
     inputs = (input, weight, offset, mask, bias if with_bias else None)
     targets = (grad_input, grad_weight, grad_offset, grad_mask, grad_bias)
-    for target, grad in zip(targets, _gradients(inputs, options, grad_output), strict=True):
+    found = _gradients(inputs, Options.of_modulated(**geometry), grad_output)
+    for target, grad in zip(targets, found, strict=True):
         if grad is not None:
             target.copy_(grad)
