@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import pickle
 import re
 import runpy
 from importlib import metadata
@@ -168,7 +167,7 @@ def _check_package(package: str, bounds: tuple[str, str], install: str) -> None:
 
 def apply_light() -> None:
     """What is needed even before a part of ours is: to read what mmengine writes."""
-    _allow_mmengine_checkpoints()
+    safe_files.allow_checkpoints()
 
 
 def apply() -> None:
@@ -224,54 +223,6 @@ def get_installed_path(package: str) -> str:
         if spec is not None and name == package:
             raise RuntimeError(f"{package} is a namespace package, which has no one folder")
     raise metadata.PackageNotFoundError(package)
-
-
-def _history_buffer_method(owner: Any, name: str) -> Any:
-    """Stands in for ``getattr`` in checkpoints: gives HistoryBuffer's statistics, nothing else.
-
-    mmengine's HistoryBuffer pickles its statistics as ``getattr(HistoryBuffer, 'mean')``. Allowing
-    the real ``getattr`` would open every attribute of every allowed object to the file.
-    """
-    from mmengine.logging import HistoryBuffer
-
-    if owner is HistoryBuffer and name in ("min", "max", "mean", "current"):
-        return getattr(HistoryBuffer, name)
-    raise pickle.UnpicklingError(f"the file asks for the attribute {name!r} of {owner!r}")
-
-
-def _allow_mmengine_checkpoints() -> None:
-    """Let torch >= 2.6 load what mmengine 0.10 writes (mmengine #1655).
-
-    mmengine stores its message hub in the checkpoint: HistoryBuffer objects, numpy arrays and numpy
-    scalars. torch refuses these unless they are on its list of allowed classes. The way out that is
-    mostly recommended, ``weights_only=False``, would execute whatever a checkpoint contains.
-    """
-    import numpy as np
-    import torch
-    from mmengine.logging import HistoryBuffer
-
-    codes = "?bhilqBHILQefd"  # bool, integers, floats; no objects, no strings
-    dtype_classes = {type(np.dtype(code)) for code in codes}
-    allowed: list[Any] = [HistoryBuffer, *dtype_classes]
-    allowed.append((_history_buffer_method, "builtins.getattr"))
-    allowed += [(value, name) for name, value in numpy_globals().items()]
-    torch.serialization.add_safe_globals(allowed)
-
-
-def numpy_globals() -> dict[str, Any]:
-    """What pickled arrays and scalars of numpy 1 and numpy 2 refer to, by its name in the file."""
-    import numpy as np
-
-    multiarray = importlib.import_module(
-        "numpy._core.multiarray"
-        if np.lib.NumpyVersion(np.__version__) >= "2.0.0b1"
-        else "numpy.core.multiarray"
-    )
-    found: dict[str, Any] = {"numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype}
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        found[f"{module}._reconstruct"] = multiarray._reconstruct
-        found[f"{module}.scalar"] = multiarray.scalar
-    return found
 
 
 def _explain_refused_checkpoints() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -48,29 +49,28 @@ def apply() -> None:
             return load_pickle(file, **kwargs)
 
     safe_configs.apply()
-    _narrow_checkpoints()
     checkpoint: Any = importlib.import_module("mmengine.runner.checkpoint")
     checkpoint.load_url = load_url
     schemes = checkpoint.CheckpointLoader._schemes
     schemes[""] = _of_its_size(schemes[""])
 
 
-def _narrow_checkpoints() -> None:
-    """What torch's unpickler may call for arrays of numpy, and for bytes."""
+def allow_checkpoints() -> None:
+    """Let torch >= 2.6 load what mmengine 0.10 writes (mmengine #1655); called once.
+
+    mmengine stores its message hub in the checkpoint: HistoryBuffer objects, numpy arrays and numpy
+    scalars. torch refuses these unless they are on its list of allowed classes. The way out that is
+    mostly recommended, ``weights_only=False``, would execute whatever a checkpoint contains. What
+    the file asks for of numpy gets stand-ins that only make plain arrays.
+    """
     import torch
     from mmengine.logging import HistoryBuffer
 
-    names = safe_arrays.numpy_names()
+    names: dict[str, Any] = safe_arrays.numpy_names()
     for core in ("numpy.core", "numpy._core"):
         names[f"{core}.multiarray._reconstruct"] = safe_arrays.empty_loaded_array
-    # compat allows numpy's own
-    kept = [
-        item
-        for item in torch.serialization.get_safe_globals()
-        if not (item[1] if isinstance(item, tuple) else item.__module__).startswith("numpy")
-    ]
-    torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals([*kept, safe_arrays.LoadedArray])
+    names["builtins.getattr"] = _history_buffer_method
+    torch.serialization.add_safe_globals([HistoryBuffer, safe_arrays.LoadedArray])
     torch.serialization.add_safe_globals([(value, name) for name, value in names.items()])
     unpickler: Any = importlib.import_module("torch._weights_only_unpickler")
     torchs_own = unpickler._get_allowed_globals()  # one dictionary, kept
@@ -85,6 +85,19 @@ def _narrow_checkpoints() -> None:
         set_state(history, state)
 
     HistoryBuffer.__setstate__ = fill
+
+
+def _history_buffer_method(owner: Any, name: str) -> Any:
+    """Stands in for ``getattr`` in checkpoints: gives HistoryBuffer's statistics, nothing else.
+
+    mmengine's HistoryBuffer pickles its statistics as ``getattr(HistoryBuffer, 'mean')``. Allowing
+    the real ``getattr`` would open every attribute of every allowed object to the file.
+    """
+    from mmengine.logging import HistoryBuffer
+
+    if owner is HistoryBuffer and name in ("min", "max", "mean", "current"):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(f"the file asks for the attribute {name!r} of {owner!r}")
 
 
 def _of_its_size(load: Callable[..., dict]) -> Callable[..., dict]:
