@@ -16,6 +16,7 @@ TESTS_OF_OPS = [
     "tests/test_same_with_and_without.py",
     "tests/benchmark/test_ops_benchmark.py",
     "tests/test_mmcv_extension.py",
+    "tests/tools/test_install_mmcv.py",
 ]
 
 

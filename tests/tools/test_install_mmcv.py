@@ -6,6 +6,7 @@ The compile itself (minutes) is not run here.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -289,6 +290,11 @@ compiled = pytest.mark.skipif(
 )
 
 
+needs_compiler = pytest.mark.skipif(
+    shutil.which("c++") is None, reason="needs a C++ compiler, as the tool does"
+)
+
+
 @compiled
 def test_check_passes_here():
     code, output = run("--check", "--stack", stack_here())
@@ -405,6 +411,7 @@ def test_missing_compiler(stub_env, tmp_path):
     ]
 
 
+@needs_compiler
 def test_cuda_torch_without_toolkit(stub_env, tmp_path):
     torch = Path(stub_env["PYTHONPATH"], "torch", "__init__.py")
     torch.write_text(torch.read_text().replace("cuda = None", 'cuda = "99.1"'))
@@ -415,12 +422,14 @@ def test_cuda_torch_without_toolkit(stub_env, tmp_path):
     assert code == 0 and "CPU ops" in output and "0123456" in output, output
 
 
+@needs_compiler
 def test_dry_run_touches_nothing(stub_env, tmp_path):
     code, output = run("--dry-run", env=stub_env)
     assert code == 0 and "torch 2.13.0" in output and "merged" in output, output
     assert not (tmp_path / "xdg").exists()
 
 
+@needs_compiler
 def test_failed_compile_leaves_a_log_and_falls_back(stub_env, tmp_path):
     """The merged build fails, then the ordinary one: exit 1, the last lines, the log's path."""
     fake_pip(
@@ -435,6 +444,7 @@ def test_failed_compile_leaves_a_log_and_falls_back(stub_env, tmp_path):
     assert not list(tmp_path.glob("mmcv-build-*"))
 
 
+@needs_compiler
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_interrupted_build_leaves_nothing(stub_env, tmp_path, number):
     """A signal while a compiler runs in a process group of its own as under ninja, deaf or not."""
