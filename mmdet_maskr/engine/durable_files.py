@@ -6,6 +6,7 @@ A file is written beside its place, flushed to the disk and renamed; its SHA-256
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -116,9 +117,9 @@ def find_bad_bytes(path: Path) -> str | None:
                             pass
                 except zipfile.BadZipFile:
                     return f"its part {part.filename} is damaged"
-    except OSError:
-        raise
     except Exception as error:  # a bit in the archive's directory ends in errors of many types
+        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, None):
+            raise  # the file cannot be read; EINVAL is a seek to where it has no bytes
         return f"it is damaged ({_first_line(error)})"
     return None
 
