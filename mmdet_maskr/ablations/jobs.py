@@ -360,9 +360,8 @@ def read_config(repo: Path, config: str) -> Config:
 
 def shell(command: Sequence[str], repo: Path) -> str:
     """A command as one would type it in the checkout."""
-    words = [word.removeprefix(f"{repo}/") for word in command]
-    if words[0] == sys.executable:
-        words[0] = "python"
+    words = ["python" if word == sys.executable else word.removeprefix(f"{repo}/")
+             for word in command]  # fmt: skip
     return shlex.join(words)
 
 
