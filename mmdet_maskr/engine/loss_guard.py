@@ -95,7 +95,7 @@ class LossGuardHook(Hook):
     ) -> None:
         """Count, save the first of a row, stop after too many; look for losses of 0."""
         if not self._zero.done:
-            _warn(runner, self._zero.add({k: float(v) for k, v in (outputs or {}).items()}))
+            _warn(runner, self._zero.add(_as_numbers(outputs)))
         if not self._is_bad:
             self._in_row = 0
             return
@@ -103,7 +103,7 @@ class LossGuardHook(Hook):
         self._skipped += 1
         runner.message_hub.update_info("skipped_steps", self._skipped)
         runner.message_hub.update_scalar("train/skipped_steps", self._skipped)
-        parts = {name: float(value) for name, value in (outputs or {}).items()}
+        parts = _as_numbers(outputs)
         batch = data_batch or {}
         ids = [sample.img_id for sample in batch["data_samples"]]
         if self._in_row == 1:
@@ -151,6 +151,10 @@ class LossGuardHook(Hook):
         for outdated in self._files[:-KEPT]:
             (Path(runner.work_dir) / outdated).unlink(missing_ok=True)
         self._files = self._files[-KEPT:]
+
+
+def _as_numbers(parts: dict[str, Any] | None) -> dict[str, float]:
+    return {name: float(torch.as_tensor(value).detach()) for name, value in (parts or {}).items()}
 
 
 def _warn(runner: Runner, text: str | None) -> None:
