@@ -7,6 +7,7 @@ environment, then the problem with mmcv (null where its ops work). No second lin
     python _mmcv_probe.py [--full]      --full also imports mmcv.ops as a user does (slower)
 """
 
+import csv
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -83,13 +84,14 @@ def incomplete(dists: dict[str, str]) -> str | None:
         return "a folder mmcv without a distribution that owns it"
     for name in dists:
         dist = importlib.metadata.distribution(name)
-        if not dist.files:
+        record = dist.read_text("RECORD")  # dist.files leaves out what is missing, from 3.12 on
+        if not record:
             return f"the list of files of {name}"
-        for file in dist.files:
-            if file.suffix == ".pyc":
+        for file, _, size in csv.reader(record.splitlines()):
+            if file.endswith(".pyc"):
                 continue
             path = Path(dist.locate_file(file))
-            if not path.exists() or file.size not in (None, path.stat().st_size):
+            if not path.exists() or size not in ("", str(path.stat().st_size)):
                 return f"{file} (missing or cut short)"
     return None
 
