@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 import torch
 from mmcv import ops as mmcv_ops
+from mmcv.ops.roi_align import RoIAlignFunction
 from roi_cases import DEVICES, HEIGHT, WIDTH, all_sorts_of_rois, features, relative_error
 
 from mmdet_maskr import mmcv_extension
@@ -264,7 +265,7 @@ def test_export_goes_through_mmcv():
     maps, rois = features(), all_sorts_of_rois()
     with (
         mock.patch("torch.onnx.is_in_onnx_export", return_value=True),
-        mock.patch("mmdet_maskr.ops.roi_align.RoIAlignFunction.apply") as apply,
+        mock.patch.object(RoIAlignFunction, "apply") as apply,
     ):
         RoIAlign(7, 0.25, 2)(maps, rois)
     assert apply.call_args.args[2:] == ((7, 7), 0.25, 2, "avg", True)
