@@ -25,7 +25,7 @@ MOST = 200 << 20  # bytes that a file may take beyond ten times its own
 
 
 def apply() -> None:
-    """Let mmengine and torch read files as data; the package's import calls this.
+    """Let mmengine and torch read files as data; :mod:`.adjustments` calls this.
 
     Raises:
         UserError: later, by these readers: files that are damaged or hold more than data.
