@@ -21,7 +21,7 @@ SMALLEST = 256  # smaller sizes are of patches, strides and kernels
 
 def load(name: str) -> Config:
     """A config without pretrained weights, which are not there to be downloaded."""
-    cfg = copy.deepcopy(_read(name))
+    cfg = copy.deepcopy(with_weights(name))
     for part in walk(cfg.model):
         if isinstance(part.get("init_cfg"), dict) and part["init_cfg"]["type"] == "Pretrained":
             part["init_cfg"] = None
@@ -30,7 +30,8 @@ def load(name: str) -> Config:
 
 
 @functools.cache
-def _read(name: str) -> Config:
+def with_weights(name: str) -> Config:
+    """A config as it is written; not to be changed."""
     return Config.fromfile(ROOT / name)
 
 
