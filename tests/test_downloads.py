@@ -17,9 +17,9 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmdet_maskr import downloads
-from mmdet_maskr.apis import inputs
 from mmdet_maskr.downloads import _check_target, download
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.inference import inputs
 
 Answer = Callable[[socket.socket, str], None]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmdet_maskr.apis.coco_json import CocoResults
-from mmdet_maskr.apis.video import CODECS, VideoFrames, VideoSink
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.inference.video import CODECS, VideoFrames, VideoSink
 
 # How numpy, OpenCV and torch say it.
 _NO_MEMORY = re.compile(

@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from mmengine.logging import print_log
 
-from mmdet_maskr.apis.inputs import check_names, file_name
 from mmdet_maskr.datasets import check
 from mmdet_maskr.datasets.check.annotations import is_id
 from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_new_file
+from mmdet_maskr.inference.inputs import check_names, file_name
 
 
 class CocoResults:

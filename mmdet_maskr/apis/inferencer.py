@@ -21,13 +21,12 @@ from mmengine.logging import print_log
 from mmengine.registry import FUNCTIONS
 from torch import nn
 
-from mmdet_maskr.apis import inputs as images_of
+from mmdet_maskr.apis import models as sources
 from mmdet_maskr.apis import options as arguments
-from mmdet_maskr.apis import predictions, sources
+from mmdet_maskr.apis import predictions
 from mmdet_maskr.apis.call import Call, Counted, is_out_of_memory, sink_of
 from mmdet_maskr.apis.coco_json import CocoResults
-from mmdet_maskr.apis.inputs import ImageInput
-from mmdet_maskr.apis.video import VideoFrames
+from mmdet_maskr.apis.pictures import as_seen
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.unreadable import why_unreadable
 from mmdet_maskr.deploy.optimization import optimize as fast_form
@@ -36,6 +35,9 @@ from mmdet_maskr.engine.launch import read_config
 from mmdet_maskr.engine.unwrap import predicting_part, without_wrappers
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_writable
+from mmdet_maskr.inference import inputs as images_of
+from mmdet_maskr.inference.inputs import ImageInput
+from mmdet_maskr.inference.video import VideoFrames
 from mmdet_maskr.visualization.draw import shown
 
 SHOWN_FAILURES = 20
@@ -520,7 +522,7 @@ class MaskRInferencer(DetInferencer):
         if call is not None:
             loader = next(t for t in self.pipeline.transforms if isinstance(t, InferencerLoader))
             if return_vis or options.get("show") or (img_out_dir and not no_save_vis):
-                images = [images_of.as_seen(image, loader, call.folder) for image in images]
+                images = [as_seen(image, loader, call.folder) for image in images]
             options["pred_score_thr"] = -1.0  # it has been applied
             chosen = [predictions.above(p.pred_instances, call.drawn_thr) for p in preds]
             drawn = [DetDataSample(pred_instances=c, metainfo=p.metainfo)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,24 +56,6 @@ def list_images(inputs: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInpu
         elif not Path(image).is_file():
             raise UserError(f"there is no image {Path(image).absolute()}.")
     return images
-
-
-def check_distinct(names: Sequence[str], purpose: str) -> None:
-    """Check that no two images have the same name.
-
-    Args:
-        names: of the images.
-        purpose: what names are needed for.
-
-    Raises:
-        UserError: two have.
-    """
-    name, count = next(iter(Counter(names).most_common(1)), ("", 0))
-    if count > 1:
-        raise UserError(
-            f"{count} images are named {name}, and {purpose}. Call once for each folder, or give "
-            "the files names of their own."
-        )
 
 
 def read_image(source: ImageInput, load: dict[str, Any] | None = None) -> np.ndarray:

@@ -15,7 +15,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 from mmdet_maskr.deploy.convolution import FusedConv2d
-from mmdet_maskr.deploy.parts import FastForm, become, rewrite_parts
+from mmdet_maskr.deploy.fast_forms import FastForm, become, rewrite_parts
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.memory_format import converted, guard_layers
 from mmdet_maskr.models.mask_heads import ComposedMaskHead

@@ -15,13 +15,13 @@ from mmdet_maskr.deploy.files import CURE, FILES, read_metadata
 from mmdet_maskr.deploy.images import (
     ImageInput,
     Prepared,
-    check_distinct,
     list_images,
     prepare,
     read_image,
 )
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path
+from mmdet_maskr.inference.inputs import check_distinct
 
 MASKS = ("rle", "bitmaps")
 

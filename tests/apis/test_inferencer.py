@@ -18,7 +18,7 @@ from mmengine.structures import InstanceData
 from pycocotools import mask as mask_api
 
 from mmdet_maskr.apis import MaskRInferencer
-from mmdet_maskr.apis.sources import default_device, join_meta
+from mmdet_maskr.apis.models import default_device, join_meta
 from mmdet_maskr.datasets import ShapesDataset
 from mmdet_maskr.deploy.images import list_images
 from mmdet_maskr.errors import UserError
@@ -258,7 +258,7 @@ def test_batches_are_put_together_by_the_configs_function(build: Callable, cfg: 
 def test_device(
     monkeypatch: pytest.MonkeyPatch, accelerator: str, cuda_ops: str, compiled: bool, expected: str
 ):
-    module = "mmdet_maskr.apis.sources"
+    module = "mmdet_maskr.apis.models"
     monkeypatch.setattr(f"{module}.mmcv_extension.is_compiled", lambda: compiled)
     monkeypatch.setattr(f"{module}.get_device", lambda: accelerator)
     monkeypatch.setattr(f"{module}.get_compiling_cuda_version", lambda: cuda_ops)

@@ -20,7 +20,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmdet_maskr.apis import MaskRInferencer
-from mmdet_maskr.apis.sources import find_model
+from mmdet_maskr.apis.models import find_model
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation.coco_metric import CocoInstanceMetric
 

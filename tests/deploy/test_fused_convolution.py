@@ -11,7 +11,7 @@ from mmcv.cnn import ConvModule
 from torch import nn
 
 from mmdet_maskr.deploy.convolution import FusedConv2d, can_fold, can_fuse
-from mmdet_maskr.deploy.parts import FastConvModule, rewrite_parts
+from mmdet_maskr.deploy.fast_forms import FastConvModule, rewrite_parts
 from mmdet_maskr.models.layers import UnfusedFrozenBN
 
 SHAPES = [

@@ -17,8 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdet_maskr.deploy import optimize
 from mmdet_maskr.deploy.convolution import FusedConv2d
+from mmdet_maskr.deploy.fast_forms import FastForm
 from mmdet_maskr.deploy.optimization import LowPrecisionHead
-from mmdet_maskr.deploy.parts import FastForm
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models import InstanceTTAModel
 from mmdet_maskr.ops.mask_rle import RLEMasks

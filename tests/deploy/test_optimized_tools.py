@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmdet_maskr.apis import MaskRInferencer
-from mmdet_maskr.deploy.parts import FastForm
+from mmdet_maskr.deploy.fast_forms import FastForm
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
-from mmdet_maskr.deploy.export import parts
+from mmdet_maskr.deploy.export import accepted
 from mmdet_maskr.deploy.export.boxes import (
     NOTHING,
     NOTHING_THRESHOLD,
@@ -44,7 +44,7 @@ class ExportableDetector(nn.Module):
 
     def __init__(self, model: nn.Module, kernels: ModuleType) -> None:
         super().__init__()
-        parts.check_model(model)
+        accepted.check_model(model)
         head = model.roi_head
         self.preprocess = Preprocess(model.data_preprocessor)
         self.backbone = model.backbone
@@ -142,7 +142,7 @@ class Proposals(nn.Module):
 
     def __init__(self, head: nn.Module, cfg: ConfigDict, kernels: ModuleType) -> None:
         super().__init__()
-        self.iou_threshold = parts.test_options("test_cfg.rpn", cfg, ("nms_pre", "max_per_img"))
+        self.iou_threshold = accepted.test_options("test_cfg.rpn", cfg, ("nms_pre", "max_per_img"))
         if not head.use_sigmoid_cls:
             raise UserError("rpn_head.loss_cls.use_sigmoid=False cannot be exported.")
         generator = head.prior_generator
@@ -153,7 +153,7 @@ class Proposals(nn.Module):
             )
         self.head = head
         self.kernels = kernels
-        self.coder = parts.coder_of("rpn_head", head.bbox_coder)
+        self.coder = accepted.coder_of("rpn_head", head.bbox_coder)
         self.strides = [tuple(stride) for stride in generator.strides]
         for level, base in enumerate(generator.base_anchors):
             self.register_buffer(f"anchors{level}", base.detach().float().clone())
@@ -212,7 +212,7 @@ class BoxBranch(nn.Module):
 
     def __init__(self, head: nn.Module, cfg: ConfigDict, kernels: ModuleType) -> None:
         super().__init__()
-        self.iou_threshold = parts.test_options("test_cfg.rcnn", cfg, ("max_per_img",))
+        self.iou_threshold = accepted.test_options("test_cfg.rcnn", cfg, ("max_per_img",))
         self.score_threshold = float(cfg.score_thr)
         self.max_num = int(cfg.max_per_img)
         self.kernels = kernels
@@ -221,7 +221,7 @@ class BoxBranch(nn.Module):
         self.head = head.bbox_head
         self.num_classes = head.bbox_head.num_classes
         self.like_detectron2 = cfg.get("convention", "mmdet") == "detectron2"
-        self.coder = parts.coder_of("roi_head.bbox_head", head.bbox_head.bbox_coder)
+        self.coder = accepted.coder_of("roi_head.bbox_head", head.bbox_head.bbox_coder)
 
     def forward(
         self, features: tuple[Tensor, ...], proposals: Tensor, limits: Tensor

@@ -7,7 +7,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from mmdet_maskr.deploy.export import parts
+from mmdet_maskr.deploy.export import accepted
 from mmdet_maskr.models.roi_extractors.levels import assign_levels
 
 
@@ -25,7 +25,7 @@ class Pooler(nn.Module):
 
     def __init__(self, option: str, extractor: nn.Module, kernels: ModuleType) -> None:
         super().__init__()
-        self.pooling = parts.pooling_of(option, extractor)
+        self.pooling = accepted.pooling_of(option, extractor)
         self.kernels = kernels
 
     def forward(self, features: tuple[Tensor, ...], boxes: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmdet_maskr.deploy.export import metadata, onnx_kernels, parts, script_kernels
+from mmdet_maskr.deploy.export import accepted, metadata, onnx_kernels, script_kernels
 from mmdet_maskr.deploy.export.graph import INPUT, ExportableDetector
 from mmdet_maskr.deploy.files import FILES, clean, digest, files_of, replace
 from mmdet_maskr.errors import UserError
@@ -75,7 +75,7 @@ def export(
     if calibration is not None and form != "openvino":
         raise UserError(f"--int8 needs --format openvino, not {form}.")
     kernels = script_kernels if form == "torchscript" else onnx_kernels
-    parts.check_model(model)
+    accepted.check_model(model)
     described = metadata.describe(model, cfg, dataset_meta)
     model = model.cpu().eval()
     detector = ExportableDetector(model, kernels).eval()

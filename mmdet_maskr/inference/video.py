@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
-import mmcv
 import numpy as np
-from mmengine.logging import print_log
 
 from mmdet_maskr.errors import UserError
 
@@ -29,16 +27,25 @@ class VideoFrames:
         self.path = Path(path)
         self._open()
 
-    def _open(self) -> mmcv.VideoReader:
-        reader = mmcv.VideoReader(str(self.path))
-        if not reader.opened or reader.width <= 0:
+    def _open(self) -> cv2.VideoCapture:
+        reader = cv2.VideoCapture(str(self.path))
+        width, height, count = (
+            int(reader.get(kind))
+            for kind in (
+                cv2.CAP_PROP_FRAME_WIDTH,
+                cv2.CAP_PROP_FRAME_HEIGHT,
+                cv2.CAP_PROP_FRAME_COUNT,
+            )
+        )
+        if not reader.isOpened() or width <= 0:
             raise UserError(
                 f"the video {self.path} cannot be read: it is damaged, or of a kind that this "
                 "OpenCV cannot decode. `ffmpeg -i IN out.mp4` writes one that it can."
             )
-        self.fps = reader.fps if 0 < reader.fps < 1000 else 25.0  # some files do not say
-        self.size = (reader.width, reader.height)
-        self._length = max(0, reader.frame_cnt)
+        fps = reader.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if 0 < fps < 1000 else 25.0  # some files do not say
+        self.size = (width, height)
+        self._length = max(0, count)
         return reader
 
     def __len__(self) -> int:
@@ -48,11 +55,11 @@ class VideoFrames:
     def __iter__(self) -> Iterator[np.ndarray]:
         """Frames (H, W, 3), uint8 in BGR order."""
         reader, count = self._open(), 0
-        while (frame := reader.read()) is not None:
+        while (frame := reader.read()[1]) is not None:
             count += 1
             yield frame
         if count < len(self):
-            print_log(f"{self.path} ends after {count} of {len(self)} frames.")
+            print(f"{self.path} ends after {count} of {len(self)} frames.")
 
 
 class VideoSink:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import glob
 import re
-import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeGuard
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-import cv2
-import mmcv
 import numpy as np
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
-from mmdet.datasets.transforms import InferencerLoader
-from mmengine.logging import print_log
 
-from mmdet_maskr.deploy.images import check_distinct
 from mmdet_maskr.downloads import check_address, download
 from mmdet_maskr.errors import UserError
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 # Of an image that is fetched:
 MOST_BYTES = 256 << 20
@@ -84,6 +79,24 @@ def file_name(path_or_url: str) -> str:
     return Path(path_or_url).name
 
 
+def check_distinct(names: Sequence[str], purpose: str) -> None:
+    """Check that no two images have the same name.
+
+    Args:
+        names: of the images.
+        purpose: what names are needed for.
+
+    Raises:
+        UserError: two have.
+    """
+    name, count = next(iter(Counter(names).most_common(1)), ("", 0))
+    if count > 1:
+        raise UserError(
+            f"{count} images are named {name}, and {purpose}. Call once for each folder, or give "
+            "the files names of their own."
+        )
+
+
 def check_names(images: Sequence[str | np.ndarray], purpose: str, stems: bool = False) -> None:
     """Check that no two images have the same file name.
 
@@ -115,7 +128,7 @@ def fetch(url: str, folder: Path) -> Path:
     check_address(url)
     name = file_name(url)
     # pictures of it are written under its name, for which the suffix has to be an image's
-    path = folder / (name if Path(name).suffix.lower() in IMG_EXTENSIONS else f"{name}.jpg")
+    path = folder / (name if Path(name).suffix.lower() in SUFFIXES else f"{name}.jpg")
     if len(name.encode("utf-8", "replace")) > 150:
         raise UserError(f"{url[:200]} cannot be fetched: no file can have its name.")
     try:
@@ -124,29 +137,6 @@ def fetch(url: str, folder: Path) -> Path:
         raise UserError(f"{url} cannot be kept in {folder}: {error.strerror}.") from error
     _check_pixels(url, path)
     return path
-
-
-def as_seen(image: str | np.ndarray, loader: InferencerLoader, folder: Path) -> str | np.ndarray:
-    """A file that is drawn as the model saw it.
-
-    Pictures are drawn on the upright image. A model whose pipeline disregards EXIF's orientation
-    has seen, and found its boxes on, another one.
-
-    Args:
-        image: path; an array (H, W, 3) is given back.
-        loader: the pipeline's InferencerLoader.
-        folder: where a copy of the same name is written, if it must be.
-    """
-    options = loader.from_file
-    backend = options.imdecode_backend or "cv2"
-    follows = options.color_type in ("color", "grayscale") and backend in ("cv2", "pillow")
-    if follows or not isinstance(image, str):
-        return image
-    pixels = mmcv.imread(image, "color_ignore_orientation", backend="cv2")
-    content = cv2.imencode(".png", pixels)[1]
-    copy = Path(tempfile.mkdtemp(dir=folder)) / Path(image).name  # it is read by its content
-    copy.write_bytes(content.tobytes())
-    return str(copy)
 
 
 def _check_pixels(url: str, path: Path) -> None:
@@ -199,17 +189,17 @@ def _path_of_url(url: str) -> str:
 
 def _images_in(folder: Path) -> list[str]:
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    images = [str(path) for path in files if path.suffix.lower() in IMG_EXTENSIONS]
-    others = sorted({path.suffix.lower() or path.name for path in files} - set(IMG_EXTENSIONS))
+    images = [str(path) for path in files if path.suffix.lower() in SUFFIXES]
+    others = sorted({path.suffix.lower() or path.name for path in files} - set(SUFFIXES))
     if not images:
         beside = f" It has files of other kinds ({', '.join(others[:8])})." if others else ""
         raise UserError(
             f"there are no images in the folder {folder}: their names must end in "
-            f"{' '.join(IMG_EXTENSIONS)}.{beside}"
+            f"{' '.join(SUFFIXES)}.{beside}"
         )
     if others:
         count = len(files) - len(images)
-        print_log(f"{folder}: {count} files are no images and left out ({', '.join(others[:8])}).")
+        print(f"{folder}: {count} files are no images and left out ({', '.join(others[:8])}).")
     return images
 
 

@@ -14,10 +14,10 @@ import pytest
 from mmdet.models import DetDataPreprocessor
 from torch import nn
 
-from mmdet_maskr.apis.inputs import check_names, expand, fetch, file_name
-from mmdet_maskr.apis.sources import input_channels
-from mmdet_maskr.apis.video import VideoFrames, VideoSink
+from mmdet_maskr.apis.models import input_channels
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.inference.inputs import check_names, expand, fetch, file_name
+from mmdet_maskr.inference.video import VideoFrames, VideoSink
 
 
 @pytest.fixture
