@@ -20,6 +20,7 @@ from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_files import newest_checkpoint
 from mmdet_maskr.engine.exact_loading import make_exact
 from mmdet_maskr.engine.loops import exact_class
+from mmdet_maskr.engine.optimizers import check_optimizers
 from mmdet_maskr.engine.schedule_changes import Settings, check_optimizer
 from mmdet_maskr.engine.score_keys import check_score_keys
 from mmdet_maskr.errors import UserError
@@ -128,10 +129,12 @@ class DurableRunner(Runner):
         """Call all hooks, of a run that can succeed; a loaded checkpoint is one they can read.
 
         Raises:
-            UserError: before training, for scores that no evaluator gives.
+            UserError: before training, for scores that no evaluator gives and optimizers that
+                could not do a step.
         """
         if fn_name == "before_run" and isinstance(self._train_loop, BaseLoop):
             check_score_keys(self)
+            check_optimizers(self)
         if fn_name == "after_load_checkpoint":
             self._prepare(kwargs["checkpoint"])
         super().call_hook(fn_name, **kwargs)

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from mmdet_maskr.engine import resume
 from mmdet_maskr.engine.batch_file import pack_batch
 from mmdet_maskr.engine.durable_files import write_durably
+from mmdet_maskr.engine.optimizers import optim_wrappers
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.engine.zero_losses import ZeroLosses
 from mmdet_maskr.errors import UserError
@@ -68,12 +69,15 @@ class LossGuardHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Look at each loss before the optimizer does."""
         self._skipped = int(runner.message_hub.runtime_info.get("skipped_steps", 0))
-        wrapper = runner.optim_wrapper
+        for wrapper in optim_wrappers(runner.optim_wrapper).values():
+            self._guard(wrapper)
+
+    def _guard(self, wrapper: OptimWrapper) -> None:
         update = wrapper.update_params
 
         def guarded_update(loss: torch.Tensor, *args, **kwargs) -> None:
-            self._is_bad = _is_bad_anywhere(loss)
-            if self._is_bad:
+            if _is_bad_anywhere(loss):
+                self._is_bad = True
                 _count_without_step(wrapper)
             else:
                 update(loss, *args, **kwargs)
@@ -84,6 +88,7 @@ class LossGuardHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
+        self._is_bad = False
         self._random = resume.random_states()  # for the replay
 
     def after_train_iter(

@@ -22,6 +22,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmdet_maskr.engine import run_state
 from mmdet_maskr.engine.exact_loading import ExactDataLoader
 from mmdet_maskr.engine.loops import ExactEpochs
+from mmdet_maskr.engine.optimizers import optim_wrappers
 from mmdet_maskr.engine.unwrap import unwrapped
 
 KEY = "exact_resume"
@@ -67,7 +68,10 @@ def capture(
     own["attributes"] = run_state.capture(model, runner.hooks, start)
     if get_world_size() > 1:  # statistics of batch norm differ between the ranks
         own["buffers"] = {name: buffer.cpu() for name, buffer in model.named_buffers()}
-    if _is_accumulating(runner.optim_wrapper):
+    wrappers = optim_wrappers(runner.optim_wrapper)
+    own["counts"] = {name: getattr(w, "_inner_count", 0) for name, w in wrappers.items() if name}
+    # with several, one's loss may leave gradients to the others
+    if len(wrappers) > 1 or any(map(_is_accumulating, wrappers.values())):
         own["gradients"] = {
             name: parameter.grad.cpu()
             for name, parameter in model.named_parameters()
@@ -110,6 +114,9 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
             f"{get_world_size()}: it goes on, but not as an undisturbed one would."
         )
         return
+    for name, wrapper in optim_wrappers(runner.optim_wrapper).items():
+        if name in own.get("counts", {}):  # mmengine sets that of a single one alone
+            wrapper._inner_count = own["counts"][name]
     buffers = dict(model.named_buffers())
     for name, value in own.get("buffers", {}).items():
         buffers[name].copy_(value)

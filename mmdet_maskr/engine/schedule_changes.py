@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
+from mmdet_maskr.engine.optimizers import optim_wrappers
 from mmdet_maskr.engine.run_state import OTHER, plain
 from mmdet_maskr.errors import UserError
 
@@ -108,12 +108,10 @@ class Settings:
 
 def _optimizers(runner: Runner) -> Iterator[tuple[str, Any, list]]:
     schedulers = runner.param_schedulers or []
-    if isinstance(runner.optim_wrapper, OptimWrapperDict):
-        for name, wrapper in runner.optim_wrapper.items():
-            own = schedulers.get(name, []) if isinstance(schedulers, dict) else []
+    for name, wrapper in optim_wrappers(runner.optim_wrapper).items():
+        own = schedulers.get(name, []) if isinstance(schedulers, dict) else schedulers
+        if hasattr(wrapper, "optimizer"):
             yield name, wrapper, list(own)
-    elif hasattr(runner.optim_wrapper, "optimizer"):
-        yield "", runner.optim_wrapper, list(schedulers)
 
 
 def _saved(checkpoint: Mapping, name: str) -> dict | None:

@@ -11,11 +11,22 @@ import mmdet.engine.schedulers  # noqa: F401
 import mmengine.optim.scheduler  # noqa: F401
 import pytest
 import torch
-from mmdet.registry import HOOKS
+from mmdet.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmdet.registry import PARAM_SCHEDULERS as MMDET_SCHEDULERS
+from mmdet.structures import DetDataSample
 from mmengine.hooks import EarlyStoppingHook, Hook
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
-from toy_training import BATCHES, Rates, ToyMetric, assert_equal, toy_runner, weights_of
+from toy_training import (
+    BATCHES,
+    Rates,
+    ToyMetric,
+    ToyModel,
+    assert_equal,
+    toy_runner,
+    weights_of,
+)
 
 from mmdet_maskr.engine import run_state
 from mmdet_maskr.engine.resume import remove_functions
@@ -35,13 +46,17 @@ SCHEDULERS = sorted(
     for name in {**PARAM_SCHEDULERS.module_dict, **MMDET_SCHEDULERS.module_dict}
     if name.endswith(("LR", "Momentum"))
 )
-# for a step of another kind, sparse gradients, several processes; and what all are made of
-_LEFT_OUT = {"LBFGS", "SparseAdam", "ZeroRedundancyOptimizer", "Optimizer"}
 OPTIMIZERS_HERE = sorted(
     name
     for name, kind in OPTIMIZERS.module_dict.items()
-    if inspect.isclass(kind) and name not in _LEFT_OUT
+    if inspect.isclass(kind) and name != "Optimizer"  # what all are made of
 )
+# Models that they need; those that cannot train a model with dense gradients and one loss a step.
+_MODELS = {
+    "Muon": dict(type="ToyModel", matrices=True),
+    "LBFGS": dict(type="AsksAgain"), "SparseAdam": dict(type="LooksUp"),
+}  # fmt: skip
+_CANNOT = {"LBFGS": "closure", "SparseAdam": "Adam"}
 
 
 def resumed_equals_undisturbed(tmp_path: Path, at: str = "epoch_1.pth", **options) -> None:
@@ -72,13 +87,146 @@ def test_schedulers(tmp_path: Path, name: str):
     )
 
 
+@MODELS.register_module()
+class AsksAgain(ToyModel):
+    """Gives an optimizer its loss as often as it asks."""
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict:
+        data = self.data_preprocessor(data, True)
+
+        def closure() -> torch.Tensor:
+            optim_wrapper.zero_grad()
+            loss = self(**data, mode="loss")["loss"]
+            loss.backward()
+            return loss
+
+        loss = self(**data, mode="loss")["loss"]
+        optim_wrapper.update_params(loss, step_kwargs=dict(closure=closure))
+        return dict(loss=loss)
+
+
+@MODELS.register_module()
+class LooksUp(BaseModel):
+    """Gradients of its table are sparse."""
+
+    def __init__(self, data_preprocessor: None = None) -> None:
+        super().__init__(data_preprocessor)
+        self.table = torch.nn.Embedding(9, 2, sparse=True)
+
+    def forward(self, inputs: torch.Tensor, mode: str = "tensor") -> dict:
+        rows = (torch.stack(list(inputs))[:, 1] * 8).long()
+        return dict(loss=(self.table(rows) - 1).square().mean())
+
+
+@pytest.fixture
+def one_process(tmp_path: Path):
+    """A process group of this process alone."""
+    path = (tmp_path / "group").as_uri()
+    torch.distributed.init_process_group("gloo", init_method=path, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS_HERE)
-def test_optimizers(tmp_path: Path, name: str):
+def test_optimizers(tmp_path: Path, name: str, request: pytest.FixtureRequest):
     kind = OPTIMIZERS.get(name)
-    needs_rate = "lr" in inspect.signature(kind).parameters
+    sharded = name == "ZeroRedundancyOptimizer"
+    if sharded:
+        request.getfixturevalue("one_process")
+    needs_rate = sharded or "lr" in inspect.signature(kind).parameters
     optimizer = dict(type=name, **(dict(lr=0.01) if needs_rate else {}))
-    model = dict(type="ToyModel", matrices=name == "Muon")
+    optimizer.update(dict(optimizer_type="Adam") if sharded else {})
+    model = _MODELS.get(name, dict(type="ToyModel"))
     resumed_equals_undisturbed(tmp_path, optimizer=optimizer, model=model)
+
+
+@pytest.mark.parametrize("name", _CANNOT)
+def test_optimizers_that_cannot(tmp_path: Path, name: str):
+    runner = toy_runner(tmp_path, optimizer=dict(type=name, lr=0.01))
+    with pytest.raises(UserError, match=rf"{name}.*{_CANNOT[name]}"):
+        runner.train()
+    assert runner.iter == 0
+
+
+@MODELS.register_module()
+class TwoSteps(ToyModel):
+    """One optimizer after the other; the second one's loss leaves gradients to the first."""
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> dict:
+        data = self.data_preprocessor(data, True)
+        losses = {}
+        for name, sign in (("body", 1), ("head", -0.5)):
+            losses[f"loss_{name}"] = loss = sign * self(**data, mode="loss")["loss"]
+            optim_wrapper[name].update_params(loss)
+        return losses
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class ByPart:
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        self.counts = optim_wrapper_cfg["counts"]
+
+    def __call__(self, model: ToyModel) -> OptimWrapperDict:
+        body = torch.optim.SGD([*model.backbone.parameters(), *model.norm.parameters()], 0.1, 0.9)
+        head = torch.optim.Adam(model.head.parameters(), 0.01)
+        return OptimWrapperDict(
+            body=OptimWrapper(body), head=OptimWrapper(head, accumulative_counts=self.counts)
+        )
+
+
+def by_part(counts: int = 1) -> dict:
+    schedulers = dict(
+        body=dict(type="OneCycleLR", by_epoch=False, eta_max=0.2, total_steps=12),
+        head=[dict(type="LinearLR", by_epoch=False, end=6)],
+    )
+    return dict(
+        model=dict(type="TwoSteps"),
+        optim_wrapper=dict(constructor="ByPart", counts=counts),
+        schedulers=schedulers,
+    )
+
+
+@pytest.mark.parametrize("counts", [1, 3])
+def test_several_optimizers(tmp_path: Path, counts: int):
+    calm = toy_runner(tmp_path / "calm", **by_part(counts))
+    calm.train()
+    at = tmp_path / "calm" / "epoch_1.pth"
+    resumed = toy_runner(tmp_path / "resumed", resume=at, **by_part(counts))
+    resumed.train()
+    assert_equal(weights_of(resumed), weights_of(calm))
+    for name, wrapper in calm.optim_wrapper.items():
+        assert resumed.optim_wrapper[name].get_lr() == wrapper.get_lr()
+        assert resumed.optim_wrapper[name].inner_count == wrapper.inner_count == 12
+
+
+def test_several_optimizers_and_losses_that_are_not_finite(tmp_path: Path):
+    """The guard looks at what each of them is given."""
+    runner = toy_runner(tmp_path, hooks=[dict(type="LossGuardHook", stop_after=99)], **by_part())
+    weights = {}
+
+    class Breaks(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+            if runner.iter == 5:
+                weights.update(weights_of(runner))
+                data_batch["inputs"][0] *= float("nan")
+                data_batch["data_samples"] = [DetDataSample(metainfo=dict(img_id=1))]
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+            if runner.iter == 5:
+                parameters = dict(runner.model.named_parameters())
+                assert_equal({n: p.clone() for n, p in parameters.items()},
+                             {n: weights[n] for n in parameters})  # fmt: skip
+
+    runner.register_hook(Breaks())
+    runner.model.norm.track_running_stats = False
+    runner.train()
+    assert weights and runner.message_hub.get_info("skipped_steps") == 1
+
+
+def test_several_optimizers_and_a_model_of_one(tmp_path: Path):
+    runner = toy_runner(tmp_path, **dict(by_part(), model=dict(type="ToyModel")))
+    with pytest.raises(UserError, match=r"body.*head.*ToyModel"):
+        runner.train()
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class ToyModel(BaseModel):
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def forward(self, inputs: Tensor, mode: str = "tensor") -> Any:
+    def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = "tensor") -> Any:
         result = self.head(self.norm(self.backbone(torch.stack(list(inputs)))))
         return dict(loss=(result - 1).square().mean()) if mode == "loss" else list(result)
 
