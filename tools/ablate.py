@@ -27,7 +27,7 @@ from mmdet_maskr.ablations import cost, report, results
 from mmdet_maskr.ablations.jobs import Job, Settings, jobs_of, shell
 from mmdet_maskr.ablations.progress import Board, duration
 from mmdet_maskr.ablations.schedule import Scheduler
-from mmdet_maskr.ablations.tables import SCALES, TABLES, Row, Table, select_rows, select_tables
+from mmdet_maskr.ablations.tables import SCALES, TABLES, Table, TableRow, select_rows, select_tables
 from mmdet_maskr.datasets import shapes
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
@@ -94,7 +94,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def chosen_rows(args: argparse.Namespace) -> list[tuple[Table, Row]]:
+def chosen_rows(args: argparse.Namespace) -> list[tuple[Table, TableRow]]:
     """The rows that the call is about."""
     tables = select_tables(args.tables or ["all"])
     rows = [
@@ -213,7 +213,7 @@ def slots(jobs: int | None, gpus: int) -> list[dict[str, str]]:
     ]
 
 
-def print_commands(jobs: list[Job], rows: list[tuple[Table, Row]]) -> None:
+def print_commands(jobs: list[Job], rows: list[tuple[Table, TableRow]]) -> None:
     """The commands of what is missing, and on COCO what they will cost."""
     by_name = {(table.name, row.name): row for table, row in rows}
     hours = 0.0

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.evaluation.errors.analysis import KINDS, analyse, tables
 from mmdet_maskr.evaluation.errors.figure import draw_errors
 from mmdet_maskr.evaluation.errors.inputs import comparisons
-from mmdet_maskr.evaluation.errors.report import KINDS, analyse, tables
 from mmdet_maskr.evaluation.errors.split import BACKGROUND, FOREGROUND
 
 

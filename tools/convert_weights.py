@@ -107,7 +107,7 @@ def main() -> None:
     output.save(conversion, args.out_dir)
     report(conversion, args.out_dir)
     if reference is not None:
-        comparison = verify.Comparison(
+        comparison = verify.ReferenceCheck(
             output.load(args.out_dir),
             reference,
             conversion.source_labels,

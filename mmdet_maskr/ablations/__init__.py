@@ -1,5 +1,5 @@
 """The paper's tables as data, and what runs, resumes and reports them (``tools/ablate.py``)."""
 
-from mmdet_maskr.ablations.tables import TABLES, Row, Table
+from mmdet_maskr.ablations.tables import TABLES, Table, TableRow
 
-__all__ = ["TABLES", "Row", "Table"]
+__all__ = ["TABLES", "Table", "TableRow"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
-from mmdet_maskr.ablations.tables import Row
+from mmdet_maskr.ablations.tables import TableRow
 from mmdet_maskr.catalogue.published import numbers
 
 ZOO_IMAGES, ZOO_GPUS = 16, 8  # in an iteration that the zoo timed
@@ -15,7 +15,7 @@ def training_images(cfg: Config, gpus: int) -> int:
     return cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size * gpus
 
 
-def gpu_hours(row: Row, cfg: Config, gpus: int) -> float:
+def gpu_hours(row: TableRow, cfg: Config, gpus: int) -> float:
     """Expected GPU hours: Detectron2's time per image of the nearest model, on V100s.
 
     It grows with the number of pixels (``row.cost_factor``), and leaves out validation.

@@ -29,7 +29,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmdet_maskr import data_files
-from mmdet_maskr.ablations.tables import Row, Table
+from mmdet_maskr.ablations.tables import Table, TableRow
 from mmdet_maskr.data_files import field as checked
 from mmdet_maskr.data_files import is_number
 from mmdet_maskr.engine.durable_files import has_checkpoint
@@ -299,7 +299,9 @@ class Job:
         write_json(self.folder / "state.json", state)
 
 
-def jobs_of(rows: Iterable[tuple[Table, Row]], seeds: Sequence[int], settings: Settings) -> list:
+def jobs_of(
+    rows: Iterable[tuple[Table, TableRow]], seeds: Sequence[int], settings: Settings
+) -> list:
     """The jobs that rows need, each once, in the order of seeds and rows.
 
     A job that others start from comes before them.

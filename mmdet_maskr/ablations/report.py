@@ -12,7 +12,7 @@ from pathlib import Path
 from mmdet_maskr.ablations.figure import draw_differences
 from mmdet_maskr.ablations.jobs import write_json
 from mmdet_maskr.ablations.results import Spread, Summary, read_records
-from mmdet_maskr.ablations.tables import TABLES, Row, Table
+from mmdet_maskr.ablations.tables import TABLES, Table, TableRow
 from mmdet_maskr.data_files import read_text
 
 CSV_COLUMNS = (
@@ -62,7 +62,7 @@ def markdown(summary: Summary) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _label(table: Table, row: Row) -> str:
+def _label(table: Table, row: TableRow) -> str:
     notes = ["extra"] * row.extra
     if table.against(row) is None:
         notes.append("baseline")

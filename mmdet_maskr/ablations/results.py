@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmdet_maskr.ablations.jobs import FILES, Job, read_json
-from mmdet_maskr.ablations.tables import Row, Table
+from mmdet_maskr.ablations.tables import Table, TableRow
 from mmdet_maskr.data_files import field
 from mmdet_maskr.errors import UserError
 
@@ -98,7 +98,7 @@ class Summary:
         """Whether there is neither a result nor a failure."""
         return not self._records
 
-    def ours(self, row: Row, column: str) -> Spread:
+    def ours(self, row: TableRow, column: str) -> Spread:
         """Our values of a row, by seed."""
         metric = self.table.columns[column]
         found = {
@@ -108,18 +108,18 @@ class Summary:
         }
         return Spread(dict(sorted(found.items())))
 
-    def difference(self, row: Row, column: str) -> Spread:
+    def difference(self, row: TableRow, column: str) -> Spread:
         """Ours minus the row that it is compared with, seed by seed; empty for a baseline."""
         other = self.table.against(row)
         if other is None:
             return Spread({})
         return self.ours(row, column).minus(self.ours(self.table.row(other), column))
 
-    def seeds(self, row: Row) -> list[int]:
+    def seeds(self, row: TableRow) -> list[int]:
         """Seeds with a result."""
         return sorted(r["seed"] for r in self._records if r["row"] == row.name and "metrics" in r)
 
-    def failures(self, row: Row) -> dict[int, str]:
+    def failures(self, row: TableRow) -> dict[int, str]:
         """Reasons of the seeds without one."""
         found = (r for r in self._records if r["row"] == row.name and "failure" in r)
         return {r["seed"]: r["failure"] for r in sorted(found, key=lambda r: r["seed"])}

@@ -25,7 +25,7 @@ BRANCHES = {"box": "bbox", "mask": "segm", "keypoint": "keypoints"}
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class TableRow:
     """One row of a table.
 
     Attributes:
@@ -71,20 +71,20 @@ class Table:
     name: str
     title: str
     columns: Mapping[str, str | None]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     baseline: str
     paper: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> TableRow:
         """The row of this name."""
         return next(row for row in self.rows if row.name == name)
 
-    def against(self, row: Row) -> str | None:
+    def against(self, row: TableRow) -> str | None:
         """Name of the row that ``row`` is compared with; None for a baseline."""
         name = row.against or self.baseline
         return None if name == row.name else name
 
-    def paper_difference(self, row: Row, column: str) -> float | None:
+    def paper_difference(self, row: TableRow, column: str) -> float | None:
         """The paper's difference of a row to the one it is compared with, in points of AP."""
         if column in row.paper_difference:
             return row.paper_difference[column]
@@ -94,7 +94,7 @@ class Table:
         return None if own is None or base is None else round(own - base, 1)
 
 
-def _table(name: str, baseline: str, rows: tuple[Row, ...], key: str | None = None) -> Table:
+def _table(name: str, baseline: str, rows: tuple[TableRow, ...], key: str | None = None) -> Table:
     """A table with the paper's columns and numbers."""
     data = numbers()["tables"][key or name]
     paper = {
@@ -117,26 +117,26 @@ def _ablation(folder: str, coco: str, mini: str) -> dict[str, str]:
     return dict(coco=f"ablations/{folder}/{coco}.py", mini=f"ablations/{folder}/{mini}.py")
 
 
-def _c4(table: str, name: str, stem: str) -> Row:
+def _c4(table: str, name: str, stem: str) -> TableRow:
     configs = _ablation(table, f"maskr_r50_c4_{stem}_160k", f"maskr_mini_c4_{stem}")
-    return Row(name, **configs, cost="R50-C4 1x")
+    return TableRow(name, **configs, cost="R50-C4 1x")
 
 
-def _fpn(table: str, name: str, stem: str, **options) -> Row:
-    return Row(
+def _fpn(table: str, name: str, stem: str, **options) -> TableRow:
+    return TableRow(
         name, **_ablation(table, f"maskr_r50_fpn_{stem}_160k", f"maskr_mini_fpn_{stem}"), **options
     )
 
 
 def _keypoint(
     table: str, name: str, coco: str, mini: str, cost: str = "keypoint R50-FPN 1x"
-) -> Row:
-    return Row(name, **_ablation(table, coco, mini), cost=cost)
+) -> TableRow:
+    return TableRow(name, **_ablation(table, coco, mini), cost=cost)
 
 
-def _body(table: str, name: str, coco: str, mini: str, cost: str) -> Row:
+def _body(table: str, name: str, coco: str, mini: str, cost: str) -> TableRow:
     """A row whose config for COCO is a model of its own and not an ablation."""
-    return Row(name, f"{coco}_160k.py", f"ablations/{table}/{mini}.py", cost)
+    return TableRow(name, f"{coco}_160k.py", f"ablations/{table}/{mini}.py", cost)
 
 
 _MLP = "MLP fc 1024-1024-80*28*28"
@@ -201,12 +201,12 @@ _TABLES = (
         "2d",
         "RoIAlign",
         (
-            Row(
+            TableRow(
                 "RoIPool",
                 **_ablation("table_2d", "maskr_r50_c5_roipool_160k", "maskr_mini_c5_roipool"),
                 cost="R50-DC5 1x",
             ),
-            Row(
+            TableRow(
                 "RoIAlign",
                 **_ablation("table_2d", "maskr_r50_c5_roialign_160k", "maskr_mini_c5_roialign"),
                 cost="R50-DC5 1x",
@@ -316,13 +316,13 @@ _TABLES = (
         "7",
         "fine",
         (
-            Row(
+            TableRow(
                 "fine",
                 "cityscapes/maskr_r50_fpn_24k.py",
                 "ablations/table_7/maskr_mini_fine.py",
                 **_CITYSCAPES,
             ),
-            Row(
+            TableRow(
                 "fine + COCO",
                 "cityscapes/maskr_r50_fpn_coco_4k.py",
                 "ablations/table_7/maskr_mini_fine_pretrained.py",
@@ -349,12 +349,12 @@ def select_tables(names: list[str], tables: Mapping[str, Table] = TABLES) -> lis
     return [tables[name] for name in names]
 
 
-def select_rows(table: Table, patterns: list[str] | None) -> list[Row]:
+def select_rows(table: Table, patterns: list[str] | None) -> list[TableRow]:
     """Rows that ``patterns`` name, in whatever case: whole names, else parts; all for None."""
     if patterns is None:
         return list(table.rows)
     names = {row: row.name.lower() for row in table.rows}
-    chosen: set[Row] = set()
+    chosen: set[TableRow] = set()
     for pattern in map(str.lower, patterns):
         whole = {row for row, name in names.items() if name == pattern}
         chosen |= whole or {row for row, name in names.items() if pattern in name}

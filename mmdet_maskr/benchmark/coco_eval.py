@@ -19,7 +19,7 @@ from mmengine.logging import MMLogger
 
 from mmdet_maskr.benchmark.mask import random_logits
 from mmdet_maskr.benchmark.measure import (
-    Row,
+    TimedCase,
     add_measuring_options,
     compare,
     peak_mib,
@@ -71,7 +71,7 @@ def add_coco_eval(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=lambda args: compare(args, REFERENCE, measure))
 
 
-def measure(args: argparse.Namespace) -> list[Row]:
+def measure(args: argparse.Namespace) -> list[TimedCase]:
     """A row for each case and contender.
 
     Raises:
@@ -109,7 +109,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
         for name in names:
             if name != REFERENCE:
                 notes = dict(backend=name, largest_difference=differences[name])
-                rows.append(Row(f"{case}, {name}", timings[name], timings[REFERENCE], notes))
+                rows.append(TimedCase(f"{case}, {name}", timings[name], timings[REFERENCE], notes))
     print("all numbers are those of pycocotools")
     return rows
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from mmdet_maskr.apis.predictions import to_rles
 from mmdet_maskr.benchmark.measure import (
-    Row,
+    TimedCase,
     add_measuring_options,
     compare,
     show_progress,
@@ -72,7 +72,7 @@ def add_export(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 
 
-def measure(args: argparse.Namespace) -> list[Row]:
+def measure(args: argparse.Namespace) -> list[TimedCase]:
     """A row for our model in PyTorch and for each exported form.
 
     Raises:
@@ -125,7 +125,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
             f"masks differ in {differences.mask_pixels / max(1, differences.foreground):.1e}"
         )
         notes = {key: value for key, value in asdict(differences).items() if key != "keypoints"}
-        rows.append(Row(name, timings[name], timings[PEER], notes))
+        rows.append(TimedCase(name, timings[name], timings[PEER], notes))
     return rows
 
 

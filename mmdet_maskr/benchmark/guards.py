@@ -14,7 +14,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from mmdet_maskr.benchmark.measure import (
-    Row,
+    TimedCase,
     Timing,
     add_measuring_options,
     compare,
@@ -105,7 +105,7 @@ def add_guards(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 
 
-def measure(args: argparse.Namespace) -> list[Row]:
+def measure(args: argparse.Namespace) -> list[TimedCase]:
     """A row for the iterations, one for a checkpoint.
 
     Raises:
@@ -126,9 +126,9 @@ def measure(args: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def _row(case: str, contenders: dict, repeats: int) -> Row:
+def _row(case: str, contenders: dict, repeats: int) -> TimedCase:
     timings: dict[str, Timing] = time_in_turn(contenders, repeats)
-    return Row(case, timings["ours"], timings[PEER])
+    return TimedCase(case, timings["ours"], timings[PEER])
 
 
 def _timed_save(contender: Contender) -> float:

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_maskr.benchmark.measure import (
-    Row,
+    TimedCase,
     Timing,
     add_measuring_options,
     compare,
@@ -241,7 +241,7 @@ def add_inference(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 
 
-def measure(args: argparse.Namespace) -> list[Row]:
+def measure(args: argparse.Namespace) -> list[TimedCase]:
     """A row for each form of each model.
 
     Raises:
@@ -253,7 +253,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
     return [row for name in args.models for row in measure_setting(SETTINGS[name], args)]
 
 
-def measure_setting(setting: Setting, args: argparse.Namespace) -> list[Row]:
+def measure_setting(setting: Setting, args: argparse.Namespace) -> list[TimedCase]:
     """Rows of one model.
 
     Raises:
@@ -285,7 +285,7 @@ def measure_setting(setting: Setting, args: argparse.Namespace) -> list[Row]:
             differences=apart[name],
             first_call=first[name],
         )
-        rows.append(Row(f"{setting.label}, {name}", timing, timings[peer], notes))
+        rows.append(TimedCase(f"{setting.label}, {name}", timing, timings[peer], notes))
     print(
         f"{setting.label}, {detections} detections, {flops / 1e9:.0f} GFLOP; "
         f"peak {peak / 1e9:.0f} GFLOP/s (product of {PEAK_SIDE} x {PEAK_SIDE} matrices)"
@@ -326,7 +326,7 @@ def prepare_for_peak(setting: Setting, name: str, options: tuple) -> Callable[[]
     return chosen
 
 
-def _print_parts(rows: list[Row]) -> None:
+def _print_parts(rows: list[TimedCase]) -> None:
     """Seconds by part, and what the results differ by."""
     names = list(dict.fromkeys(part for row in rows for part in row.notes["parts"]))
     width = max(len(row.case) for row in rows)

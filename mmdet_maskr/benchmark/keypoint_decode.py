@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmdet_maskr.benchmark.measure import (
-    Row,
+    TimedCase,
     add_measuring_options,
     compare,
     peak_mib,
@@ -56,7 +56,7 @@ def add_keypoint_decode(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 
 
-def measure(args: argparse.Namespace) -> list[Row]:
+def measure(args: argparse.Namespace) -> list[TimedCase]:
     """A row for each range of sides and kind of heatmap.
 
     Raises:
@@ -97,7 +97,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
                     timings[name].peak_mib = peak_mib(
                         prepare_for_peak, name, *inputs, threads=torch.get_num_threads()
                     )
-            rows.append(Row(case, timings["ours"], timings[PEER], notes))
+            rows.append(TimedCase(case, timings["ours"], timings[PEER], notes))
     print("all points are equal")
     return rows
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmdet_maskr.benchmark.measure import (
     MIB,
-    Row,
+    TimedCase,
     Timing,
     add_measuring_options,
     compare,
@@ -80,7 +80,7 @@ def add_mask_paste(subparsers: argparse._SubParsersAction) -> None:
 # mask-head -----------------------------------------------------------------------------------
 
 
-def measure_heads(args: argparse.Namespace) -> list[Row]:
+def measure_heads(args: argparse.Namespace) -> list[TimedCase]:
     """A row for each mode and number of classes.
 
     Raises:
@@ -115,7 +115,7 @@ def measure_heads(args: argparse.Namespace) -> list[Row]:
                 print(f"  our peak memory is {peak / first_peak:.2f} of K {args.classes[0]}")
             if not fits:
                 print(f"  {PEER} was not run (nan): it needs about {needed / MIB:.0f} MiB")
-            rows.append(Row(case, timings["ours"], timings.get(PEER, NOT_RUN), notes))
+            rows.append(TimedCase(case, timings["ours"], timings.get(PEER, NOT_RUN), notes))
     return rows
 
 
@@ -172,7 +172,7 @@ def _available_memory() -> float:
 # mask-paste ----------------------------------------------------------------------------------
 
 
-def measure_pasting(args: argparse.Namespace) -> list[Row]:
+def measure_pasting(args: argparse.Namespace) -> list[TimedCase]:
     """Rows for dense masks, RLEs and targets.
 
     Raises:
@@ -222,7 +222,7 @@ def measure_pasting(args: argparse.Namespace) -> list[Row]:
         timings = time_in_turn(
             {name: (lambda run=run: timed(run)) for name, run in functions.items()}, args.repeats
         )
-        rows.append(Row(case, timings["ours"], timings["mmdet"], dict(identical_rles=same)))
+        rows.append(TimedCase(case, timings["ours"], timings["mmdet"], dict(identical_rles=same)))
     return rows
 
 

@@ -41,7 +41,7 @@ class Timing:
 
 
 @dataclass
-class Row:
+class TimedCase:
     """One case. ``ratio`` is the peer's median over ours: above 1 ours is faster."""
 
     case: str
@@ -180,7 +180,7 @@ def _version(name: str) -> str | None:
     return None
 
 
-def print_table(rows: Sequence[Row], peer: str) -> None:
+def print_table(rows: Sequence[TimedCase], peer: str) -> None:
     """Times as median (min to max) in milliseconds, peak memory in MiB."""
     head = ("case", "ours ms", f"{peer} ms", "ratio", "ours MiB", f"{peer} MiB")
     lines = [head]
@@ -209,7 +209,7 @@ def _mib(timing: Timing) -> str:
     return "-" if timing.peak_mib is None else f"{timing.peak_mib:.0f}"
 
 
-def write_json(path: Path, rows: Sequence[Row], peer: str, state: dict[str, Any]) -> None:
+def write_json(path: Path, rows: Sequence[TimedCase], peer: str, state: dict[str, Any]) -> None:
     """``{"machine": ..., "rows": [{"case", "ours", "peer", "ratio", ...}]}``, times in seconds."""
     content = dict(
         machine=state,
@@ -245,7 +245,7 @@ def add_measuring_options(parser: argparse.ArgumentParser, repeats: int) -> None
 
 
 def compare(
-    args: argparse.Namespace, peer: str, measure: Callable[[argparse.Namespace], list[Row]]
+    args: argparse.Namespace, peer: str, measure: Callable[[argparse.Namespace], list[TimedCase]]
 ) -> None:
     """Run a subcommand: measure, print the table, write the JSON file that was asked for.
 

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable
 
 from mmdet_maskr.benchmark import inference, random_model, train_step
-from mmdet_maskr.benchmark.measure import Row, add_measuring_options, compare, time_in_turn
+from mmdet_maskr.benchmark.measure import TimedCase, add_measuring_options, compare, time_in_turn
 from mmdet_maskr.compat import install_command
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.mmcv_extension import in_python, is_compiled
@@ -35,7 +35,7 @@ def add_ops(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 
 
-def measure(args: argparse.Namespace) -> list[Row]:
+def measure(args: argparse.Namespace) -> list[TimedCase]:
     """A training step and a detection of each model that is asked for.
 
     Raises:
@@ -53,7 +53,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def _training(setting: train_step.Setting, repeats: int) -> Row:
+def _training(setting: train_step.Setting, repeats: int) -> TimedCase:
     print(f"{setting.label}, training ...", flush=True)
     step = train_step.Step(setting, "ours")
     losses = {}
@@ -67,10 +67,10 @@ def _training(setting: train_step.Setting, repeats: int) -> Row:
     difference = train_step.loss_difference(losses["ours"], losses[PEER])
     _check(setting.label, "losses", difference)
     label, notes = f"{setting.label}, training step", dict(max_loss_difference=difference)
-    return Row(label, timings["ours"], timings[PEER], notes)
+    return TimedCase(label, timings["ours"], timings[PEER], notes)
 
 
-def _detection(name: str, repeats: int) -> Row:
+def _detection(name: str, repeats: int) -> TimedCase:
     setting = inference.SETTINGS[name]
     print(f"{setting.label}, detection ...", flush=True)
     batch = random_model.batch_of(random_model.synthetic_photo(*SIZES[name]))
@@ -87,7 +87,7 @@ def _detection(name: str, repeats: int) -> Row:
     timings = _in_turn(run, repeats)
     differing = inference.differences(found["ours"], found[PEER])
     _check(setting.label, "scores", differing["score"] + differing["unmatched"])
-    return Row(f"{setting.label}, detection", timings["ours"], timings[PEER], differing)
+    return TimedCase(f"{setting.label}, detection", timings["ours"], timings[PEER], differing)
 
 
 def _in_turn(run: Callable[[str], float], repeats: int) -> dict:

@@ -16,7 +16,7 @@ from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor
 
 from mmdet_maskr.benchmark.measure import (
-    Row,
+    TimedCase,
     add_measuring_options,
     compare,
     peak_mib,
@@ -133,7 +133,7 @@ def add_roi_align(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 
 
-def measure(args: argparse.Namespace) -> list[Row]:
+def measure(args: argparse.Namespace) -> list[TimedCase]:
     """Rows for the cases that are asked for, NCHW and channels_last.
 
     Raises:
@@ -150,7 +150,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def measure_case(case: Case, repeats: int, memory: bool) -> list[Row]:
+def measure_case(case: Case, repeats: int, memory: bool) -> list[TimedCase]:
     """Two rows, for NCHW and channels_last maps."""
     print(f"{case.label} ...", flush=True)
     runs = {
@@ -173,7 +173,7 @@ def measure_case(case: Case, repeats: int, memory: bool) -> list[Row]:
             )
         layout = "channels_last" if channels_last else "NCHW"
         difference = _differences(results[name], results[PEER])
-        rows.append(Row(f"{case.label} {layout}", timings[name], timings[PEER], difference))
+        rows.append(TimedCase(f"{case.label} {layout}", timings[name], timings[PEER], difference))
     return rows
 
 

@@ -17,7 +17,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_maskr.benchmark.measure import (
-    Row,
+    TimedCase,
     add_measuring_options,
     compare,
     now,
@@ -242,7 +242,7 @@ def add_train_step(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 
 
-def measure(args: argparse.Namespace) -> list[Row]:
+def measure(args: argparse.Namespace) -> list[TimedCase]:
     """A row for each model that is asked for.
 
     Raises:
@@ -263,7 +263,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def measure_setting(setting: Setting, args: argparse.Namespace) -> Row:
+def measure_setting(setting: Setting, args: argparse.Namespace) -> TimedCase:
     """Our step against that of stock mmdet.
 
     Raises:
@@ -288,7 +288,7 @@ def measure_setting(setting: Setting, args: argparse.Namespace) -> Row:
         threads = torch.get_num_threads()
         for name, timing in timings.items():
             timing.peak_mib = peak_mib(prepare_for_peak, setting, name, *place, threads=threads)
-    return Row(setting.label, timings["ours"], timings[PEER], notes)
+    return TimedCase(setting.label, timings["ours"], timings[PEER], notes)
 
 
 def loss_difference(ours: dict[str, float], peer: dict[str, float]) -> float:

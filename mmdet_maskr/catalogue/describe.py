@@ -22,7 +22,7 @@ DATASETS = dict(
 )
 
 
-class Row(NamedTuple):
+class ConfigSummary(NamedTuple):
     """A config in the catalogue.
 
     Attributes:
@@ -44,11 +44,11 @@ class Row(NamedTuple):
     operations: int | None
 
 
-def describe(path: Path) -> Row:
+def describe(path: Path) -> ConfigSummary:
     """The row of one config; mmdet's scope must be the default one."""
     cfg = Config.fromfile(path)
     model = build_bare(cfg.model)
-    return Row(
+    return ConfigSummary(
         name=path.relative_to(configs_dir()).with_suffix("").as_posix(),
         body=body_of(cfg),
         heads=heads_of(cfg),
@@ -113,7 +113,7 @@ def schedule_of(cfg: Config) -> str:
     return f"{length} x {cfg.auto_scale_lr.base_batch_size}"
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[ConfigSummary]) -> str:
     """The catalogue as text in columns."""
     cells = [("config", "body", "heads", "data", "schedule", "M params", "GFLOPs")]
     for row in rows:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from mmdet_maskr.catalogue.describe import Row
+from mmdet_maskr.catalogue.describe import ConfigSummary
 from mmdet_maskr.catalogue.published import published
 
 HEADER = "# Written by python tools/make_model_index.py: do not edit.\n"
@@ -17,7 +17,7 @@ COLLECTION = dict(
 )
 
 
-def entry(row: Row) -> dict:
+def entry(row: ConfigSummary) -> dict:
     """A model of the metafile. It has no results of ours until a checkpoint is published."""
     found = published(row.name)
     metadata = {
@@ -40,7 +40,7 @@ def entry(row: Row) -> dict:
     return model
 
 
-def contents(rows: list[Row]) -> dict[str, str]:
+def contents(rows: list[ConfigSummary]) -> dict[str, str]:
     """Both files by their path in the repository."""
     metafile = dict(Collections=[COLLECTION], Models=[entry(row) for row in rows])
     index = dict(Import=["configs/metafile.yml"])
@@ -50,7 +50,7 @@ def contents(rows: list[Row]) -> dict[str, str]:
     }
 
 
-def outdated(root: Path, rows: list[Row]) -> list[str]:
+def outdated(root: Path, rows: list[ConfigSummary]) -> list[str]:
     """Paths of the files that are not what the configs give."""
     return [
         path

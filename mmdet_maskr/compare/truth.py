@@ -125,7 +125,7 @@ class Truth:
     ) -> float:
         options.setdefault("truth", self.coco)
         options.setdefault("max_dets", MAX_DETS)
-        comparison = backends.Comparison(
+        comparison = backends.EvaluationInput(
             kind=kind,
             found=found,
             category_ids=list(shared.values()),

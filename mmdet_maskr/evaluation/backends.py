@@ -30,7 +30,7 @@ FIELDS = dict(bbox=(), segm=("segmentation",), keypoints=("keypoints", "num_keyp
 
 
 @dataclass(frozen=True)
-class Comparison:
+class EvaluationInput:
     """Detections, the ground truth they are compared with, and what counts.
 
     Args:
@@ -72,7 +72,7 @@ class Comparison:
 Arrays = tuple[np.ndarray, np.ndarray]  # precision (T, R, K, A, M) and recall (T, K, A, M)
 
 
-def evaluate(comparison: Comparison, backend: str, in_processes: bool = False) -> COCOeval:
+def evaluate(comparison: EvaluationInput, backend: str, in_processes: bool = False) -> COCOeval:
     """Compare, and summarize as pycocotools does.
 
     Args:
@@ -100,7 +100,7 @@ def evaluate(comparison: Comparison, backend: str, in_processes: bool = False) -
     return evaluation
 
 
-def choose(comparison: Comparison, wanted: str) -> tuple[str, str]:
+def choose(comparison: EvaluationInput, wanted: str) -> tuple[str, str]:
     """The backend for a comparison, and a few words on it for the log.
 
     Args:
@@ -153,7 +153,7 @@ def installed() -> list[str]:
 
 
 # ----------------------------------------------------------------------------------- the libraries
-def _pycocotools(comparison: Comparison, evaluation_class: type = COCOeval) -> Arrays:
+def _pycocotools(comparison: EvaluationInput, evaluation_class: type = COCOeval) -> Arrays:
     truth = comparison.truth
     found = truth.loadRes(comparison.found.records())
     evaluation = evaluation_class(truth, found, comparison.kind)
@@ -163,11 +163,11 @@ def _pycocotools(comparison: Comparison, evaluation_class: type = COCOeval) -> A
     return evaluation.eval["precision"], evaluation.eval["recall"]
 
 
-def _pycocotools_in_processes(comparison: Comparison) -> Arrays:
+def _pycocotools_in_processes(comparison: EvaluationInput) -> Arrays:
     return _pycocotools(comparison, COCOevalMP)
 
 
-def _faster_coco_eval(comparison: Comparison) -> Arrays:
+def _faster_coco_eval(comparison: EvaluationInput) -> Arrays:
     library = import_module("faster_coco_eval")
     truth = library.COCO(_needed_of(comparison.truth, comparison.kind))
     found = truth.loadRes(comparison.found.records())
@@ -181,7 +181,7 @@ def _faster_coco_eval(comparison: Comparison) -> Arrays:
 _hotcoco_process: int | None = None  # that has its threads: they do not come along in a fork
 
 
-def _hotcoco(comparison: Comparison) -> Arrays:
+def _hotcoco(comparison: EvaluationInput) -> Arrays:
     global _hotcoco_process
     library = import_module("hotcoco")
     _hotcoco_process = os.getpid()
@@ -213,7 +213,7 @@ class Backend:
     package: str
     since: str
     equal_on: tuple[str, ...]
-    run: Callable[[Comparison], Arrays]
+    run: Callable[[EvaluationInput], Arrays]
 
 
 BACKENDS = {  # the fastest first
@@ -242,7 +242,7 @@ def _part(entry: dict, fields: Sequence[str]) -> dict:
     return {field: entry[field] for field in fields if field in entry}
 
 
-def _only_reference(comparison: Comparison) -> str:
+def _only_reference(comparison: EvaluationInput) -> str:
     """Why pycocotools alone evaluates this, or nothing."""
     sections = comparison.truth.dataset
     for section in ("images", "categories"):

@@ -19,7 +19,7 @@ from mmdet_maskr.datasets import keypoint_meta
 from mmdet_maskr.datasets.wrappers import one_metainfo
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation import backends, scores
-from mmdet_maskr.evaluation.backends import Comparison
+from mmdet_maskr.evaluation.backends import EvaluationInput
 from mmdet_maskr.evaluation.detections import (
     Detections,
     box_detections,
@@ -344,7 +344,7 @@ class CocoInstanceMetric(CocoMetric):
         """The annotations that a metric compares with."""
         return self._keypoint_truth if metric == KEYPOINTS else self._coco_api
 
-    def comparison(self, metric: str, found: Detections) -> Comparison:
+    def comparison(self, metric: str, found: Detections) -> EvaluationInput:
         """What a metric compares with what.
 
         Args:
@@ -357,7 +357,7 @@ class CocoInstanceMetric(CocoMetric):
             thresholds=np.atleast_1d(np.asarray(self.iou_thrs, np.float64)),
         )
         if metric == KEYPOINTS:
-            return Comparison(
+            return EvaluationInput(
                 kind=KEYPOINTS,
                 truth=self._keypoint_truth,
                 found=found.best(self.counted(metric)),  # often a fifth of them
@@ -366,7 +366,7 @@ class CocoInstanceMetric(CocoMetric):
                 sigmas=self._sigmas,
                 **shared,
             )
-        return Comparison(
+        return EvaluationInput(
             kind="segm" if metric == "segm" else "bbox",
             truth=self._coco_api,
             found=found,

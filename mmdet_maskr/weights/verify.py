@@ -28,7 +28,7 @@ MASK_PIXELS = 1e-3  # of the foreground of all masks: small ones have fewer than
 MATCHED = 0.97  # of the detections
 
 
-class Row(NamedTuple):
+class OutputDifference(NamedTuple):
     """One line of the table: what, how far apart, what is allowed, and the unit."""
 
     name: str
@@ -76,7 +76,7 @@ def load_reference(path: str | Path, image: str | Path | None = None) -> Referen
     return Reference(arrays, mmcv.imread(image_path, backend="pillow"))
 
 
-class Comparison:
+class ReferenceCheck:
     """A converted model's outputs beside its source's.
 
     Args:
@@ -100,7 +100,7 @@ class Comparison:
         self.background = source_background
 
     @torch.no_grad()
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[OutputDifference]:
         """The table."""
         height, width = self.image.shape[:2]
         meta = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0))
@@ -115,11 +115,11 @@ class Comparison:
     def _stored(self, prefix: str) -> list[np.ndarray]:
         return [array for name, array in self.arrays.items() if name.startswith(prefix)]
 
-    def _maps(self, features: Sequence[Tensor]) -> list[Row]:
+    def _maps(self, features: Sequence[Tensor]) -> list[OutputDifference]:
         stored = self._stored("feature_")
         return [_relative("feature maps", features, stored)] if stored else []
 
-    def _rpn(self, features: Sequence[Tensor]) -> list[Row]:
+    def _rpn(self, features: Sequence[Tensor]) -> list[OutputDifference]:
         logits, deltas = self.model.rpn_head(features)
         rows = []
         for name, values, prefix in (
@@ -131,7 +131,7 @@ class Comparison:
                 rows.append(_relative(name, values, stored))
         return rows
 
-    def _heads(self, features: Sequence[Tensor]) -> list[Row]:
+    def _heads(self, features: Sequence[Tensor]) -> list[OutputDifference]:
         """Logits of the given boxes, class by class; none of a cascade, which has many of each."""
         head = self.model.roi_head
         if isinstance(head, CascadeRoIHead):
@@ -172,7 +172,7 @@ class Comparison:
         known = np.isin(stored["labels"], self.labels)
         return {name: value[known] for name, value in stored.items()}
 
-    def _detections(self, found: InstanceData) -> list[Row]:
+    def _detections(self, found: InstanceData) -> list[OutputDifference]:
         """Each stored detection beside the nearest of its class here."""
         stored = self._stored_detections()
         labels = self.labels[found.labels.numpy()]
@@ -181,7 +181,7 @@ class Comparison:
             (found.bboxes.numpy(), found.scores.numpy(), labels),
         )
         total = len(stored["boxes"])
-        missing = Row(
+        missing = OutputDifference(
             "detections not found", total - len(pairs), total * (1 - MATCHED), f"of {total}"
         )
         rows = [missing]
@@ -189,27 +189,27 @@ class Comparison:
             return rows
         theirs, ours = np.array(pairs).T
         gap = np.abs(stored["boxes"][theirs] - found.bboxes.numpy()[ours]).max()
-        rows.append(Row("boxes", float(gap), BOX_PIXELS, "px"))
+        rows.append(OutputDifference("boxes", float(gap), BOX_PIXELS, "px"))
         gap = np.abs(stored["scores"][theirs] - found.scores.numpy()[ours]).max()
-        rows.append(Row("scores", float(gap), SCORE, ""))
+        rows.append(OutputDifference("scores", float(gap), SCORE, ""))
         if "masks" in stored and "masks" in found:
             rows.append(_masks(stored["masks"][theirs], found.masks, ours))
         if "keypoints" in stored and "keypoints" in found:
             points = found.keypoints.numpy()[ours, :, :2]
             gap = np.abs(stored["keypoints"][theirs, :, :2] - points).max()
-            rows.append(Row("keypoints", float(gap), KEYPOINT_PIXELS, "px"))
+            rows.append(OutputDifference("keypoints", float(gap), KEYPOINT_PIXELS, "px"))
             scores = stored.get("keypoint_scores", stored["keypoints"][..., 2])[theirs]
             here = [found.keypoint_scores[ours]]
             rows.append(_relative("keypoint scores", here, [scores], KEYPOINT_SCORE))
         return rows
 
 
-def _masks(stored: np.ndarray, masks: Any, ours: np.ndarray) -> Row:
+def _masks(stored: np.ndarray, masks: Any, ours: np.ndarray) -> OutputDifference:
     """Pixels that differ, as a share of the stored masks' foreground."""
     here = masks.numpy().astype(bool)[ours]
     stored = stored.astype(bool)
     share = (stored != here).sum() / max(stored.sum(), 1)
-    return Row("mask pixels", float(share), MASK_PIXELS, "of the foreground")
+    return OutputDifference("mask pixels", float(share), MASK_PIXELS, "of the foreground")
 
 
 def match_detections(
@@ -237,7 +237,7 @@ def match_detections(
 
 def _relative(
     name: str, values: Sequence[Tensor], stored: Sequence[np.ndarray], limit: float = RELATIVE
-) -> Row:
+) -> OutputDifference:
     """Largest difference, in standard deviations of the stored values of its level."""
     shapes = [tuple(v.shape) for v in values], [s.shape for s in stored]
     if shapes[0] != shapes[1]:
@@ -245,10 +245,10 @@ def _relative(
     worst = max(
         float(np.abs(v.numpy() - s).max() / s.std()) for v, s in zip(values, stored, strict=True)
     )
-    return Row(name, worst, limit, "of their deviation")
+    return OutputDifference(name, worst, limit, "of their deviation")
 
 
-def table(rows: Sequence[Row], write: Callable[[str], None] = print) -> bool:
+def table(rows: Sequence[OutputDifference], write: Callable[[str], None] = print) -> bool:
     """Print the rows; whether all of them are within their limits."""
     write(f"{'':22}{'largest difference':>20}{'allowed':>12}")
     for row in rows:

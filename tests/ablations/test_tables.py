@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmdet_maskr.ablations import TABLES, Row, Table
+from mmdet_maskr.ablations import TABLES, Table, TableRow
 from mmdet_maskr.ablations.cost import gpu_hours, training_images
 from mmdet_maskr.ablations.jobs import Settings, canonical, jobs_of
 from mmdet_maskr.ablations.tables import SCALES, select_rows, select_tables
@@ -83,7 +83,7 @@ def scored(evaluator: dict | list) -> set[str]:
 
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=NAMES)
 @pytest.mark.parametrize("scale", SCALES)
-def test_row_gives_its_metrics(repo: Path, table: Table, row: Row, scale: str):
+def test_row_gives_its_metrics(repo: Path, table: Table, row: TableRow, scale: str):
     """The row's config is there, and its metric scores what the table's columns want."""
     cfg = Config.fromfile(repo / "configs" / row.config(scale))
     branches = {key.split("_")[0] for key in table.columns.values() if key is not None}

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from mmdet_maskr.ablations.jobs import Settings
-from mmdet_maskr.ablations.tables import Row, Table
+from mmdet_maskr.ablations.tables import Table, TableRow
 
 EPOCHS, STEPS = 4, 10
 CONFIG = """\
@@ -87,7 +87,9 @@ def make_table(rows: list[str], **options) -> Table:
         name="toy",
         title="Counting",
         columns={"AP": "segm_mAP", "AP75": "segm_mAP_75"},
-        rows=tuple(Row(name, f"{name}.py", f"{name}.py", **options.get(name, {})) for name in rows),
+        rows=tuple(
+            TableRow(name, f"{name}.py", f"{name}.py", **options.get(name, {})) for name in rows
+        ),
         baseline=rows[0],
         paper={rows[0]: {"AP": 30.0, "AP75": 31.0}, rows[1]: {"AP": 26.5, "AP75": 25.0}},
     )

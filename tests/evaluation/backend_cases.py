@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pycocotools.mask
 
-from mmdet_maskr.evaluation.backends import Comparison
+from mmdet_maskr.evaluation.backends import EvaluationInput
 from mmdet_maskr.evaluation.detections import Detections
 from mmdet_maskr.evaluation.ground_truth import GroundTruth
 
@@ -20,7 +20,7 @@ AREAS = (32.0**2, 96.0**2, 32.0**2 - 1e-3, 0.0, 1e10)  # COCO's borders of sizes
 BOX_MAX_DETS = ((1, 10, 100), (100, 300, 1000), (1, 2, 100))
 
 
-def random_comparison(kind: str, seed: int) -> Comparison:
+def random_comparison(kind: str, seed: int) -> EvaluationInput:
     """Up to 6 images and 4 categories, some with nothing; some with many more detections."""
     rng = np.random.default_rng(seed)
     case = _Case(kind, rng)
@@ -53,7 +53,7 @@ def random_comparison(kind: str, seed: int) -> Comparison:
     )
 
 
-def comparison_of(kind: str, truth: dict, found: list[dict], **options) -> Comparison:
+def comparison_of(kind: str, truth: dict, found: list[dict], **options) -> EvaluationInput:
     """A comparison of COCO's dicts."""
     coco = GroundTruth()
     coco.annotation_file = "truth.json"
@@ -70,7 +70,7 @@ def comparison_of(kind: str, truth: dict, found: list[dict], **options) -> Compa
         np.array([entry["score"] for entry in found], float),
         **{column: values},
     )
-    return Comparison(kind, coco, detections, **options)
+    return EvaluationInput(kind, coco, detections, **options)
 
 
 class _Case:

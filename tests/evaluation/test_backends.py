@@ -13,7 +13,7 @@ from mmdet.datasets.api_wrappers import COCOeval
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation import backends
-from mmdet_maskr.evaluation.backends import BACKENDS, KINDS, REFERENCE, Comparison
+from mmdet_maskr.evaluation.backends import BACKENDS, KINDS, REFERENCE, EvaluationInput
 from mmdet_maskr.evaluation.ground_truth import number_annotations
 
 FASTER = [name for name in BACKENDS if name != REFERENCE]
@@ -31,7 +31,7 @@ def need(name: str) -> str:
     return name
 
 
-def assert_same(comparison: Comparison, backend: str) -> COCOeval:
+def assert_same(comparison: EvaluationInput, backend: str) -> COCOeval:
     """All of precision, recall and the statistics; returns the reference's evaluation."""
     theirs = backends.evaluate(copy.deepcopy(comparison), backend)
     reference = backends.evaluate(comparison, REFERENCE)

@@ -15,7 +15,7 @@ from mmengine.config import Config
 
 from mmdet_maskr.weights import from_detectron2, from_torchvision, save
 from mmdet_maskr.weights.output import build, load
-from mmdet_maskr.weights.verify import Comparison, load_reference, match_detections
+from mmdet_maskr.weights.verify import ReferenceCheck, load_reference, match_detections
 
 DETECTRON2 = ("mask_rcnn_R_50_FPN", "mask_rcnn_R_50_C4", "keypoint_rcnn_R_50_FPN")
 TORCHVISION = (
@@ -50,7 +50,7 @@ def test_outputs_are_reached(references: Path, tmp_path: Path, name: str):
     options = dict(keep_unused=True) if name.startswith("maskrcnn") else {}
     folder, conversion = convert(references, name, **options)
     save(conversion, tmp_path)
-    comparison = Comparison(
+    comparison = ReferenceCheck(
         load(tmp_path),
         load_reference(folder / "outputs.npz"),
         conversion.source_labels,
@@ -71,7 +71,7 @@ def test_dropped_classes_keep_their_share_of_the_softmax(references: Path):
     model.load_state_dict(conversion.state)
     reference = load_reference(folder / "outputs.npz")
     assert (reference.arrays["det_labels"] == 45).sum() == 6  # an id that COCO does not use
-    rows = Comparison(model, reference, conversion.source_labels, 0).rows()
+    rows = ReferenceCheck(model, reference, conversion.source_labels, 0).rows()
     rows = {row.name: row for row in rows}
     assert rows["detections not found"].difference <= NEAR_TIES
     assert rows["detections not found"].unit == "of 94"
@@ -111,7 +111,7 @@ def test_the_comparison_notices(references: Path, tmp_path: Path):
     model = build(conversion.settings["model"])
     model.load_state_dict(conversion.state)
     reference = load_reference(folder / "outputs.npz")
-    rows = Comparison(model, reference, conversion.source_labels, 80).rows()
+    rows = ReferenceCheck(model, reference, conversion.source_labels, 80).rows()
     assert not all(row.passed for row in rows)
 
 

@@ -11,7 +11,7 @@ from mmdet.structures import DetDataSample
 
 from mmdet_maskr.weights import from_detectron2
 from mmdet_maskr.weights.output import build
-from mmdet_maskr.weights.verify import Comparison, Reference
+from mmdet_maskr.weights.verify import Reference, ReferenceCheck
 
 CASCADE = dict(
     ROI_HEADS=dict(NAME="CascadeROIHeads"), ROI_BOX_HEAD=dict(CLS_AGNOSTIC_BBOX_REG=True)
@@ -53,7 +53,7 @@ def test_a_cascade(tmp_path: Path, capfd):
     image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     stored = outputs(model, image)
     assert len(stored["det_boxes"]) > 2
-    comparison = Comparison(
+    comparison = ReferenceCheck(
         model, Reference(stored, image), conversion.source_labels, conversion.source_background
     )
     rows = comparison.rows()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmdet_maskr.evaluation.errors.report import KINDS
+from mmdet_maskr.evaluation.errors.analysis import KINDS
 from mmdet_maskr.evaluation.errors.split import ERRORS, FALSE_NEGATIVE, FALSE_POSITIVE
 
 COLOURS = dict(
@@ -26,7 +26,7 @@ def draw_errors(analyses: Mapping[str, Mapping], out_file: str | Path) -> Path:
     classes, those that are confused most.
 
     Args:
-        analyses: by kind, of :func:`mmdet_maskr.evaluation.errors.report.analyse`.
+        analyses: by kind, of :func:`mmdet_maskr.evaluation.errors.analysis.analyse`.
         out_file: path of the PNG.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg

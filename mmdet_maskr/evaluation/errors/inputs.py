@@ -15,7 +15,7 @@ from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
 from mmdet_maskr.engine.launch import replace_data_root
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.evaluation.backends import Comparison
+from mmdet_maskr.evaluation.backends import EvaluationInput
 from mmdet_maskr.evaluation.coco_metric import CocoInstanceMetric
 from mmdet_maskr.evaluation.detections import Detections
 from mmdet_maskr.evaluation.ground_truth import GroundTruthFile, number_annotations
@@ -26,7 +26,7 @@ FIELDS = dict(bbox="bbox", segm="segmentation", keypoints="keypoints")
 
 def comparisons(
     truth: str | Path, results: Sequence[str | Path], data_root: str | None = None
-) -> dict[str, Comparison]:
+) -> dict[str, EvaluationInput]:
     """What can be compared of boxes, masks and keypoints: those that the results have.
 
     Args:

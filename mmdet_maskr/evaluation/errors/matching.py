@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from mmdet.datasets.api_wrappers import COCOeval
 
-from mmdet_maskr.evaluation.backends import Comparison
+from mmdet_maskr.evaluation.backends import EvaluationInput
 
 MAX_DETS = 100  # an image and class; COCO's
 
@@ -53,7 +53,7 @@ class Matching:
     similarities: np.ndarray
 
 
-def match(comparison: Comparison, threshold: float = 0.5) -> Matching:
+def match(comparison: EvaluationInput, threshold: float = 0.5) -> Matching:
     """Match by pycocotools: each detection of a class, best score first, with the nearest free one.
 
     Args:
@@ -93,7 +93,7 @@ def match(comparison: Comparison, threshold: float = 0.5) -> Matching:
     )
 
 
-def _evaluated(comparison: Comparison, threshold: float) -> COCOeval:
+def _evaluated(comparison: EvaluationInput, threshold: float) -> COCOeval:
     truth = comparison.truth
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its timings
         found = truth.loadRes(comparison.found.records())
@@ -107,7 +107,7 @@ def _evaluated(comparison: Comparison, threshold: float) -> COCOeval:
 
 
 def _pairs(
-    comparison: Comparison, found: dict, truth: dict, det_ids: np.ndarray, gt_ids: np.ndarray
+    comparison: EvaluationInput, found: dict, truth: dict, det_ids: np.ndarray, gt_ids: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of places in ``det_ids`` and ``gt_ids`` on the same image, and their similarities."""
     probe = COCOeval(iouType=comparison.kind)

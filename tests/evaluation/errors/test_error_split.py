@@ -25,9 +25,9 @@ from mmdet_maskr.evaluation.errors import (
     match,
     split_errors,
 )
+from mmdet_maskr.evaluation.errors.analysis import analyse, tables
 from mmdet_maskr.evaluation.errors.figure import draw_errors
 from mmdet_maskr.evaluation.errors.inputs import comparisons
-from mmdet_maskr.evaluation.errors.report import analyse, tables
 from mmdet_maskr.evaluation.errors.split import mended_ap
 
 HALF = 51 / 101  # COCO's AP of a perfect ranking that ends at recall 0.5

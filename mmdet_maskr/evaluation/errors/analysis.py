@@ -10,7 +10,7 @@ import numpy as np
 from terminaltables import AsciiTable
 
 from mmdet_maskr.evaluation import backends, scores
-from mmdet_maskr.evaluation.backends import Comparison
+from mmdet_maskr.evaluation.backends import EvaluationInput
 from mmdet_maskr.evaluation.errors.confusion import confusion_matrix
 from mmdet_maskr.evaluation.errors.matching import match
 from mmdet_maskr.evaluation.errors.split import (
@@ -29,7 +29,7 @@ EXAMPLES = 20  # of each error, the best scored
 
 
 def analyse(
-    comparison: Comparison,
+    comparison: EvaluationInput,
     score_thr: float = 0.3,
     foreground: float = FOREGROUND,
     background: float = BACKGROUND,
