@@ -6,8 +6,11 @@ registers our parts just then, beside mmdet's.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
+import warnings
+from typing import Any
 
 PARTS = {
     "models": ("MODELS", "TASK_UTILS"),
@@ -41,3 +44,25 @@ def announce() -> None:
                 registry._locations = [*registry._locations, location]
                 if registry._imported:
                     importlib.import_module(location)
+
+
+def keep_old_name(registry: Any, name: str, part: type) -> type:
+    """Register a class under the name that it had before as well; building it by that one warns.
+
+    Args:
+        registry: of mmdet, that has the class.
+        name: the old one.
+        part: the class.
+
+    Returns:
+        A subclass of that name, to be put where the old one could be imported from.
+    """
+
+    @functools.wraps(part.__init__)  # type: ignore[misc]
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        warnings.warn(f"{name} is called {part.__name__} now.", FutureWarning, stacklevel=2)
+        super(old, self).__init__(*args, **options)
+
+    members = dict(__init__=init, __module__=part.__module__, __doc__=part.__doc__)
+    old: Any = type(part)(name, (part,), members)
+    return registry.register_module(module=old)

@@ -28,7 +28,7 @@ from mmdet_maskr.datasets import shapes, wrappers
 from mmdet_maskr.deploy.export import evaluate, metadata
 from mmdet_maskr.engine.launch import build_runner, replace_data_root
 from mmdet_maskr.engine.load_hooks import classes_of
-from mmdet_maskr.engine.tta import enable_tta
+from mmdet_maskr.engine.tta_config import enable_tta
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.visualization.browse import MODES, draw_item
 
@@ -92,7 +92,7 @@ def config(repo: Path, root: Path, wrapper: str, style: str, work_dir: Path) -> 
         loader.dataset = ConfigDict(as_classes(dataset) if style == "classes" else dataset)
     cfg.train_cfg = dict(type="IterBasedTrainLoop", max_iters=1, val_interval=1)
     cfg.param_scheduler = []
-    cfg.custom_hooks = [dict(type="ClassCountCheckHook"), dict(type="RLEMasksInEvaluationHook")]
+    cfg.custom_hooks = [dict(type="DatasetFitHook"), dict(type="RLEMasksInEvaluationHook")]
     cfg.default_hooks = dict(checkpoint=None)
     cfg.work_dir, cfg.log_level = str(work_dir), "ERROR"
     cfg.launcher = "none"

@@ -37,7 +37,7 @@ COUNTERPARTS = [
     (ours.InterleavedMaskHead, mask_heads.HTCMaskHead),
     (transforms.KeypointRandomAffine, mmdet_transforms.RandomAffine),
     (BFloat16OptimWrapper, optim.AmpOptimWrapper),
-    (mmdet_maskr.engine.ClassCountCheckHook, mmdet_hooks.NumClassCheckHook),
+    (mmdet_maskr.engine.DatasetFitHook, mmdet_hooks.NumClassCheckHook),
 ]
 
 

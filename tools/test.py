@@ -23,7 +23,7 @@ from mmdet_maskr.engine.launch import (
     load_config,
     run_tool,
 )
-from mmdet_maskr.engine.tta import enable_tta
+from mmdet_maskr.engine.tta_config import enable_tta
 from mmdet_maskr.errors import UserError, no_file
 
 

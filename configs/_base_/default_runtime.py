@@ -10,7 +10,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'))
 custom_hooks = [
-    dict(type='ClassCountCheckHook'),
+    dict(type='DatasetFitHook'),
     dict(type='CheckpointFitHook'),
     dict(type='RLEMasksInEvaluationHook'),
     dict(type='ChannelsLastHook'),  # on CPUs, where it is faster

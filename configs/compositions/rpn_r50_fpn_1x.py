@@ -13,4 +13,4 @@ model = dict(
 val_evaluator = dict(metric='proposal')
 test_evaluator = val_evaluator
 # there are no classes to count
-custom_hooks = [h for h in _base_.custom_hooks if h['type'] != 'ClassCountCheckHook']
+custom_hooks = [h for h in _base_.custom_hooks if h['type'] != 'DatasetFitHook']

@@ -164,7 +164,7 @@ def check_augmentation(model: nn.Module, pipeline: Compose) -> None:
         )
         raise UserError(
             f"{has}, but {lacks}: set both as the keys tta_model and tta_pipeline of the config, "
-            "with mmdet_maskr.engine.tta.enable_tta(cfg), or neither."
+            "with mmdet_maskr.engine.tta_config.enable_tta(cfg), or neither."
         )
     if augments and not isinstance(model, InstanceTTAModel):
         detector = predicting_part(model)

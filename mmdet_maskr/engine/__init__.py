@@ -6,7 +6,11 @@ from mmdet_maskr.engine.channels_last import ChannelsLastHook
 from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_runner import DurableRunner
 from mmdet_maskr.engine.hang_guard import HangGuardHook
-from mmdet_maskr.engine.hooks import ClassCountCheckHook, RLEMasksInEvaluationHook
+from mmdet_maskr.engine.hooks import (
+    ClassCountCheckHook,
+    DatasetFitHook,
+    RLEMasksInEvaluationHook,
+)
 from mmdet_maskr.engine.load_hooks import CheckpointFitHook, ClassTransferHook
 from mmdet_maskr.engine.loops import ExactEpochTrainLoop
 from mmdet_maskr.engine.loss_guard import LossGuardHook
@@ -18,6 +22,7 @@ __all__ = [
     "CheckpointFitHook",
     "ClassCountCheckHook",
     "ClassTransferHook",
+    "DatasetFitHook",
     "DurableCheckpointHook",
     "DurableRunner",
     "ExactEpochTrainLoop",

@@ -16,10 +16,11 @@ from mmdet_maskr.engine import model_checks
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import last_mask_head
+from mmdet_maskr.registration import keep_old_name
 
 
 @HOOKS.register_module()
-class ClassCountCheckHook(Hook):
+class DatasetFitHook(Hook):
     """Checks when the runner starts that the model fits the data sets.
 
     Heads have as many classes as the data; a keypoint head has the data's keypoints and classes
@@ -52,6 +53,9 @@ class ClassCountCheckHook(Hook):
         if not self._has_seen_batch:
             self._has_seen_batch = True
             model_checks.check_batch(unwrapped(runner), data_batch)
+
+
+ClassCountCheckHook = keep_old_name(HOOKS, "ClassCountCheckHook", DatasetFitHook)
 
 
 def _check_data(model: nn.Module, dataset: object, split: str, runner: Runner) -> None:

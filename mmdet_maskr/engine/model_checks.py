@@ -15,7 +15,7 @@ from torch import nn
 
 from mmdet_maskr.datasets.keypoint_meta import keypoint_labels
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models.mask_heads.mask_head import SIGMOIDS_OF_SOFTMAX, last_mask_head
+from mmdet_maskr.models.mask_heads.mask_head import ComposedMaskHead, last_mask_head
 from mmdet_maskr.models.roi_heads import AveragedCascadeRoIHead
 
 
@@ -127,8 +127,9 @@ def check_mask_activation(model: nn.Module) -> None:
     """
     roi_head = getattr(model, "roi_head", None)
     if isinstance(roi_head, CascadeRoIHead) and not isinstance(roi_head, AveragedCascadeRoIHead):
-        if getattr(last_mask_head(roi_head), "activation", None) == "softmax":
-            raise UserError(SIGMOIDS_OF_SOFTMAX)
+        head = last_mask_head(roi_head)
+        if isinstance(head, ComposedMaskHead):
+            head.check_sigmoids()
 
 
 def check_batch(model: nn.Module, batch: object) -> None:

@@ -15,7 +15,7 @@ from mmengine.model import ExponentialMovingAverage, MMDistributedDataParallel
 from PIL import Image
 
 from mmdet_maskr.apis import MaskRInferencer
-from mmdet_maskr.engine.tta import enable_tta
+from mmdet_maskr.engine.tta_config import enable_tta
 from mmdet_maskr.engine.unwrap import predicting_part, without_wrappers
 from mmdet_maskr.errors import UserError
 

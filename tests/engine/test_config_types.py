@@ -30,7 +30,7 @@ from mmdet_maskr.deploy.export.metadata import resize_of
 from mmdet_maskr.engine.config_checks import check_config
 from mmdet_maskr.engine.launch import build_runner, run_tool
 from mmdet_maskr.engine.loops import ExactEpochTrainLoop
-from mmdet_maskr.engine.tta import augmented_pipeline, enable_tta
+from mmdet_maskr.engine.tta_config import augmented_pipeline, enable_tta
 from mmdet_maskr.errors import UserError
 
 REGISTRIES = [value for value in vars(registry).values() if isinstance(value, Registry)]

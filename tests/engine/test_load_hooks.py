@@ -185,5 +185,5 @@ def test_heads_that_are_not_there():
 def test_cityscapes_from_coco_uses_both_hooks(repo):
     cfg = Config.fromfile(repo / "configs" / "cityscapes" / "maskr_r50_fpn_coco_4k.py")
     types = [hook.type for hook in cfg.custom_hooks]
-    assert {"ClassTransferHook", "CheckpointFitHook", "ClassCountCheckHook"} <= set(types)
+    assert {"ClassTransferHook", "CheckpointFitHook", "DatasetFitHook"} <= set(types)
     assert "mask_rcnn_r50_fpn_1x_coco" in cfg.load_from

@@ -15,7 +15,7 @@ ENGINE = Path(__file__).resolve().parent.parent / "engine"
 GOOD = f"""
 _base_ = {str(ENGINE / "durable_config.py")!r}
 custom_imports = dict(_delete_=True, imports=['mmdet_maskr'])
-custom_hooks = [dict(type='ClassCountCheckHook'), dict(type='CheckpointFitHook'),
+custom_hooks = [dict(type='DatasetFitHook'), dict(type='CheckpointFitHook'),
                 dict(type='RLEMasksInEvaluationHook'), dict(type='LossGuardHook')]
 default_hooks = dict(checkpoint=dict(save_best=None))
 train_cfg = dict(max_epochs=1, val_interval=1)

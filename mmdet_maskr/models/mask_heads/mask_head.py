@@ -23,11 +23,6 @@ from mmdet_maskr.ops.upsampled_logits import upsampled_logits
 from mmdet_maskr.tracing import is_traced
 
 MASK_OUTPUTS = ("dense", "rle")
-SIGMOIDS_OF_SOFTMAX = (
-    "mask_head.activation='softmax' needs a RoI head that leaves the activation to it; this one "
-    "takes sigmoids (mmdet's CascadeRoIHead and those derived from it do). Set "
-    "roi_head.type='AveragedCascadeRoIHead', or activation='sigmoid'."
-)
 
 
 @MODELS.register_module()
@@ -293,6 +288,19 @@ class ComposedMaskHead(BaseModule):
             loss = self.predictor.loss(self.loss_mask, mask_preds, targets, labels)
         return dict(loss_mask=dict(loss_mask=loss), mask_targets=targets)
 
+    def check_sigmoids(self) -> None:
+        """Check that masks may be sigmoids of the logits, as mmdet's cascades take them.
+
+        Raises:
+            UserError: they are a softmax over classes.
+        """
+        if self.activation == "softmax":
+            raise UserError(
+                "mask_head.activation='softmax' needs a RoI head that leaves the activation to it; "
+                "this one takes sigmoids (mmdet's CascadeRoIHead and those derived from it do). Set"
+                " roi_head.type='AveragedCascadeRoIHead', or activation='sigmoid'."
+            )
+
     def predict_by_feat(
         self,
         mask_preds: tuple[Tensor],
@@ -320,9 +328,8 @@ class ComposedMaskHead(BaseModule):
         Raises:
             UserError: sigmoids of logits that are a softmax's; an unknown ``mask_output``.
         """
-        if activate_map and self.activation == "softmax":
-            if any(sigmoids.shape[1] > 1 for sigmoids in mask_preds):
-                raise UserError(SIGMOIDS_OF_SOFTMAX)
+        if activate_map and any(sigmoids.shape[1] > 1 for sigmoids in mask_preds):
+            self.check_sigmoids()
         output = check_mask_output(rcnn_test_cfg)
         resized = rcnn_test_cfg.get("convention") == "torchvision"
         if output == "rle":

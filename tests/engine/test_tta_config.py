@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmdet_maskr.engine.tta import augmented_pipeline, enable_tta
+from mmdet_maskr.engine.tta_config import augmented_pipeline, enable_tta
 from mmdet_maskr.errors import UserError
 
 PIPELINE = [
