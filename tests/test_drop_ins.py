@@ -32,7 +32,7 @@ from mmdet_maskr.visualization.visualizer import InstanceVisualizer
 ours = mmdet_maskr.models
 # those that do not derive from their counterpart; what derives is found below
 COUNTERPARTS = [
-    (ours.FPNRoIExtractor, roi_extractors.SingleRoIExtractor),
+    (ours.LevelRoIExtractor, roi_extractors.SingleRoIExtractor),
     (ours.ComposedMaskHead, mask_heads.FCNMaskHead),
     (ours.InterleavedMaskHead, mask_heads.HTCMaskHead),
     (transforms.KeypointRandomAffine, mmdet_transforms.RandomAffine),
@@ -99,7 +99,7 @@ def test_every_part_of_the_table_is_compared():
     """What is registered and has a counterpart is in the list above, or derives from it."""
     assert len(PAIRS) > 30
     assert {part for part, _ in PAIRS} >= {
-        ours.MaskRRPNHead, ours.ParallelRoIHead, ours.Res5Head, ours.SizedAnchorGenerator,
+        ours.SampledRPNHead, ours.ParallelRoIHead, ours.Res5Head, ours.SizedAnchorGenerator,
         ours.WeightedBoxCoder, InstanceVisualizer,
     }  # fmt: skip
 
@@ -125,7 +125,7 @@ def test_finest_scale(strides: list[int], finest_scale: float):
     rois = random_rois(60, 900)
     theirs, own = (
         extractor(name, strides, finest_scale=finest_scale)
-        for name in ("SingleRoIExtractor", "FPNRoIExtractor")
+        for name in ("SingleRoIExtractor", "LevelRoIExtractor")
     )
     assert own.finest_scale == theirs.finest_scale
     levels = own.map_roi_levels(rois, len(strides))
@@ -137,11 +137,11 @@ def test_finest_scale(strides: list[int], finest_scale: float):
 def test_two_rules_for_levels():
     for rule in (dict(canonical_size=224), dict(canonical_level=4)):
         with pytest.raises(UserError, match="two rules for levels"):
-            extractor("FPNRoIExtractor", [4, 8], finest_scale=56, **rule)
+            extractor("LevelRoIExtractor", [4, 8], finest_scale=56, **rule)
     with pytest.raises(UserError, match="finest_scale must be positive"):
-        extractor("FPNRoIExtractor", [4, 8], finest_scale=0)
-    assert extractor("FPNRoIExtractor", [4, 8]).finest_scale == 56
-    assert extractor("FPNRoIExtractor", [8, 16], canonical_size=112).finest_scale == 56
+        extractor("LevelRoIExtractor", [4, 8], finest_scale=0)
+    assert extractor("LevelRoIExtractor", [4, 8]).finest_scale == 56
+    assert extractor("LevelRoIExtractor", [8, 16], canonical_size=112).finest_scale == 56
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_options_of_mmcvs_roi_align(layer: dict):
     maps, rois = [torch.rand(1, 2, 64, 64)], random_rois(20, 250)
     theirs, own = (
         extractor(name, [4], layer)(maps, rois)
-        for name in ("SingleRoIExtractor", "FPNRoIExtractor")
+        for name in ("SingleRoIExtractor", "LevelRoIExtractor")
     )
     torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-5)
 
@@ -163,12 +163,12 @@ def test_options_of_mmcvs_roi_align(layer: dict):
 def test_torchvisions_roi_align():
     """It computes what ours does, so that the option says nothing; it has no maximum."""
     plain, told = (
-        extractor("FPNRoIExtractor", [4], dict(use_torchvision=t)) for t in (False, True)
+        extractor("LevelRoIExtractor", [4], dict(use_torchvision=t)) for t in (False, True)
     )
     maps, rois = [torch.rand(1, 2, 64, 64)], random_rois(20, 250)
     assert torch.equal(plain(maps, rois), told(maps, rois))
     with pytest.raises(UserError, match="use_torchvision=False"):
-        extractor("FPNRoIExtractor", [4], dict(use_torchvision=True, pool_mode="max"))
+        extractor("LevelRoIExtractor", [4], dict(use_torchvision=True, pool_mode="max"))
 
 
 NORMED = dict(type="NormedConv2d", tempearture=20)

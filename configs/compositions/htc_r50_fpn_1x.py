@@ -6,7 +6,7 @@ model = dict(
     data_preprocessor=dict(pad_seg=True),
     roi_head=dict(
         semantic_roi_extractor=dict(
-            type='FPNRoIExtractor',
+            type='LevelRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[8]),

@@ -2,7 +2,7 @@
 # themselves. One mask for all classes on ResNet-50-FPN, as an example.
 from mmengine.config import read_base
 
-from mmdet_maskr.models import ComposedMaskHead, FPNRoIExtractor, ParallelRoIHead
+from mmdet_maskr.models import ComposedMaskHead, LevelRoIExtractor, ParallelRoIHead
 
 with read_base():
     from .._base_.datasets.coco_instance import *
@@ -13,6 +13,6 @@ with read_base():
 model.update(
     roi_head=dict(
         type=ParallelRoIHead,
-        bbox_roi_extractor=dict(type=FPNRoIExtractor),
-        mask_roi_extractor=dict(type=FPNRoIExtractor),
+        bbox_roi_extractor=dict(type=LevelRoIExtractor),
+        mask_roi_extractor=dict(type=LevelRoIExtractor),
         mask_head=dict(type=ComposedMaskHead, class_agnostic=True)))

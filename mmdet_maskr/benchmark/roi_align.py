@@ -23,7 +23,7 @@ from mmdet_maskr.benchmark.measure import (
     time_in_turn,
 )
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models import FPNRoIExtractor
+from mmdet_maskr.models import LevelRoIExtractor
 
 STRIDES = (4, 8, 16, 32)
 PEER = "mmcv"
@@ -83,7 +83,7 @@ def pyramid(case: Case, memory_format: torch.memory_format) -> list[Tensor]:
 
 def contender(case: Case, name: str, channels_last: bool) -> Callable[[], tuple[float, list]]:
     """A function that pools once; it gives the seconds, and the result with its gradients."""
-    extractor = dict(ours=FPNRoIExtractor, mmcv=SingleRoIExtractor)[name](
+    extractor = dict(ours=LevelRoIExtractor, mmcv=SingleRoIExtractor)[name](
         roi_layer=dict(type="RoIAlign", output_size=case.bins, sampling_ratio=0),
         out_channels=case.channels,
         featmap_strides=list(STRIDES),

@@ -34,9 +34,9 @@ LOSS_TOLERANCE = 1e-4
 AMP_TOLERANCE = 5e-2
 # Our parts, and those of mmdet with the same parameters.
 STOCK_PARTS = dict(
-    MaskRRPNHead="RPNHead",
+    SampledRPNHead="RPNHead",
     ParallelRoIHead="StandardRoIHead",
-    FPNRoIExtractor="SingleRoIExtractor",
+    LevelRoIExtractor="SingleRoIExtractor",
     ComposedMaskHead="FCNMaskHead",
 )
 

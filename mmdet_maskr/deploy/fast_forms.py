@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from mmdet_maskr.deploy.convolution import FusedConv2d, can_fold, can_fuse
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models.dense_heads import MaskRRPNHead
+from mmdet_maskr.models.dense_heads import SampledRPNHead
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.predictors import PixelLogits, check_labels
-from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
+from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
 
 CHUNK_VALUES = 2**21  # of the mask head's widest map that are computed at once: 8 MiB
 
@@ -210,7 +210,7 @@ class FastRPN(FastForm):
 
 
 def _rewrite_rpn(head: RPNHead) -> bool:
-    if not has_forward(head, RPNHead, MaskRRPNHead, name="forward_single"):
+    if not has_forward(head, RPNHead, SampledRPNHead, name="forward_single"):
         return False
     outs = (head.rpn_cls, head.rpn_reg)
     if not all(type(out) is nn.Conv2d for out in outs):
@@ -302,7 +302,7 @@ def _rewrite_mask_head(head: ComposedMaskHead) -> bool:
     return True
 
 
-def _rewrite_extractor(extractor: FPNRoIExtractor) -> bool:
+def _rewrite_extractor(extractor: LevelRoIExtractor) -> bool:
     extractor.memory_format = "channels_last"
     return True
 
@@ -318,7 +318,7 @@ REWRITERS = (
     (RPNHead, _rewrite_rpn),
     (ConvFCBBoxHead, _rewrite_box_head),
     (ComposedMaskHead, _rewrite_mask_head),
-    (FPNRoIExtractor, _rewrite_extractor),
+    (LevelRoIExtractor, _rewrite_extractor),
 )
 
 

@@ -20,7 +20,7 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.memory_format import converted, guard_layers
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import MASK_OUTPUTS, last_mask_head
-from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
+from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
 
 PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16)
 PARTS = (
@@ -284,7 +284,7 @@ def _takes_low_precision(model: nn.Module) -> bool:
     """
     readers = ("roi_head.point_head", "roi_head.semantic_head", "semantic_head")
     return not any(_modules(model, name) for name in readers) and all(
-        isinstance(module, FPNRoIExtractor)
+        isinstance(module, LevelRoIExtractor)
         for module in model.modules()
         if isinstance(module, BaseRoIExtractor)
     )

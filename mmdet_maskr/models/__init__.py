@@ -1,15 +1,16 @@
 """Model parts: what mmdet has not got, or has in another form."""
 
 from mmdet_maskr import adjustments  # noqa: F401 - applies them
+from mmdet_maskr.models import old_names
 from mmdet_maskr.models.backbones import FreeWidthResNet, FreeWidthStage, PlainViT
 from mmdet_maskr.models.data_preprocessors import UnitRangePreprocessor
-from mmdet_maskr.models.dense_heads import MaskRRPNHead
+from mmdet_maskr.models.dense_heads import SampledRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
 from mmdet_maskr.models.layers import UnfusedFrozenBN
 from mmdet_maskr.models.losses import UnusedClassesCrossEntropyLoss
 from mmdet_maskr.models.mask_heads import ComposedMaskHead, InterleavedMaskHead
 from mmdet_maskr.models.necks import ChannelLayerNorm, SimpleFeaturePyramid
-from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
+from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
 from mmdet_maskr.models.roi_heads import (
     AveragedCascadeRoIHead,
     MaskRPointRendRoIHead,
@@ -23,17 +24,17 @@ __all__ = [
     "AveragedCascadeRoIHead",
     "ChannelLayerNorm",
     "ComposedMaskHead",
-    "FPNRoIExtractor",
     "FreeWidthResNet",
     "FreeWidthStage",
     "HeatmapKeypointHead",
     "InstanceTTAModel",
     "InterleavedMaskHead",
+    "LevelRoIExtractor",
     "MaskRPointRendRoIHead",
-    "MaskRRPNHead",
     "ParallelRoIHead",
     "PlainViT",
     "Res5Head",
+    "SampledRPNHead",
     "SimpleFeaturePyramid",
     "SizedAnchorGenerator",
     "UnfusedFrozenBN",
@@ -41,3 +42,6 @@ __all__ = [
     "UnusedClassesCrossEntropyLoss",
     "WeightedBoxCoder",
 ]
+
+old_names.register()
+__getattr__ = old_names.getter(__name__)

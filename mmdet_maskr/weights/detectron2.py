@@ -193,7 +193,7 @@ class Detectron2Model:
         weight = self._get("MODEL.RPN.LOSS_WEIGHT")
         box_weight = weight * self._get("MODEL.RPN.BBOX_REG_LOSS_WEIGHT")
         config = dict(
-            type="MaskRRPNHead",
+            type="SampledRPNHead",
             in_channels=self.map_channels,
             feat_channels=widths.pop(),
             anchor_generator=parts.anchors(

@@ -17,7 +17,7 @@ from mmdet_maskr.weights.rename import NameMap, Rule
 
 DETECTORS = ("MaskRCNN", "FasterRCNN", "CascadeRCNN")
 # Parts of mmdet and those here that take the same options and weights and give the same outputs.
-SAME_OPTIONS = dict(StandardRoIHead="ParallelRoIHead", RPNHead="MaskRRPNHead")
+SAME_OPTIONS = dict(StandardRoIHead="ParallelRoIHead", RPNHead="SampledRPNHead")
 MASK_HEAD_OPTIONS = {
     "type", "num_convs", "roi_feat_size", "in_channels", "conv_kernel_size", "conv_out_channels",
     "num_classes", "class_agnostic", "upsample_cfg", "conv_cfg", "norm_cfg", "predictor_cfg",
@@ -186,7 +186,7 @@ def _fit_extractor(part: dict) -> None:
     """
     if part["roi_layer"]["type"] != "RoIAlign":
         return
-    part["type"] = "FPNRoIExtractor"
+    part["type"] = "LevelRoIExtractor"
     finest = part.pop("finest_scale", 56)
     strides = part["featmap_strides"]
     size = finest * 16 / strides[0]

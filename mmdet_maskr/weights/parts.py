@@ -144,7 +144,7 @@ def roi_extractor(
     if not aligned:
         layer["aligned"] = False
     return dict(
-        type="FPNRoIExtractor",
+        type="LevelRoIExtractor",
         roi_layer=layer,
         out_channels=channels,
         featmap_strides=list(strides),

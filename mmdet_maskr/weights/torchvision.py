@@ -156,7 +156,7 @@ class TorchvisionModel:
     def rpn_head(self) -> dict:
         """``model.rpn_head``."""
         config = dict(
-            type="MaskRRPNHead",
+            type="SampledRPNHead",
             in_channels=self.channels,
             feat_channels=self.channels,
             anchor_generator=parts.anchors(STRIDES, ANCHOR_SIZES, ANCHOR_RATIOS, CONVENTION),

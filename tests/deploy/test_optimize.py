@@ -119,7 +119,7 @@ def test_detects_the_same(name: str, shapes_root: Path):
 def test_everything_known_is_rewritten(model: nn.Module):
     fast = optimize(model)
     counts = fast.optimization.rewritten
-    assert counts["Bottleneck"] == 16 and counts["FPN"] == counts["MaskRRPNHead"] == 1
+    assert counts["Bottleneck"] == 16 and counts["FPN"] == counts["SampledRPNHead"] == 1
     assert not [m for m in fast.modules() if isinstance(m, _BatchNorm)]
     assert not [m for m in fast.modules() if type(m) is nn.Conv2d]
     maps = []

@@ -78,7 +78,7 @@ def test_same_heatmaps_and_keypoints_as_the_original(repo: Path, source: dict):
     head.load_state_dict(mapped, strict=True)
     extractor = MODELS.build(
         dict(
-            type="FPNRoIExtractor",
+            type="LevelRoIExtractor",
             roi_layer=source["roi_layer"],
             out_channels=32,
             featmap_strides=[4, 8, 16, 32],

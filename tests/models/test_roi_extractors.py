@@ -1,4 +1,4 @@
-"""FPNRoIExtractor gives what mmdet's extractor gives, and other codebases' levels on request."""
+"""LevelRoIExtractor gives what mmdet's extractor gives, and other codebases' levels on request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models import FPNRoIExtractor
+from mmdet_maskr.models import LevelRoIExtractor
 from mmdet_maskr.models.roi_extractors import assign_levels
 from mmdet_maskr.ops import RoIAlign, RoIPool, RoIWarp
 
@@ -65,7 +65,7 @@ def boxes_of_all_sizes(count: int = 120) -> torch.Tensor:
 )
 def test_equals_mmdet(device: str, memory_format, factor: float | None, layer: dict):
     feats, rois = pyramid(device), boxes_of_all_sizes().to(device)
-    ours, theirs = FPNRoIExtractor(**options(**layer)), SingleRoIExtractor(**options(**layer))
+    ours, theirs = LevelRoIExtractor(**options(**layer)), SingleRoIExtractor(**options(**layer))
     results = []
     for extractor, format_ in ((ours, memory_format), (theirs, torch.contiguous_format)):
         maps = [f.clone(memory_format=format_).requires_grad_() for f in feats]
@@ -80,16 +80,16 @@ def test_equals_mmdet(device: str, memory_format, factor: float | None, layer: d
 
 def test_is_built_by_name_with_our_layers():
     for name, layer in (("RoIAlign", RoIAlign), ("RoIPool", RoIPool), ("RoIWarp", RoIWarp)):
-        config = dict(options(), type="FPNRoIExtractor", roi_layer=dict(type=name, output_size=7))
+        config = dict(options(), type="LevelRoIExtractor", roi_layer=dict(type=name, output_size=7))
         extractor = MODELS.build(config)
-        assert isinstance(extractor, FPNRoIExtractor)
+        assert isinstance(extractor, LevelRoIExtractor)
         assert [type(one) for one in extractor.roi_layers] == [layer] * 4
         assert [one.spatial_scale for one in extractor.roi_layers] == [1 / s for s in STRIDES]
         assert extractor(pyramid(), boxes_of_all_sizes()).shape == (120, CHANNELS, 7, 7)
 
 
 def test_attributes_that_mmdet_reads():
-    extractor = FPNRoIExtractor(**options())
+    extractor = LevelRoIExtractor(**options())
     assert extractor.num_inputs == 4
     assert extractor.featmap_strides == STRIDES
     assert extractor.out_channels == CHANNELS
@@ -100,7 +100,7 @@ def test_checkpoints_of_mmdet_load_unchanged(repo: Path):
     """The same model with either extractor: same names, and the same losses and detections."""
     config = Config.fromfile(repo / "configs" / "_base_" / "models" / "maskr_mini_fpn.py").model
     models = []
-    for name in ("SingleRoIExtractor", "FPNRoIExtractor"):
+    for name in ("SingleRoIExtractor", "LevelRoIExtractor"):
         config = copy.deepcopy(config)
         for part in ("bbox_roi_extractor", "mask_roi_extractor"):
             config.roi_head[part].type = name
@@ -170,12 +170,12 @@ def near(size: float) -> torch.Tensor:
 
 def test_canonical_size_and_level():
     rois = boxes_of_all_sizes()
-    finer = FPNRoIExtractor(**options(), canonical_size=112)
+    finer = LevelRoIExtractor(**options(), canonical_size=112)
     reference = SingleRoIExtractor(**options(), finest_scale=28)
     args = (pyramid(), rois)
     torch.testing.assert_close(finer(*args), reference(*args), rtol=0, atol=1e-5)
-    same = FPNRoIExtractor(**options(), canonical_size=56, canonical_level=2)
-    assert torch.equal(same(*args), FPNRoIExtractor(**options())(*args))
+    same = LevelRoIExtractor(**options(), canonical_size=56, canonical_level=2)
+    assert torch.equal(same(*args), LevelRoIExtractor(**options())(*args))
 
 
 @pytest.mark.parametrize("stride", [16, 32, 12])
@@ -187,7 +187,7 @@ def test_single_level_bodies(stride: int, name: str):
     )
     feats = [torch.randn(2, CHANNELS, 384 // stride, 448 // stride)]
     rois = boxes_of_all_sizes()
-    extractor = FPNRoIExtractor(**config)
+    extractor = LevelRoIExtractor(**config)
     out = extractor(feats, rois)
     assert torch.equal(out, extractor.roi_layers[0](feats[0], rois))
     if name == "RoIAlign":
@@ -202,7 +202,7 @@ def test_rois_keep_float32(device: str):
     """In bfloat16, 1333 is 1336: pooled values would be off by far more than the features' type."""
     feats, rois = pyramid(device, torch.bfloat16), boxes_of_all_sizes().to(device)
     rois[:, 1:] += 0.37
-    extractor = FPNRoIExtractor(**options())
+    extractor = LevelRoIExtractor(**options())
     out = extractor(feats, rois)
     exact = extractor([f.float() for f in feats], rois)
     assert out.dtype == torch.bfloat16
@@ -217,7 +217,7 @@ def test_rois_keep_float32(device: str):
 @pytest.mark.parametrize("strides", [STRIDES, [16]])
 def test_without_rois(name: str, strides: list[int]):
     """Every level gets a gradient: distributed training waits for each."""
-    extractor = FPNRoIExtractor(dict(type=name, output_size=7), CHANNELS, strides)
+    extractor = LevelRoIExtractor(dict(type=name, output_size=7), CHANNELS, strides)
     feats = [f.requires_grad_() for f in pyramid()[: len(strides)]]
     out = extractor(feats, torch.zeros(0, 5))
     assert out.shape == (0, CHANNELS, 7, 7)
@@ -237,7 +237,7 @@ def test_memory_format(maps, name: str):
     layer, rois = dict(type=name, output_size=7), boxes_of_all_sizes()
     results = {}
     for option in ("preserve", "contiguous", "channels_last"):
-        extractor = FPNRoIExtractor(layer, CHANNELS, STRIDES, memory_format=option)
+        extractor = LevelRoIExtractor(layer, CHANNELS, STRIDES, memory_format=option)
         results[option] = extractor(feats, rois)
         torch.testing.assert_close(results[option], results["preserve"], rtol=0, atol=1e-6)
     assert results["preserve"].is_contiguous(memory_format=maps)
@@ -266,11 +266,11 @@ def test_memory_format(maps, name: str):
 )
 def test_bad_options(changes: dict, message: str):
     with pytest.raises(UserError, match=message):
-        FPNRoIExtractor(**{**options(), **changes})
+        LevelRoIExtractor(**{**options(), **changes})
 
 
 def test_bad_input():
-    extractor, rois = FPNRoIExtractor(**options()), boxes_of_all_sizes()
+    extractor, rois = LevelRoIExtractor(**options()), boxes_of_all_sizes()
     with pytest.raises(UserError, match=r"needs 4 levels, but got 3"):
         extractor(pyramid()[:3], rois)
     with pytest.raises(UserError, match=r"out_channels=16, but a level is \(2, 8,"):

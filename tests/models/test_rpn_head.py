@@ -14,7 +14,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 
-from mmdet_maskr.models import MaskRRPNHead
+from mmdet_maskr.models import SampledRPNHead
 from mmdet_maskr.models.dense_heads import rpn_head
 from mmdet_maskr.models.dense_heads.level_nms import nms_per_level
 
@@ -68,13 +68,13 @@ def test_overlaps_at_the_threshold_are_decided_as_by_batched_nms():
 
 
 @pytest.fixture(scope="module")
-def heads(repo: Path) -> tuple[RPNHead, MaskRRPNHead]:
+def heads(repo: Path) -> tuple[RPNHead, SampledRPNHead]:
     cfg = Config.fromfile(repo / "configs" / "_base_" / "models" / "maskr_mini_fpn.py").model
     options = dict(
         cfg.rpn_head, num_classes=1, train_cfg=cfg.train_cfg.rpn, test_cfg=cfg.test_cfg.rpn
     )
     built = []
-    for name in ("RPNHead", "MaskRRPNHead"):
+    for name in ("RPNHead", "SampledRPNHead"):
         torch.manual_seed(0)
         built.append(MODELS.build(dict(copy.deepcopy(options), type=name)))
     return tuple(built)

@@ -14,14 +14,14 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models import MaskRRPNHead
+from mmdet_maskr.models import SampledRPNHead
 
 SIZES = (24, 12, 6, 3)  # maps of an image of 96 x 96 pixels
 OBJECTS = (3, 0, 5)  # of each image
 PADDED = [(96, 96), (64, 96), (96, 80)]  # height, width of each image without the batch's padding
 
 
-def pair(repo: Path, **changes) -> tuple[RPNHead, MaskRRPNHead]:
+def pair(repo: Path, **changes) -> tuple[RPNHead, SampledRPNHead]:
     """mmdet's head and ours with the same weights."""
     cfg = Config.fromfile(repo / "configs" / "_base_" / "models" / "maskr_mini_fpn.py").model
     options = dict(
@@ -35,7 +35,7 @@ def pair(repo: Path, **changes) -> tuple[RPNHead, MaskRRPNHead]:
             target = target[part]
         target[last] = value
     heads = []
-    for name in ("RPNHead", "MaskRRPNHead"):
+    for name in ("RPNHead", "SampledRPNHead"):
         torch.manual_seed(0)
         heads.append(MODELS.build(dict(copy.deepcopy(options), type=name)).train())
     return tuple(heads)

@@ -120,7 +120,7 @@ def test_roi_layers(layer: type):
 def test_roi_extractor(layer: str):
     """Levels that had no RoI in the trace have some later, and the other way round."""
     extractor = MODELS.build(
-        dict(type="FPNRoIExtractor", roi_layer=dict(type=layer, output_size=7), out_channels=3,
+        dict(type="LevelRoIExtractor", roi_layer=dict(type=layer, output_size=7), out_channels=3,
              featmap_strides=[4, 8, 16, 32])
     )  # fmt: skip
 

@@ -81,7 +81,7 @@ def test_mmdet_3(stock, tmp_path: Path):
     roi_head = conversion.settings["model"]["roi_head"]
     assert roi_head["type"] == "ParallelRoIHead"
     assert roi_head["mask_head"]["type"] == "ComposedMaskHead"
-    assert roi_head["bbox_roi_extractor"]["type"] == "FPNRoIExtractor"
+    assert roi_head["bbox_roi_extractor"]["type"] == "LevelRoIExtractor"
     dataset = conversion.settings["train_dataloader"]["dataset"]
     assert dataset["metainfo"]["classes"] == ("cat", "dog", "owl")
     assert dataset["pipeline"][2]["type"] == "Resize"
@@ -156,7 +156,7 @@ def test_levels_of_other_strides(tmp_path: Path, strides: list[int], finest_scal
     maps = [torch.randn(1, 16, 512 // s, 512 // s, generator=generator) for s in strides]
     sides = torch.tensor([20.0, 40, 80, 160, 300, 500])
     rois = torch.stack([sides * 0, sides * 0, sides * 0, sides, sides], 1)
-    assert type(ours).__name__ == "FPNRoIExtractor"
+    assert type(ours).__name__ == "LevelRoIExtractor"
     torch.testing.assert_close(ours(maps, rois), MODELS.build(given)(maps, rois), atol=1e-4, rtol=0)
 
 
@@ -166,7 +166,7 @@ def test_other_roi_layers_stay(tmp_path: Path):
     cfg.model.roi_head.bbox_roi_extractor.roi_layer = dict(type="RoIPool", output_size=7)
     head = converted(cfg, tmp_path).roi_head
     assert head.bbox_roi_extractor == cfg.model.roi_head.bbox_roi_extractor
-    assert head.mask_roi_extractor.type == "FPNRoIExtractor"
+    assert head.mask_roi_extractor.type == "LevelRoIExtractor"
 
 
 CARAFE = dict(

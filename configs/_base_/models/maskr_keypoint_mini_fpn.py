@@ -4,7 +4,7 @@ _base_ = 'maskr_mini_fpn.py'
 model = dict(
     roi_head=dict(
         keypoint_roi_extractor=dict(
-            type='FPNRoIExtractor',
+            type='LevelRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
             out_channels=64,
             featmap_strides=[4, 8, 16, 32]),

@@ -21,7 +21,7 @@ model = dict(
         init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
     neck=dict(type='FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=5),
     rpn_head=dict(
-        type='MaskRRPNHead',
+        type='SampledRPNHead',
         in_channels=256,
         feat_channels=256,
         anchor_generator=dict(
@@ -38,7 +38,7 @@ model = dict(
     roi_head=dict(
         type='ParallelRoIHead',
         bbox_roi_extractor=dict(
-            type='FPNRoIExtractor',
+            type='LevelRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32]),
@@ -56,7 +56,7 @@ model = dict(
             loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
             loss_bbox=dict(type='L1Loss', loss_weight=1.0)),
         mask_roi_extractor=dict(
-            type='FPNRoIExtractor',
+            type='LevelRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32]),

@@ -28,10 +28,10 @@ from torch import nn
 from mmdet_maskr.deploy.export.boxes import Coder, mmdet_coder, weighted_coder
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.backbones.resnet import FreeWidthResNet, FreeWidthStage
-from mmdet_maskr.models.dense_heads import MaskRRPNHead
+from mmdet_maskr.models.dense_heads import SampledRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
-from mmdet_maskr.models.roi_extractors import FPNRoIExtractor
+from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
 from mmdet_maskr.models.roi_heads import ParallelRoIHead, Res5Head
 from mmdet_maskr.models.task_modules import SizedAnchorGenerator, WeightedBoxCoder
 from mmdet_maskr.models.task_modules.box_coder import LARGEST_LOG_SCALE
@@ -44,7 +44,7 @@ ACCEPTED: dict[str, tuple[type, ...]] = {
     "model": (MaskRCNN, FasterRCNN),
     "backbone": (ResNet, ResNetV1d, ResNeXt, RegNet, FreeWidthResNet),
     "neck": (FPN,),
-    "rpn_head": (RPNHead, MaskRRPNHead),
+    "rpn_head": (RPNHead, SampledRPNHead),
     "rpn_head.anchor_generator": (AnchorGenerator, SizedAnchorGenerator),
     "roi_head": (StandardRoIHead, ParallelRoIHead),
     "roi_head.shared_head": (ResLayer, Res5Head, FreeWidthStage),
@@ -52,7 +52,7 @@ ACCEPTED: dict[str, tuple[type, ...]] = {
     "roi_head.mask_head": (FCNMaskHead, ComposedMaskHead),
     "roi_head.keypoint_head": (HeatmapKeypointHead,),
     "bbox_coder": (DeltaXYWHBBoxCoder, WeightedBoxCoder),
-    "roi_extractor": (SingleRoIExtractor, FPNRoIExtractor),
+    "roi_extractor": (SingleRoIExtractor, LevelRoIExtractor),
     "roi_layer": (RoIAlign, mmcv.ops.RoIAlign),
 }
 
@@ -190,7 +190,7 @@ def pooling_of(option: str, extractor: nn.Module) -> Pooling:
             "'avg'."
         )
     size = layer.output_size
-    if type(extractor) is FPNRoIExtractor:
+    if type(extractor) is LevelRoIExtractor:
         rule = (
             float(extractor.canonical_size),
             extractor.canonical_level,

@@ -16,7 +16,7 @@ class Pooler(nn.Module):
 
     Args:
         option: the extractor's name in a config.
-        extractor: FPNRoIExtractor or SingleRoIExtractor.
+        extractor: LevelRoIExtractor or SingleRoIExtractor.
         kernels: module with ``roi_align``.
 
     Raises:

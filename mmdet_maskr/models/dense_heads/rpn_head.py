@@ -23,7 +23,7 @@ from mmdet_maskr.tracing import is_traced
 
 
 @MODELS.register_module()
-class MaskRRPNHead(RPNHead):
+class SampledRPNHead(RPNHead):
     """mmdet's RPNHead, with float32 results whatever the type of the features.
 
     Thousands of proposals are ranked by their logits: bfloat16 has 8 significant bits, so most

@@ -1,6 +1,9 @@
 """RoI extractors: which pyramid level, which RoI layer."""
 
-from mmdet_maskr.models.roi_extractors.fpn_roi_extractor import FPNRoIExtractor
+from mmdet_maskr.models import old_names
+from mmdet_maskr.models.roi_extractors.level_roi_extractor import LevelRoIExtractor
 from mmdet_maskr.models.roi_extractors.levels import LEVEL_RULES, assign_levels
 
-__all__ = ["LEVEL_RULES", "FPNRoIExtractor", "assign_levels"]
+__all__ = ["LEVEL_RULES", "LevelRoIExtractor", "assign_levels"]
+
+__getattr__ = old_names.getter(__name__)

@@ -24,7 +24,7 @@ MEMORY_FORMATS = dict(
 
 
 @MODELS.register_module()
-class FPNRoIExtractor(BaseRoIExtractor):
+class LevelRoIExtractor(BaseRoIExtractor):
     """Pool RoIs from a feature pyramid, or from a single map such as that of a C4 or C5 body.
 
     With its defaults and strides from 4 on it gives what mmdet's SingleRoIExtractor gives, from the

@@ -1,0 +1,53 @@
+"""Names that parts had before. Configs and imports that use them get the part, and a warning."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable
+
+from mmdet.registry import MODELS
+
+NEW_NAMES = dict(MaskRRPNHead="SampledRPNHead", FPNRoIExtractor="LevelRoIExtractor")
+
+
+def _warn(old: str) -> None:
+    # no DeprecationWarning, which Python hides from those who run a config
+    warnings.warn(f"{old} is called {NEW_NAMES[old]} now: write that.", FutureWarning, stacklevel=3)
+
+
+def getter(module: str) -> Callable[[str], type]:
+    """``__getattr__`` of a module whose parts can be imported by their former names too."""
+
+    def __getattr__(name: str) -> type:
+        part = vars(sys.modules[module]).get(NEW_NAMES.get(name, ""))
+        if part is None:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        _warn(name)
+        return part
+
+    return __getattr__
+
+
+def _alias(old: str, part: type) -> type:
+    """What a registry has under a former name: it builds the part itself."""
+
+    def __new__(cls, *args, **kwargs):
+        _warn(old)
+        return part(*args, **kwargs) if cls is alias else object.__new__(cls)
+
+    members = dict(
+        __new__=__new__,
+        __doc__=f"{part.__name__}'s former name.",
+        __module__=__name__,
+        __signature__=inspect.signature(part),
+    )
+    alias = type(old, (part,), members)
+    return alias
+
+
+def register() -> None:
+    """Give the registry each part under its former name too."""
+    for old, new in NEW_NAMES.items():
+        MODELS.register_module(module=_alias(old, MODELS.get(new)))
