@@ -21,10 +21,10 @@ from pathlib import Path
 
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.evaluation.errors.analysis import KINDS, analyse, tables
-from mmdet_maskr.evaluation.errors.figure import draw_errors
-from mmdet_maskr.evaluation.errors.inputs import comparisons
-from mmdet_maskr.evaluation.errors.split import BACKGROUND, FOREGROUND
+from mmdet_maskr.evaluation.error_analysis.analysis import KINDS, analyse, tables
+from mmdet_maskr.evaluation.error_analysis.figure import draw_errors
+from mmdet_maskr.evaluation.error_analysis.inputs import comparisons
+from mmdet_maskr.evaluation.error_analysis.split import BACKGROUND, FOREGROUND
 
 
 def parse_args() -> argparse.Namespace:

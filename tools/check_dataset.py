@@ -20,7 +20,8 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
-from mmdet_maskr.datasets import check, wrappers
+from mmdet_maskr.coco import check
+from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.transforms.pipeline_check import loads_polygons_only
 from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.engine.launch import run_tool

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from mmengine.logging import print_log
 
-from mmdet_maskr.datasets import check
-from mmdet_maskr.datasets.check.annotations import is_id
+from mmdet_maskr.coco import check
+from mmdet_maskr.coco.check.annotations import is_id
 from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_new_file

@@ -8,7 +8,7 @@ from typing import Any
 from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
-from mmdet_maskr.datasets.check.trainable import Tally
+from mmdet_maskr.coco.check.trainable import Tally
 from mmdet_maskr.datasets.transforms import check_pipeline
 from mmdet_maskr.datasets.transforms.pipeline_check import loads_polygons_only
 from mmdet_maskr.errors import UserError

@@ -11,9 +11,10 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
-from mmdet_maskr.datasets import coco_checks
+from mmdet_maskr.coco import reader
+from mmdet_maskr.coco.check.essentials import check_essentials
+from mmdet_maskr.datasets import option_checks
 from mmdet_maskr.datasets.annotation_checks import ChecksAnnotations
-from mmdet_maskr.datasets.check.essentials import check_essentials
 from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
 from mmdet_maskr.errors import UserError
 
@@ -27,7 +28,7 @@ class CheckedCOCO(COCO):
         may_lack_annotations: take a file of images and categories alone, as COCO's test sets have.
 
     Raises:
-        UserError: no such file, or none that :func:`.coco_checks.check_sections` takes.
+        UserError: no such file, or none that :func:`.reader.check_sections` takes.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class CheckedCOCO(COCO):
             raise UserError(f"annotation file {annotation_file} is not JSON: {error}.") from error
         if may_lack_annotations and isinstance(self.dataset, dict):
             self.dataset.setdefault("annotations", [])
-        coco_checks.check_sections(self.dataset, annotation_file)
+        reader.check_sections(self.dataset, annotation_file)
         check_essentials(self.dataset, annotation_file)
         self.annotation_file = annotation_file
         self.createIndex()
@@ -56,7 +57,7 @@ class CheckedCOCO(COCO):
         """Category ids in the file's order; each of ``cat_names`` must be there, in that order."""
         if cat_names:
             in_file = [category["name"] for category in self.dataset["categories"]]
-            coco_checks.check_classes(cat_names, in_file, self.annotation_file)
+            reader.check_classes(cat_names, in_file, self.annotation_file)
         return super().get_cat_ids(cat_names=cat_names, **kwargs)
 
 
@@ -68,7 +69,7 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
     into ``metainfo=dict(classes=(...))``, in the order of the file's categories; a subset is fine.
 
     Raises:
-        UserError: what :mod:`mmdet_maskr.datasets.coco_checks` and
+        UserError: what :mod:`mmdet_maskr.coco.reader`, :mod:`.option_checks` and
             :mod:`mmdet_maskr.datasets.annotation_checks` find; when the data set is built, which
             the Runner does before the first iteration.
     """
@@ -83,8 +84,8 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
         filter_cfg: dict | None = None,
         **kwargs,
     ) -> None:
-        coco_checks.check_metainfo(metainfo)
-        coco_checks.check_filter(filter_cfg, self.FILTER_OPTIONS)
+        option_checks.check_metainfo(metainfo)
+        option_checks.check_filter(filter_cfg, self.FILTER_OPTIONS)
         super().__init__(*args, metainfo=metainfo, filter_cfg=filter_cfg, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -95,5 +96,5 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
         self.COCOAPI = partial(self.COCOAPI, may_lack_annotations=self.test_mode)
         data_list = super().load_data_list()
         if self.backend_args is None:
-            coco_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])
+            option_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])
         return data_list

@@ -14,7 +14,8 @@ from mmengine.fileio import get_local_path, join_path
 from mmengine.logging import print_log
 from mmengine.utils import is_abs
 
-from mmdet_maskr.datasets import keypoint_checks, keypoint_meta, shapes
+from mmdet_maskr.coco import keypoint_checks
+from mmdet_maskr.datasets import keypoint_meta, shapes
 from mmdet_maskr.datasets.coco_instance import CheckedCOCO, CocoInstanceDataset
 from mmdet_maskr.errors import UserError
 
@@ -31,7 +32,7 @@ class KeypointCOCO(CheckedCOCO):
         **options: CheckedCOCO's.
 
     Raises:
-        UserError: what CheckedCOCO and :mod:`mmdet_maskr.datasets.keypoint_checks` find.
+        UserError: what CheckedCOCO and :mod:`mmdet_maskr.coco.keypoint_checks` find.
     """
 
     def __init__(

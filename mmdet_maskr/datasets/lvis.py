@@ -8,7 +8,7 @@ from pathlib import Path
 from mmdet.datasets import LVISV1Dataset
 from mmdet.registry import DATASETS
 
-from mmdet_maskr.datasets import coco_checks
+from mmdet_maskr.datasets import option_checks
 from mmdet_maskr.datasets.annotation_checks import ChecksAnnotations
 from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
 from mmdet_maskr.errors import UserError
@@ -53,7 +53,7 @@ class LVISInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, LVISV1Dat
                 "with classes of your own use CocoInstanceDataset."
             )
         if self.backend_args is None:
-            coco_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])
+            option_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])
         return data_list
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from mmdet.datasets import VOCDataset
 from mmdet.registry import DATASETS
 
-from mmdet_maskr.datasets import coco_checks
+from mmdet_maskr.datasets import option_checks
 from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
 from mmdet_maskr.errors import UserError
 
@@ -27,7 +27,7 @@ class VOCBoxDataset(SurvivesUnreadableImages, VOCDataset):
     """
 
     def __init__(self, *args, metainfo: dict | None = None, **kwargs) -> None:
-        coco_checks.check_metainfo(metainfo)
+        option_checks.check_metainfo(metainfo)
         super().__init__(*args, metainfo=metainfo, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -42,7 +42,7 @@ class VOCBoxDataset(SurvivesUnreadableImages, VOCDataset):
             raise UserError(f"the list of images {self.ann_file} is empty.")
         if self.backend_args is None:
             path = data_list[0]["img_path"]
-            coco_checks.check_image_folder(str(Path(path).parent), path)
+            option_checks.check_image_folder(str(Path(path).parent), path)
         if not any(info["instances"] for info in data_list):
             names = {
                 element.text or ""

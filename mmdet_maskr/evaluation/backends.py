@@ -20,9 +20,9 @@ import numpy as np
 from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
 from mmengine.utils import digit_version
 
+from mmdet_maskr.coco.detections import Detections
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation import scores
-from mmdet_maskr.evaluation.detections import Detections
 
 REFERENCE = "pycocotools"
 KINDS = ("bbox", "segm", "keypoints")

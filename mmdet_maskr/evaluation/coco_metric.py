@@ -15,17 +15,17 @@ from mmdet.registry import METRICS
 from mmengine.fileio import get_local_path, put_text
 from mmengine.logging import MMLogger
 
-from mmdet_maskr.datasets import keypoint_meta
-from mmdet_maskr.datasets.wrappers import one_metainfo
-from mmdet_maskr.errors import UserError
-from mmdet_maskr.evaluation import backends, scores
-from mmdet_maskr.evaluation.backends import EvaluationInput
-from mmdet_maskr.evaluation.detections import (
+from mmdet_maskr.coco.detections import (
     Detections,
     box_detections,
     keypoint_detections,
     mask_detections,
 )
+from mmdet_maskr.datasets import keypoint_meta
+from mmdet_maskr.datasets.wrappers import one_metainfo
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.evaluation import backends, scores
+from mmdet_maskr.evaluation.backends import EvaluationInput
 from mmdet_maskr.evaluation.ground_truth import (
     GroundTruth,
     GroundTruthFile,

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import MMLogger
 
-from mmdet_maskr.datasets import keypoint_checks
+from mmdet_maskr.coco import keypoint_checks
 from mmdet_maskr.datasets.coco_instance import CheckedCOCO
 from mmdet_maskr.errors import UserError
 
@@ -125,7 +125,7 @@ def keypoint_truth(
         ann_file: path of the annotation file, for messages.
 
     Raises:
-        UserError: what :mod:`mmdet_maskr.datasets.keypoint_checks` finds.
+        UserError: what :mod:`mmdet_maskr.coco.keypoint_checks` finds.
     """
     categories = coco.load_cats(list(category_ids))
     for category in categories:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pycocotools.mask
 
+from mmdet_maskr.coco.detections import Detections
 from mmdet_maskr.evaluation.backends import EvaluationInput
-from mmdet_maskr.evaluation.detections import Detections
 from mmdet_maskr.evaluation.ground_truth import GroundTruth
 
 HEIGHT, WIDTH = 120, 160

@@ -2,7 +2,7 @@
 
 None ends in a traceback from inside a library, in a hang, or in a run that looks good. Configs,
 annotation files and checkpoints go through tools/train.py, tools/test.py and
-tools/convert_weights.py as a user's would; tests/datasets/check has 150 more annotation files.
+tools/convert_weights.py as a user's would; tests/coco/check has 150 more annotation files.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmdet_maskr.evaluation.errors.matching import Matching
+from mmdet_maskr.evaluation.error_analysis.matching import Matching
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # the paper's t_f and t_b
 CLS, LOC, BOTH, DUPE, BKG, MISS = "Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"

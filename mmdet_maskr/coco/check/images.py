@@ -10,10 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmdet_maskr.datasets.check.annotations import check_image
-from mmdet_maskr.datasets.check.dataset import Found, Progress
-from mmdet_maskr.datasets.check.mending import IMAGE_ENTRY
-from mmdet_maskr.datasets.check.problems import Problem
+from mmdet_maskr.coco.check.annotations import check_image
+from mmdet_maskr.coco.check.dataset import Found, Progress
+from mmdet_maskr.coco.check.mending import IMAGE_ENTRY
+from mmdet_maskr.coco.check.problems import Problem
 
 _ORIENTATION = 0x0112
 _ALPHA = ("LA", "PA", "RGBA", "RGBa", "La")

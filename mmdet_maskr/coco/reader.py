@@ -1,70 +1,18 @@
-"""Checks of a COCO annotation file against the classes and folders that a config names.
+"""Reading a COCO annotation file: what it has to be before anything else is looked at.
 
-Pure functions on names, paths and parsed JSON. Each raises a UserError (a ValueError) that says
-what differs and what would mend it. Stock mmdet accepts most of these cases in silence and trains
-on no annotations, or on swapped names (mmdetection #2942, #4241, #9381, #10675).
+Stock mmdet accepts most of these cases in silence and trains on no annotations, or on swapped names
+(mmdetection #2942, #4241, #9381, #10675).
 """
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from mmdet_maskr.errors import UserError
 
 SECTIONS = ("images", "annotations", "categories")
-
-
-def check_metainfo(metainfo: Mapping | None) -> None:
-    """Refuse spellings of ``metainfo`` that mmdet 3.x would ignore or misread.
-
-    Args:
-        metainfo: the data set's ``metainfo`` option, e.g. ``dict(classes=('cat', 'dog'))``.
-
-    Raises:
-        UserError: old keys of mmdet 2.x, a bare string that is no list file, names given twice.
-    """
-    if metainfo is None:
-        return
-    for key in ("CLASSES", "PALETTE"):
-        if key in metainfo:
-            raise UserError(
-                f"metainfo has the key {key!r} of MMDetection 2.x, which MMDetection 3.x ignores: "
-                f"write {key.lower()!r}."
-            )
-    classes = metainfo.get("classes")
-    if classes is None:
-        return
-    if isinstance(classes, str):
-        if Path(classes).is_file():  # mmengine reads one name a line
-            return
-        raise UserError(
-            f"metainfo['classes'] is the bare string {classes!r}, not a tuple: write "
-            f"classes=({classes!r},) for one class (mind the comma), or the path of an existing "
-            "text file with one name a line."
-        )
-    doubled = [name for name, count in Counter(classes).items() if count > 1]
-    if doubled:
-        raise UserError(f"metainfo['classes'] names {doubled} more than once: {tuple(classes)}.")
-
-
-def check_filter(filter_cfg: Mapping | None, options: Sequence[str]) -> None:
-    """Refuse a ``filter_cfg`` with options that the data set has not got; mmdet ignores them.
-
-    Args:
-        filter_cfg: the data set's option of this name.
-        options: names of the options that it takes; the values are numbers, or True and False.
-
-    Raises:
-        UserError: another name, or a value that is no number from 0.
-    """
-    for name, value in (filter_cfg or {}).items():
-        if name not in options:
-            raise UserError(f"filter_cfg has {name!r}; this data set has {tuple(options)}.")
-        if not isinstance(value, (int, float)) or not value >= 0:
-            raise UserError(f"filter_cfg has {name}={value!r}, which is no number from 0.")
 
 
 def check_classes(classes: Sequence[str], in_file: Sequence[str], ann_file: str) -> None:
@@ -135,28 +83,6 @@ def check_sections(content: object, ann_file: str) -> None:
     empty = [key for key in ("images", "categories") if not content[key]]
     if empty:
         raise UserError(f"annotation file {ann_file} has no entry under {empty}: nothing to do.")
-
-
-def check_image_folder(folder: str, first_image: str) -> None:
-    """Check that the image folder is there and holds the first image of the annotation file.
-
-    Args:
-        folder: path of the image folder.
-        first_image: path of the first image that the annotation file names.
-
-    Raises:
-        UserError: no such folder, or the image is not in it.
-    """
-    if folder and not Path(folder).is_dir():
-        raise UserError(
-            f"there is no image folder {Path(folder).absolute()}: set data_root (--data-root in "
-            "tools/train.py and tools/test.py) or the data set's data_prefix=dict(img=...)."
-        )
-    if not Path(first_image).is_file():
-        raise UserError(
-            f"the image folder {folder or '.'} lacks {first_image}, the first image of the "
-            "annotation file: does data_prefix=dict(img=...) name the folder of this split?"
-        )
 
 
 def _with_guess(name: str, known: Sequence[str]) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mmdet_maskr.datasets.check.boxes import scaled_polygons
-from mmdet_maskr.datasets.check.problems import Problem
-from mmdet_maskr.datasets.check.trainable import FRACTION, meant_ids, shifted
-from mmdet_maskr.datasets.check.values import LARGEST, is_box, is_id, is_number, number_of, whole_of
+from mmdet_maskr.coco.check.boxes import scaled_polygons
+from mmdet_maskr.coco.check.problems import Problem
+from mmdet_maskr.coco.check.trainable import FRACTION, meant_ids, shifted
+from mmdet_maskr.coco.check.values import LARGEST, is_box, is_id, is_number, number_of, whole_of
 
 IMAGE_ENTRY = "image"  # kinds of entries that a cleaned copy mends, and but for categories leaves
 ANNOTATION_ENTRY = "annotation"  # out

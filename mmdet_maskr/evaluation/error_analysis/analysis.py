@@ -11,9 +11,9 @@ from terminaltables import AsciiTable
 
 from mmdet_maskr.evaluation import backends, scores
 from mmdet_maskr.evaluation.backends import EvaluationInput
-from mmdet_maskr.evaluation.errors.confusion import confusion_matrix
-from mmdet_maskr.evaluation.errors.matching import match
-from mmdet_maskr.evaluation.errors.split import (
+from mmdet_maskr.evaluation.error_analysis.confusion import confusion_matrix
+from mmdet_maskr.evaluation.error_analysis.matching import match
+from mmdet_maskr.evaluation.error_analysis.split import (
     BACKGROUND,
     ERRORS,
     FALSE_NEGATIVE,

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from cases import good
 
-from mmdet_maskr.datasets import check
-from mmdet_maskr.datasets.check.values import crowd_flag, number_of, whole_of
+from mmdet_maskr.coco import check
+from mmdet_maskr.coco.check.values import crowd_flag, number_of, whole_of
 
 
 def texts(value: Any) -> Any:

@@ -22,9 +22,10 @@ import pytest
 from forked import finish, fork
 from mmdet.registry import DATASETS
 
-from mmdet_maskr.datasets import annotation_checks, check, shapes
-from mmdet_maskr.datasets.check.boxes import READINGS, area_of, compare
-from mmdet_maskr.datasets.check.trainable import REASONS, Tally, meant_ids
+from mmdet_maskr.coco import check
+from mmdet_maskr.coco.check.boxes import READINGS, area_of, compare
+from mmdet_maskr.coco.check.trainable import REASONS, Tally, meant_ids
+from mmdet_maskr.datasets import annotation_checks, shapes
 from mmdet_maskr.errors import UserError
 
 SIDE = 96

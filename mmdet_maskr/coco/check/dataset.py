@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet_maskr.datasets.check.annotations import check_annotation, check_category, check_image
-from mmdet_maskr.datasets.check.mending import (
+from mmdet_maskr.coco.check.annotations import check_annotation, check_category, check_image
+from mmdet_maskr.coco.check.mending import (
     ANNOTATION_ENTRY,
     CATEGORY_ENTRY,
     IMAGE_ENTRY,
     SECTIONS,
     mend,
 )
-from mmdet_maskr.datasets.check.problems import Problem
-from mmdet_maskr.datasets.check.trainable import Tally
-from mmdet_maskr.datasets.check.values import is_box, is_id, is_number
-from mmdet_maskr.datasets.coco_checks import check_sections
+from mmdet_maskr.coco.check.problems import Problem
+from mmdet_maskr.coco.check.trainable import Tally
+from mmdet_maskr.coco.check.values import is_box, is_id, is_number
+from mmdet_maskr.coco.reader import check_sections
 from mmdet_maskr.errors import UserError
 
 Progress = Callable[[int, int], None]

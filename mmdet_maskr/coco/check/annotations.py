@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from mmdet_maskr.datasets.check.boxes import area_of, box_of, compare
-from mmdet_maskr.datasets.check.geometry import crosses_itself, decode_counts
-from mmdet_maskr.datasets.check.problems import Problem
-from mmdet_maskr.datasets.check.values import (
+from mmdet_maskr.coco.check.boxes import area_of, box_of, compare
+from mmdet_maskr.coco.check.geometry import crosses_itself, decode_counts
+from mmdet_maskr.coco.check.problems import Problem
+from mmdet_maskr.coco.check.values import (
     LARGEST,
     crowd_flag,
     is_box,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mmdet_maskr.datasets.check.annotations import check_image, check_rle
-from mmdet_maskr.datasets.check.values import is_box, is_id, is_number, is_polygon
-from mmdet_maskr.datasets.coco_checks import check_sections
+from mmdet_maskr.coco.check.annotations import check_image, check_rle
+from mmdet_maskr.coco.check.values import is_box, is_id, is_number, is_polygon
+from mmdet_maskr.coco.reader import check_sections
 from mmdet_maskr.errors import UserError
 
 HINT = "`python tools/check_dataset.py FILE` lists all such entries, and mends a copy (--fix)"

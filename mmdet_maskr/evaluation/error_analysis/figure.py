@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmdet_maskr.evaluation.errors.analysis import KINDS
-from mmdet_maskr.evaluation.errors.split import ERRORS, FALSE_NEGATIVE, FALSE_POSITIVE
+from mmdet_maskr.evaluation.error_analysis.analysis import KINDS
+from mmdet_maskr.evaluation.error_analysis.split import ERRORS, FALSE_NEGATIVE, FALSE_POSITIVE
 
 COLOURS = dict(
     Cls="#d1603d", Loc="#1f6fb4", Both="#8c6bb1", Dupe="#e3a72f", Bkg="#5b8c5a", Miss="#7f7f7f",
@@ -26,7 +26,7 @@ def draw_errors(analyses: Mapping[str, Mapping], out_file: str | Path) -> Path:
     classes, those that are confused most.
 
     Args:
-        analyses: by kind, of :func:`mmdet_maskr.evaluation.errors.analysis.analyse`.
+        analyses: by kind, of :func:`mmdet_maskr.evaluation.error_analysis.analysis.analyse`.
         out_file: path of the PNG.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmdet_maskr.evaluation.errors.matching import Matching
+from mmdet_maskr.evaluation.error_analysis.matching import Matching
 
 
 def confusion_matrix(

@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mmdet_maskr.datasets import ShapesDataset
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.evaluation.errors import (
+from mmdet_maskr.evaluation.error_analysis import (
     ERRORS,
     ErrorSplit,
     Matching,
@@ -25,10 +25,10 @@ from mmdet_maskr.evaluation.errors import (
     match,
     split_errors,
 )
-from mmdet_maskr.evaluation.errors.analysis import analyse, tables
-from mmdet_maskr.evaluation.errors.figure import draw_errors
-from mmdet_maskr.evaluation.errors.inputs import comparisons
-from mmdet_maskr.evaluation.errors.split import mended_ap
+from mmdet_maskr.evaluation.error_analysis.analysis import analyse, tables
+from mmdet_maskr.evaluation.error_analysis.figure import draw_errors
+from mmdet_maskr.evaluation.error_analysis.inputs import comparisons
+from mmdet_maskr.evaluation.error_analysis.split import mended_ap
 
 HALF = 51 / 101  # COCO's AP of a perfect ranking that ends at recall 0.5
 

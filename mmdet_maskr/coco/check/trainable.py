@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from mmdet_maskr.datasets.check.boxes import AS_COCO, Mismatch, compare
+from mmdet_maskr.coco.check.boxes import AS_COCO, Mismatch, compare
 
 # What keeps an annotation out of training.
 REASONS = {

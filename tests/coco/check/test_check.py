@@ -18,8 +18,9 @@ import pytest
 from cases import CASES, HEIGHT, WIDTH, Case, good
 from PIL import Image
 
-from mmdet_maskr.datasets import CocoInstanceDataset, check
-from mmdet_maskr.datasets.check.geometry import crosses_itself, decode_counts
+from mmdet_maskr.coco import check
+from mmdet_maskr.coco.check.geometry import crosses_itself, decode_counts
+from mmdet_maskr.datasets import CocoInstanceDataset
 from mmdet_maskr.errors import UserError
 
 

@@ -22,9 +22,10 @@ import torch
 from cases import HEIGHT, WIDTH, good
 from PIL import Image
 
-from mmdet_maskr.datasets import CocoInstanceDataset, CocoKeypointDataset, check
-from mmdet_maskr.datasets.check.geometry import decode_counts
-from mmdet_maskr.datasets.check.problems import Problem
+from mmdet_maskr.coco import check
+from mmdet_maskr.coco.check.geometry import decode_counts
+from mmdet_maskr.coco.check.problems import Problem
+from mmdet_maskr.datasets import CocoInstanceDataset, CocoKeypointDataset
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_paste import paste_masks
 from mmdet_maskr.ops.mask_rle import encode_masks

@@ -1,0 +1,1 @@
+"""COCO's files: read, checked and repaired; detections in its form and in ours."""

@@ -1,0 +1,15 @@
+"""What is wrong with a COCO data set, before it costs a training."""
+
+from mmdet_maskr.coco.check.dataset import check_content, cleaned, read_json
+from mmdet_maskr.coco.check.images import check_files
+from mmdet_maskr.coco.check.problems import CATALOGUE, Problem, Report
+
+__all__ = [
+    "CATALOGUE",
+    "Problem",
+    "Report",
+    "check_content",
+    "check_files",
+    "cleaned",
+    "read_json",
+]
