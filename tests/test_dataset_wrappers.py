@@ -26,7 +26,8 @@ from mmdet_maskr.apis import MaskRInferencer
 from mmdet_maskr.apis.models import checkpoint_meta
 from mmdet_maskr.datasets import shapes, wrappers
 from mmdet_maskr.deploy.export import evaluate, metadata
-from mmdet_maskr.engine.launch import build_runner, replace_data_root
+from mmdet_maskr.engine.building import build_runner
+from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.engine.load_hooks import classes_of
 from mmdet_maskr.engine.tta_config import enable_tta
 from mmdet_maskr.errors import UserError

@@ -19,7 +19,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmdet_maskr.apis import MaskRInferencer
-from mmdet_maskr.engine.launch import read_config
+from mmdet_maskr.engine.config_reading import read_config
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.safe_configs import MAX_TEXT, read_literals
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmdet_maskr.engine.launch import replace_data_root
+from mmdet_maskr.engine.data_root import replace_data_root
 
 ROOT = Path(__file__).resolve().parent.parent / "configs"
 CONFIGS = sorted(str(p.relative_to(ROOT)) for p in ROOT.rglob("*.py") if "_base_" not in p.parts)

@@ -93,6 +93,7 @@ def start(words: list[str]) -> None:
             pass_on(number, frame)
 
     api._terminate_process_handler = pass_on_unless_echo
+    os.environ["MMDET_MASKR_LAUNCHER"] = str(os.getpid())  # whom wrong input tells to end
     try:
         main(words)
     except api.SignalException as error:  # its processes have saved and said so

@@ -19,7 +19,9 @@ from mmengine.runner import set_random_seed
 from mmengine.utils import track_iter_progress
 
 from mmdet_maskr.datasets import wrappers
-from mmdet_maskr.engine.launch import OptionAction, replace_data_root, run_tool
+from mmdet_maskr.engine.data_root import replace_data_root
+from mmdet_maskr.engine.launch import run_tool
+from mmdet_maskr.engine.options import OptionAction
 from mmdet_maskr.errors import UserError, no_file
 from mmdet_maskr.visualization import InstanceVisualizer
 from mmdet_maskr.visualization.browse import MODES, draw_item

@@ -32,7 +32,8 @@ from mmdet_maskr.deploy.export.metadata import load_of, resize_of
 from mmdet_maskr.deploy.files import FILES
 from mmdet_maskr.deploy.images import list_images, prepare, read_image
 from mmdet_maskr.deploy.runtime import ExportedModel
-from mmdet_maskr.engine.launch import replace_data_root, run_tool
+from mmdet_maskr.engine.data_root import replace_data_root
+from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
 

@@ -16,7 +16,8 @@ from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint_to_mod
 
 from mmdet_maskr.data_files import field, is_number
 from mmdet_maskr.engine.batch_file import unpack_batch
-from mmdet_maskr.engine.launch import read_config, run_tool
+from mmdet_maskr.engine.config_reading import read_config
+from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.engine.load_hooks import check_whole
 from mmdet_maskr.engine.resume import restore_random_states
 from mmdet_maskr.errors import UserError

@@ -17,12 +17,9 @@ from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 
 from mmdet_maskr.deploy.hook import OptimizeHook
-from mmdet_maskr.engine.launch import (
-    add_common_arguments,
-    build_runner,
-    load_config,
-    run_tool,
-)
+from mmdet_maskr.engine.building import build_runner
+from mmdet_maskr.engine.launch import run_tool
+from mmdet_maskr.engine.options import add_common_arguments, load_config
 from mmdet_maskr.engine.tta_config import enable_tta
 from mmdet_maskr.errors import UserError, no_file
 

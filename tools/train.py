@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import argparse
 
+from mmdet_maskr.engine.building import build_runner, enable_mixed_precision
 from mmdet_maskr.engine.durable_files import has_checkpoint
-from mmdet_maskr.engine.launch import (
-    add_common_arguments,
-    build_runner,
-    enable_mixed_precision,
-    load_config,
-    run_tool,
-)
+from mmdet_maskr.engine.launch import run_tool
+from mmdet_maskr.engine.options import add_common_arguments, load_config
 from mmdet_maskr.errors import UserError
 
 

@@ -31,7 +31,7 @@ from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.unreadable import why_unreadable
 from mmdet_maskr.deploy.optimization import optimize as fast_form
 from mmdet_maskr.engine.config_errors import explain
-from mmdet_maskr.engine.launch import read_config
+from mmdet_maskr.engine.config_reading import read_config
 from mmdet_maskr.engine.unwrap import predicting_part, without_wrappers
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_writable

@@ -21,7 +21,8 @@ from mmdet_maskr.benchmark.measure import (
     time_in_turn,
 )
 from mmdet_maskr.datasets import shapes
-from mmdet_maskr.engine.launch import build_runner, replace_data_root
+from mmdet_maskr.engine.building import build_runner
+from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.errors import UserError
 
 PEER = "mmengine"

@@ -18,7 +18,7 @@ from small_datasets import by_image, mask_of, read, write_cityscapes, write_lvis
 
 import mmdet_maskr  # noqa: F401  (registers the data sets)
 from mmdet_maskr.datasets.cityscapes import CATEGORIES, instances_of
-from mmdet_maskr.engine.launch import replace_data_root
+from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.ops.mask_rle import RLEMasks, encode_masks
 
 WRITERS = dict(lvis=write_lvis, cityscapes=write_cityscapes, voc=write_voc)

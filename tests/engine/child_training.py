@@ -12,7 +12,8 @@ from forked import fork
 from forked import kill as kill
 from mmengine.config import Config
 
-from mmdet_maskr.engine.launch import build_runner, run_tool
+from mmdet_maskr.engine.building import build_runner
+from mmdet_maskr.engine.launch import run_tool
 
 HERE = Path(__file__).parent
 CONFIG = HERE / "durable_config.py"

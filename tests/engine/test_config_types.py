@@ -27,8 +27,9 @@ from toy_training import toy_runner
 
 from mmdet_maskr.config_types import class_of, is_a, name_of
 from mmdet_maskr.deploy.export.metadata import resize_of
+from mmdet_maskr.engine.building import build_runner
 from mmdet_maskr.engine.config_checks import check_config
-from mmdet_maskr.engine.launch import build_runner, run_tool
+from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.engine.loops import ExactEpochTrainLoop
 from mmdet_maskr.engine.tta_config import augmented_pipeline, enable_tta
 from mmdet_maskr.errors import UserError

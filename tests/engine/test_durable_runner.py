@@ -11,8 +11,8 @@ import child_training as child
 import pytest
 from mmengine.hooks import Hook
 
+from mmdet_maskr.engine.building import build_runner
 from mmdet_maskr.engine.hang_guard import HangGuardHook
-from mmdet_maskr.engine.launch import build_runner
 
 
 @pytest.mark.parametrize("error", [None, ValueError, SystemExit])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +12,15 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmdet_maskr.engine import launch
+from mmdet_maskr.engine import launch, options
+from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.errors import UserError
 
 
 def arguments(config: Path, *args: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("config")
-    launch.add_common_arguments(parser)
+    options.add_common_arguments(parser)
     return parser.parse_args([str(config), *args])
 
 
@@ -31,7 +33,7 @@ def config_file(repo: Path) -> Path:
 @pytest.mark.parametrize("root", ["/photos", "../photos/"])
 def test_data_root_is_replaced_everywhere(config_file: Path, option: list[str], root: str):
     value = root if option == ["--data-root"] else f"data_root={root}"
-    cfg = launch.load_config(arguments(config_file, *option, value))
+    cfg = options.load_config(arguments(config_file, *option, value))
     prefix = root.rstrip("/") + "/"
     for split, year in (("train", "train2017"), ("val", "val2017"), ("test", "val2017")):
         dataset = cfg[f"{split}_dataloader"].dataset
@@ -55,7 +57,7 @@ def test_data_root_is_replaced_inside_wrappers():
             test_evaluator=[dict(ann_file="data/a/x.json"), dict(ann_file="elsewhere.json")],
         )
     )
-    launch.replace_data_root(cfg, "data/a/", "/new")
+    replace_data_root(cfg, "data/a/", "/new")
     datasets = cfg.train_dataloader.dataset.datasets
     assert [dataset.data_root for dataset in datasets] == ["/new/", "data/ab/"]
     assert [e.ann_file for e in cfg.test_evaluator] == ["/new/x.json", "elsewhere.json"]
@@ -79,7 +81,7 @@ def test_empty_data_root_is_replaced(old: str):
             ],
         )
     )
-    launch.replace_data_root(cfg, old, "/new")
+    replace_data_root(cfg, old, "/new")
     assert cfg.train_dataloader.sampler.type == "DefaultSampler"
     datasets = cfg.train_dataloader.dataset.datasets
     assert datasets[0] == dict(train, data_root="/new/")
@@ -96,7 +98,7 @@ def test_data_root_is_found_however_it_is_written():
     files = ["./data/coco/a.json", "data//coco/b/", "./data/coco", "data/coco_mini/c.json",
              "data/coco/../d.json"]  # fmt: skip
     cfg = Config(dict(test_evaluator=[dict(ann_file=file) for file in files]))
-    launch.replace_data_root(cfg, "data/coco/", "/new")
+    replace_data_root(cfg, "data/coco/", "/new")
     assert [evaluator.ann_file for evaluator in cfg.test_evaluator] == [
         "/new/a.json", "/new/b/", "/new/", "data/coco_mini/c.json", "/new/../d.json",
     ]  # fmt: skip
@@ -106,19 +108,19 @@ def test_a_data_root_that_nothing_is_in_is_refused():
     """Folders that are written out elsewhere would be read in silence."""
     cfg = Config(dict(train_dataloader=dict(dataset=dict(data_root="pets/"))))
     with pytest.raises(UserError, match=r"in data_root='data/coco/', .* change nothing"):
-        launch.replace_data_root(cfg, "data/coco/", "/new")
+        replace_data_root(cfg, "data/coco/", "/new")
     assert cfg.train_dataloader.dataset.data_root == "pets/"
 
 
 def test_work_dir_follows_mmdet(config_file: Path):
-    assert launch.load_config(arguments(config_file)).work_dir == "work_dirs/maskr_coco_mini"
-    assert launch.load_config(arguments(config_file, "--work-dir", "w")).work_dir == "w"
+    assert options.load_config(arguments(config_file)).work_dir == "work_dirs/maskr_coco_mini"
+    assert options.load_config(arguments(config_file, "--work-dir", "w")).work_dir == "w"
 
 
 def test_config_without_data_root(tmp_path: Path):
     (tmp_path / "c.py").write_text("model = dict()\n")
     with pytest.raises(UserError, match=r"c\.py has no data_root"):
-        launch.load_config(arguments(tmp_path / "c.py", "--data-root", "x"))
+        options.load_config(arguments(tmp_path / "c.py", "--data-root", "x"))
 
 
 @pytest.mark.parametrize(
@@ -158,8 +160,36 @@ def test_work_dir_that_is_no_text(config_file: Path, tmp_path: Path, monkeypatch
     """Logs and checkpoints hold its name, and both are UTF-8."""
     odd = os.fsencode(tmp_path) + b"/\xff"
     with pytest.raises(UserError, match=r"\\xff"):
-        launch.load_config(arguments(config_file, "--work-dir", os.fsdecode(odd)))
+        options.load_config(arguments(config_file, "--work-dir", os.fsdecode(odd)))
     os.mkdir(odd)
     monkeypatch.chdir(os.fsdecode(odd))
     with pytest.raises(UserError, match=r"\\xff"):
-        launch.load_config(arguments(config_file, "--work-dir", "work"))
+        options.load_config(arguments(config_file, "--work-dir", "work"))
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_our_launcher_is_ended(monkeypatch: pytest.MonkeyPatch, ours: bool):
+    """Another one's torchrun may have other work to do; the process that it ran for is over."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "29500")
+    monkeypatch.setattr(launch, "end_with_parent", lambda number: None)
+    launcher = os.getppid() if ours else os.getppid() + 1
+    monkeypatch.setenv(launch.LAUNCHER, str(launcher))
+    ended = []
+    monkeypatch.setattr(launch.os, "kill", lambda pid, number: ended.append((pid, number)))
+
+    def main() -> None:
+        raise UserError("wrong")
+
+    with pytest.raises(SystemExit) as left:
+        launch.run_tool(main)
+    assert left.value.code == 2
+    assert ended == ([(os.getppid(), signal.SIGTERM)] if ours else [])
+
+
+def test_a_launcher_of_others_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "29500")
+    monkeypatch.setattr(launch, "end_with_parent", lambda number: None)
+    monkeypatch.delenv(launch.LAUNCHER, raising=False)
+    monkeypatch.setattr(launch.os, "kill", lambda *args: pytest.fail("a parent is signalled"))
+    with pytest.raises(SystemExit):
+        launch.run_tool(lambda: (_ for _ in ()).throw(UserError("wrong")))

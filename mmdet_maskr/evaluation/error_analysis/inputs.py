@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmdet_maskr.coco.detections import Detections
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
-from mmdet_maskr.engine.launch import replace_data_root
+from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation.backends import EvaluationInput
 from mmdet_maskr.evaluation.coco_metric import CocoInstanceMetric

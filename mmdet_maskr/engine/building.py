@@ -1,0 +1,62 @@
+"""The Runner of a config, on GPUs or CPUs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import torch
+import torch.distributed
+from mmdet.registry import RUNNERS
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+from mmdet_maskr.engine.config_checks import check_config
+from mmdet_maskr.errors import UserError
+
+
+def enable_mixed_precision(cfg: Config) -> None:
+    """``--amp``: float16 with loss scaling on a GPU, bfloat16 on a CPU."""
+    wrapper = cfg.optim_wrapper
+    if torch.cuda.is_available():
+        wrapper.type = "AmpOptimWrapper"
+        wrapper.setdefault("loss_scale", "dynamic")
+    else:
+        wrapper.type = "mmdet.BFloat16OptimWrapper"
+
+
+def build_runner(cfg: Config, needs: str | None = None) -> Runner:
+    """Build the Runner of a config, distributed as ``cfg.launcher`` says, on GPUs or CPUs.
+
+    It is a DurableRunner where the config names no other ``runner_type``.
+
+    Without a GPU the process group is made here, with gloo: mmengine's own ``init_dist`` selects a
+    CUDA device first and fails.
+
+    Args:
+        cfg: the config.
+        needs: 'train' or 'test', what the Runner is for.
+
+    Raises:
+        UserError: a launcher other than pytorch on a machine without GPUs; what
+            :func:`.config_checks.check_config` finds.
+    """
+    check_config(cfg, cfg.filename or "the config", needs)
+    if cfg.launcher != "none" and not torch.cuda.is_available():
+        if cfg.launcher != "pytorch":
+            raise UserError(
+                f"--launcher {cfg.launcher} needs GPUs, and torch sees none: use --launcher "
+                "pytorch (tools/dist_train.sh) for several processes on CPUs."
+            )
+        if not torch.distributed.is_initialized():
+            seconds = cfg.env_cfg.get("dist_cfg", {}).get("timeout", 1800)
+            torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=seconds))
+        wrapper = cfg.get("model_wrapper_cfg") or dict(
+            type="MMDistributedDataParallel",
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get("find_unused_parameters", False),
+        )
+        # mmengine fills in the local rank as a GPU's number
+        cfg.model_wrapper_cfg = ConfigDict(wrapper, device_ids=None)
+        cfg.env_cfg.setdefault("dist_cfg", {})["backend"] = "gloo"
+    cfg.setdefault("runner_type", "DurableRunner")
+    return RUNNERS.build(cfg)

@@ -1,0 +1,38 @@
+"""A config's file becomes a Config, or one sentence with the line that is wrong."""
+
+from __future__ import annotations
+
+import traceback
+
+from mmengine.config import Config
+
+from mmdet_maskr.errors import UserError
+
+
+def read_config(path: str) -> Config:
+    """Read a config file.
+
+    Raises:
+        UserError: whatever its Python ends in, with the line; a missing ``_base_`` or import.
+    """
+    try:
+        return Config.fromfile(path)
+    except UserError:
+        raise
+    except SyntaxError as error:  # mmengine parses the text without the file's name
+        line = f", line {error.lineno}" if error.lineno else ""
+        shown = f": {error.text.strip()}" if error.text else ""
+        raise UserError(f"config {path} is no Python{line}: {error.msg}{shown}.") from error
+    except ImportError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(
+            f"config {path} imports what cannot be imported: {reason}. Set PYTHONPATH to the "
+            "folder of modules of your own."
+        ) from error
+    except Exception as error:  # a config is a program, and may end in any
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        line = f", line {frames[-1].lineno}" if frames else ""
+        raise UserError(
+            f"config {path} cannot be read{line}: {type(error).__name__}: {text}."
+        ) from error

@@ -1,0 +1,117 @@
+"""Options that tools/train.py and tools/test.py share, and the config that they change."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+from mmdet_maskr.engine.config_reading import read_config
+from mmdet_maskr.engine.data_root import replace_data_root
+from mmdet_maskr.errors import UserError, no_file
+from mmdet_maskr.folders import check_writable
+
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+# Top-level settings that a Runner reads, also where a config has them not.
+_SETTINGS = {
+    *inspect.signature(Runner.__init__).parameters,
+    *("runner_type", "model_wrapper_cfg", "find_unused_parameters", "auto_scale_lr"),
+    *("efficient_conv_bn_eval", "compile", "tta_model", "tta_pipeline"),
+    *("sync_bn", "activation_checkpointing"),
+}
+
+
+class OptionAction(DictAction):
+    """mmengine's ``--cfg-options``, with a message where a value is missing."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Split each KEY=VALUE."""
+        for value in values or ():
+            if "=" not in value:
+                parser.error(f"{option_string} {value}: KEY=VALUE is wanted, without blanks.")
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that training and testing share; names and meaning are those of mmdet's tools."""
+    parser.add_argument("--work-dir", help="folder for logs, checkpoints and results")
+    parser.add_argument(
+        "--data-root",
+        help="folder of the data set (default: data_root of the config); replaces it everywhere in "
+        "the config, the evaluators' annotation files included",
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=OptionAction,
+        metavar="KEY=VALUE",
+        help="override settings of the config, e.g. model.backbone.depth=101 or "
+        "'train_cfg.max_epochs=24'; lists as key=\"[a,b]\" or key=a,b, without blanks",
+    )
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="job launcher")
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
+    )  # torch.distributed.launch passes it
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config that ``args`` names and apply the common options to it.
+
+    Raises:
+        UserError: no such file, one that is no config, a ``--data-root`` without ``data_root`` in
+            the config, options that do not fit it, or a work dir that cannot be written.
+    """
+    if not Path(args.config).is_file():
+        raise no_file("config file", args.config)
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    setup_cache_size_limit_of_dynamo()
+    cfg = read_config(args.config)
+    configured_root = cfg.get("data_root")
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        _merge_options(cfg, args.cfg_options)
+    if args.data_root is not None:
+        cfg.data_root = args.data_root
+    if cfg.get("data_root") != configured_root:
+        if configured_root is None:
+            raise UserError(
+                f"{args.config} has no data_root that could be replaced: set the data sets' own "
+                "with --cfg-options train_dataloader.dataset.data_root=..."
+            )
+        replace_data_root(cfg, configured_root, cfg.data_root)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = str(Path("work_dirs") / Path(args.config).stem)
+    check_writable(Path(cfg.work_dir), "--work-dir")
+    return cfg
+
+
+def _merge_options(cfg: Config, options: dict) -> None:
+    known = {*cfg, *_SETTINGS}
+    for key in options:
+        name = key.split(".")[0]
+        if name not in known:  # mmengine would add it, and nothing would read it
+            close = difflib.get_close_matches(name, known, n=1)
+            guess = f": did you mean {close[0]}?" if close else "."
+            raise UserError(f"--cfg-options {key}: the config has no {name}{guess}")
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UserError(
+            f"--cfg-options {' '.join(map(str, options))} does not fit the config: {error.args[0]}"
+        ) from error
