@@ -95,13 +95,10 @@ def roi_align_pyramid(
         )
 
     def pool(level: int, rois: Tensor) -> Tensor:
-        if in_trace and pool_mode == "avg":
-            return traced_roi_align(
-                features[level], rois, output_size, scales[level], sampling_ratio, bool(aligned)
-            )
-        return _mmcv_roi_align(
-            features[level], rois, output_size, scales[level], sampling_ratio, pool_mode, aligned
-        )
+        args = (features[level], rois, output_size, scales[level], sampling_ratio)
+        if in_trace:
+            return traced_roi_align(*args, bool(aligned), pool_mode)
+        return _mmcv_roi_align(*args, pool_mode, aligned)
 
     return pool_per_level(features, rois, levels, output_size, pool)
 

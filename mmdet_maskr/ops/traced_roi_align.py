@@ -15,14 +15,25 @@ from torch import Tensor
 
 
 def _axis(
-    start: Tensor, length: Tensor, bins: int, size: int, sampling_ratio: int
-) -> tuple[Tensor, Tensor]:
-    """Samples of RoIs along one axis: (N, bins, 2 g) pixels and their weights."""
+    start: Tensor, length: Tensor, bins: int, size: int, sampling_ratio: int, mean: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Samples of RoIs along one axis: two pixels of each, their weights, and how many count.
+
+    Args:
+        start, length: (N,) of the RoIs, in pixels of the map.
+        bins: P.
+        size: of the map.
+        sampling_ratio: samples of a bin; 0 for as many as it has pixels.
+        mean: divide weights by the number of samples.
+
+    Returns:
+        (N, P, 2, g) pixels and weights, and (N,) how many of the g samples are the RoI's.
+    """
     step = length / bins
     if sampling_ratio > 0:
         grid = torch.full_like(step, sampling_ratio)
     else:
-        grid = step.ceil()  # a point has no sample, and its features are 0
+        grid = step.ceil()  # a point has no sample
     most = max(int(grid.max()), 1)
     taken = grid.clamp(min=1)
     sample = torch.arange(most, device=start.device, dtype=start.dtype)
@@ -32,9 +43,28 @@ def _axis(
     at = at.clamp(0, size - 1)
     low = at.floor()
     part = at - low
-    weight = used.to(at.dtype) / taken[:, None, None]
-    pixels = torch.cat([low, (low + 1).clamp(max=size - 1)], 2).long()
-    return pixels, torch.cat([weight * (1 - part), weight * part], 2)
+    weight = used.to(at.dtype)
+    if mean:
+        weight = weight / taken[:, None, None]
+    pixels = torch.stack([low, (low + 1).clamp(max=size - 1)], 2).long()
+    return pixels, torch.stack([weight * (1 - part), weight * part], 2), grid
+
+
+def _bags(table: Tensor, y: Tensor, weight_y: Tensor, x: Tensor, weight_x: Tensor) -> Tensor:
+    """(n, P Q, C) sums of weighted pixels, from the first (n, P, k) and last (n, Q, k) of each."""
+    pixels = y[:, :, None, :, None] + x[:, None, :, None, :]
+    weights = weight_y[:, :, None, :, None] * weight_x[:, None, :, None, :]
+    bags = pixels.shape[0] * pixels.shape[1] * pixels.shape[2]
+    pooled = torch.embedding_bag(
+        table,
+        pixels.reshape(-1),
+        torch.arange(bags, device=table.device) * (pixels.numel() // bags),
+        False,
+        0,
+        False,
+        weights.reshape(-1),
+    )[0]
+    return pooled.view(pixels.shape[0], pixels.shape[1] * pixels.shape[2], table.shape[1])
 
 
 def _pool(
@@ -44,6 +74,7 @@ def _pool(
     scale: float,
     sampling_ratio: int,
     aligned: bool,
+    largest: bool,
 ) -> Tensor:
     """(N, C, bins) of 16 RoIs of similar size at a time."""
     images, channels, height, width = features.shape
@@ -56,26 +87,31 @@ def _pool(
     if not aligned:
         sides = sides.clamp(min=1)
     bins_y, bins_x = output_size
-    out = table.new_zeros([rois.shape[0], bins_y * bins_x, channels])
+    nothing = -10000.0 if largest else 0.0  # of a bin without a sample, as in mmcv
+    out = table.new_full([rois.shape[0], bins_y * bins_x, channels], nothing)
     order = torch.argsort(sides[:, 0] * sides[:, 1])
+    mean = not largest
     for first in range(0, rois.shape[0], 16):
         rows = order[first : first + 16]
-        y, weight_y = _axis(start[rows, 1], sides[rows, 1], bins_y, height, sampling_ratio)
-        x, weight_x = _axis(start[rows, 0], sides[rows, 0], bins_x, width, sampling_ratio)
-        y = y + (rois[rows, 0].long() * height)[:, None, None]
-        pixels = y[:, :, None, :, None] * width + x[:, None, :, None, :]
-        weights = weight_y[:, :, None, :, None] * weight_x[:, None, :, None, :]
-        bags = rows.shape[0] * bins_y * bins_x
-        pooled = torch.embedding_bag(
-            table,
-            pixels.reshape(-1),
-            torch.arange(bags, device=table.device) * (pixels.numel() // bags),
-            False,
-            0,
-            False,
-            weights.reshape(-1),
-        )[0]
-        out[rows] = pooled.view(rows.shape[0], bins_y * bins_x, channels)
+        y, weight_y, count_y = _axis(
+            start[rows, 1], sides[rows, 1], bins_y, height, sampling_ratio, mean
+        )
+        x, weight_x, count_x = _axis(
+            start[rows, 0], sides[rows, 0], bins_x, width, sampling_ratio, mean
+        )
+        y = (y + (rois[rows, 0].long() * height)[:, None, None, None]) * width
+        if largest:
+            found = out[rows]
+            for i in range(y.shape[3]):
+                for j in range(x.shape[3]):
+                    value = _bags(table, y[..., i], weight_y[..., i], x[..., j], weight_x[..., j])
+                    counts = ((i < count_y) & (j < count_x))[:, None, None]
+                    found = torch.where(counts, torch.maximum(found, value), found)
+            out[rows] = found
+        else:
+            out[rows] = _bags(
+                table, y.flatten(2), weight_y.flatten(2), x.flatten(2), weight_x.flatten(2)
+            )
     return out.permute(0, 2, 1).to(features.dtype)
 
 
@@ -94,8 +130,9 @@ def traced_roi_align(
     scale: float,
     sampling_ratio: int,
     aligned: bool,
+    pool_mode: str = "avg",
 ) -> Tensor:
-    """RoIAlign with average pooling.
+    """RoIAlign of a model that is traced.
 
     Args:
         features: (B, C, H, W).
@@ -105,10 +142,12 @@ def traced_roi_align(
         scale: pixels of the map per pixel of the input.
         sampling_ratio: samples per bin and axis; 0 for as many as the bin has pixels.
         aligned: pixel centres lie at .5.
+        pool_mode: 'avg' or 'max' over a bin's samples.
 
     Returns:
         (N, C, height, width) in the features' type.
     """
-    pooled = _scripted()(features, rois, output_size, scale, sampling_ratio, aligned)
+    largest = pool_mode == "max"
+    pooled = _scripted()(features, rois, output_size, scale, sampling_ratio, aligned, largest)
     # an operator of its own, as tracers do not know the shape of what a script gives
     return pooled.reshape(rois.shape[0], features.shape[1], *output_size)

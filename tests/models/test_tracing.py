@@ -108,19 +108,28 @@ def test_rpn_head(repo: Path, training: bool):
     check(OneLevel().train(training), (torch.rand(2, 64, 12, 12),), (torch.rand(2, 64, 12, 12),))
 
 
-@pytest.mark.parametrize("layer", [RoIPool, RoIAlign, RoIWarp])
-def test_roi_layers(layer: type):
+@pytest.mark.parametrize(
+    ("layer", "options"),
+    [(RoIPool, {})]
+    + [(layer, dict(pool_mode=mode)) for layer in (RoIAlign, RoIWarp) for mode in ("avg", "max")],
+)
+def test_roi_layers(layer: type, options: dict):
     """Other RoIs than those of the trace, more, fewer and none."""
     x, y = torch.rand(2, 3, 24, 24), torch.rand(2, 3, 24, 24)
     others = [(y, rois(count, 40, seed=1)) for count in (9, 2, 0)]
-    check(layer(7, 0.25), (x, rois(5, 20)), *others)
+    check(layer(7, 0.25, **options), (x, rois(5, 20)), *others)
 
 
-@pytest.mark.parametrize("layer", ["RoIPool", "RoIAlign", "RoIWarp"])
-def test_roi_extractor(layer: str):
+@pytest.mark.parametrize(
+    "layer",
+    [dict(type="RoIPool"), dict(type="RoIAlign"), dict(type="RoIAlign", pool_mode="max"),
+     dict(type="RoIWarp")],
+    ids=str,
+)  # fmt: skip
+def test_roi_extractor(layer: dict):
     """Levels that had no RoI in the trace have some later, and the other way round."""
     extractor = MODELS.build(
-        dict(type="LevelRoIExtractor", roi_layer=dict(type=layer, output_size=7), out_channels=3,
+        dict(type="LevelRoIExtractor", roi_layer=dict(layer, output_size=7), out_channels=3,
              featmap_strides=[4, 8, 16, 32])
     )  # fmt: skip
 
@@ -135,13 +144,15 @@ def test_roi_extractor(layer: str):
 
 @pytest.mark.parametrize("sampling_ratio", [0, 2])
 @pytest.mark.parametrize("aligned", [True, False])
-def test_roi_align_of_traces(sampling_ratio: int, aligned: bool):
+@pytest.mark.parametrize("mode", ["avg", "max"])
+def test_roi_align_of_traces(sampling_ratio: int, aligned: bool, mode: str):
     """It is RoIAlign, of a batch, in the features' type, also outside of the map."""
     boxes = torch.cat([rois(20, 60), torch.tensor([[1.0, -20, -9, 300, 200], [0, 5, 5, 5, 5]])])
     for dtype in (torch.float32, torch.bfloat16):
         x = torch.rand(2, 3, 24, 20).to(dtype)
-        found = traced_roi_align(x, boxes, (7, 5), 0.25, sampling_ratio, aligned)
-        expected = roi_align(x, boxes, (7, 5), 0.25, sampling_ratio, "avg", aligned)
+        x = x - 1 if mode == "max" else x  # samples off the map are 0, and larger than others
+        found = traced_roi_align(x, boxes, (7, 5), 0.25, sampling_ratio, aligned, mode)
+        expected = roi_align(x, boxes, (7, 5), 0.25, sampling_ratio, mode, aligned)
         assert found.dtype == dtype
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
