@@ -1,8 +1,3 @@
-# Boxes and keypoints of persons, without masks, ResNet-50-FPN: the paper's schedule for keypoints,
-# Detectron2's losses.
-_base_ = 'maskr_keypoint_mask_r50_fpn_1x.py'
-
-model = dict(roi_head=dict(mask_roi_extractor=None, mask_head=None))
-
-val_evaluator = dict(metric=['bbox', 'keypoints'])
-test_evaluator = val_evaluator
+# The old name of the config below, whose schedule is counted in iterations.
+_base_ = 'maskr_keypoint_r50_fpn_90k.py'
+_deprecation_ = dict(expected='maskr_keypoint_r50_fpn_90k.py')

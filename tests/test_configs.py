@@ -26,6 +26,7 @@ from small_datasets import write_cityscapes, write_coco, write_lvis, write_voc
 from thin_configs import CONFIGS, ROOT, load, thin, walk, with_weights
 from torch import nn
 
+from mmdet_maskr.catalogue.files import is_old_name
 from mmdet_maskr.datasets.keypoint_meta import check_keypoint_meta, flip_indices, keypoint_labels
 
 MMDET_CONFIGS = Path(mmdet.__file__).parent / ".mim" / "configs"
@@ -108,13 +109,26 @@ def test_short():
 
 
 def test_no_two_configs_say_the_same():
-    """No config repeats another's settings, but for the tables' rows that name a default."""
+    """Each config differs from all others in its settings."""
     seen: dict[str, str] = {}
     for name in CONFIGS:
-        if name.startswith("ablations"):
-            continue
         text = json.dumps(load(name).to_dict(), sort_keys=True, default=str)
         assert seen.setdefault(text, name) == name
+
+
+def test_old_names():
+    """A config that has another name now is still found by the old one, which says so."""
+    old = [p for p in ROOT.rglob("*.py") if is_old_name(p)]
+    assert {p.stem for p in old} == {
+        "maskr_keypoint_r50_fpn_1x",
+        "maskr_keypoint_mask_r50_fpn_1x",
+    }
+    for path in old:
+        with pytest.warns(DeprecationWarning, match=path.name):
+            cfg = Config.fromfile(path)
+        new = with_weights(f"{path.stem.removesuffix('_1x')}_90k.py")
+        assert cfg.to_dict() == new.to_dict()
+        assert new.train_cfg.max_iters == 90000
 
 
 @pytest.mark.parametrize("name", CONFIGS)

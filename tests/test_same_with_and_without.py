@@ -19,7 +19,7 @@ from mmdet_maskr.ops.mmcv_ext import module as _module  # noqa: F401 - mmcv_ext.
 
 MODELS_TO_COMPARE = [
     "mini/maskr_shapes.py",
-    "maskr_keypoint_r50_fpn_1x.py",
+    "maskr_keypoint_r50_fpn_90k.py",
     "maskr_r50-caffe_c4_ms-1x.py",
     "maskr_r50-mdconv-c3-c5_fpn_1x.py",
     "compositions/cascade_maskr_r50_fpn_1x.py",

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmdet_maskr.catalogue import config_paths
 from mmdet_maskr.engine.data_root import replace_data_root
 
 ROOT = Path(__file__).resolve().parent.parent / "configs"
-CONFIGS = sorted(str(p.relative_to(ROOT)) for p in ROOT.rglob("*.py") if "_base_" not in p.parts)
+CONFIGS = [path.relative_to(ROOT).as_posix() for path in config_paths()]
 WIDTH = 8  # channels are divided by this
 SIZE = 8  # image sizes are divided by this
 WIDTHS = ("channels", "embed_dim", "embed_dims")  # endings of keys that hold channels

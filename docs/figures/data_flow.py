@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmdet_maskr.catalogue import config_path
 
 OUT = Path(__file__).resolve().parent.parent / "pictures" / "data_flow.svg"
-CONFIG = "maskr_keypoint_mask_r50_fpn_1x"
+CONFIG = "maskr_keypoint_mask_r50_fpn_90k"
 WIDTH, HEIGHT = 3.3, 0.94  # of a box, in units of the picture
 LINE = "#333333"
 DATA, MODEL, HEAD, RESULT = "#e8eef7", "#fdf3e1", "#fbe6dd", "#e6f3e8"

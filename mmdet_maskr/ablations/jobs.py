@@ -15,7 +15,6 @@ processes train are not in the digest: what was begun with others is refused. In
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -312,7 +311,7 @@ def jobs_of(
     jobs: dict[tuple[str, str, int], Job] = {}
 
     def add(config: str, seed: int, needs: Job | None = None) -> Job:
-        job = Job(settings, canonical(settings.repo, config), seed, needs=needs)
+        job = Job(settings, config, seed, needs=needs)
         return jobs.setdefault((job.config, job.digest, seed), job)
 
     rows = list(rows)
@@ -322,30 +321,6 @@ def jobs_of(
             needs = None if weights is None else add(weights, seed)
             add(row.config(settings.scale), seed, needs).rows.append((table.name, row.name))
     return list(jobs.values())
-
-
-def canonical(repo: Path, config: str) -> str:
-    """The config that ``config`` is another name for: that of which it takes everything.
-
-    A file with nothing but ``_base_ = '...'`` changes nothing.
-
-    Args:
-        repo: the checkout.
-        config: relative to ``configs/``.
-
-    Raises:
-        UserError: no such config.
-    """
-    root = (repo / "configs").resolve()
-    path = root / config
-    if not path.is_file():
-        raise UserError(f"there is no config {path}.")
-    while True:
-        body = ast.parse(path.read_text(encoding="utf-8")).body
-        base = body[0].value if len(body) == 1 and isinstance(body[0], ast.Assign) else None
-        if not (isinstance(base, ast.Constant) and body[0].targets[0].id == "_base_"):
-            return path.relative_to(root).as_posix()
-        path = (path.parent / base.value).resolve()
 
 
 def read_config(repo: Path, config: str) -> Config:

@@ -7,7 +7,8 @@ A row is two configs, one for COCO and one in miniature. The numbers are those t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mmdet_maskr.catalogue.published import numbers
 from mmdet_maskr.errors import UserError
@@ -113,76 +114,73 @@ def _metric(column: str, branch: str | list[str]) -> str | None:
     return f"{BRANCHES.get(kind, branch)}_{METRIC_KEYS[ap]}"
 
 
-def _ablation(folder: str, coco: str, mini: str) -> dict[str, str]:
-    return dict(coco=f"ablations/{folder}/{coco}.py", mini=f"ablations/{folder}/{mini}.py")
+def _row(name: str, coco: str, mini: str, cost: str = "R50-FPN 1x", **options: Any) -> TableRow:
+    return TableRow(name, f"{coco}.py", f"{mini}.py", cost, **options)
 
 
-def _c4(table: str, name: str, stem: str) -> TableRow:
-    configs = _ablation(table, f"maskr_r50_c4_{stem}_160k", f"maskr_mini_c4_{stem}")
-    return TableRow(name, **configs, cost="R50-C4 1x")
-
-
-def _fpn(table: str, name: str, stem: str, **options) -> TableRow:
-    return TableRow(
-        name, **_ablation(table, f"maskr_r50_fpn_{stem}_160k", f"maskr_mini_fpn_{stem}"), **options
-    )
-
-
-def _keypoint(
-    table: str, name: str, coco: str, mini: str, cost: str = "keypoint R50-FPN 1x"
+def _ablation(
+    base: TableRow, folder: str, name: str, coco: str, mini: str, **options: Any
 ) -> TableRow:
-    return TableRow(name, **_ablation(table, coco, mini), cost=cost)
+    """A row with configs of its own; on COCO it costs what the row that it departs from costs."""
+    folder = f"ablations/{folder}"
+    return _row(name, f"{folder}/{coco}", f"{folder}/{mini}", base.cost, **options)
 
 
-def _body(table: str, name: str, coco: str, mini: str, cost: str) -> TableRow:
-    """A row whose config for COCO is a model of its own and not an ablation."""
-    return TableRow(name, f"{coco}_160k.py", f"ablations/{table}/{mini}.py", cost)
-
-
-_MLP = "MLP fc 1024-1024-80*28*28"
-_MLP3 = "MLP fc 1024-1024-1024-80*28*28"
-_FCN = "FCN conv 256x4-80"
+# Rows of the bodies and of the branches. Most tables name one of them as their default.
 _BOTH = "keypoint and mask"
+_R50_C4 = _row("ResNet-50-C4", "maskr_r50_c4_160k", "mini/ablation_c4", "R50-C4 1x")
+_R101_C4 = _row(
+    "ResNet-101-C4", "maskr_r101_c4_160k", "ablations/table_2a/maskr_mini_r34_c4", "R101-C4 3x"
+)
+_R50_C5 = _row("RoIAlign", "maskr_r50_c5_160k", "mini/ablation_c5", "R50-DC5 1x")
+_R50 = _row("ResNet-50-FPN", "maskr_r50_fpn_160k", "mini/ablation_fpn")
+_R101 = _row(
+    "ResNet-101-FPN", "maskr_r101_fpn_160k", "ablations/table_2a/maskr_mini_r34_fpn", "R101-FPN 3x"
+)
+_X101 = _row(
+    "ResNeXt-101-FPN",
+    "maskr_x101-64x4d_fpn_160k",
+    "ablations/table_2a/maskr_mini_x50_fpn",
+    "X101-32x8d-FPN 3x",
+)
+_KEYPOINT = _row(
+    "keypoint-only",
+    "maskr_keypoint_r50_fpn_90k",
+    "ablations/table_4/maskr_mini_keypoint",
+    "keypoint R50-FPN 1x",
+)
+_KEYPOINT_MASK = _row(
+    _BOTH, "maskr_keypoint_mask_r50_fpn_90k", "mini/ablation_keypoint_mask", "keypoint R50-FPN 1x"
+)
+
+
+def _c4(folder: str, name: str, stem: str) -> TableRow:
+    return _ablation(_R50_C4, folder, name, f"maskr_r50_c4_{stem}_160k", f"maskr_mini_c4_{stem}")
+
+
+def _fpn(folder: str, name: str, stem: str, **options: Any) -> TableRow:
+    configs = f"maskr_r50_fpn_{stem}_160k", f"maskr_mini_fpn_{stem}"
+    return _ablation(_R50, folder, name, *configs, **options)
+
+
+_FCN = "FCN conv 256x4-80"
 _MASKR_R101 = "Mask R-CNN, ResNet-101-FPN"
-_R101, _X101 = "R101-FPN 3x", "X101-32x8d-FPN 3x"
 _CITYSCAPES = dict(cost_factor=1024 * 2048 / (800 * 1333))
 
 _TABLES = (
-    _table(
-        "1",
-        "ResNet-101-FPN",
-        (
-            _body("table_1", "ResNet-101-C4", "maskr_r101_c4", "maskr_mini_r34_c4", "R101-C4 3x"),
-            _body("table_1", "ResNet-101-FPN", "maskr_r101_fpn", "maskr_mini_r34_fpn", _R101),
-            _body(
-                "table_1", "ResNeXt-101-FPN", "maskr_x101-64x4d_fpn", "maskr_mini_x50_fpn", _X101
-            ),
-        ),
-    ),
-    _table(
-        "2a",
-        "ResNet-50-C4",
-        (
-            _body("table_2a", "ResNet-50-C4", "maskr_r50_c4", "maskr_mini_r18_c4", "R50-C4 1x"),
-            _body("table_2a", "ResNet-101-C4", "maskr_r101_c4", "maskr_mini_r34_c4", "R101-C4 3x"),
-            _body("table_2a", "ResNet-50-FPN", "maskr_r50_fpn", "maskr_mini_r18_fpn", "R50-FPN 1x"),
-            _body("table_2a", "ResNet-101-FPN", "maskr_r101_fpn", "maskr_mini_r34_fpn", _R101),
-            _body(
-                "table_2a", "ResNeXt-101-FPN", "maskr_x101-64x4d_fpn", "maskr_mini_x50_fpn", _X101
-            ),
-        ),
-    ),
+    _table("1", "ResNet-101-FPN", (_R101_C4, _R101, _X101)),
+    _table("2a", "ResNet-50-C4", (_R50_C4, _R101_C4, _R50, _R101, _X101)),
     _table(
         "2b",
         "sigmoid",
-        (_c4("table_2b", "softmax", "softmax"), _c4("table_2b", "sigmoid", "sigmoid")),
+        (_c4("table_2b", "softmax", "softmax"), replace(_R50_C4, name="sigmoid")),
     ),
     _table(
         "class-agnostic",
         "class-specific",
         (
             _c4("class_agnostic", "class-agnostic", "class_agnostic"),
-            _c4("class_agnostic", "class-specific", "class_specific"),
+            replace(_R50_C4, name="class-specific"),
         ),
         key="class_specific",
     ),
@@ -194,23 +192,17 @@ _TABLES = (
             _c4("table_2c", "RoIWarp max", "roiwarp_max"),
             _c4("table_2c", "RoIWarp ave", "roiwarp_ave"),
             _c4("table_2c", "RoIAlign max", "roialign_max"),
-            _c4("table_2c", "RoIAlign ave", "roialign_ave"),
+            replace(_R50_C4, name="RoIAlign ave"),
         ),
     ),
     _table(
         "2d",
         "RoIAlign",
         (
-            TableRow(
-                "RoIPool",
-                **_ablation("table_2d", "maskr_r50_c5_roipool_160k", "maskr_mini_c5_roipool"),
-                cost="R50-DC5 1x",
+            _ablation(
+                _R50_C5, "table_2d", "RoIPool", "maskr_r50_c5_roipool_160k", "maskr_mini_c5_roipool"
             ),
-            TableRow(
-                "RoIAlign",
-                **_ablation("table_2d", "maskr_r50_c5_roialign_160k", "maskr_mini_c5_roialign"),
-                cost="R50-DC5 1x",
-            ),
+            _R50_C5,
             _fpn(
                 "table_2d",
                 "RoIPool, FPN",
@@ -220,16 +212,16 @@ _TABLES = (
                 # section 4.2: "RoIAlign shows a gain of 1.5 mask AP and 0.5 box AP" with FPN
                 paper_difference={"mask AP": -1.5, "box AP": -0.5},
             ),
-            _fpn("table_2d", "RoIAlign, FPN", "roialign", extra=True, against="RoIAlign, FPN"),
+            replace(_R50, name="RoIAlign, FPN", extra=True, against="RoIAlign, FPN"),
         ),
     ),
     _table(
         "2e",
         _FCN,
         (
-            _fpn("table_2e", _MLP, "mlp2"),
-            _fpn("table_2e", _MLP3, "mlp3"),
-            _fpn("table_2e", _FCN, "fcn"),
+            _fpn("table_2e", "MLP fc 1024-1024-80*28*28", "mlp2"),
+            _fpn("table_2e", "MLP fc 1024-1024-1024-80*28*28", "mlp3"),
+            replace(_R50, name=_FCN),
             _fpn("table_2e", "FCN conv 256x2-80", "fcn2", extra=True),
             _fpn("table_2e", "FCN, masks of 14x14", "mask14", extra=True),
             _fpn("table_2e", "FCN, masks of 56x56", "mask56", extra=True),
@@ -239,93 +231,59 @@ _TABLES = (
         "3",
         _MASKR_R101,
         (
-            _body(
-                "table_3",
+            _row(
                 "Faster R-CNN, RoIAlign, ResNet-101-FPN",
-                "compositions/faster_r101_fpn",
-                "faster_mini_r34_fpn",
-                _R101,
+                "compositions/faster_r101_fpn_160k",
+                "ablations/table_3/faster_mini_r34_fpn",
+                _R101.cost,
             ),
-            _body("table_3", _MASKR_R101, "maskr_r101_fpn", "maskr_mini_r34_fpn", _R101),
-            _body(
-                "table_3",
-                "Mask R-CNN, ResNeXt-101-FPN",
-                "maskr_x101-64x4d_fpn",
-                "maskr_mini_x50_fpn",
-                _X101,
-            ),
+            replace(_R101, name=_MASKR_R101),
+            replace(_X101, name="Mask R-CNN, ResNeXt-101-FPN"),
         ),
     ),
-    _table(
-        "4",
-        "keypoint-only",
-        (
-            _keypoint(
-                "table_4", "keypoint-only", "maskr_keypoint_r50_fpn_1x", "maskr_mini_keypoint"
-            ),
-            _keypoint(
-                "table_4", _BOTH, "maskr_keypoint_mask_r50_fpn_1x", "maskr_mini_keypoint_mask"
-            ),
-        ),
-    ),
+    _table("4", "keypoint-only", (_KEYPOINT, _KEYPOINT_MASK)),
     _table(
         "5",
         _BOTH,
         (
-            _keypoint(
-                "table_5",
-                "Faster R-CNN",
-                "maskr_person_box_1x",
-                "maskr_mini_figure_box",
-                "R50-FPN 1x",
+            _ablation(
+                _R50, "table_5", "Faster R-CNN", "maskr_person_box_90k", "maskr_mini_figure_box"
             ),
-            _keypoint(
-                "table_5",
-                "mask-only",
-                "maskr_person_mask_1x",
-                "maskr_mini_figure_mask",
-                "R50-FPN 1x",
+            _ablation(
+                _R50, "table_5", "mask-only", "maskr_person_mask_90k", "maskr_mini_figure_mask"
             ),
-            _keypoint(
-                "table_5",
-                "keypoint-only",
-                "maskr_person_keypoint_1x",
-                "maskr_mini_figure_keypoint",
-            ),
-            _keypoint(
-                "table_5",
-                _BOTH,
-                "maskr_person_keypoint_mask_1x",
-                "maskr_mini_figure_keypoint_mask",
-            ),
+            _KEYPOINT,
+            _KEYPOINT_MASK,
         ),
     ),
     _table(
         "6",
         "RoIAlign",
         (
-            _keypoint(
-                "table_6", "RoIPool", "maskr_keypoint_roipool_1x", "maskr_mini_keypoint_roipool"
+            _ablation(
+                _KEYPOINT,
+                "table_6",
+                "RoIPool",
+                "maskr_keypoint_roipool_90k",
+                "maskr_mini_keypoint_roipool",
             ),
-            _keypoint(
-                "table_6", "RoIAlign", "maskr_keypoint_roialign_1x", "maskr_mini_keypoint_roialign"
-            ),
+            replace(_KEYPOINT, name="RoIAlign"),
         ),
     ),
     _table(
         "7",
         "fine",
         (
-            TableRow(
+            _row(
                 "fine",
-                "cityscapes/maskr_r50_fpn_24k.py",
-                "ablations/table_7/maskr_mini_fine.py",
+                "cityscapes/maskr_r50_fpn_24k",
+                "ablations/table_7/maskr_mini_fine",
                 **_CITYSCAPES,
             ),
-            TableRow(
+            _row(
                 "fine + COCO",
-                "cityscapes/maskr_r50_fpn_coco_4k.py",
-                "ablations/table_7/maskr_mini_fine_pretrained.py",
+                "cityscapes/maskr_r50_fpn_coco_4k",
+                "ablations/table_7/maskr_mini_fine",
                 mini_weights="mini/ablation_fpn.py",
                 **_CITYSCAPES,
             ),

@@ -48,7 +48,7 @@ _CALL: ContextVar[tuple[object, Call] | None] = ContextVar("call", default=None)
 class MaskRInferencer(DetInferencer):
     """mmdet's DetInferencer for boxes, masks and keypoints. ::
 
-        inferencer = MaskRInferencer('configs/maskr_keypoint_r50_fpn_1x.py', 'epoch_12.pth')
+        inferencer = MaskRInferencer('configs/maskr_keypoint_r50_fpn_90k.py', 'epoch_12.pth')
         person = inferencer('photo.jpg', out_dir='out', no_save_pred=False)['predictions'][0]
         inferencer('photos/', coco_json='found.json', ann_file='instances_val2017.json')
 

@@ -98,7 +98,7 @@ def check_outputs(outputs: Sequence[str] | None, model: nn.Module, config: str) 
         if not given[name]:
             head, example = {
                 "masks": ("mask_head", "maskr_r50_fpn_1x"),
-                "keypoints": ("keypoint_head", "maskr_keypoint_r50_fpn_1x"),
+                "keypoints": ("keypoint_head", "maskr_keypoint_r50_fpn_90k"),
             }[name]
             raise UserError(
                 f"outputs={outputs!r}, but the model of {config} gives no {name}: its roi_head has "

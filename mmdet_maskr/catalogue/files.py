@@ -25,8 +25,14 @@ def configs_dir() -> Path:
 
 
 def config_paths() -> list[Path]:
-    """All configs but the parts in ``_base_``, sorted."""
-    return sorted(path for path in configs_dir().rglob("*.py") if "_base_" not in path.parts)
+    """All configs but the parts in ``_base_`` and old names of others, sorted."""
+    paths = (path for path in configs_dir().rglob("*.py") if "_base_" not in path.parts)
+    return sorted(path for path in paths if not is_old_name(path))
+
+
+def is_old_name(path: Path) -> bool:
+    """Whether a config is only there for those who know it by a name that it had before."""
+    return "\n_deprecation_ = " in path.read_text(encoding="utf-8")
 
 
 def config_path(name: str) -> str:

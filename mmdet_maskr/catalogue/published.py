@@ -25,34 +25,22 @@ PAPER_ROWS = {
     "maskr_x101-64x4d_fpn_160k": ("2a", "ResNeXt-101-FPN"),
     "maskr_r50_c5_160k": ("2d", "RoIAlign"),
     "compositions/faster_r101_fpn_160k": ("3", "Faster R-CNN, RoIAlign, ResNet-101-FPN"),
-    "ablations/table_2b/maskr_r50_c4_sigmoid_160k": ("2b", "sigmoid"),
     "ablations/table_2b/maskr_r50_c4_softmax_160k": ("2b", "softmax"),
     "ablations/table_2c/maskr_r50_c4_roipool_max_160k": ("2c", "RoIPool max"),
     "ablations/table_2c/maskr_r50_c4_roiwarp_max_160k": ("2c", "RoIWarp max"),
     "ablations/table_2c/maskr_r50_c4_roiwarp_ave_160k": ("2c", "RoIWarp ave"),
     "ablations/table_2c/maskr_r50_c4_roialign_max_160k": ("2c", "RoIAlign max"),
-    "ablations/table_2c/maskr_r50_c4_roialign_ave_160k": ("2c", "RoIAlign ave"),
     "ablations/table_2d/maskr_r50_c5_roipool_160k": ("2d", "RoIPool"),
-    "ablations/table_2d/maskr_r50_c5_roialign_160k": ("2d", "RoIAlign"),
-    "ablations/table_2e/maskr_r50_fpn_fcn_160k": ("2e", "FCN conv 256x4-80"),
     "ablations/table_2e/maskr_r50_fpn_mlp2_160k": ("2e", "MLP fc 1024-1024-80*28*28"),
     "ablations/table_2e/maskr_r50_fpn_mlp3_160k": ("2e", "MLP fc 1024-1024-1024-80*28*28"),
     "ablations/class_agnostic/maskr_r50_c4_class_agnostic_160k": (
         "class_specific",
         "class-agnostic",
     ),
-    "ablations/class_agnostic/maskr_r50_c4_class_specific_160k": (
-        "class_specific",
-        "class-specific",
-    ),
-    "ablations/table_4/maskr_keypoint_r50_fpn_1x": ("4", "keypoint-only"),
-    "ablations/table_4/maskr_keypoint_mask_r50_fpn_1x": ("4", "keypoint and mask"),
-    "ablations/table_5/maskr_person_box_1x": ("5", "Faster R-CNN"),
-    "ablations/table_5/maskr_person_mask_1x": ("5", "mask-only"),
-    "ablations/table_5/maskr_person_keypoint_1x": ("5", "keypoint-only"),
-    "ablations/table_5/maskr_person_keypoint_mask_1x": ("5", "keypoint and mask"),
-    "ablations/table_6/maskr_keypoint_roialign_1x": ("6", "RoIAlign"),
-    "ablations/table_6/maskr_keypoint_roipool_1x": ("6", "RoIPool"),
+    "ablations/table_5/maskr_person_box_90k": ("5", "Faster R-CNN"),
+    "maskr_keypoint_mask_r50_fpn_90k": ("5", "keypoint and mask"),
+    "ablations/table_5/maskr_person_mask_90k": ("5", "mask-only"),
+    "ablations/table_6/maskr_keypoint_roipool_90k": ("6", "RoIPool"),
     "cityscapes/maskr_r50_fpn_24k": ("7", "fine"),
     "cityscapes/maskr_r50_fpn_coco_4k": ("7", "fine + COCO"),
 }
@@ -68,10 +56,10 @@ DETECTRON2_ROWS = {
     "maskr_r50-caffe_fpn_ms-270k": "R50-FPN 3x",
     "maskr_r101-caffe_fpn_ms-3x": "R101-FPN 3x",
     "maskr_x101-32x8d_fpn_ms-3x": "X101-32x8d-FPN 3x",
-    "maskr_keypoint_r50_fpn_1x": "keypoint R50-FPN 1x",
+    "maskr_keypoint_r50_fpn_90k": "keypoint R50-FPN 1x",
 }
 # ours have torchvision's body and batch normalisation that learns
-OTHER_BODIES = ("maskr_keypoint_r50_fpn_1x",)
+OTHER_BODIES = ("maskr_keypoint_r50_fpn_90k",)
 MMDET_ROWS = {
     "maskr_r50_fpn_1x": "R50-FPN 1x",
     "maskr_r50_fpn_2x": "R50-FPN 2x",

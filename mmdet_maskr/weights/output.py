@@ -22,8 +22,8 @@ from mmdet_maskr.safe_configs import read_literals
 from mmdet_maskr.weights.config_file import Name, comment, difference, same, write_settings
 
 FPN_BASE = ("maskr_r50_fpn_1x.py",)
-KEYPOINT_BASE = ("maskr_keypoint_r50_fpn_1x.py",)
-KEYPOINT_MASK_BASE = ("maskr_keypoint_mask_r50_fpn_1x.py",)
+KEYPOINT_BASE = ("maskr_keypoint_r50_fpn_90k.py",)
+KEYPOINT_MASK_BASE = ("maskr_keypoint_mask_r50_fpn_90k.py",)
 JOINT_BASE = ("maskr_joint_r50_fpn_1x.py",)  # keypoints of persons, masks of 80 classes
 C4_BASE = (
     "_base_/models/maskr_r50_c4.py",

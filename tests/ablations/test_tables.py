@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from mmdet_maskr.ablations import TABLES, Table, TableRow
 from mmdet_maskr.ablations.cost import gpu_hours, training_images
-from mmdet_maskr.ablations.jobs import Settings, canonical, jobs_of
+from mmdet_maskr.ablations.jobs import Settings, jobs_of
 from mmdet_maskr.ablations.tables import SCALES, select_rows, select_tables
 from mmdet_maskr.catalogue.published import PAPER_ROWS
 from mmdet_maskr.errors import UserError
@@ -123,7 +123,7 @@ def test_same_training_is_one_job(repo: Path, tmp_path: Path):
         jobs = jobs_of(rows, [0, 1], Settings(repo, scale, tmp_path))
         assert [len(job.rows) for job in jobs] == [3, 1, 3, 1]
         assert len({job.folder for job in jobs}) == 4
-    base = canonical(repo, TABLES["2c"].row("RoIAlign ave").mini)
+    base = TABLES["2c"].row("RoIAlign ave").mini
     assert base == "mini/ablation_c4.py"
 
 
@@ -132,7 +132,7 @@ def test_commands(repo: Path, tmp_path: Path):
     row = (TABLES["4"], TABLES["4"].row("keypoint-only"))
     settings = Settings(repo, "coco", tmp_path, "data/coco", "pytorch", 8)
     (job,) = jobs_of([row], [2], settings)
-    config = str(repo / "configs" / "maskr_keypoint_r50_fpn_1x.py")
+    config = str(repo / "configs" / "maskr_keypoint_r50_fpn_90k.py")
     train = job.train_command()
     assert train[:4] == [sys.executable, str(repo / "tools" / "dist_train.py"), config, "8"]
     assert "randomness.seed=2" in train and "--auto-scale-lr" in train

@@ -55,7 +55,7 @@ def test_scores_are_not_all_the_same():
     assert scores.min() < 0.95
 
 
-@pytest.mark.parametrize("name", ["maskr_r50_c4_1x.py", "maskr_keypoint_r50_fpn_1x.py"])
+@pytest.mark.parametrize("name", ["maskr_r50_c4_1x.py", "maskr_keypoint_r50_fpn_90k.py"])
 def test_candidates_of_thin_models(name: str, tmp_path: Path):
     """Of the 80 classes of a body without a neck, and of persons alone."""
     cfg = thin(load_config(name), tmp_path)

@@ -74,7 +74,7 @@ def test_published_rows(models: dict[str, dict]):
     assert published("maskr_r50_fpn_1x").scores == {"box AP": 38.2, "mask AP": 34.7}
     assert published("cityscapes/maskr_r50_fpn_coco_4k").scores["val AP"] == 36.4
     assert published("mini/maskr_shapes") is None
-    assert "Caffe's" in published("maskr_keypoint_r50_fpn_1x").source  # ours is torchvision's
+    assert "Caffe's" in published("maskr_keypoint_r50_fpn_90k").source  # ours is torchvision's
     assert "Caffe's" not in published("maskr_r50-caffe_fpn_ms-1x").source
     named = {*PAPER_ROWS, *DETECTRON2_ROWS, *MMDET_ROWS}
     assert {f"configs/{name}.py" for name in named} <= set(models)

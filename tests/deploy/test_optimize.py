@@ -39,7 +39,7 @@ MODELS_AND_LEFT = {
     "maskr_swin-t_fpn_1x": ["backbone (SwinTransformer)"],
     "maskr_vit-b_sfp_lsj-100e": ["backbone (PlainViT)", "neck (SimpleFeaturePyramid)"],
     "maskr_joint_r50_fpn_1x": [],
-    "maskr_keypoint_r50_fpn_1x": [],
+    "maskr_keypoint_r50_fpn_90k": [],
     "mini/maskr_shapes": [],
     "compositions/cascade_maskr_r50_fpn_1x": [],
     "compositions/htc_without_semantic_r50_fpn_1x": [],

@@ -26,7 +26,7 @@ NAMES += [
     "maskr_r50_fpn_1x.py",
     "maskr_r50_c4_1x.py",
     "maskr_joint_r50_fpn_1x.py",
-    "maskr_keypoint_r50_fpn_1x.py",
+    "maskr_keypoint_r50_fpn_90k.py",
 ]
 
 

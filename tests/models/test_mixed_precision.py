@@ -92,7 +92,7 @@ FORMS: dict[str, tuple[str, dict]] = {
         FPN,
         {"roi_head.mask_head.upsample_cfg": dict(type="bilinear", scale_factor=2)},
     ),
-    "keypoint": ("maskr_keypoint_r50_fpn_1x", {}),
+    "keypoint": ("maskr_keypoint_r50_fpn_90k", {}),
     "mask and keypoint": ("mini/ablation_keypoint_mask", {}),
     "joint": ("maskr_joint_r50_fpn_1x", {}),
     "C4, res5 and mask": ("maskr_r50_c4_1x", {}),

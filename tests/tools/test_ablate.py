@@ -63,7 +63,7 @@ def test_dry_run(call, repo: Path):
     lines = call("run", "6", *arguments).splitlines()
     train = next(line for line in lines if "roipool" in line and "dist_train" in line)
     assert train.startswith(
-        "python tools/dist_train.py configs/ablations/table_6/maskr_keypoint_roipool_1x.py 8 "
+        "python tools/dist_train.py configs/ablations/table_6/maskr_keypoint_roipool_90k.py 8 "
     )
     assert lines[-1].startswith("in all about 126 GPU hours on V100s, 15 h 45 min on 8")
     assert call("run", "6", "--scale", "coco", "--dry-run").count("python tools/train.py") == 2

@@ -1,5 +1,5 @@
 # Section 4.2, class-agnostic masks (29.7 AP): one m x m mask whatever the class is nearly as good,
 # because the box branch classifies.
-_base_ = 'maskr_r50_c4_class_specific_160k.py'
+_base_ = '../../maskr_r50_c4_160k.py'
 
 model = dict(roi_head=dict(mask_head=dict(class_agnostic=True)))

@@ -1,4 +1,4 @@
 # Table 2a in miniature, row "ResNet-101-FPN": the deeper body with a pyramid.
-_base_ = 'maskr_mini_r18_fpn.py'
+_base_ = '../../mini/ablation_fpn.py'
 
 model = dict(backbone=dict(depth=34))

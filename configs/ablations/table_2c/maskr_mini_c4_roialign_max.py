@@ -1,6 +1,6 @@
 # Table 2c in miniature, row "RoIAlign max": aligned, with the maximum of a bin's samples in place
 # of their mean.
-_base_ = 'maskr_mini_c4_roialign_ave.py'
+_base_ = '../../mini/ablation_c4.py'
 
 roi_layer = dict(_delete_=True, type='RoIAlign', sampling_ratio=0, pool_mode='max')
 model = dict(

@@ -1,6 +1,6 @@
 # Table 2c in miniature, row "RoIPool max": RoI and bins are rounded to whole cells, here of 16
 # pixels.
-_base_ = 'maskr_mini_c4_roialign_ave.py'
+_base_ = '../../mini/ablation_c4.py'
 
 roi_layer = dict(_delete_=True, type='RoIPool')
 model = dict(

@@ -1,5 +1,5 @@
 # Table 2c in miniature, row "RoIWarp ave": rounding alone does the harm, whatever the bins take.
-_base_ = 'maskr_mini_c4_roialign_ave.py'
+_base_ = '../../mini/ablation_c4.py'
 
 roi_layer = dict(_delete_=True, type='RoIWarp', sampling_ratio=0, pool_mode='avg')
 model = dict(

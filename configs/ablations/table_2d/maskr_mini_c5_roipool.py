@@ -1,5 +1,5 @@
 # Table 2d in miniature, row "RoIPool": RoIs are rounded to cells of 32 pixels.
-_base_ = 'maskr_mini_c5_roialign.py'
+_base_ = '../../mini/ablation_c5.py'
 
 roi_layer = dict(_delete_=True, type='RoIPool')
 model = dict(

@@ -1,5 +1,5 @@
 # Beside Table 2d in miniature: RoIPool on a pyramid, where there is less to lose by rounding.
-_base_ = 'maskr_mini_fpn_roialign.py'
+_base_ = '../../mini/ablation_fpn.py'
 
 roi_layer = dict(_delete_=True, type='RoIPool')
 model = dict(

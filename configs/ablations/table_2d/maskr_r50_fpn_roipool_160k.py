@@ -1,5 +1,5 @@
 # Section 4.2, beside Table 2d: RoIPool on a pyramid, where there is less to lose by rounding.
-_base_ = 'maskr_r50_fpn_roialign_160k.py'
+_base_ = '../../maskr_r50_fpn_160k.py'
 
 roi_layer = dict(_delete_=True, type='RoIPool')
 model = dict(

@@ -1,5 +1,5 @@
 # Beside Table 2e in miniature: masks of 14x14 from 7x7 RoI features; the default is 28.
-_base_ = 'maskr_mini_fpn_fcn.py'
+_base_ = '../../mini/ablation_fpn.py'
 
 model = dict(
     roi_head=dict(mask_roi_extractor=dict(roi_layer=dict(output_size=7))),

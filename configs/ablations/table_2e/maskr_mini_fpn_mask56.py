@@ -1,6 +1,6 @@
 # Beside Table 2e in miniature: masks of 56x56 from 28x28 RoI features, at four times the cost; the
 # default is 28.
-_base_ = 'maskr_mini_fpn_fcn.py'
+_base_ = '../../mini/ablation_fpn.py'
 
 model = dict(
     roi_head=dict(mask_roi_extractor=dict(roi_layer=dict(output_size=28))),

@@ -1,5 +1,5 @@
 # Table 3 in miniature, row "Faster R-CNN, RoIAlign, ResNet-101-FPN": no mask branch.
-_base_ = 'maskr_mini_r34_fpn.py'
+_base_ = '../table_2a/maskr_mini_r34_fpn.py'
 
 model = dict(
     type='FasterRCNN',

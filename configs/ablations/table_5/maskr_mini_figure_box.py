@@ -1,5 +1,5 @@
 # Table 5 in miniature, row "Faster R-CNN": the box branch alone, on figures.
-_base_ = 'maskr_mini_figure_keypoint.py'
+_base_ = '../table_4/maskr_mini_keypoint.py'
 
 model = dict(roi_head=dict(keypoint_roi_extractor=None, keypoint_head=None))
 

@@ -1,5 +1,5 @@
 # Table 5 in miniature, row "mask-only": boxes and masks of figures.
-_base_ = 'maskr_mini_figure_keypoint_mask.py'
+_base_ = '../../mini/ablation_keypoint_mask.py'
 
 model = dict(roi_head=dict(keypoint_roi_extractor=None, keypoint_head=None))
 

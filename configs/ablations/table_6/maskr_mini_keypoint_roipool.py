@@ -1,5 +1,5 @@
 # Table 6 in miniature, row "RoIPool": quantised RoIs in both branches.
-_base_ = 'maskr_mini_keypoint_roialign.py'
+_base_ = '../table_4/maskr_mini_keypoint.py'
 
 roi_layer = dict(_delete_=True, type='RoIPool')
 model = dict(

@@ -1,2 +1,0 @@
-# Table 2a in miniature, row "ResNet-50-FPN": the smaller body with a pyramid.
-_base_ = '../../mini/ablation_fpn.py'
