@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import ipaddress
-import os
 import re
 import socket
 import threading
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from mmdet_maskr.atomic_files import give_name, partial_of
 from mmdet_maskr.errors import UserError
 
 SILENCE = 30.0  # seconds that a server may say nothing
@@ -174,13 +174,13 @@ def download(url: str, path: Path, most_bytes: int, seconds: float) -> Path:
             urllib.request.HTTPDefaultErrorHandler(),
         ):
             opener.add_handler(handler)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
+        partial = partial_of(path)
         try:
             # some servers refuse Python's own name
             request = urllib.request.Request(url, headers={"User-Agent": "mmdet_maskr"})
             with opener.open(request, timeout=SILENCE) as answer, partial.open("wb") as file:
                 _copy(url, answer, file, most_bytes, watch)
-            os.replace(partial, path)
+            give_name(partial, path)
         except UserError:
             raise
         except urllib.error.HTTPError as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.datasets import ShapesDataset, shapes
 from mmdet_maskr.engine.child_processes import start_tool
 from mmdet_maskr.engine.launch import run_tool
@@ -89,7 +90,7 @@ class Quickstart:
         """Write the AP table and result.json, and say where everything lies."""
         metrics = _read_json(self.work_dir / "metrics.json")
         table = ap_table(metrics)
-        (self.work_dir / "ap_table.md").write_text(table, encoding="utf-8")
+        write_whole(self.work_dir / "ap_table.md", table)
         result = {f"{key}_mAP": metrics[f"coco/{key}_mAP"] for key in METRICS}
         result |= {
             "setup_seconds": setup_seconds,
@@ -149,9 +150,7 @@ def _read_json(file: Path) -> dict | None:
 
 
 def _write_json(file: Path, content: dict) -> None:
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(file)
+    write_whole(file, json.dumps(content, indent=2) + "\n")
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import io
 import json
 from pathlib import Path
 
+from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation.error_analysis.analysis import KINDS, analyse, tables
@@ -71,9 +72,8 @@ def main() -> None:
         texts.append(tables(kind, analyses[kind]))
     text = "\n\n".join(texts) + "\n"
     print("\n" + text)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / "errors.txt").write_text(text, encoding="utf-8")
-    (out_dir / "errors.json").write_text(json.dumps(analyses, indent=1) + "\n", encoding="utf-8")
+    write_whole(out_dir / "errors.txt", text)
+    write_whole(out_dir / "errors.json", json.dumps(analyses, indent=1) + "\n")
     draw_errors(analyses, out_dir / "errors.png")
     print(f"written: {out_dir}/errors.txt, errors.json, errors.png")
 

@@ -20,10 +20,10 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
+from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.coco import check
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.transforms.pipeline_check import loads_polygons_only
-from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError, no_file
 
@@ -114,7 +114,7 @@ def write_clean(path: Path, content: dict, clean: dict, log: list[str]) -> None:
         UserError: nothing would be left. The log is written all the same.
     """
     log_file = path.with_name(path.name + ".log")
-    write_durably(log_file, "".join(f"{line}\n" for line in log).encode())
+    write_whole(log_file, "".join(f"{line}\n" for line in log))
     lost = {}
     for section in ("images", "annotations"):
         before, after = len(content[section]), len(clean[section])
@@ -125,7 +125,7 @@ def write_clean(path: Path, content: dict, clean: dict, log: list[str]) -> None:
             )
         if before - after > LOUD_SHARE * before:
             lost[section] = f"{before - after} of {before} {section}"
-    write_durably(path, json.dumps(clean).encode())
+    write_whole(path, json.dumps(clean))
     print(f"{len(log)} changes; cleaned copy: {path}, changes: {log_file}")
     if lost:
         print(

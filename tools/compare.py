@@ -19,12 +19,12 @@ from pathlib import Path
 
 from mmengine.registry import init_default_scope
 
+from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.compare import Comparison, read_sources, render
 from mmdet_maskr.compare.live import HOST, import_gradio, serve
 from mmdet_maskr.compare.models import load_model
 from mmdet_maskr.compare.photos import find_images, spread
 from mmdet_maskr.compare.truth import Truth
-from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
 
@@ -106,7 +106,7 @@ def main() -> None:
         serve(comparison, images, args.host, args.port)
         return
     content = comparison.run(images, show_progress)
-    write_durably(args.out, render(content).encode())
+    write_whole(args.out, render(content))
     for note in content["notes"]:
         print(f"note: {note}")
     for model in content["models"]:

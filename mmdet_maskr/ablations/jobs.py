@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -29,6 +28,7 @@ from mmengine.config import Config
 
 from mmdet_maskr import data_files
 from mmdet_maskr.ablations.tables import Table, TableRow
+from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.data_files import field as checked
 from mmdet_maskr.data_files import is_number
 from mmdet_maskr.engine.durable_files import has_checkpoint
@@ -363,11 +363,5 @@ def read_json(file: Path, cure: str = "", kind: type = dict) -> Any:
 
 
 def write_json(file: Path, content: dict | list) -> None:
-    """Write so that ``file`` is either absent, old or complete, also after a power cut."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(content, indent=2) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    """Write a file that can be read by people, too."""
+    write_whole(file, json.dumps(content, indent=2) + "\n")

@@ -13,6 +13,7 @@ from mmdet_maskr.ablations.figure import draw_differences
 from mmdet_maskr.ablations.jobs import write_json
 from mmdet_maskr.ablations.results import Spread, Summary, read_records
 from mmdet_maskr.ablations.tables import TABLES, Table, TableRow
+from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.data_files import read_text
 
 CSV_COLUMNS = (
@@ -154,7 +155,7 @@ def write_report(
         texts = {".md": _page(summary)} if pages else {}
         for ending, text in {**texts, ".csv": csv_text(summary)}.items():
             files.append(out_dir / f"{name}{ending}")
-            files[-1].write_text(text, encoding="utf-8")
+            write_whole(files[-1], text)
         files.append(draw_differences(summary, out_dir / f"{name}.png"))
     return files
 
@@ -201,8 +202,7 @@ def update_page(page: Path, tables: Sequence[Table], scale: str, records: Sequen
             place = _place(text, table)
             before, after = text[:place].rstrip(), text[place:]
             text = f"{before}\n\n{_heading(table)}\n\n{body}\n" + (after and f"\n{after}")
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(text, encoding="utf-8")
+    write_whole(page, text)
 
 
 def _heading(table: Table) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from mmengine.logging import print_log
 
+from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.coco import check
 from mmdet_maskr.coco.check.annotations import is_id
-from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_new_file
 from mmdet_maskr.inference.inputs import check_names, file_name
@@ -100,7 +100,7 @@ class CocoResults:
     def write(self) -> None:
         """Write the file, whole or not at all, and say so."""
         try:
-            write_durably(self.path, json.dumps(self._entries).encode())
+            write_whole(self.path, json.dumps(self._entries))
         except OSError as error:
             raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
         print_log(f"{len(self._entries)} detections are written to {self.path}")

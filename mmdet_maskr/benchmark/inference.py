@@ -38,6 +38,7 @@ from mmdet_maskr.benchmark.random_model import (
     read_photo,
     synthetic_photo,
 )
+from mmdet_maskr.coco.pairing import pair_up
 from mmdet_maskr.deploy import optimize
 from mmdet_maskr.deploy.optimization import PRECISIONS
 from mmdet_maskr.errors import UserError
@@ -171,19 +172,16 @@ def differences(found: InstanceData, reference: InstanceData) -> dict[str, float
     """
     a, b = reference.cpu(), found.cpu()
     distance = (a.bboxes[:, None] - b.bboxes).abs().amax(-1)
-    distance[a.labels[:, None] != b.labels] = torch.inf
-    partner = distance.argmin(1) if len(b) else a.labels[:0]
-    gap = distance.amin(1) if len(b) else distance.new_full((len(a),), torch.inf)
-    close = gap < 1.0
-    pairs = int(close.sum())
-    result = dict(unmatched=float(max(len(a), len(b)) - pairs), box=0.0, score=0.0)
-    if pairs:
-        result["box"] = float(gap[close].max())
-        result["score"] = float((a.scores[close] - b.scores[partner[close]]).abs().max())
+    close = ((distance < 1.0) & (a.labels[:, None] == b.labels)).numpy()
+    pairs = pair_up(np.argwhere(close), -distance.numpy()[close])
+    i, j = torch.from_numpy(pairs).T
+    result = dict(unmatched=float(max(len(a), len(b)) - len(pairs)), box=0.0, score=0.0)
+    if len(pairs):
+        result["box"] = float(distance[i, j].max())
+        result["score"] = float((a.scores[i] - b.scores[j]).abs().max())
     if "masks" in a:
         ours, theirs = _arrays(b.masks), _arrays(a.masks)
-        rows = close.nonzero()[:, 0].tolist()
-        differing = sum(int((theirs[i] != ours[partner[i]]).sum()) for i in rows)
+        differing = sum(int((theirs[i] != ours[j]).sum()) for i, j in pairs)
         result["mask"] = differing / max(1, int(theirs.sum()))
     return result
 

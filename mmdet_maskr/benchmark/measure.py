@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.platforms import peak_memory_bytes, usable_cpus
 
@@ -225,8 +226,7 @@ def write_json(path: Path, rows: Sequence[TimedCase], peer: str, state: dict[str
             for row in rows
         ],
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=2) + "\n")
     print(f"written: {path}")
 
 

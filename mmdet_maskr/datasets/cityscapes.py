@@ -12,6 +12,7 @@ import pycocotools.mask
 from mmdet.datasets import CityscapesDataset
 from mmdet.registry import DATASETS
 
+from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.datasets.coco_instance import CocoInstanceDataset
 from mmdet_maskr.errors import UserError
 
@@ -82,12 +83,9 @@ def convert(
         if progress is not None:
             progress(image_id + 1, len(labels))
     target = root / ANN_FILE.format(split=split)
-    target.parent.mkdir(exist_ok=True)
     categories = [dict(id=i, name=name) for i, name in CATEGORIES.items()]
     content = dict(images=images, annotations=annotations, categories=categories)
-    partial = target.with_name(target.name + ".tmp")
-    partial.write_text(json.dumps(content), encoding="utf-8")
-    partial.replace(target)
+    write_whole(target, json.dumps(content))
     return target, len(images), len(annotations)
 
 

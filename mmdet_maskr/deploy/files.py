@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from mmdet_maskr.atomic_files import give_name
 from mmdet_maskr.data_files import field, is_number, read_json
 from mmdet_maskr.errors import UserError
 
@@ -159,12 +160,7 @@ def replace(new: Path, folder: Path) -> None:
     (folder / f"{METADATA}{PARTIAL}").unlink(missing_ok=True)
     names = sorted((path.name for path in new.iterdir()), key=lambda name: name == METADATA)
     for name in names:  # the metadata last
-        descriptor = os.open(new / name, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(new / name, folder / f"{name}{PARTIAL}")
+        give_name(new / name, folder / f"{name}{PARTIAL}")
     finish(folder)
 
 

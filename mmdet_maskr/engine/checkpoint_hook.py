@@ -13,12 +13,12 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.runner import BaseLoop, Runner
 
+from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.engine import resume, run_state
 from mmdet_maskr.engine.durable_files import (
     LAST_CHECKPOINT,
     add_checksum,
     remove_partial_files,
-    write_durably,
 )
 from mmdet_maskr.engine.signals import StopRequest
 from mmdet_maskr.engine.unwrap import unwrapped
@@ -281,7 +281,7 @@ class DurableCheckpointHook(CheckpointHook):
             path = str(self.file_backend.join_path(self.out_dir, name))
             if self._is_local():
                 path = os.path.abspath(path)
-            write_durably(Path(runner.work_dir) / LAST_CHECKPOINT, os.fsencode(path))
+            write_whole(Path(runner.work_dir) / LAST_CHECKPOINT, os.fsencode(path))
 
     def _is_local(self) -> bool:
         return isinstance(self.file_backend, LocalBackend)

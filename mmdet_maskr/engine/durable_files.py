@@ -1,6 +1,6 @@
 """Files that are either whole or not there: checkpoints written so that no crash can cost one.
 
-A file is written beside its place, flushed to the disk and renamed; its SHA-256 stands beside it as
+A file is written by :mod:`mmdet_maskr.atomic_files`; its SHA-256 stands beside it as
 ``FILE.sha256``, in the format of ``sha256sum --check``.
 """
 
@@ -19,40 +19,12 @@ from typing import BinaryIO
 import torch
 from mmengine.fileio import LocalBackend, register_backend
 
+from mmdet_maskr.atomic_files import remove_partials, write_whole
 from mmdet_maskr.errors import UserError
 
 CHECKSUM_SUFFIX = ".sha256"
-PARTIAL_SUFFIX = ".partial"
 LAST_CHECKPOINT = "last_checkpoint"
 _RESUMABLE = re.compile(r"(epoch|iter|interrupted_iter)_\d+\.pth")
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path``, which is then on the disk; until then it stays as it was.
-
-    Raises:
-        OSError: as from writing, e.g. on a full disk; nothing is left behind then.
-    """
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make renamed and removed names in ``folder`` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _checksum_file(path: Path) -> Path:
@@ -66,11 +38,10 @@ class DurableBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write a file and its checksum; an older file of that name stays until then."""
         path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
         # A file without a checksum counts as good if it can be read whole, so at no moment does a
         # good file stand beside another one's checksum.
         _checksum_file(path).unlink(missing_ok=True)
-        write_durably(path, obj)
+        write_whole(path, obj)
         _write_checksum(path, hashlib.sha256(obj).hexdigest())
 
     def remove(self, filepath: str | Path) -> None:
@@ -87,7 +58,7 @@ def add_checksum(path: Path) -> None:
 
 
 def _write_checksum(path: Path, digest: str) -> None:
-    write_durably(_checksum_file(path), f"{digest}  {path.name}\n".encode())
+    write_whole(_checksum_file(path), f"{digest}  {path.name}\n".encode())
 
 
 def find_bad_bytes(path: Path) -> str | None:
@@ -255,5 +226,4 @@ def _progress(checkpoint: dict) -> tuple[int, int]:
 def remove_partial_files(folder: Path) -> None:
     """Remove what writes that were killed have left."""
     for pattern in ("*.pth", f"*.pth{CHECKSUM_SUFFIX}", LAST_CHECKPOINT):
-        for path in folder.glob(pattern + PARTIAL_SUFFIX):
-            path.unlink(missing_ok=True)
+        remove_partials(folder, pattern)

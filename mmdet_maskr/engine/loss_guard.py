@@ -13,9 +13,9 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
+from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.engine import resume
 from mmdet_maskr.engine.batch_file import pack_batch
-from mmdet_maskr.engine.durable_files import write_durably
 from mmdet_maskr.engine.optimizers import optim_wrappers
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.engine.zero_losses import ZeroLosses
@@ -150,7 +150,7 @@ class LossGuardHook(Hook):
         )
         with io.BytesIO() as buffer:
             torch.save(content, buffer)
-            write_durably(self._path(runner, 1), buffer.getvalue())
+            write_whole(self._path(runner, 1), buffer.getvalue())
         name = self._path(runner, 1).name
         self._files = [file for file in self._files if file != name] + [name]
         for outdated in self._files[:-KEPT]:

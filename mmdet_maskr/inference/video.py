@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmdet_maskr.atomic_files import give_name, partial_of
 from mmdet_maskr.errors import UserError
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # what OpenCV's own builds can write
@@ -73,7 +74,7 @@ class VideoSink:
     def __init__(self, path: Path, fps: float) -> None:
         self.path = path
         self.fps = fps
-        self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        self._partial = Path(f"{partial_of(path)}{path.suffix}")  # OpenCV's format is by suffix
         self._writer: cv2.VideoWriter | None = None
 
     def write(self, rgb: np.ndarray) -> None:
@@ -92,7 +93,7 @@ class VideoSink:
             return
         self._writer.release()
         if whole:
-            self._partial.replace(self.path)
+            give_name(self._partial, self.path)
         else:
             self._partial.unlink(missing_ok=True)
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from pycocotools.coco import COCO
 
+from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.visualization.draw import FONT, draw_instances, enlarge
 from mmdet_maskr.visualization.skeleton import (
@@ -173,12 +174,13 @@ def contact_sheet(pictures: list[np.ndarray], columns: int, text: str) -> np.nda
 
 
 def write_picture(path: Path, rgb: np.ndarray) -> None:
-    """Write an RGB picture (H, W, 3), under another name first: an interrupted call leaves no half.
+    """Write an RGB picture (H, W, 3), whole or not at all.
 
     Raises:
         UserError: it cannot be written there.
     """
-    partial = path.with_suffix(".partial.png")
-    if not cv2.imwrite(str(partial), np.ascontiguousarray(rgb[..., ::-1])):
-        raise UserError(f"the picture {path} could not be written.")
-    partial.replace(path)
+    content = cv2.imencode(path.suffix, np.ascontiguousarray(rgb[..., ::-1]))[1]
+    try:
+        write_whole(path, content.tobytes())
+    except OSError as error:
+        raise UserError(f"the picture {path} could not be written: {error.strerror}.") from error

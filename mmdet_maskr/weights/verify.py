@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_maskr.coco.pairing import pair_up
 from mmdet_maskr.errors import UserError
 
 RELATIVE = 1e-3  # of features and logits, to their standard deviation
@@ -185,9 +186,9 @@ class ReferenceCheck:
             "detections not found", total - len(pairs), total * (1 - MATCHED), f"of {total}"
         )
         rows = [missing]
-        if not pairs:
+        if not len(pairs):
             return rows
-        theirs, ours = np.array(pairs).T
+        theirs, ours = pairs.T
         gap = np.abs(stored["boxes"][theirs] - found.bboxes.numpy()[ours]).max()
         rows.append(OutputDifference("boxes", float(gap), BOX_PIXELS, "px"))
         gap = np.abs(stored["scores"][theirs] - found.scores.numpy()[ours]).max()
@@ -215,24 +216,18 @@ def _masks(stored: np.ndarray, masks: Any, ours: np.ndarray) -> OutputDifference
 def match_detections(
     theirs: tuple[np.ndarray, np.ndarray, np.ndarray],
     ours: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> list[tuple[int, int]]:
-    """Pairs (i, j) of detections of one class, each used once, that agree within the limits.
+) -> np.ndarray:
+    """(P, 2) pairs of detections of one class, each used once, that agree within the limits.
 
     Args:
         theirs: boxes (N, 4), scores (N,), labels (N,).
         ours: the same, of M detections.
     """
-    pairs = []
-    free = np.ones(len(ours[0]), bool)
-    for i in range(len(theirs[0])):
-        box_gap = np.abs(ours[0] - theirs[0][i]).max(1) if len(ours[0]) else np.empty(0)
-        score_gap = np.abs(ours[1] - theirs[1][i])
-        good = free & (ours[2] == theirs[2][i]) & (box_gap <= BOX_PIXELS) & (score_gap <= SCORE)
-        if good.any():
-            j = int(np.flatnonzero(good)[box_gap[good].argmin()])
-            free[j] = False
-            pairs.append((i, j))
-    return pairs
+    box_gap = np.abs(theirs[0][:, None] - ours[0][None]).max(-1)
+    score_gap = np.abs(np.subtract.outer(theirs[1], ours[1]))
+    same = np.equal.outer(theirs[2], ours[2])
+    good = same & (box_gap <= BOX_PIXELS) & (score_gap <= SCORE)
+    return pair_up(np.argwhere(good), -box_gap[good])
 
 
 def _relative(

@@ -196,7 +196,11 @@ def test_restart_knows_its_launch_by_name(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_partial_files_are_removed(tmp_path: Path):
-    left_over = ("epoch_1.pth.partial", "epoch_1.pth.sha256.partial", "last_checkpoint.partial")
+    left_over = (
+        "epoch_1.pth.partial",
+        "epoch_1.pth.sha256.7-8.partial",
+        "last_checkpoint.7-8.partial",
+    )
     for name in (*left_over, "mine.partial"):
         (tmp_path / name).touch()
     durable_files.remove_partial_files(tmp_path)

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmdet_maskr.atomic_files import remove_partials, write_whole
 from mmdet_maskr.datasets.shapes.meta import CLASSES, KEYPOINTS, SKELETON
 from mmdet_maskr.datasets.shapes.paint import render
 from mmdet_maskr.datasets.shapes.scene import Shape, annotate, compose
@@ -72,15 +73,8 @@ def _check(**settings: int) -> None:
             raise ValueError(f"{name} must be an integer from {low} to {high}, got {value}")
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write so that ``path`` is either absent, old or complete."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
 def _dump(path: Path, content: dict) -> None:
-    _write(path, json.dumps(content, separators=(",", ":")).encode())
+    write_whole(path, json.dumps(content, separators=(",", ":")))
 
 
 def _is_png(path: Path) -> bool:
@@ -108,7 +102,9 @@ def _claim(out: Path, settings: dict[str, int], force: bool) -> bool:
         except ValueError:
             found = {}
     if not isinstance(found, dict) or found.get("dataset") != _NAME:
-        if out.is_dir() and {p.name for p in out.iterdir()} - {MANIFEST + ".tmp"}:
+        if out.is_dir():
+            remove_partials(out, MANIFEST)
+        if out.is_dir() and any(out.iterdir()):
             raise ValueError(
                 f"{out} is not empty and is no SHAPES data set (no valid {MANIFEST}); "
                 "name another folder"
@@ -130,7 +126,6 @@ def _claim(out: Path, settings: dict[str, int], force: bool) -> bool:
         for name in ("annotations", *SPLITS):
             if (out / name).exists():
                 shutil.rmtree(out / name)
-    out.mkdir(parents=True, exist_ok=True)
     _dump(manifest, {"dataset": _NAME, "settings": settings, "complete": False})
     return False
 
@@ -188,7 +183,8 @@ def write_dataset(
             rng, shapes, labels, found = _scene(index, split, size, seed)
             annotations += found
             if not _is_png(path):
-                _write(path, cv2.imencode(".png", render(rng, shapes, labels))[1].tobytes())
+                content = cv2.imencode(".png", render(rng, shapes, labels))[1].tobytes()
+                write_whole(path, content, durable=False)  # thousands, made again at will
             done += 1
             if progress is not None:
                 progress(done, total)

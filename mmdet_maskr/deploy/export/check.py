@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pycocotools.mask
 
+from mmdet_maskr.coco.pairing import pair_up
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -101,26 +103,15 @@ class Differences:
         return [(*row, row[1] <= row[2]) for row in rows]
 
 
-def match(expected: dict, found: dict, iou: float) -> list[tuple[int, int]]:
+def match(expected: dict, found: dict, iou: float) -> list[list[int]]:
     """Pairs of detections of the same label: best overlap first, each in one pair at most."""
     if not expected["scores"] or not found["scores"]:
         return []
     overlaps = pycocotools.mask.iou(
         _xywh(expected["bboxes"]), _xywh(found["bboxes"]), [0] * len(found["scores"])
     )
-    same = np.not_equal.outer(expected["labels"], found["labels"])
-    overlaps[same] = 0
-    pairs: list[tuple[int, int]] = []
-    taken: tuple[set[int], set[int]] = (set(), set())
-    for flat in np.argsort(-overlaps, axis=None, kind="stable"):
-        i, j = divmod(int(flat), overlaps.shape[1])
-        if overlaps[i, j] < iou:
-            break
-        if i not in taken[0] and j not in taken[1]:
-            pairs.append((i, j))
-            taken[0].add(i)
-            taken[1].add(j)
-    return pairs
+    good = np.equal.outer(expected["labels"], found["labels"]) & (overlaps >= iou)
+    return pair_up(np.argwhere(good), overlaps[good]).tolist()
 
 
 def _xywh(boxes: Sequence[Sequence[float]]) -> np.ndarray:

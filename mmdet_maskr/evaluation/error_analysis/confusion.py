@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmdet_maskr.coco.pairing import pair_up
 from mmdet_maskr.evaluation.error_analysis.matching import Matching
 
 
@@ -42,16 +43,16 @@ def confusion_matrix(
     gt_class = np.array([place[c] for c in matching.gt_categories.tolist()], int)
     det_free = seen.copy()
     gt_free = np.ones(len(matching.gt_ids), bool)
+
+    def count(dets: np.ndarray, gts: np.ndarray) -> None:
+        np.add.at(counts, (gt_class[gts], det_class[dets]), 1)
+        det_free[dets] = gt_free[gts] = False
+
     right = np.flatnonzero(seen & matching.correct)
-    np.add.at(counts, (gt_class[matching.matched[right]], det_class[right]), 1)
-    det_free[right] = False
-    gt_free[matching.matched[right]] = False
-    near = matching.similarities >= threshold
-    order = np.argsort(-matching.similarities[near], kind="stable")
-    for det, gt in matching.pairs[near][order].tolist():
-        if det_free[det] and gt_free[gt]:
-            counts[gt_class[gt], det_class[det]] += 1
-            det_free[det] = gt_free[gt] = False
+    count(right, matching.matched[right])
+    dets, gts = matching.pairs.T
+    near = (matching.similarities >= threshold) & det_free[dets] & gt_free[gts]
+    count(*pair_up(matching.pairs[near], matching.similarities[near]).T)
     np.add.at(counts, (np.full(det_free.sum(), nothing), det_class[det_free]), 1)
     np.add.at(counts, (gt_class[gt_free], np.full(gt_free.sum(), nothing)), 1)
     return counts
