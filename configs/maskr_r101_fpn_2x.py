@@ -1,5 +1,5 @@
 # ResNet-101 under the same pyramid and heads.
-_base_ = 'maskr_r50_fpn_2x.py'
-
-model = dict(
-    backbone=dict(depth=101, init_cfg=dict(checkpoint='torchvision://resnet101')))
+_base_ = [
+    '_base_/models/maskr_r101_fpn.py', '_base_/datasets/coco_instance.py',
+    '_base_/schedules/schedule_2x.py', '_base_/default_runtime.py'
+]

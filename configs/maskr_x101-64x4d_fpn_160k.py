@@ -1,13 +1,11 @@
 # The paper's ResNeXt-101-FPN (Tables 1, 2a and 3): one image per GPU and half the learning rate.
 # The paper does not name the groups.
-_base_ = 'maskr_r101_fpn_160k.py'
+_base_ = [
+    '_base_/models/maskr_x101-64x4d_fpn.py', '_base_/datasets/coco_instance_iterations.py',
+    '_base_/schedules/schedule_160k.py', '_base_/iteration_runtime.py'
+]
 
-model = dict(
-    backbone=dict(
-        type='ResNeXt',
-        groups=64,
-        base_width=4,
-        init_cfg=dict(checkpoint='open-mmlab://resnext101_64x4d')))
+model = dict(backbone=dict(norm_cfg=dict(requires_grad=False)))
 train_dataloader = dict(batch_size=1)
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 auto_scale_lr = dict(base_batch_size=8)

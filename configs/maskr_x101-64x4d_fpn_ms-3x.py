@@ -1,9 +1,5 @@
 # ResNeXt-101-64x4d: 64 groups of 4 channels in each block.
-_base_ = 'maskr_r101_fpn_ms-3x.py'
-
-model = dict(
-    backbone=dict(
-        type='ResNeXt',
-        groups=64,
-        base_width=4,
-        init_cfg=dict(checkpoint='open-mmlab://resnext101_64x4d')))
+_base_ = [
+    '_base_/models/maskr_x101-64x4d_fpn.py', '_base_/datasets/coco_instance_ms.py',
+    '_base_/schedules/schedule_3x.py', '_base_/default_runtime.py'
+]

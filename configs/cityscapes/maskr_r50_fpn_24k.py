@@ -7,5 +7,4 @@ _base_ = [
 model = dict(
     backbone=dict(norm_cfg=dict(requires_grad=False)),
     roi_head=dict(bbox_head=dict(num_classes=8), mask_head=dict(num_classes=8)))
-train_dataloader = dict(sampler=dict(type='InfiniteSampler'))
 default_hooks = dict(checkpoint=dict(interval=4000))

@@ -1,9 +1,9 @@
 # LVIS v1 with ResNeXt-101-64x4d.
-_base_ = 'maskr_r101_fpn_ms-1x.py'
+_base_ = [
+    '../_base_/models/maskr_x101-64x4d_fpn.py', '../_base_/datasets/lvis_v1_instance.py',
+    '../_base_/schedules/schedule_1x.py', '../_base_/default_runtime.py'
+]
 
 model = dict(
-    backbone=dict(
-        type='ResNeXt',
-        groups=64,
-        base_width=4,
-        init_cfg=dict(checkpoint='open-mmlab://resnext101_64x4d')))
+    roi_head=dict(bbox_head=dict(num_classes=1203), mask_head=dict(num_classes=1203)),
+    test_cfg=dict(rcnn=dict(score_thr=0.0001, max_per_img=300)))

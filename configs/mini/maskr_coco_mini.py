@@ -1,7 +1,7 @@
 # A small model on COCO photos, from scratch on a CPU: to see the whole way work on real data, in
 # minutes on a folder of some hundred photos (in COCO's own layout: --data-root FOLDER).
 _base_ = [
-    '../_base_/models/maskr_mini_fpn.py', '../_base_/datasets/coco_instance.py',
+    '../_base_/models/maskr_mini_fpn.py', '../_base_/datasets/coco_instance_iterations.py',
     '../_base_/schedules/schedule_mini_photos.py', '../_base_/iteration_runtime.py'
 ]
 
@@ -18,7 +18,6 @@ test_pipeline[1] = dict(type='Resize', scale=(416, 256), keep_ratio=True)
 train_dataloader = dict(
     batch_size=4,
     num_workers=1,
-    sampler=dict(type='InfiniteSampler'),
     dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -5,5 +5,4 @@ _base_ = [
 ]
 
 model = dict(roi_head=dict(bbox_head=dict(num_classes=20)))
-train_dataloader = dict(sampler=dict(type='InfiniteSampler'))
 default_hooks = dict(checkpoint=dict(interval=3000))

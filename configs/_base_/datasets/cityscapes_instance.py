@@ -1,5 +1,5 @@
 # Cityscapes instances: eight classes, images of 2048 x 1024 (python tools/convert_cityscapes.py).
-_base_ = 'coco_instance.py'
+_base_ = 'coco_instance_iterations.py'
 
 dataset_type = 'CityscapesInstanceDataset'
 data_root = 'data/cityscapes/'

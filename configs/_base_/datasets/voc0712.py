@@ -1,5 +1,5 @@
 # PASCAL VOC boxes: trainval of 2007 and 2012, tested on 2007, as Detectron2 does.
-_base_ = 'coco_instance.py'
+_base_ = 'coco_instance_iterations.py'
 
 dataset_type = 'VOCBoxDataset'
 data_root = 'data/VOCdevkit/'
