@@ -1,4 +1,4 @@
-"""Write model-index.yml and configs/metafile.yml from the configs.
+"""Write model-index.yml, configs/metafile.yml and configs/README.md from the configs.
 
 Each config has its parameters, operations (multiply-adds for an image of 1280 x 800), and what
 others published for the same model. With --check nothing is written; the exit code is 2 where a
@@ -42,7 +42,7 @@ def main() -> None:
         old = outdated(root, rows)
         if old:
             raise UserError(f"{old} are outdated: run python tools/make_model_index.py.")
-        print(f"model-index.yml and configs/metafile.yml fit the {len(rows)} configs.")
+        print(f"{', '.join(contents(rows))} fit the {len(rows)} configs.")
         return
     for path, text in contents(rows).items():
         (root / path).write_text(text, encoding="utf-8")

@@ -5,21 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 
 from mmdet_maskr.catalogue.complexity import build_bare, count_operations, count_parameters
 from mmdet_maskr.catalogue.files import configs_dir
-
-DATASETS = dict(
-    CocoInstanceDataset="COCO",
-    CocoPanopticDataset="COCO panoptic",
-    CocoJointDataset="COCO and person keypoints",
-    CocoKeypointDataset="COCO person keypoints",
-    CityscapesInstanceDataset="Cityscapes",
-    LVISInstanceDataset="LVIS v1",
-    ShapesDataset="shapes",
-    VOCBoxDataset="PASCAL VOC",
-)
 
 
 class ConfigSummary(NamedTuple):
@@ -52,11 +42,17 @@ def describe(path: Path) -> ConfigSummary:
         name=path.relative_to(configs_dir()).with_suffix("").as_posix(),
         body=body_of(cfg),
         heads=heads_of(cfg),
-        dataset=DATASETS.get(cfg.dataset_type, cfg.dataset_type),
+        dataset=dataset_of(cfg),
         schedule=schedule_of(cfg),
         parameters=count_parameters(model),
         operations=count_operations(model),
     )
+
+
+def dataset_of(cfg: Config) -> str:
+    """What the class of the data set calls itself, else its name."""
+    kind = DATASETS.get(cfg.dataset_type)
+    return getattr(kind, "TITLE", cfg.dataset_type.removesuffix("Dataset"))
 
 
 def body_of(cfg: Config) -> str:

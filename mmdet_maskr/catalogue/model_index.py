@@ -1,4 +1,4 @@
-"""``model-index.yml`` and the metafile, which mim reads: written from the configs, never typed."""
+"""The files that are written from the configs: ``model-index.yml``, metafile and their guide."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 import yaml
 
 from mmdet_maskr.catalogue.describe import ConfigSummary
+from mmdet_maskr.catalogue.guide import guide
 from mmdet_maskr.catalogue.published import published
 
 HEADER = "# Written by python tools/make_model_index.py: do not edit.\n"
+GUIDE = "configs/README.md"
+GUIDE_HEADER = "<!-- Written by python tools/make_model_index.py: do not edit. -->\n\n"
 COLLECTION = dict(
     Name="Mask R-CNN (mmdet_maskr)",
     Paper=dict(URL="https://arxiv.org/abs/1703.06870", Title="Mask R-CNN"),
@@ -41,13 +44,15 @@ def entry(row: ConfigSummary) -> dict:
 
 
 def contents(rows: list[ConfigSummary]) -> dict[str, str]:
-    """Both files by their path in the repository."""
-    metafile = dict(Collections=[COLLECTION], Models=[entry(row) for row in rows])
+    """The files by their path in the repository."""
+    models = [entry(row) for row in rows]
+    metafile = dict(Collections=[COLLECTION], Models=models)
     index = dict(Import=["configs/metafile.yml"])
-    return {
+    texts = {
         path: HEADER + yaml.safe_dump(content, sort_keys=False, width=100)
         for path, content in (("model-index.yml", index), ("configs/metafile.yml", metafile))
     }
+    return {**texts, GUIDE: GUIDE_HEADER + guide(models)}
 
 
 def outdated(root: Path, rows: list[ConfigSummary]) -> list[str]:

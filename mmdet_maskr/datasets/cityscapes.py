@@ -37,6 +37,8 @@ class CityscapesInstanceDataset(CocoInstanceDataset, CityscapesDataset):
     Its annotation files are those of :func:`convert` or of mmdet's converter.
     """
 
+    TITLE = "Cityscapes"
+
 
 def convert(
     root: Path, split: str, progress: Callable[[int, int], None] | None = None

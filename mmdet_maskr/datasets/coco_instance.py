@@ -74,6 +74,8 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
             the Runner does before the first iteration.
     """
 
+    TITLE = "COCO"  # in the catalogue of configs
+
     COCOAPI: Callable[..., CheckedCOCO] = CheckedCOCO
     FILTER_OPTIONS: tuple[str, ...] = ("filter_empty_gt", "min_size")
 

@@ -105,6 +105,8 @@ class CocoKeypointDataset(CocoInstanceDataset):
             find.
     """
 
+    TITLE = "COCO person keypoints"
+
     METAINFO = dict(
         classes=("person",),
         palette=CocoDataset.METAINFO["palette"][:1],
@@ -194,6 +196,8 @@ class CocoJointDataset(CocoKeypointDataset):
         UserError: as CocoKeypointDataset; no ``keypoint_ann_file``.
     """
 
+    TITLE = "COCO and person keypoints"
+
     METAINFO = dict(
         **CocoDataset.METAINFO, **keypoint_meta.COCO_PERSON, keypoint_classes=("person",)
     )
@@ -212,6 +216,8 @@ class CocoJointDataset(CocoKeypointDataset):
 @DATASETS.register_module()
 class ShapesDataset(CocoKeypointDataset):
     """The synthetic shapes of :mod:`mmdet_maskr.datasets.shapes` (``tools/make_shapes.py``)."""
+
+    TITLE = "shapes"
 
     METAINFO = dict(classes=shapes.CLASSES, palette=list(shapes.PALETTE), **shapes.KEYPOINT_META)
 

@@ -29,6 +29,8 @@ class LVISInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, LVISV1Dat
             ChecksAnnotations finds.
     """
 
+    TITLE = "LVIS v1"
+
     def load_data_list(self) -> list[dict]:
         """Load the annotation file and check it."""
         require_lvis()

@@ -26,6 +26,8 @@ class VOCBoxDataset(SurvivesUnreadableImages, VOCDataset):
             unknown spellings of ``metainfo``.
     """
 
+    TITLE = "PASCAL VOC"
+
     def __init__(self, *args, metainfo: dict | None = None, **kwargs) -> None:
         option_checks.check_metainfo(metainfo)
         super().__init__(*args, metainfo=metainfo, **kwargs)

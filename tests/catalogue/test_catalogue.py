@@ -17,7 +17,8 @@ from mmengine.config import Config
 from mmdet_maskr.catalogue import config_path, config_paths, configs_dir
 from mmdet_maskr.catalogue.complexity import build_bare, count_operations
 from mmdet_maskr.catalogue.describe import describe, table
-from mmdet_maskr.catalogue.model_index import entry
+from mmdet_maskr.catalogue.guide import PICKS, guide, name_of
+from mmdet_maskr.catalogue.model_index import GUIDE, GUIDE_HEADER, entry
 from mmdet_maskr.catalogue.published import (
     DETECTRON2_ROWS,
     MMDET_ROWS,
@@ -25,6 +26,7 @@ from mmdet_maskr.catalogue.published import (
     numbers,
     published,
 )
+from mmdet_maskr.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,22 @@ def test_metafile_has_every_config_once(repo: Path, models: dict[str, dict]):
 def test_metafile_is_what_the_tool_writes(name: str, models: dict[str, dict]):
     row = describe(Path(config_path(name)))
     assert models[f"configs/{name}.py"] == json.loads(json.dumps(entry(row)))
+
+
+def test_guide_is_what_the_tool_writes(repo: Path, models: dict[str, dict]):
+    """The page has every config once in its groups, and those to take first."""
+    page = (repo / GUIDE).read_text(encoding="utf-8")
+    assert page == GUIDE_HEADER + guide(list(models.values()))
+    groups = page.split("\n## ", 1)[1]
+    for name in map(name_of, models.values()):
+        assert groups.count(f"| [`{name}`]({name}.py) |") == 1, name
+
+
+def test_guide_names_configs_that_exist(models: dict[str, dict]):
+    """A config that is renamed has to be renamed among those to take, too."""
+    first = PICKS[0][1]
+    with pytest.raises(UserError, match=first):
+        guide([model for model in models.values() if name_of(model) != first])
 
 
 def test_published_numbers_are_the_references(repo: Path):
