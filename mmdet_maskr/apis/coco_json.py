@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +13,7 @@ from mmengine.logging import print_log
 from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.coco import check
 from mmdet_maskr.coco.check.annotations import is_id
+from mmdet_maskr.coco.detections import KINDS, Detections
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_new_file
 from mmdet_maskr.inference.inputs import check_names, file_name
@@ -49,7 +51,7 @@ class CocoResults:
             raise UserError(f"coco_json={str(path)!r}: its name must end in .json.")
         check_new_file(self.path, f"coco_json={str(path)!r}")
         self._entries: list[dict] = []
-        self._left_out: dict[str, int] = {}
+        self._left_out: Counter[str] = Counter()
         self._classes = list(classes)
         if ann_file is None:
             check_names(
@@ -74,28 +76,15 @@ class CocoResults:
             image_id = self._image_ids[image]
         else:
             image_id = image if isinstance(image, int) else file_name(image)
-        for i, label in enumerate(prediction["labels"]):
-            if label not in self._category_ids:
-                name = self._classes[label]
-                self._left_out[name] = self._left_out.get(name, 0) + 1
-                continue
-            x1, y1, x2, y2 = prediction["bboxes"][i]
-            entry = dict(
-                image_id=image_id,
-                category_id=self._category_ids[label],
-                bbox=[x1, y1, x2 - x1, y2 - y1],
-                score=prediction["scores"][i],
-            )
-            if "masks" in prediction:
-                entry["segmentation"] = prediction["masks"][i]
-            if prediction.get("keypoints") and prediction["keypoints"][i]:
-                points, scores = prediction["keypoints"][i], prediction["keypoint_scores"][i]
-                entry["keypoints"] = [
-                    value
-                    for (x, y), score in zip(points, scores, strict=True)
-                    for value in (x - 0.5, y - 0.5, score)
-                ]
-            self._entries.append(entry)
+        self._left_out.update(
+            self._classes[label]
+            for label in prediction["labels"]
+            if label not in self._category_ids
+        )
+        has = dict(bbox=True, segm="masks" in prediction, keypoints="keypoints" in prediction)
+        kinds = [kind for kind in KINDS if has[kind]]
+        found = Detections.of([(image_id, prediction)], self._category_ids, kinds)
+        self._entries += found.to_coco()
 
     def write(self) -> None:
         """Write the file, whole or not at all, and say so."""
@@ -105,7 +94,7 @@ class CocoResults:
             raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
         print_log(f"{len(self._entries)} detections are written to {self.path}")
         if self._left_out:
-            count = sum(self._left_out.values())
+            count = self._left_out.total()
             print_log(
                 f"{count} detections of classes that the annotation file lacks are left out "
                 f"({', '.join(list(self._left_out)[:8])})."

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mmdet_maskr.catalogue.complexity import IMAGE
+from mmdet_maskr.coco.form import annotated_keypoints, boxes_of
 from mmdet_maskr.compare.models import ComparedModel
 from mmdet_maskr.compare.outlines import outlines, polygon_rings
 from mmdet_maskr.compare.photos import as_data_uri, read_image
@@ -163,17 +164,15 @@ class Comparison:
     def _annotations(self, truth: Truth, image_id: int, size: tuple[int, int]) -> list[dict]:
         entries = []
         for annotation in truth.annotations(image_id):
-            x, y, width, height = annotation["bbox"]
             entry = dict(
                 label=self._numbers[truth.names[annotation["category_id"]]],
-                box=[round(value, 1) for value in (x, y, x + width, y + height)],
+                box=boxes_of([annotation])[0].round(1).tolist(),
             )
             if annotation.get("segmentation"):
                 entry["mask"] = polygon_rings(annotation["segmentation"], size)
             if any(annotation.get("keypoints", ())):
-                points = np.reshape(np.array(annotation["keypoints"], float), (-1, 3))
-                points[:, :2] += 0.5  # COCO has pixel indices
-                entry["keypoints"] = points.tolist()
+                points = np.reshape(annotation["keypoints"], (-1, 3))
+                entry["keypoints"] = annotated_keypoints(points).tolist()
             if annotation["iscrowd"]:
                 entry["crowd"] = True
             entries.append(entry)

@@ -94,11 +94,13 @@ class Truth:
         shared = {label: ids[n] for label, n in enumerate(meta["classes"]) if n in ids}
         if not shared:
             return {}
-        columns = _columns(results, shared)
-        found = {"box": ("bbox", Detections(*columns[:3], boxes=columns[3]))}
+        kinds = {"box": "bbox"}
         if all("masks" in result for result in results.values()) and self._has_masks(shared):
-            found["mask"] = ("segm", Detections(*columns[:3], masks=columns[4]))
-        recorded = {name: self._ap(*pair, results, shared) for name, pair in found.items()}
+            kinds["mask"] = "segm"
+        recorded = {
+            name: self._ap(kind, Detections.of(results.items(), shared, {kind}), results, shared)
+            for name, kind in kinds.items()
+        }
         if self._has_keypoints(results, meta, shared):
             recorded["keypoint"] = self._keypoint_ap(results, meta, shared)
         return recorded
@@ -142,50 +144,15 @@ class Truth:
         check_keypoint_meta(meta)
         names = meta.get("keypoint_classes", meta["classes"])
         shared = {label: i for label, i in shared.items() if meta["classes"][label] in names}
-        columns = _columns(results, shared, with_keypoints=True)
+        found = Detections.of(results.items(), shared, {"keypoints"})
         with contextlib.redirect_stdout(io.StringIO()):
             truth = keypoint_truth(self.coco, shared.values(), meta["keypoints"], str(self.path))
         return self._ap(
             "keypoints",
-            Detections(*columns[:3], keypoints=columns[5]).best(KEYPOINT_MAX_DETS),
+            found.best(KEYPOINT_MAX_DETS),
             results,
             shared,
             truth=truth,
             max_dets=(KEYPOINT_MAX_DETS,),
             sigmas=tuple(meta["keypoint_sigmas"]),
         )
-
-
-def _columns(
-    results: Mapping[int, dict], shared: Mapping[int, int], with_keypoints: bool = False
-) -> tuple[list, list, np.ndarray, np.ndarray, list, np.ndarray]:
-    """Image ids, category ids, scores, boxes (xywh), masks and keypoints of all images."""
-    images, categories, values, boxes, masks, points = [], [], [], [], [], []
-    for image_id, result in results.items():
-        for i, label in enumerate(result["labels"]):
-            if label not in shared or (with_keypoints and not result["keypoints"][i]):
-                continue
-            x1, y1, x2, y2 = result["bboxes"][i]
-            images.append(image_id)
-            categories.append(shared[label])
-            values.append(result["scores"][i])
-            boxes.append((x1, y1, x2 - x1, y2 - y1))
-            if "masks" in result:
-                masks.append(result["masks"][i])
-            if with_keypoints:
-                points.append(_pixel_indices(result["keypoints"][i], result["keypoint_scores"][i]))
-    width = len(points[0]) if points else 0
-    return (
-        images,
-        categories,
-        np.array(values, np.float64),
-        np.array(boxes, np.float64).reshape(-1, 4),
-        masks,
-        np.array(points, np.float64).reshape(len(points), width),
-    )
-
-
-def _pixel_indices(points: Sequence, point_scores: Sequence[float]) -> list[float]:
-    """COCO's [x, y, score, ...]: its files have pixel indices, 0.5 less."""
-    pairs = zip(points, point_scores, strict=True)
-    return [value for (x, y), score in pairs for value in (x - 0.5, y - 0.5, score)]

@@ -20,12 +20,12 @@ import numpy as np
 from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
 from mmengine.utils import digit_version
 
-from mmdet_maskr.coco.detections import Detections
+from mmdet_maskr.coco.detections import KINDS, Detections
+from mmdet_maskr.coco.form import to_sides
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation import scores
 
 REFERENCE = "pycocotools"
-KINDS = ("bbox", "segm", "keypoints")
 FIELDS = dict(bbox=(), segm=("segmentation",), keypoints=("keypoints", "num_keypoints"))
 
 
@@ -155,7 +155,7 @@ def installed() -> list[str]:
 # ----------------------------------------------------------------------------------- the libraries
 def _pycocotools(comparison: EvaluationInput, evaluation_class: type = COCOeval) -> Arrays:
     truth = comparison.truth
-    found = truth.loadRes(comparison.found.records())
+    found = truth.loadRes(comparison.found.to_coco())
     evaluation = evaluation_class(truth, found, comparison.kind)
     comparison.set_params(evaluation.params)
     evaluation.evaluate()
@@ -170,7 +170,7 @@ def _pycocotools_in_processes(comparison: EvaluationInput) -> Arrays:
 def _faster_coco_eval(comparison: EvaluationInput) -> Arrays:
     library = import_module("faster_coco_eval")
     truth = library.COCO(_needed_of(comparison.truth, comparison.kind))
-    found = truth.loadRes(comparison.found.records())
+    found = truth.loadRes(comparison.found.to_coco())
     evaluation = library.COCOeval_faster(truth, found, comparison.kind)
     comparison.set_params(evaluation.params)
     evaluation.evaluate()
@@ -188,10 +188,10 @@ def _hotcoco(comparison: EvaluationInput) -> Arrays:
     truth = library.COCO(_needed_of(comparison.truth, comparison.kind))
     found = comparison.found
     if comparison.kind == "keypoints":
-        detections = truth.load_res(found.records())
+        detections = truth.load_res(found.to_coco())
     else:  # columns are read faster than a dict a detection; masks have places of their own
         count = len(found.scores)
-        boxes = np.zeros((count, 4)) if found.boxes is None else found.boxes
+        boxes = np.zeros((count, 4)) if found.boxes is None else to_sides(found.boxes)
         columns = (found.image_ids, *boxes.T, found.scores, found.category_ids)
         rows = np.stack(columns, axis=1).astype(np.float64)
         detections = truth.load_res(rows, segmentation=found.masks)

@@ -6,7 +6,6 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from mmdet.datasets.api_wrappers import COCOeval
@@ -15,12 +14,7 @@ from mmdet.registry import METRICS
 from mmengine.fileio import get_local_path, put_text
 from mmengine.logging import MMLogger
 
-from mmdet_maskr.coco.detections import (
-    Detections,
-    box_detections,
-    keypoint_detections,
-    mask_detections,
-)
+from mmdet_maskr.coco.detections import KINDS, Detections
 from mmdet_maskr.datasets import keypoint_meta
 from mmdet_maskr.datasets.wrappers import one_metainfo
 from mmdet_maskr.errors import UserError
@@ -176,7 +170,7 @@ class CocoInstanceMetric(CocoMetric):
         if self.with_keypoints:
             stored = self.results[first:]
             for (_, result), sample in zip(stored, data_samples, strict=True):
-                result[KEYPOINTS] = self._keypoints(sample["pred_instances"], result["labels"])
+                result[KEYPOINTS] = self._keypoints(sample["pred_instances"], result)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Write the results files that were asked for, and give the scores.
@@ -261,9 +255,9 @@ class CocoInstanceMetric(CocoMetric):
                 self._keypoint_api, self._keypoint_ids.values(), meta["keypoints"], file
             )
 
-    def _keypoints(self, pred: Mapping, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which detections have keypoints: (P,) indices; and these: (P, K, 3) x, y, score."""
-        count, wanted = len(labels), len(self._sigmas)
+    def _keypoints(self, pred: Mapping, result: Mapping) -> dict[str, np.ndarray]:
+        """The detections of classes with keypoints, as :meth:`.Detections.of` takes them."""
+        count, wanted = len(result["labels"]), len(self._sigmas)
         if "keypoints" not in pred or "keypoint_scores" not in pred:
             raise UserError(
                 "metric 'keypoints' needs predictions with keypoints and keypoint_scores, which a "
@@ -278,27 +272,36 @@ class CocoInstanceMetric(CocoMetric):
                 f"({count}, {wanted}, 2) and ({count}, {wanted}); see the keypoint head's number "
                 "of keypoints."
             )
-        rows = np.flatnonzero(np.isin(labels, list(self._keypoint_ids)))
-        triples = np.concatenate([points.cpu().numpy(), scores.cpu().numpy()[..., None]], axis=2)
-        return rows, triples[rows]
+        rows = np.isin(result["labels"], list(self._keypoint_ids))
+        return dict(
+            labels=result["labels"][rows],
+            scores=result["scores"][rows],
+            keypoints=points.cpu().numpy()[rows],
+            keypoint_scores=scores.cpu().numpy()[rows],
+        )
 
     # ------------------------------------------------------------------------------------ scores
-    def _detections(self, metric: str, results: Sequence[dict]) -> Detections:
-        if metric == KEYPOINTS:
-            return keypoint_detections(results, self._keypoint_ids, KEYPOINTS)
-        build = mask_detections if metric == "segm" else box_detections
-        return build(results, self.cat_ids)
+    def ids_of(self, metric: str) -> dict[int, int]:
+        """Category ids by label, of the classes that a metric scores."""
+        return self._keypoint_ids if metric == KEYPOINTS else dict(enumerate(self.cat_ids))
+
+    def _detections(self, metric: str, results: Sequence[dict], boxes: bool = False) -> Detections:
+        """What a metric scores alone, or with boxes, too; masks may have scores of their own."""
+        found = [(r["img_id"], r[KEYPOINTS] if metric == KEYPOINTS else r) for r in results]
+        if metric == "segm":
+            found = [(i, {**r, "scores": r.get("mask_scores", r["scores"])}) for i, r in found]
+        kind = metric if metric in KINDS else "bbox"
+        return Detections.of(found, self.ids_of(metric), {kind, "bbox"} if boxes else {kind})
 
     def _write(self, results: Sequence[dict]) -> None:
         """PREFIX.bbox.json, as CocoMetric always does, and those of masks and keypoints."""
-        boxes = self._detections("bbox", results)
-        found = dict(bbox=boxes)
+        found = dict(bbox=self._detections("bbox", results))
         if "masks" in results[0]:
-            found["segm"] = replace(self._detections("segm", results), boxes=boxes.boxes)
+            found["segm"] = self._detections("segm", results, boxes=True)
         if self.with_keypoints:
             found[KEYPOINTS] = self._detections(KEYPOINTS, results)
         for name, detections in found.items():
-            put_text(json.dumps(detections.records()), f"{self.outfile_prefix}.{name}.json")
+            put_text(json.dumps(detections.to_coco()), f"{self.outfile_prefix}.{name}.json")
         MMLogger.get_current_instance().info(
             f"results are saved as {self.outfile_prefix}.{{{','.join(found)}}}.json"
         )
@@ -367,7 +370,7 @@ class CocoInstanceMetric(CocoMetric):
                 **shared,
             )
         return EvaluationInput(
-            kind="segm" if metric == "segm" else "bbox",
+            kind="segm" if metric == "segm" else "bbox",  # proposals are boxes
             truth=self._coco_api,
             found=found,
             category_ids=self.cat_ids,

@@ -8,6 +8,8 @@ import numpy as np
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation.functional import eval_recalls
 
+from mmdet_maskr.coco.form import boxes_of
+
 
 def average_recalls(
     truth: COCO,
@@ -32,12 +34,11 @@ def average_recalls(
     recalled, total = np.zeros(len(proposal_nums)), 0
     for image_id in truth.imgs:
         annotations = truth.imgToAnns[image_id] if image_id in truth.imgToAnns else ()
-        wanted = [a["bbox"] for a in annotations if not (a.get("ignore") or a["iscrowd"])]
+        wanted = boxes_of([a for a in annotations if not (a.get("ignore") or a["iscrowd"])])
         boxes = found.get(image_id)
         total += len(wanted)
-        if wanted and boxes is not None:
-            corners = np.array(wanted, np.float32)
-            corners[:, 2:] += corners[:, :2]
+        if len(wanted) and boxes is not None:
+            corners = wanted.astype(np.float32)
             recalls = eval_recalls([corners], [boxes], proposal_nums, thresholds, logger="silent")
             recalled += len(wanted) * recalls.mean(axis=1)
     return recalled / total if total else np.full(len(proposal_nums), np.nan)

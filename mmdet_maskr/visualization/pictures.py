@@ -14,6 +14,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.coco.form import boxes_of, to_pixels
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.visualization.draw import FONT, draw_instances, enlarge
 from mmdet_maskr.visualization.skeleton import (
@@ -124,8 +125,7 @@ def _draw_annotations(
     metainfo: Mapping,
     with_masks: bool,
 ) -> np.ndarray:
-    boxes = np.array([ann["bbox"] for ann in annotations], float).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
+    boxes = boxes_of(annotations)
     masks = [coco.annToMask(ann) for ann in annotations] if with_masks else None
     keypoints = _stack_keypoints(annotations)
     image, boxes, masks, keypoints = enlarge(image, boxes, masks, keypoints, SHORT_SIDE)
@@ -147,10 +147,9 @@ def _stack_keypoints(annotations: list[dict]) -> np.ndarray | None:
     keypoints = np.zeros((len(annotations), len(lists[0]) // 3, 3))
     for row, ann in zip(keypoints, annotations, strict=True):
         if ann.get("keypoints"):
-            row[:] = np.reshape(ann["keypoints"], (-1, 3))
+            row[:] = to_pixels(np.reshape(ann["keypoints"], (-1, 3)))
             if "score" in ann:
                 row[:] = with_visibility(row[:, :2], row[:, 2], KEYPOINT_THR)
-    keypoints[..., :2] += 0.5  # COCO has pixel indices
     return keypoints
 
 

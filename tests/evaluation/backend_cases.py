@@ -59,17 +59,7 @@ def comparison_of(kind: str, truth: dict, found: list[dict], **options) -> Evalu
     coco.annotation_file = "truth.json"
     coco.dataset = truth
     coco.createIndex()
-    column = dict(bbox="boxes", segm="masks", keypoints="keypoints")[kind]
-    key = dict(bbox="bbox", segm="segmentation", keypoints="keypoints")[kind]
-    values = [entry[key] for entry in found]
-    if kind != "segm":
-        values = np.array(values, float).reshape(len(found), -1 if found else 4)
-    detections = Detections(
-        [entry["image_id"] for entry in found],
-        [entry["category_id"] for entry in found],
-        np.array([entry["score"] for entry in found], float),
-        **{column: values},
-    )
+    detections = Detections.from_coco(found, kind)
     return EvaluationInput(kind, coco, detections, **options)
 
 

@@ -60,7 +60,7 @@ def test_statistics_are_those_of_pycocotools_itself():
     """Precision and recall pass through; the statistics are what COCOeval gives by hand."""
     for seed in range(5):
         comparison = random_comparison("bbox", seed)
-        found = comparison.truth.loadRes(comparison.found.records())
+        found = comparison.truth.loadRes(comparison.found.to_coco())
         by_hand = COCOeval(comparison.truth, found, "bbox")
         comparison.set_params(by_hand.params)
         by_hand.evaluate()
@@ -85,7 +85,7 @@ def test_nothing_found_and_nothing_to_find(faster: str, kind: str):
     lost = assert_same(comparison_of(kind, truth, [], **options), faster)
     assert lost.stats[0] == 0
     empty = dict(truth, annotations=[])
-    nothing = assert_same(comparison_of(kind, empty, full.found.records(), **options), faster)
+    nothing = assert_same(comparison_of(kind, empty, full.found.to_coco(), **options), faster)
     assert (nothing.stats == -1).all()
     assert_same(comparison_of(kind, empty, [], **options), faster)
 
@@ -132,7 +132,7 @@ def test_the_best_of_each_image_and_category():
             kept = [sorted(own, key=lambda i: -found.scores[i])[:count] for own in places.values()]
             kept = sorted(i for own in kept for i in own)
             best = found.best(count)
-            assert best.records() == [found.records()[i] for i in kept]
+            assert best.to_coco() == [found.to_coco()[i] for i in kept]
     for key in ("image_ids", "category_ids"):
         names = replace(found, **{key: [f"id {i}" for i in getattr(found, key)]})
         assert np.array_equal(names.best(1).scores, found.best(1).scores)
@@ -192,7 +192,7 @@ def test_a_library_known_to_differ_on_a_kind_is_passed_over(monkeypatch: pytest.
         (lambda c: c.truth.dataset["images"][0].update(id="x1"), "ids of images are no integers"),
         (lambda c: c.truth.dataset["categories"][0].update(id=-1), "ids of categories are no"),
         (lambda c: c.found.scores.__setitem__(0, np.nan), "some scores are NaN"),
-        (lambda c: c.found.keypoints.__setitem__((0, 1), np.nan), "some keypoints are NaN"),
+        (lambda c: c.found.keypoints.__setitem__((0, 0, 1), np.nan), "some keypoints are NaN"),
     ],
 )
 def test_what_only_pycocotools_takes(monkeypatch: pytest.MonkeyPatch, change, reason: str):

@@ -81,7 +81,7 @@ def test_as_pycocotools_by_hand(crowded: Path):
     evaluator.process({}, [found(crowded, 70)])
     evaluation, _ = evaluator.evaluation("bbox", [evaluator.results[0][1]])
     truth = evaluator._coco_api
-    records = evaluator._detections("bbox", [evaluator.results[0][1]]).records()
+    records = evaluator._detections("bbox", [evaluator.results[0][1]]).to_coco()
     by_hand = COCOeval(truth, truth.loadRes(records), "bbox")
     by_hand.params.maxDets = [100, 300, 1000]
     by_hand.evaluate()

@@ -6,6 +6,7 @@ import numpy as np
 from mmdet.datasets.transforms import FilterAnnotations, LoadAnnotations
 from mmdet.registry import TRANSFORMS
 
+from mmdet_maskr.coco.form import annotated_keypoints
 from mmdet_maskr.datasets.transforms._in_step import KeypointsInStep, is_unmoved, record_step
 from mmdet_maskr.errors import UserError
 
@@ -60,9 +61,7 @@ class LoadKeypointAnnotations(LoadAnnotations):
                     f"keypoints instead of 3 * {number}."
                 )
             row[:] = given.reshape(number, 3)
-        keypoints[..., :2] += 0.5
-        keypoints[keypoints[..., 2] == 0] = 0
-        results["gt_keypoints"] = keypoints
+        results["gt_keypoints"] = annotated_keypoints(keypoints).astype(np.float32)
         record_step(results, in_image_frame=is_unmoved(results.get("homography_matrix")))
 
     def __repr__(self) -> str:

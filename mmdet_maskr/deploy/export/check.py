@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pycocotools.mask
 
+from mmdet_maskr.coco.form import to_sides
 from mmdet_maskr.coco.pairing import pair_up
 
 
@@ -108,16 +108,10 @@ def match(expected: dict, found: dict, iou: float) -> list[list[int]]:
     if not expected["scores"] or not found["scores"]:
         return []
     overlaps = pycocotools.mask.iou(
-        _xywh(expected["bboxes"]), _xywh(found["bboxes"]), [0] * len(found["scores"])
+        to_sides(expected["bboxes"]), to_sides(found["bboxes"]), [0] * len(found["scores"])
     )
     good = np.equal.outer(expected["labels"], found["labels"]) & (overlaps >= iou)
     return pair_up(np.argwhere(good), overlaps[good]).tolist()
-
-
-def _xywh(boxes: Sequence[Sequence[float]]) -> np.ndarray:
-    array = np.array(boxes, np.float64)
-    array[:, 2:] -= array[:, :2]
-    return array
 
 
 def report(differences: Differences, limits: Limits) -> bool:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmdet_maskr.coco.detections import Detections
+from mmdet_maskr.coco.detections import FIELDS, KINDS, Detections
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
 from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation.backends import EvaluationInput
 from mmdet_maskr.evaluation.coco_metric import CocoInstanceMetric
-from mmdet_maskr.evaluation.ground_truth import GroundTruthFile, number_annotations
+from mmdet_maskr.evaluation.ground_truth import number_annotations
 from mmdet_maskr.safe_files import load_pickle
 
-FIELDS = dict(bbox="bbox", segm="segmentation", keypoints="keypoints")
+RECORD = {"image_id", "category_id", "score"}
+SAMPLE = {"img_id", "pred_instances"}
 
 
 def comparisons(
@@ -45,32 +45,36 @@ def comparisons(
     truth = Path(truth)
     if not truth.is_file():
         raise UserError(f"there is no config or annotation file {truth.absolute()}.")
-    options, meta = _from_annotations(truth) if truth.suffix == ".json" else _of(truth, data_root)
+    options, meta = (
+        (dict(ann_file=str(truth)), None) if truth.suffix == ".json" else _of(truth, data_root)
+    )
     found: dict[str, tuple[Path, list[dict]]] = {}
     for file in map(Path, results):
-        records = _read(file, meta["classes"], options["ann_file"])
-        for kind, field in FIELDS.items():
-            if any(field in record for record in records):
-                found.setdefault(kind, (file, records))
+        entries = _read(file)
+        for kind in KINDS:
+            if any(_has(entry, kind) for entry in entries):
+                found.setdefault(kind, (file, entries))
     if not found:
         raise UserError(f"{', '.join(map(str, results))}: there are no detections.")
+    metric = CocoInstanceMetric(**options, metric=list(found))
+    if meta is None:
+        meta = _meta_of(metric.truth_of("bbox").dataset["categories"])
     if "keypoints" in found and "keypoint_sigmas" not in meta:
         raise UserError(
             f"{found['keypoints'][0]} has keypoints, whose names and sigmas {truth} does not tell: "
             "name the config instead of the annotation file."
         )
-    metric = CocoInstanceMetric(**options, metric=list(found))
     metric.dataset_meta = meta
     for kind in found:
         number_annotations(metric.truth_of(kind))
     return {
-        kind: metric.comparison(kind, _columns(kind, records, file, metric))
-        for kind, (file, records) in found.items()
+        kind: metric.comparison(kind, _detections(kind, entries, file, metric))
+        for kind, (file, entries) in found.items()
     }
 
 
-def _from_annotations(file: Path) -> tuple[dict, dict]:
-    categories = GroundTruthFile(str(file)).dataset["categories"]
+def _meta_of(categories: Sequence[Mapping]) -> dict:
+    """What an annotation file tells: its classes, and keypoints if they are COCO's persons'."""
     meta: dict = dict(classes=tuple(category["name"] for category in categories))
     with_keypoints = [c for c in categories if c.get("keypoints")]
     if with_keypoints and all(
@@ -78,7 +82,7 @@ def _from_annotations(file: Path) -> tuple[dict, dict]:
     ):
         names = tuple(category["name"] for category in with_keypoints)
         meta.update(COCO_PERSON, keypoint_classes=names)
-    return dict(ann_file=str(file)), meta
+    return meta
 
 
 def _of(config: Path, data_root: str | None) -> tuple[dict, dict]:
@@ -98,87 +102,69 @@ def _of(config: Path, data_root: str | None) -> tuple[dict, dict]:
     return options, wrappers.metainfo_of(cfg.test_dataloader.dataset)
 
 
-def _read(file: Path, classes: Sequence[str], ann_file: str) -> list[dict]:
-    """A file's detections as COCO's records."""
+def _read(file: Path) -> list[dict]:
+    """A file's entries: COCO's records, a detection each, or data samples, an image each."""
     if not file.is_file():
         raise UserError(f"there is no file of results {file.absolute()}.")
     if file.suffix in (".pkl", ".pickle"):
         with file.open("rb") as opened:
             samples = load_pickle(opened)
-        return _records_of_samples(samples, file, classes, ann_file)
+        if not _all_have(samples, SAMPLE):
+            raise UserError(f"{file} is not what tools/test.py --out writes: a list of samples.")
+        return samples
     try:
         records = json.loads(file.read_bytes())
     except ValueError as error:
         raise UserError(f"{file} is neither JSON nor a pickle (.pkl): {error}.") from error
-    needed = {"image_id", "category_id", "score"}
-    if not isinstance(records, list) or not all(
-        isinstance(record, dict) and needed <= record.keys() for record in records
-    ):
+    if not _all_have(records, RECORD):
         raise UserError(
-            f"{file} is no file of COCO results: a list of dictionaries with {sorted(needed)} and "
+            f"{file} is no file of COCO results: a list of dictionaries with {sorted(RECORD)} and "
             "bbox, segmentation or keypoints. tools/test.py writes them with --cfg-options "
             "test_evaluator.outfile_prefix=PREFIX, MaskRInferencer with coco_json=FILE."
         )
     return records
 
 
-def _records_of_samples(
-    samples: object, file: Path, classes: Sequence[str], ann_file: str
-) -> list[dict]:
-    if not isinstance(samples, list) or not all(
-        isinstance(sample, dict) and "pred_instances" in sample and "img_id" in sample
-        for sample in samples
-    ):
-        raise UserError(f"{file} is not what tools/test.py --out writes: a list of samples.")
-    by_name = {c["name"]: c["id"] for c in GroundTruthFile(ann_file).dataset["categories"]}
-    records = []
-    for sample in samples:
-        instances = sample["pred_instances"]
-        for i, label in enumerate(np.asarray(instances["labels"]).tolist()):
-            if label >= len(classes):
-                raise UserError(f"{file} has label {label}, but there are {len(classes)} classes.")
-            x1, y1, x2, y2 = np.asarray(instances["bboxes"][i], float).tolist()
-            record = dict(
-                image_id=sample["img_id"],
-                category_id=by_name[classes[label]],
-                score=float(instances["scores"][i]),
-                bbox=[x1, y1, x2 - x1, y2 - y1],
-            )
-            if "masks" in instances:
-                record["segmentation"] = instances["masks"][i]
-            if "keypoints" in instances and bool((instances["keypoint_scores"][i] != 0).any()):
-                points = np.asarray(instances["keypoints"][i], float) - 0.5  # to pixel indices
-                scores = np.asarray(instances["keypoint_scores"][i], float)
-                record["keypoints"] = np.column_stack([points, scores]).ravel().tolist()
-            records.append(record)
-    return records
+def _all_have(entries: Any, keys: set[str]) -> bool:
+    if not isinstance(entries, list):
+        return False
+    return all(isinstance(entry, dict) and keys <= entry.keys() for entry in entries)
 
 
-def _columns(kind: str, records: list[dict], file: Path, metric: CocoInstanceMetric) -> Detections:
-    field, truth = FIELDS[kind], metric.truth_of(kind)
-    records = [record for record in records if record.get(field)]
-    strangers = sorted({str(r["image_id"]) for r in records if r["image_id"] not in truth.imgs})
+def _has(entry: dict, kind: str) -> bool:
+    """Whether a record has a value of this kind, or a sample has them of some detection."""
+    instances = entry.get("pred_instances")
+    if instances is None:
+        return FIELDS[kind] in entry
+    if kind == "keypoints":
+        return "keypoints" in instances and bool((instances["keypoint_scores"] != 0).any())
+    return len(instances["labels"]) > 0 and (kind == "bbox" or "masks" in instances)
+
+
+def _detections(
+    kind: str, entries: list[dict], file: Path, metric: CocoInstanceMetric
+) -> Detections:
+    truth = metric.truth_of(kind)
+    try:
+        if SAMPLE <= entries[0].keys():
+            found = ((entry["img_id"], entry["pred_instances"]) for entry in entries)
+            detections = Detections.of(found, metric.ids_of(kind), {kind})
+        else:
+            detections = Detections.from_coco(entries, kind)
+    except (ValueError, TypeError) as error:
+        field = FIELDS[kind]
+        raise UserError(f"{file}: {field} of some detections cannot be read: {error}.") from error
+    strangers = sorted({str(i) for i in detections.image_ids if i not in truth.imgs})
     if strangers:
         raise UserError(
             f"{file} has detections on {len(strangers)} images that are not in "
             f"{truth.annotation_file}, e.g. {strangers[0]}: are they of the same data set? "
             "(MaskRInferencer writes ids instead of file names if it is given ann_file.)"
         )
-    unknown = sorted({r["category_id"] for r in records} - set(truth.cats))
+    unknown = sorted(set(detections.category_ids) - set(truth.cats))
     if unknown:
         raise UserError(
             f"{file} has the category ids {unknown[:8]}, which {truth.annotation_file} has not: "
             f"there are {sorted(truth.cats)[:8]}, ..."
         )
-    values = [record[field] for record in records]
-    columns: dict[str, Callable[[], dict[str, Any]]] = dict(
-        bbox=lambda: dict(boxes=np.array(values, float).reshape(-1, 4)),
-        segm=lambda: dict(masks=values),
-        keypoints=lambda: dict(keypoints=np.array(values, float)),
-    )
-    return Detections(
-        [record["image_id"] for record in records],
-        [record["category_id"] for record in records],
-        np.array([record["score"] for record in records], float),
-        **columns[kind](),
-    )
+    return detections

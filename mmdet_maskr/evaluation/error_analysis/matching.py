@@ -96,7 +96,7 @@ def match(comparison: EvaluationInput, threshold: float = 0.5) -> Matching:
 def _evaluated(comparison: EvaluationInput, threshold: float) -> COCOeval:
     truth = comparison.truth
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its timings
-        found = truth.loadRes(comparison.found.records())
+        found = truth.loadRes(comparison.found.to_coco())
         evaluation = COCOeval(truth, found, comparison.kind)
         comparison.set_params(evaluation.params)
         params = evaluation.params
