@@ -17,6 +17,7 @@ from mmdet_maskr.errors import UserError, no_file
 MAX_DEPTH = 100
 MAX_NODES = 200_000  # of a YAML file, with what its aliases repeat
 MAX_DIGITS = 4300  # Python's own limit for printing a number
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LONG_NUMBER = re.compile(r"[-+]?[0-9][0-9a-fA-F_:.xob]*")
 
 
@@ -73,7 +74,7 @@ def parse_json(content: str | bytes, named: str = "the file") -> Any:
         ) from error
     except (ValueError, RecursionError) as error:  # too many digits, or brackets
         raise UserError(f"{named} is no JSON of plain data: {str(error)[:100]}.") from error
-    if "\\u" in text:
+    if "\\u" in text and _SURROGATE.search(text):  # else there is nothing to walk through for
         _check_texts(value, named)
     return value
 

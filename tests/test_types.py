@@ -25,7 +25,7 @@ def test_hints_are_found_by_others(repo: Path, tmp_path: Path):
     pytest.importorskip("mypy")
     assert (repo / "mmdet_maskr" / "py.typed").is_file()
     (tmp_path / "used.py").write_text(
-        "from mmdet_maskr.coco.check import read_json\nread_json(3)\n"
+        "from mmdet_maskr.coco.reader import read_annotations\nread_annotations(3)\n"
     )
     result = mypy(
         "--config-file", str(repo / "pyproject.toml"), str(tmp_path / "used.py"), folder=repo

@@ -22,6 +22,7 @@ from mmengine.registry import init_default_scope
 
 from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.coco import check
+from mmdet_maskr.coco.reader import read_annotations
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.transforms.pipeline_check import loads_polygons_only
 from mmdet_maskr.engine.launch import run_tool
@@ -147,7 +148,7 @@ def main() -> None:
         if "keypoints" in metainfo:
             having = metainfo.get("keypoint_classes", classes)
             num_keypoints = dict.fromkeys(having, len(metainfo["keypoints"]))
-    content = check.read_json(args.annotations)
+    content = read_annotations(args.annotations)
     progress = bar("annotations")
     found = check.check_content(content, classes, args.keypoints, progress, num_keypoints, polygons)
     if args.images is not None:

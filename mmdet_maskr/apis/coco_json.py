@@ -11,9 +11,9 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mmdet_maskr.atomic_files import write_whole
-from mmdet_maskr.coco import check
-from mmdet_maskr.coco.check.annotations import is_id
+from mmdet_maskr.coco.check.values import is_id
 from mmdet_maskr.coco.detections import KINDS, Detections
+from mmdet_maskr.coco.reader import read_annotations
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_new_file
 from mmdet_maskr.inference.inputs import check_names, file_name
@@ -103,7 +103,7 @@ class CocoResults:
 
 def _read(ann_file: str | Path) -> dict:
     """The parsed file; images have ids and files, categories ids and names, and no more matters."""
-    content = check.read_json(as_path(ann_file, "ann_file"), may_lack_annotations=True)
+    content = read_annotations(as_path(ann_file, "ann_file"), may_lack_annotations=True)
     for section, keys in (("images", ("file_name", "coco_url")), ("categories", ("name",))):
         for index, entry in enumerate(content[section]):
             if not (

@@ -9,10 +9,85 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from mmdet_maskr.coco.check.essentials import check_essentials
+from mmdet_maskr.data_files import parse_json
 from mmdet_maskr.errors import UserError
 
 SECTIONS = ("images", "annotations", "categories")
+
+
+def read_annotations(
+    path: str | Path, cure: str = ".", may_lack_annotations: bool = False
+) -> dict[str, Any]:
+    """Parse an annotation file; its entries are not looked at.
+
+    Args:
+        path: of the file.
+        cure: end of the sentence that says that it is not there.
+        may_lack_annotations: take a file of images and categories alone, as COCO's test sets have.
+
+    Raises:
+        UserError: it is missing, no JSON, nested too deeply, or no COCO instance file.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"there is no annotation file {Path(path).absolute()}{cure}")
+    content = parse_json(Path(path).read_bytes(), f"annotation file {path}")
+    if may_lack_annotations and isinstance(content, dict):
+        content.setdefault("annotations", [])
+    _check_sections(content, str(path))
+    return content
+
+
+def read_checked(
+    path: str | Path, option: str = "ann_file", may_lack_annotations: bool = False
+) -> dict[str, Any]:
+    """The same for a training or test, which relies on the fields and types of all entries.
+
+    Args:
+        path: of the file.
+        option: of the data set that names it, for messages.
+        may_lack_annotations: as above.
+
+    Raises:
+        UserError: as above, and what :func:`.check_essentials` finds.
+    """
+    cure = (
+        ": set data_root (--data-root in tools/train.py and tools/test.py) or the data set's "
+        f"{option}."
+    )
+    content = read_annotations(path, cure, may_lack_annotations)
+    check_essentials(content, str(path))
+    return content
+
+
+def _check_sections(content: object, ann_file: str) -> None:
+    """Check that a parsed annotation file is a COCO instance file with images and categories.
+
+    Args:
+        content: the parsed JSON.
+        ann_file: path of the annotation file, for messages.
+
+    Raises:
+        UserError: it is no JSON object, or one of its three lists is missing or (but for the
+            annotations) empty.
+    """
+    if not isinstance(content, dict):
+        raise UserError(
+            f"annotation file {ann_file} holds a {type(content).__name__}, not a COCO object with "
+            f"{SECTIONS}; a list is COCO's format for results."
+        )
+    lacking = [key for key in SECTIONS if not isinstance(content.get(key), list)]
+    if lacking:
+        raise UserError(
+            f"annotation file {ann_file} lacks {lacking}; it has {sorted(content)}. A COCO "
+            f"instance file has the lists {SECTIONS}."
+        )
+    empty = [key for key in ("images", "categories") if not content[key]]
+    if empty:
+        raise UserError(f"annotation file {ann_file} has no entry under {empty}: nothing to do.")
 
 
 def check_classes(classes: Sequence[str], in_file: Sequence[str], ann_file: str) -> None:
@@ -56,33 +131,6 @@ def check_classes(classes: Sequence[str], in_file: Sequence[str], ann_file: str)
             f"follow the file: names would be swapped. Set metainfo=dict(classes="
             f"{_as_tuple(in_file_order)}); the config has {_as_tuple(classes)}."
         )
-
-
-def check_sections(content: object, ann_file: str) -> None:
-    """Check that a parsed annotation file is a COCO instance file with images and categories.
-
-    Args:
-        content: the parsed JSON.
-        ann_file: path of the annotation file, for messages.
-
-    Raises:
-        UserError: it is no JSON object, or one of its three lists is missing or (but for the
-            annotations) empty.
-    """
-    if not isinstance(content, dict):
-        raise UserError(
-            f"annotation file {ann_file} holds a {type(content).__name__}, not a COCO object with "
-            f"{SECTIONS}; a list is COCO's format for results."
-        )
-    lacking = [key for key in SECTIONS if not isinstance(content.get(key), list)]
-    if lacking:
-        raise UserError(
-            f"annotation file {ann_file} lacks {lacking}; it has {sorted(content)}. A COCO "
-            f"instance file has the lists {SECTIONS}."
-        )
-    empty = [key for key in ("images", "categories") if not content[key]]
-    if empty:
-        raise UserError(f"annotation file {ann_file} has no entry under {empty}: nothing to do.")
 
 
 def _with_guess(name: str, known: Sequence[str]) -> str:

@@ -2,63 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from mmdet.datasets import CocoDataset
-from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
-from mmdet_maskr.coco import reader
-from mmdet_maskr.coco.check.essentials import check_essentials
+from mmdet_maskr.coco.indexed import CheckedCOCO
 from mmdet_maskr.datasets import option_checks
 from mmdet_maskr.datasets.annotation_checks import ChecksAnnotations
 from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
-from mmdet_maskr.errors import UserError
-
-
-class CheckedCOCO(COCO):
-    """pycocotools' COCO, strict about its file and about the names that it is asked for.
-
-    Args:
-        annotation_file: path of the file.
-        option: the option that names it, for messages.
-        may_lack_annotations: take a file of images and categories alone, as COCO's test sets have.
-
-    Raises:
-        UserError: no such file, or none that :func:`.reader.check_sections` takes.
-    """
-
-    def __init__(
-        self, annotation_file: str, option: str = "ann_file", may_lack_annotations: bool = False
-    ) -> None:
-        path = Path(annotation_file)
-        if not path.is_file():
-            raise UserError(
-                f"there is no annotation file {path.absolute()}: set data_root (--data-root in "
-                f"tools/train.py and tools/test.py) or the data set's {option}."
-            )
-        super().__init__()
-        try:
-            self.dataset = json.loads(path.read_bytes())
-        except (ValueError, RecursionError) as error:  # also of a wrong encoding
-            raise UserError(f"annotation file {annotation_file} is not JSON: {error}.") from error
-        if may_lack_annotations and isinstance(self.dataset, dict):
-            self.dataset.setdefault("annotations", [])
-        reader.check_sections(self.dataset, annotation_file)
-        check_essentials(self.dataset, annotation_file)
-        self.annotation_file = annotation_file
-        self.createIndex()
-        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
-
-    def get_cat_ids(self, cat_names: Sequence[str] = (), **kwargs) -> list[int]:
-        """Category ids in the file's order; each of ``cat_names`` must be there, in that order."""
-        if cat_names:
-            in_file = [category["name"] for category in self.dataset["categories"]]
-            reader.check_classes(cat_names, in_file, self.annotation_file)
-        return super().get_cat_ids(cat_names=cat_names, **kwargs)
 
 
 @DATASETS.register_module()

@@ -15,8 +15,10 @@ from mmengine.logging import print_log
 from mmengine.utils import is_abs
 
 from mmdet_maskr.coco import keypoint_checks
+from mmdet_maskr.coco.indexed import CheckedCOCO
+from mmdet_maskr.coco.reader import read_checked
 from mmdet_maskr.datasets import keypoint_meta, shapes
-from mmdet_maskr.datasets.coco_instance import CheckedCOCO, CocoInstanceDataset
+from mmdet_maskr.datasets.coco_instance import CocoInstanceDataset
 from mmdet_maskr.errors import UserError
 
 
@@ -45,7 +47,7 @@ class KeypointCOCO(CheckedCOCO):
         super().__init__(annotation_file, **options)
         source, self.keypoint_file = self.dataset, annotation_file
         if keypoint_ann_file is not None:
-            source = CheckedCOCO(keypoint_ann_file, option="keypoint_ann_file").dataset
+            source = read_checked(keypoint_ann_file, option="keypoint_ann_file")
             self.keypoint_file = keypoint_ann_file
             keypoint_checks.join_by_id(self.dataset, source, annotation_file, keypoint_ann_file)
         names = metainfo["keypoints"]

@@ -9,7 +9,7 @@ from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import MMLogger
 
 from mmdet_maskr.coco import keypoint_checks
-from mmdet_maskr.datasets.coco_instance import CheckedCOCO
+from mmdet_maskr.coco.indexed import CheckedCOCO
 from mmdet_maskr.errors import UserError
 
 

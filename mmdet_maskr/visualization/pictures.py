@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,9 @@ from pycocotools.coco import COCO
 
 from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.coco.form import boxes_of, to_pixels
+from mmdet_maskr.data_files import read_json
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.evaluation.ground_truth import GroundTruthFile
 from mmdet_maskr.visualization.draw import FONT, draw_instances, enlarge
 from mmdet_maskr.visualization.skeleton import (
     KEYPOINT_THR,
@@ -68,12 +69,12 @@ def draw_predictions(
             number of keypoints than in ``metainfo``.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its timings
-        truth = COCO(str(ann_file))
-        results = json.loads(Path(results_file).read_text(encoding="utf-8"))
+        truth = GroundTruthFile(str(ann_file))
+        results = read_json(results_file, "results", list)
         if keypoint_file is not None:
             _add_keypoints(results, keypoint_file, results_file)
         with_masks = any("segmentation" in entry for entry in results)  # loadRes invents some
-        found = truth.loadRes(results) if results else COCO()  # loadRes fails on an empty list
+        found = truth.loadRes(results)
     image_ids = sorted(truth.imgs)
     chosen = [image_ids[i] for i in np.linspace(0, len(image_ids) - 1, count).round().astype(int)]
     out_dir = Path(out_dir)
@@ -107,7 +108,7 @@ def _add_keypoints(results: list[dict], keypoint_file: str | Path, results_file:
     waiting: dict[tuple, deque] = defaultdict(deque)
     for entry in results:
         waiting[entry["image_id"], entry["category_id"], entry["score"]].append(entry)
-    for entry in json.loads(Path(keypoint_file).read_text(encoding="utf-8")):
+    for entry in read_json(keypoint_file, "results", list):
         key = entry["image_id"], entry["category_id"], entry["score"]
         if not waiting[key]:
             raise UserError(

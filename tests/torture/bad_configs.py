@@ -221,7 +221,7 @@ DATA = [
     BadConfig("not packed", "train_dataloader = dict(batch_size=8, num_workers=0, dataset=dict("
               "pipeline=[dict(type='LoadImageFromFile')]))",
               r"does the pipeline end with PackDetInputs"),
-    BadConfig("annotations cut off", "", r"instances_train\.json is not JSON",
+    BadConfig("annotations cut off", "", r"instances_train\.json, line .* no JSON",
               prepare=_ground_truth('{"images": [')),
     BadConfig("annotations of another kind", "", r"instances_train\.json holds a list",
               prepare=_ground_truth("[]")),

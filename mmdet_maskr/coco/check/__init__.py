@@ -1,6 +1,6 @@
 """What is wrong with a COCO data set, before it costs a training."""
 
-from mmdet_maskr.coco.check.dataset import check_content, cleaned, read_json
+from mmdet_maskr.coco.check.dataset import check_content, cleaned
 from mmdet_maskr.coco.check.images import check_files
 from mmdet_maskr.coco.check.problems import CATALOGUE, Problem, Report
 
@@ -11,5 +11,4 @@ __all__ = [
     "check_content",
     "check_files",
     "cleaned",
-    "read_json",
 ]

@@ -6,7 +6,6 @@ import copy
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mmdet_maskr.coco.check.annotations import check_annotation, check_category, check_image
@@ -20,8 +19,6 @@ from mmdet_maskr.coco.check.mending import (
 from mmdet_maskr.coco.check.problems import Problem
 from mmdet_maskr.coco.check.trainable import Tally
 from mmdet_maskr.coco.check.values import is_box, is_id, is_number
-from mmdet_maskr.coco.reader import check_sections
-from mmdet_maskr.errors import UserError
 
 Progress = Callable[[int, int], None]
 ROUNDS = 3  # mending one thing may show another
@@ -42,28 +39,6 @@ class Found:
         self.content, mended = mend(content)
         self.problems: list[tuple[str | None, int, Problem]] = [*mended]
         self.options = options
-
-
-def read_json(path: Path, may_lack_annotations: bool = False) -> dict:
-    """Parse an annotation file.
-
-    Args:
-        path: of the file.
-        may_lack_annotations: take a file of images and categories alone, as COCO's test sets have.
-
-    Raises:
-        UserError: it is missing, no JSON, nested too deeply, or no COCO instance file.
-    """
-    if not path.is_file():
-        raise UserError(f"there is no annotation file {path.absolute()}.")
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"annotation file {path} is not JSON: {error}.") from error
-    if may_lack_annotations and isinstance(content, dict):
-        content.setdefault("annotations", [])
-    check_sections(content, str(path))
-    return content
 
 
 def check_content(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mmdet_maskr.coco.check.annotations import check_image, check_rle
 from mmdet_maskr.coco.check.values import is_box, is_id, is_number, is_polygon
-from mmdet_maskr.coco.reader import check_sections
 from mmdet_maskr.errors import UserError
 
 HINT = "`python tools/check_dataset.py FILE` lists all such entries, and mends a copy (--fix)"
@@ -23,7 +22,6 @@ def check_essentials(content: dict, ann_file: str) -> None:
     Raises:
         UserError: names the first wrong entry.
     """
-    check_sections(content, ann_file)
     sizes = {}
     for index, image in enumerate(content["images"]):
         problem = next((p for p in check_image(image, index) if p.is_error), None)

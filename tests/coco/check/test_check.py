@@ -20,6 +20,7 @@ from PIL import Image
 
 from mmdet_maskr.coco import check
 from mmdet_maskr.coco.check.geometry import crosses_itself, decode_counts
+from mmdet_maskr.coco.reader import read_annotations
 from mmdet_maskr.datasets import CocoInstanceDataset
 from mmdet_maskr.errors import UserError
 
@@ -132,7 +133,7 @@ def test_no_coco_file(tmp_path: Path, text: str):
     path = tmp_path / "a.json"
     path.write_text(text)
     with pytest.raises(UserError, match=r"annotation file .*a\.json"):
-        check.read_json(path)
+        read_annotations(path)
     with pytest.raises(UserError, match=r"annotation file .*a\.json"):
         CocoInstanceDataset(ann_file=str(path), pipeline=[])
 

@@ -1,0 +1,73 @@
+"""An annotation file is parsed once and each check made once, whoever reads it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mmdet_maskr.coco import reader
+from mmdet_maskr.coco.indexed import CheckedCOCO
+from mmdet_maskr.datasets import CocoInstanceDataset
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.evaluation.ground_truth import GroundTruthFile
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    content = dict(
+        images=[dict(id=1, file_name="ä.jpg", width=9, height=9)],
+        categories=[dict(id=1, name="a")],
+        annotations=[dict(id=1, image_id=1, category_id=1, bbox=[1, 1, 5, 5], area=25)],
+    )
+    (tmp_path / "ann.json").write_text(json.dumps(content))
+    (tmp_path / "ä.jpg").touch()
+    return tmp_path / "ann.json"
+
+
+def as_data_set(path: str) -> CocoInstanceDataset:
+    return CocoInstanceDataset(
+        ann_file=path, data_prefix=dict(img=str(Path(path).parent)), pipeline=[],
+        metainfo=dict(classes=("a",)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("read", [reader.read_checked, CheckedCOCO, GroundTruthFile, as_data_set])
+def test_once(file: Path, monkeypatch: pytest.MonkeyPatch, read):
+    calls: Counter = Counter()
+
+    def count(name: str) -> None:
+        real = getattr(reader, name)
+        monkeypatch.setattr(reader, name, lambda *args: (calls.update([name]), real(*args))[1])
+
+    for name in ("parse_json", "_check_sections", "check_essentials"):
+        count(name)
+    read(str(file))
+    assert calls == dict(parse_json=1, _check_sections=1, check_essentials=1)
+
+
+def test_what_is_looked_at(file: Path):
+    """Entries by the strict form alone; files without annotations where they may lack them."""
+    content = json.loads(file.read_text())
+    assert reader.read_annotations(file) == reader.read_checked(file) == content
+    del content["annotations"][0]["bbox"]
+    file.write_text(json.dumps(content))
+    assert reader.read_annotations(file) == content
+    with pytest.raises(UserError, match="bbox"):
+        reader.read_checked(file)
+    del content["annotations"]
+    file.write_text(json.dumps(content))
+    for read in (reader.read_annotations, reader.read_checked):
+        assert read(file, may_lack_annotations=True)["annotations"] == []
+        with pytest.raises(UserError, match="annotations"):
+            read(file)
+
+
+def test_where_it_is_broken(file: Path):
+    file.write_text('{"images": [],\n "annotations": }')
+    with pytest.raises(UserError, match=r"ann\.json, line 2, column 17"):
+        reader.read_annotations(file)
+    with pytest.raises(UserError, match=r"keypoint_ann_file"):
+        reader.read_checked(file.with_name("none.json"), option="keypoint_ann_file")
