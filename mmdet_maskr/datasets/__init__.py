@@ -4,12 +4,9 @@ from mmdet_maskr import adjustments  # noqa: F401 - applies them
 from mmdet_maskr.datasets import transforms
 from mmdet_maskr.datasets.cityscapes import CityscapesInstanceDataset
 from mmdet_maskr.datasets.coco_instance import CocoInstanceDataset
-from mmdet_maskr.datasets.coco_keypoint import (
-    CocoJointDataset,
-    CocoKeypointDataset,
-    ShapesDataset,
-)
+from mmdet_maskr.datasets.coco_keypoint import CocoJointDataset, CocoKeypointDataset
 from mmdet_maskr.datasets.lvis import LVISInstanceDataset
+from mmdet_maskr.datasets.shapes.dataset import ShapesDataset
 from mmdet_maskr.datasets.voc import VOCBoxDataset
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""COCO data sets with keypoints: persons, the joint form with 80 classes, and the shapes."""
+"""COCO data sets with keypoints: persons, and the joint form with 80 classes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from mmengine.logging import print_log
 from mmengine.utils import is_abs
 
 from mmdet_maskr.coco import keypoint_checks
+from mmdet_maskr.coco.check.trainable import why_skipped
 from mmdet_maskr.coco.indexed import CheckedCOCO
 from mmdet_maskr.coco.reader import read_checked
-from mmdet_maskr.datasets import keypoint_meta, shapes
+from mmdet_maskr.datasets import keypoint_meta
 from mmdet_maskr.datasets.coco_instance import CocoInstanceDataset
 from mmdet_maskr.errors import UserError
 
@@ -148,15 +149,15 @@ class CocoKeypointDataset(CocoInstanceDataset):
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """Parse one image and its annotations; see the class for what is added."""
-        # CocoDataset leaves some annotations out and does not say which, but passes their
-        # segmentation on as it is: each takes itself along there, and so is found again.
-        carriers = [{**a, "segmentation": a} for a in raw_data_info["raw_ann_info"]]
-        data_info = super().parse_data_info({**raw_data_info, "raw_ann_info": carriers})
+        image = raw_data_info["raw_img_info"]
+        used = [
+            annotation
+            for annotation in raw_data_info["raw_ann_info"]
+            if why_skipped(annotation, image, self.cat2label) is None
+        ]
+        data_info = super().parse_data_info({**raw_data_info, "raw_ann_info": used})
         none = np.zeros((len(self._flip_indices), 3), np.float32)
-        for instance in data_info["instances"]:
-            annotation = instance.pop("mask")
-            if annotation.get("segmentation"):
-                instance["mask"] = annotation["segmentation"]
+        for instance, annotation in zip(data_info["instances"], used, strict=True):
             has = "keypoints" in annotation
             instance["keypoints"] = annotation["keypoints"] if has else none
             instance["num_keypoints"] = annotation["num_keypoints"] if has else 0
@@ -213,15 +214,6 @@ class CocoJointDataset(CocoKeypointDataset):
                 "CocoKeypointDataset with metainfo=dict(classes=..., keypoint_classes=...)."
             )
         super().__init__(*args, keypoint_ann_file=keypoint_ann_file, **kwargs)
-
-
-@DATASETS.register_module()
-class ShapesDataset(CocoKeypointDataset):
-    """The synthetic shapes of :mod:`mmdet_maskr.datasets.shapes` (``tools/make_shapes.py``)."""
-
-    TITLE = "shapes"
-
-    METAINFO = dict(classes=shapes.CLASSES, palette=list(shapes.PALETTE), **shapes.KEYPOINT_META)
 
 
 def _num_keypoints(data_info: dict) -> int:

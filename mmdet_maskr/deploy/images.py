@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.image_sizes import resized_shape
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 ImageInput = str | Path | np.ndarray
@@ -116,30 +117,16 @@ def prepare(image: np.ndarray, resize: dict[str, Any] | None) -> Prepared:
 
 def _resized(image: np.ndarray, resize: dict[str, Any]) -> np.ndarray:
     height, width = image.shape[:2]
-    if resize["pixels"] == "detectron2":
-        return _resize_pil(image, _detectron2_size(height, width, resize["scale"]))
     scale = resize["scale"]
     if scale is None:
         x, y = resize["scale_factor"]
         scale = (int(width * float(x) + 0.5), int(height * float(y) + 0.5))
-    size = (int(scale[0]), int(scale[1]))
-    if resize["keep_ratio"]:
-        factor = min(max(scale) / max(height, width), min(scale) / min(height, width))
-        size = (int(width * factor + 0.5), int(height * factor + 0.5))
-    size = (max(size[0], 1), max(size[1], 1))
+    size = (max(int(scale[0]), 1), max(int(scale[1]), 1))
+    if resize["keep_ratio"] or resize["pixels"] == "detectron2":
+        size = resized_shape(height, width, scale, resize["pixels"])[::-1]
+    if resize["pixels"] == "detectron2":
+        return _resize_pil(image, size)
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-
-
-def _detectron2_size(height: int, width: int, scale: Sequence[int]) -> tuple[int, int]:
-    """(width, height) as Detectron2's ResizeShortestEdge has it."""
-    longest, shortest = max(scale), min(scale)
-    factor = shortest / min(height, width)
-    new = [factor * height, factor * width]
-    new[0 if height < width else 1] = shortest
-    if max(new) > longest:
-        factor = longest / max(new)  # in this order, on which the rounding depends
-        new = [side * factor for side in new]
-    return int(new[1] + 0.5), int(new[0] + 0.5)
 
 
 def _resize_pil(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

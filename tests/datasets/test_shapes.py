@@ -12,7 +12,7 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
 from mmdet_maskr.datasets import shapes
-from mmdet_maskr.datasets.shapes import dataset, paint, scene
+from mmdet_maskr.datasets.shapes import paint, scene, write
 
 IMAGES, VAL_IMAGES, SIZE, SEED = 60, 6, 96, 3
 SETTINGS = dict(images=5, val_images=2, size=64, seed=0)
@@ -41,7 +41,7 @@ def coco(root: Path) -> COCO:
 @pytest.fixture(scope="module")
 def scenes() -> list[tuple]:
     """(shapes, label map, annotations) of the images behind ``coco``."""
-    return [dataset._scene(k, "train", SIZE, SEED)[1:] for k in range(IMAGES)]
+    return [write._scene(k, "train", SIZE, SEED)[1:] for k in range(IMAGES)]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_more_images_leave_the_earlier_ones(root: Path, tmp_path: Path):
 def test_pinned():
     """The data set does not change unnoticed: numbers in the docs were measured on this one."""
     image, annotations = shapes.make_image(0, "train", 160, 0)
-    assert dataset._VERSION == 1
+    assert write._VERSION == 1
     text = json.dumps([[a["category_id"], a["area"], a["bbox"]] for a in annotations])
     assert hashlib.sha256(text.encode()).hexdigest()[:12] == "ef8fe558305a"
     assert hashlib.sha256(image.tobytes()).hexdigest()[:12] == "d254730307df"
@@ -124,7 +124,7 @@ def test_pictures_show_the_masks(root: Path, coco: COCO, scenes: list[tuple]):
     Both draw the same random numbers up to there, so that but for sensor noise all else is equal.
     """
     for index in range(8):
-        rng, parts, labels, _ = dataset._scene(index, "train", SIZE, SEED)
+        rng, parts, labels, _ = write._scene(index, "train", SIZE, SEED)
         state = rng.bit_generator.state
         full = paint.render(rng, parts, labels).astype(int)
         rng.bit_generator.state = state

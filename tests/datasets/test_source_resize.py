@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmcv
 import numpy as np
 import pytest
 import torch
@@ -11,8 +12,9 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from PIL import Image
 
-from mmdet_maskr.datasets.transforms.resize import SourceResize, resized_shape
+from mmdet_maskr.datasets.transforms.resize import SourceResize
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.image_sizes import CODEBASES, resized_shape
 
 
 def image(height: int, width: int) -> np.ndarray:
@@ -37,6 +39,17 @@ def test_sizes(height: int, width: int, detectron2: tuple, torchvision: tuple):
         torch.zeros(1, 1, height, width), scale_factor=factor, recompute_scale_factor=True
     )
     assert resized.shape[2:] == torchvision
+
+
+def test_sizes_of_mmdet():
+    """Those of mmcv, also where a side would vanish; Detectron2's and torchvision's never do."""
+    rng = np.random.default_rng(0)
+    for height, width in rng.integers(1, 2000, (200, 2)).tolist():
+        scale = tuple(rng.integers(30, 1500, 2).tolist())
+        expected = mmcv.rescale_size((width, height), scale)[::-1]
+        assert resized_shape(height, width, scale, "mmdet") == tuple(max(1, s) for s in expected)
+    for codebase in CODEBASES:
+        assert resized_shape(1, 9000, (1333, 800), codebase) == (1, 1333)
 
 
 def test_detectron2_resizes_with_pil():

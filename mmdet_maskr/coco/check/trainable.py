@@ -86,20 +86,11 @@ class Tally:
         """A key of REASONS, or None for what is used; the rules are mmdet's."""
         if image is None:
             return "image"
-        if annotation["category_id"] not in self._wanted:
-            known = annotation["category_id"] in self._known
-            return "other-class" if known else "category"
-        if annotation.get("ignore"):
-            return "ignore"
-        x, y, w, h = annotation["bbox"]
-        inside_w = min(x + w, image["width"]) - max(x, 0)
-        inside_h = min(y + h, image["height"]) - max(y, 0)
-        if inside_w <= 0 or inside_h <= 0:
-            return "outside"
-        if w < 1 or h < 1:
-            return "small"
-        if annotation["area"] <= 0:
-            return "area"
+        if annotation["category_id"] not in self._known:
+            return "category"
+        skipped = why_skipped(annotation, image, self._wanted)
+        if skipped is not None:
+            return skipped
         if annotation.get("iscrowd"):
             return "crowd"
         mask = annotation.get("segmentation")
@@ -165,6 +156,31 @@ class Tally:
             return ""
         reading, count = readings.most_common(1)[0]
         return f"{count} of them would fit as {reading}; COCO's are {AS_COCO} in pixels."
+
+
+def why_skipped(annotation: Mapping, image: Mapping, wanted: Collection[Any]) -> str | None:
+    """Why mmdet's CocoDataset makes no instance of an annotation; None where it makes one.
+
+    Args:
+        annotation: of the image.
+        image: with ``width`` and ``height``.
+        wanted: category ids of the data set's classes.
+
+    Returns:
+        A key of :data:`REASONS`.
+    """
+    if annotation["category_id"] not in wanted:
+        return "other-class"
+    if annotation.get("ignore"):
+        return "ignore"
+    x, y, w, h = annotation["bbox"]
+    inside_w = min(x + w, image["width"]) - max(x, 0)
+    inside_h = min(y + h, image["height"]) - max(y, 0)
+    if inside_w <= 0 or inside_h <= 0:
+        return "outside"
+    if w < 1 or h < 1:
+        return "small"
+    return "area" if annotation["area"] <= 0 else None
 
 
 def meant_ids(used: Collection[Any], categories: list) -> dict | None:

@@ -16,13 +16,6 @@ Symbols: S image side, P parts of an object, V vertices of a polygon, K = 9 keyp
 
 from __future__ import annotations
 
-from mmdet_maskr.datasets.shapes.dataset import (
-    MANIFEST,
-    SIZE_RANGE,
-    SPLITS,
-    make_image,
-    write_dataset,
-)
 from mmdet_maskr.datasets.shapes.meta import (
     CLASSES,
     KEYPOINT_META,
@@ -31,6 +24,13 @@ from mmdet_maskr.datasets.shapes.meta import (
     SIGMAS,
     SKELETON,
     SWAPS,
+)
+from mmdet_maskr.datasets.shapes.write import (
+    MANIFEST,
+    SIZE_RANGE,
+    SPLITS,
+    make_image,
+    write_dataset,
 )
 
 __all__ = [

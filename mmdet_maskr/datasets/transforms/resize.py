@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import mmcv
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from mmdet.registry import TRANSFORMS
 
 from mmdet_maskr.datasets.transforms.geometric import KeypointResize
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.image_sizes import resized_shape
 
 
 @TRANSFORMS.register_module()
@@ -66,30 +65,6 @@ class SourceResize(KeypointResize):
         """Resize masks to the image's size, which is not always what mmdet would choose."""
         if results.get("gt_masks") is not None:
             results["gt_masks"] = results["gt_masks"].resize(results["img_shape"])
-
-
-def resized_shape(
-    height: int, width: int, scale: tuple[int, int], convention: str
-) -> tuple[int, int]:
-    """(height, width) of an image resized to fit ``scale`` with its ratio kept.
-
-    Args:
-        height: of the image.
-        width: of the image.
-        scale: longest and shortest side, in any order.
-        convention: 'detectron2' or 'torchvision'.
-    """
-    longest, shortest = max(scale), min(scale)
-    if convention == "detectron2":
-        factor = shortest / min(height, width)
-        new = [factor * height, factor * width]
-        new[0 if height < width else 1] = shortest
-        if max(new) > longest:
-            factor = longest / max(new)
-            new = [side * factor for side in new]
-        return int(new[0] + 0.5), int(new[1] + 0.5)
-    factor = min(shortest / min(height, width), longest / max(height, width))
-    return math.floor(height * factor), math.floor(width * factor)
 
 
 def _resize_float(image: np.ndarray, height: int, width: int) -> np.ndarray:
