@@ -15,8 +15,9 @@ from mmdet_maskr.catalogue.complexity import IMAGE
 from mmdet_maskr.coco.form import annotated_keypoints, boxes_of
 from mmdet_maskr.compare.models import ComparedModel
 from mmdet_maskr.compare.outlines import outlines, polygon_rings
-from mmdet_maskr.compare.photos import as_data_uri, read_image
+from mmdet_maskr.compare.photos import as_data_uri
 from mmdet_maskr.compare.truth import Truth
+from mmdet_maskr.deploy.images import read_image
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.visualization.draw import Colour, class_colours
 from mmdet_maskr.visualization.skeleton import (
@@ -86,8 +87,9 @@ class Comparison:
         ids: list[int | None] = []  # in the annotation file
         results: list[dict[int, dict]] = [{} for _ in self.models]
         for done, path in enumerate(paths, start=1):
-            image = read_image(path)
-            if image is None:
+            try:
+                image = read_image(path)
+            except UserError:
                 unreadable.append(str(path))
             else:
                 ids.append(None if self.truth is None else self.truth.image_id(path))

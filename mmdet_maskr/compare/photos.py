@@ -1,4 +1,4 @@
-"""The images of a comparison: found, chosen, read, and put into a page."""
+"""The images of a comparison: found, chosen, and put into a page."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
-import mmcv
 import numpy as np
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.inference.inputs import expand, is_url
 
 LONGEST_SIDE = 1600  # pixels of an image on the page; overlays are in pixels of the original
 LOSSLESS_BYTES = 200_000  # PNGs up to here; larger ones become JPEGs
@@ -19,23 +18,19 @@ JPEG_QUALITY = 90
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
-    """Files as they are given, and the images of folders in the order of their names.
+    """Files as they are given, and the images of folders and patterns in the order of their names.
 
     Raises:
-        UserError: a path that is not there, a folder without images.
+        UserError: a path that is not there, a folder without images, a URL.
     """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMG_EXTENSIONS)
-            if not inside:
-                raise UserError(f"--images: there are no images in the folder {path.absolute()}.")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise UserError(f"--images: there is no image or folder {path.absolute()}.")
-    return list(dict.fromkeys(found))
+    named = [str(path) for path in paths]
+    for path in named:
+        if is_url(path):
+            raise UserError(f"--images: {path} is a URL: download it, and name the file.")
+    try:
+        return list(dict.fromkeys(Path(str(path)) for path in expand(named)))
+    except UserError as error:
+        raise UserError(f"--images: {error}") from error
 
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
@@ -48,14 +43,6 @@ def spread(paths: Sequence[Path], count: int) -> list[Path]:
         raise UserError(f"--max-images {count}: it must be 1 or more.")
     count = min(count, len(paths))
     return [paths[i] for i in np.linspace(0, len(paths) - 1, count).round().astype(int)]
-
-
-def read_image(path: Path) -> np.ndarray | None:
-    """(H, W, 3) uint8, BGR, turned as its EXIF data says; None where it cannot be decoded."""
-    try:
-        return mmcv.imfrombytes(path.read_bytes())
-    except (OSError, cv2.error):
-        return None
 
 
 def as_data_uri(image: np.ndarray) -> str:

@@ -77,8 +77,11 @@ def read_image(source: ImageInput, load: dict[str, Any] | None = None) -> np.nda
         image = _read_pil(source, load["orientation"])
     else:
         flag = cv2.IMREAD_COLOR | (0 if load["orientation"] else cv2.IMREAD_IGNORE_ORIENTATION)
-        content = np.fromfile(source, np.uint8)
-        image = cv2.imdecode(content, flag) if content.size else None
+        try:
+            content = np.fromfile(source, np.uint8)
+            image = cv2.imdecode(content, flag) if content.size else None
+        except (OSError, cv2.error) as error:  # of larger ones than OpenCV takes, too
+            raise UserError(f"{source} is no image that OpenCV can read: {error}.") from error
         if image is None:
             raise UserError(f"{source} is no image that OpenCV can read.")
     return image.astype(np.float32) if load["float32"] else image

@@ -16,8 +16,9 @@ from small_models import write_model
 from mmdet_maskr.catalogue.published import published
 from mmdet_maskr.compare import Comparison, load_models, read_sources
 from mmdet_maskr.compare.outlines import outlines, polygon_rings
-from mmdet_maskr.compare.photos import as_data_uri, find_images, read_image, spread
+from mmdet_maskr.compare.photos import as_data_uri, find_images, spread
 from mmdet_maskr.compare.truth import Truth
+from mmdet_maskr.deploy.images import read_image
 from mmdet_maskr.errors import UserError
 
 
@@ -82,8 +83,9 @@ def test_images_of_files_and_folders(tmp_path: Path):
     assert [path.name for path in found] == ["b.PNG", "a.jpg"]
     with pytest.raises(UserError, match=r"no images in the folder .*empty"):
         find_images([tmp_path / "empty"])
-    with pytest.raises(UserError, match=r"no image or folder .*nowhere"):
-        find_images([tmp_path / "nowhere"])
+    for path in (tmp_path / "nowhere", "https://example.org/a.jpg"):
+        with pytest.raises(UserError, match=f"--images: .*{Path(path).name}"):
+            find_images([path])
 
 
 def test_spread():
@@ -111,8 +113,9 @@ def test_pictures_of_the_page():
 def test_unreadable_images(tmp_path: Path):
     for name, content in (("empty.png", b""), ("text.jpg", b"no image")):
         (tmp_path / name).write_bytes(content)
-        assert read_image(tmp_path / name) is None
-    assert read_image(tmp_path / "nowhere.png") is None
+    for name in ("empty.png", "text.jpg", "nowhere.png"):
+        with pytest.raises(UserError, match=name):
+            read_image(tmp_path / name)
 
 
 # ------------------------------------------------------------------------------------ ground truth
