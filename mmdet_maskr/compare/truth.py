@@ -14,13 +14,13 @@ from mmdet_maskr.coco.detections import Detections
 from mmdet_maskr.datasets.keypoint_meta import check_keypoint_meta
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation import backends, scores
-from mmdet_maskr.evaluation.coco_metric import KEYPOINT_MAX_DETS
 from mmdet_maskr.evaluation.ground_truth import (
     GroundTruthFile,
     check_segmentations,
     keypoint_truth,
     number_annotations,
 )
+from mmdet_maskr.evaluation.metric_options import KEYPOINT_MAX_DETS
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 MAX_DETS = (1, 10, 100)

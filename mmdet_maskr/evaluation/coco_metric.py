@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,10 +10,10 @@ import numpy as np
 from mmdet.datasets.api_wrappers import COCOeval
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
-from mmengine.fileio import get_local_path, put_text
+from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 
-from mmdet_maskr.coco.detections import KINDS, Detections
+from mmdet_maskr.coco.detections import Detections
 from mmdet_maskr.datasets import keypoint_meta
 from mmdet_maskr.datasets.wrappers import one_metainfo
 from mmdet_maskr.errors import UserError
@@ -28,12 +27,22 @@ from mmdet_maskr.evaluation.ground_truth import (
     number_annotations,
     warn_of_many,
 )
+from mmdet_maskr.evaluation.metric_options import (
+    KEYPOINT_MAX_DETS,
+    KEYPOINTS,
+    MAX_DETS,
+    check_counts,
+    check_metrics,
+    split_items,
+)
 from mmdet_maskr.evaluation.recall import average_recalls
-
-KEYPOINTS = "keypoints"
-METRIC_NAMES = ("bbox", "segm", KEYPOINTS, "proposal", "proposal_fast")
-MAX_DETS = 100  # an image and class; COCO's
-KEYPOINT_MAX_DETS = 20
+from mmdet_maskr.evaluation.results import (
+    check_masks,
+    detections,
+    once,
+    with_keypoints,
+    write_files,
+)
 
 
 @METRICS.register_module()
@@ -60,7 +69,7 @@ class CocoInstanceMetric(CocoMetric):
         ann_file: path of the annotation file. None takes boxes and masks from the data samples, as
             CocoMetric does; these have no areas, so keypoints cannot be scored then. With
             ``format_only`` the file may lack annotations, as COCO's test sets do.
-        metric: any of :data:`METRIC_NAMES`.
+        metric: any of :data:`.METRIC_NAMES`.
         keypoint_ann_file: path of the file with the keypoints, where ``ann_file`` has none (80
             classes with masks, people with keypoints); it has to list ``ann_file``'s images.
         metric_items: scores to record, of :func:`mmdet_maskr.evaluation.scores.box_items` for boxes
@@ -97,26 +106,12 @@ class CocoInstanceMetric(CocoMetric):
         max_dets: int | None = None,
         **options,
     ) -> None:
-        names = [metric] if isinstance(metric, str) else list(metric)
-        unknown = [name for name in names if name not in METRIC_NAMES]
-        if unknown or not names:
-            raise UserError(f"metric={metric!r}: it must be one or several of {METRIC_NAMES}.")
+        names = check_metrics(metric, ann_file)
         self.with_keypoints = KEYPOINTS in names
-        if self.with_keypoints and ann_file is None:
-            raise UserError(
-                "metric 'keypoints' needs ann_file: OKS is relative to areas, which ground truth "
-                "from data samples (ann_file=None) has not got."
-            )
-        if max_dets is not None and not _is_count(max_dets):
-            raise UserError(f"max_dets={max_dets!r} must be a whole number from 1.")
         self.max_dets = max_dets
         numbers = options.get("proposal_nums", scores.PROPOSAL_NUMS)
-        if not all(map(_is_count, numbers)) or len(set(numbers)) != 3:
-            raise UserError(
-                f"proposal_nums={tuple(numbers)}: it must be three numbers of detections an image, "
-                "for the average recalls."
-            )
-        items, self.keypoint_items = _split_items(metric_items, names, numbers)
+        check_counts(max_dets, numbers)
+        items, self.keypoint_items = split_items(metric_items, names, numbers)
         backends.check_backend(backend)
         # CocoMetric knows all but the keypoints; the file is read below
         others = [name for name in names if name != KEYPOINTS]
@@ -157,20 +152,15 @@ class CocoInstanceMetric(CocoMetric):
             UserError: a prediction without masks or keypoints, or with other than K keypoints.
         """
         for sample in data_samples if "segm" in self.metrics else ():
-            if "masks" not in sample["pred_instances"]:
-                raise UserError(
-                    "metric 'segm' needs predictions with masks, which a mask head "
-                    "(roi_head.mask_head) gives; there are "
-                    f"{sorted(sample['pred_instances'].keys())}. Set metric='bbox'."
-                )
+            check_masks(sample["pred_instances"])
         first = len(self.results)
         super().process(data_batch, data_samples)
         for (_, result), sample in zip(self.results[first:], data_samples, strict=True):
             result["img_path"] = sample.get("img_path")
-        if self.with_keypoints:
-            stored = self.results[first:]
-            for (_, result), sample in zip(stored, data_samples, strict=True):
-                result[KEYPOINTS] = self._keypoints(sample["pred_instances"], result)
+            if self.with_keypoints:
+                result[KEYPOINTS] = with_keypoints(
+                    sample["pred_instances"], result, self._keypoint_ids, len(self._sigmas)
+                )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Write the results files that were asked for, and give the scores.
@@ -180,7 +170,7 @@ class CocoInstanceMetric(CocoMetric):
         Args:
             results: pairs (ground truth, result), one an image.
         """
-        truths, found = zip(*_once(results), strict=True)
+        truths, found = zip(*once(results), strict=True)
         if self._coco_api is None:
             self._coco_api = self._truth_of_samples(truths)
         unknown = [r["img_id"] for r in found if r["img_id"] not in self._coco_api.imgs]
@@ -255,43 +245,13 @@ class CocoInstanceMetric(CocoMetric):
                 self._keypoint_api, self._keypoint_ids.values(), meta["keypoints"], file
             )
 
-    def _keypoints(self, pred: Mapping, result: Mapping) -> dict[str, np.ndarray]:
-        """The detections of classes with keypoints, as :meth:`.Detections.of` takes them."""
-        count, wanted = len(result["labels"]), len(self._sigmas)
-        if "keypoints" not in pred or "keypoint_scores" not in pred:
-            raise UserError(
-                "metric 'keypoints' needs predictions with keypoints and keypoint_scores, which a "
-                f"keypoint head (roi_head.keypoint_head) gives; there are {sorted(pred.keys())}."
-            )
-        points, scores = pred["keypoints"], pred["keypoint_scores"]
-        if points.shape != (count, wanted, 2) or scores.shape != (count, wanted):
-            raise UserError(
-                f"{count} detections have keypoints of shape {tuple(points.shape)} and "
-                f"keypoint_scores of shape {tuple(scores.shape)}, but "
-                f"metainfo['keypoints'] has {wanted} names: the shapes have to be "
-                f"({count}, {wanted}, 2) and ({count}, {wanted}); see the keypoint head's number "
-                "of keypoints."
-            )
-        rows = np.isin(result["labels"], list(self._keypoint_ids))
-        return dict(
-            labels=result["labels"][rows],
-            scores=result["scores"][rows],
-            keypoints=points.cpu().numpy()[rows],
-            keypoint_scores=scores.cpu().numpy()[rows],
-        )
-
     # ------------------------------------------------------------------------------------ scores
     def ids_of(self, metric: str) -> dict[int, int]:
         """Category ids by label, of the classes that a metric scores."""
         return self._keypoint_ids if metric == KEYPOINTS else dict(enumerate(self.cat_ids))
 
     def _detections(self, metric: str, results: Sequence[dict], boxes: bool = False) -> Detections:
-        """What a metric scores alone, or with boxes, too; masks may have scores of their own."""
-        found = [(r["img_id"], r[KEYPOINTS] if metric == KEYPOINTS else r) for r in results]
-        if metric == "segm":
-            found = [(i, {**r, "scores": r.get("mask_scores", r["scores"])}) for i, r in found]
-        kind = metric if metric in KINDS else "bbox"
-        return Detections.of(found, self.ids_of(metric), {kind, "bbox"} if boxes else {kind})
+        return detections(metric, results, self.ids_of(metric), boxes)
 
     def _write(self, results: Sequence[dict]) -> None:
         """PREFIX.bbox.json, as CocoMetric always does, and those of masks and keypoints."""
@@ -300,17 +260,14 @@ class CocoInstanceMetric(CocoMetric):
             found["segm"] = self._detections("segm", results, boxes=True)
         if self.with_keypoints:
             found[KEYPOINTS] = self._detections(KEYPOINTS, results)
-        for name, detections in found.items():
-            put_text(json.dumps(detections.to_coco()), f"{self.outfile_prefix}.{name}.json")
-        MMLogger.get_current_instance().info(
-            f"results are saved as {self.outfile_prefix}.{{{','.join(found)}}}.json"
-        )
+        files = write_files(self.outfile_prefix, found)
+        MMLogger.get_current_instance().info(f"results are saved as {files}")
 
     def evaluation(self, metric: str, results: Sequence[dict]) -> tuple[COCOeval, dict[int, str]]:
         """COCO's evaluation by the backend, and the names of its categories by their ids.
 
         Args:
-            metric: one of :data:`METRIC_NAMES`, but for proposal_fast.
+            metric: one of :data:`.METRIC_NAMES`, but for proposal_fast.
             results: one an image, as :meth:`process` stores them.
         """
         comparison = self.comparison(metric, self._detections(metric, results))
@@ -351,7 +308,7 @@ class CocoInstanceMetric(CocoMetric):
         """What a metric compares with what.
 
         Args:
-            metric: one of :data:`METRIC_NAMES`, but for proposal_fast.
+            metric: one of :data:`.METRIC_NAMES`, but for proposal_fast.
             found: detections with what the metric scores alone.
         """
         shared = dict(
@@ -397,47 +354,3 @@ class CocoInstanceMetric(CocoMetric):
             ", ".join(f"{name} {recall:.4f}" for name, recall in recorded.items())
         )
         return recorded
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _once(results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
-    """The results without those of images that came again (RepeatDataset and its like).
-
-    Each of their detections would count as another one, at the same place.
-
-    Raises:
-        UserError: two images have the same id.
-    """
-    by_id: dict = {}
-    for truth, result in results:
-        first = by_id.setdefault(result["img_id"], (truth, result))[1].get("img_path")
-        path = result.get("img_path")
-        if path != first:
-            raise UserError(
-                f"images {first} and {path} have the same id {result['img_id']}, so that neither "
-                "can be evaluated: give the images of the joined annotation files ids of their own."
-            )
-    return list(by_id.values())
-
-
-def _split_items(
-    items: Sequence[str] | None, metrics: Sequence[str], proposal_nums: Sequence[int]
-) -> tuple[list[str] | None, list[str] | None]:
-    """The items of boxes and masks, and those of keypoints; None: the defaults."""
-    if items is None:
-        return None, None
-    known = {}
-    if set(metrics) - {KEYPOINTS}:
-        known.update(dict.fromkeys(scores.box_items(proposal_nums)))
-    if KEYPOINTS in metrics:
-        known.update(dict.fromkeys(scores.KEYPOINT_ITEMS))
-    unknown = [item for item in items if item not in known]
-    if unknown:
-        raise UserError(
-            f"metric_items has {unknown}; for metric {list(metrics)} there are {tuple(known)}."
-        )
-    boxes, keypoints = scores.box_items(proposal_nums), scores.KEYPOINT_ITEMS
-    return [i for i in items if i in boxes], [i for i in items if i in keypoints]
