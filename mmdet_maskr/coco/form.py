@@ -59,3 +59,12 @@ def as_text(rle: Mapping) -> dict:
     """A run-length code as JSON can hold it."""
     counts = rle["counts"]
     return dict(rle, counts=counts.decode() if isinstance(counts, bytes) else counts)
+
+
+def compressed(rle: Mapping, height: int, width: int) -> dict:
+    """A run-length code as pycocotools takes it, also of one whose counts are a list."""
+    import pycocotools.mask  # not everything here needs it
+
+    if isinstance(rle["counts"], list):
+        return pycocotools.mask.frPyObjects(dict(rle), height, width)
+    return dict(rle)

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pycocotools.mask
 
+from mmdet_maskr.coco.form import compressed
+
 FINE, MEDIUM = 160, 640  # longest sides, in pixels, of masks that are traced at 1/4 and 1/2 pixel
 BLUR, LEAST = 0.6, 0.45  # sigma in pixels, and what counts as inside; a line of one pixel stays
 STAIR = 0.75  # of the finer pixels: what a slope's outline leaves the slope by
@@ -48,9 +50,7 @@ def polygon_rings(segmentation: list | dict, size: tuple[int, int]) -> Rings:
         size: (H, W).
     """
     if isinstance(segmentation, dict):
-        if isinstance(segmentation["counts"], list):
-            segmentation = pycocotools.mask.frPyObjects(segmentation, *size)
-        return outlines(segmentation)
+        return outlines(compressed(segmentation, *size))
     return [_rounded(np.asarray(ring, float)) for ring in segmentation]
 
 

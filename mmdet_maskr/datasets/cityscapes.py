@@ -13,6 +13,7 @@ from mmdet.datasets import CityscapesDataset
 from mmdet.registry import DATASETS
 
 from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.coco.form import as_text
 from mmdet_maskr.datasets.coco_instance import CocoInstanceDataset
 from mmdet_maskr.errors import UserError
 
@@ -105,7 +106,7 @@ def instances_of(ids: np.ndarray) -> list[dict]:
                 iscrowd=int(value < 1000),
                 area=int(pycocotools.mask.area(rle)),
                 bbox=pycocotools.mask.toBbox(rle).tolist(),
-                segmentation=dict(size=rle["size"], counts=rle["counts"].decode()),
+                segmentation=as_text(rle),
             )
         )
     return found

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmdet_maskr.coco.form import as_text
 from mmdet_maskr.run_lengths import changes, rles
 
 SMALL_AREA = 3  # boxes of up to so many pixels a sample are enlarged as a whole: that is faster
@@ -63,7 +64,7 @@ def dense(crops: Sequence[Crop], size: tuple[int, int]) -> np.ndarray:
 def encode(crops: Sequence[Crop], size: tuple[int, int]) -> list[dict]:
     """COCO's RLEs of masks in an image of H x W, with ``counts`` as strings."""
     found = [changes(crop.inside.T, crop.x0, crop.y0, size[0]) for crop in crops]
-    return [dict(rle, counts=rle["counts"].decode()) for rle in rles(found, size)]
+    return [as_text(rle) for rle in rles(found, size)]
 
 
 def _bilinear(start: int, stop: int, low: float, high: float, size: int) -> np.ndarray:

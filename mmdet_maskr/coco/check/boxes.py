@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import pycocotools.mask
 
+from mmdet_maskr.coco.form import compressed
+
 Corners = tuple[float, float, float, float]
 
 PIXELS = 2.0  # what annotation tools differ by in rounding and in whether a border counts
@@ -77,7 +79,7 @@ def bounds_of(mask: Any, width: int, height: int) -> Corners | None:
         height: of the image.
     """
     if isinstance(mask, dict):
-        x, y, w, h = pycocotools.mask.toBbox(_compressed(mask, width, height)).tolist()
+        x, y, w, h = pycocotools.mask.toBbox(compressed(mask, height, width)).tolist()
         return None if w * h == 0 else (x, y, x + w, y + h)
     whole = _whole(mask)
     if not whole:
@@ -104,7 +106,7 @@ def area_of(mask: Any, width: int, height: int) -> float:
     Args are those of :func:`bounds_of`.
     """
     if isinstance(mask, dict):
-        return float(pycocotools.mask.area(_compressed(mask, width, height)))
+        return float(pycocotools.mask.area(compressed(mask, height, width)))
     near = [p for p in _whole(mask) if max(map(abs, p)) <= 4 * max(width, height)]
     if not near:  # of the others the edges alone would take long to draw
         return 0.0
@@ -171,12 +173,6 @@ def _centred(box: Sequence[float], width: float, height: float) -> Corners:
 def _whole(polygons: list | None) -> list:
     """Polygons of three points and more."""
     return [p for p in polygons or () if len(p) >= 6 and len(p) % 2 == 0]
-
-
-def _compressed(mask: dict, width: int, height: int) -> dict:
-    if isinstance(mask["counts"], list):
-        return pycocotools.mask.frPyObjects(mask, height, width)
-    return mask
 
 
 def _round(value: float) -> float:
