@@ -197,7 +197,7 @@ def update_page(page: Path, tables: Sequence[Table], scale: str, records: Sequen
         body = f"{mark}\n{_page(summary).split(chr(10), 2)[2]}\n{figure}\n<!-- end -->"
         pattern = re.compile(re.escape(mark) + r".*?<!-- end -->", re.DOTALL)
         if pattern.search(text):
-            text = pattern.sub(lambda _, body=body: body, text)
+            text = pattern.sub(body.replace("\\", r"\\"), text)
         else:
             place = _place(text, table)
             before, after = text[:place].rstrip(), text[place:]

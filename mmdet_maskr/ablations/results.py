@@ -75,7 +75,8 @@ def read_records(file: Path) -> list[dict]:
             field(record, "failure", lambda value: isinstance(value, str), "a reason", named)
         else:
             for key in KEYS[4:]:
-                field(record, key, *FILES["result.json"][key], named)
+                is_good, wanted = FILES["result.json"][key]
+                field(record, key, is_good, wanted, named)
     return records
 
 

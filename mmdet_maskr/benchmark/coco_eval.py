@@ -201,7 +201,8 @@ def write_case(folder: Path, case: str, images: int, detections: int, classes: i
     categories = [dict(id=1, name="person")]
     if not with_keypoints:
         categories = [dict(id=i + 1, name=f"class {i}") for i in range(classes)]
-    annotations, samples = [], []
+    annotations: list[dict] = []
+    samples: list[dict] = []
     for image in range(1, images + 1):
         own = _annotations(rng, len(categories), with_keypoints)
         for annotation in own:

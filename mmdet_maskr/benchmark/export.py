@@ -6,6 +6,7 @@ import argparse
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,10 @@ def add_export(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 
 
+def _prediction(model: Callable, image: np.ndarray) -> dict:
+    return model(image)["predictions"][0]
+
+
 def measure(args: argparse.Namespace) -> list[TimedCase]:
     """A row for our model in PyTorch and for each exported form.
 
@@ -109,11 +114,11 @@ def measure(args: argparse.Namespace) -> list[TimedCase]:
             with quiet():
                 export(ours, _config(), _meta(ours), target, form, calibration=calibration)
             model = load(target, threads=torch.get_num_threads())
-            predict[name] = lambda model=model: model(image)["predictions"][0]
+            predict[name] = partial(_prediction, model, image)
         expected = predict[PEER]()
         compared = {name: _compare(expected, run()) for name, run in predict.items()}
         timings = time_in_turn(
-            {name: (lambda run=run: timed(run)) for name, run in predict.items()}, args.repeats
+            {name: partial(timed, run) for name, run in predict.items()}, args.repeats
         )
     rows = []
     for name, differences in compared.items():

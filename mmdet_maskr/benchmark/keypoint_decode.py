@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +91,7 @@ def measure(args: argparse.Namespace) -> list[TimedCase]:
                 max_score_difference=float((scores - peer_scores).abs().max()),
             )
             timings = time_in_turn(
-                {name: (lambda run=run: timed(run)) for name, run in runs.items()}, args.repeats
+                {name: partial(timed, run) for name, run in runs.items()}, args.repeats
             )
             if not args.no_memory:
                 for name in DECODERS:

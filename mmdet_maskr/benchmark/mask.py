@@ -7,6 +7,7 @@ import ctypes
 import gc
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def measure_heads(args: argparse.Namespace) -> list[TimedCase]:
         raise UserError(f"--classes must be positive, got {args.classes}.")
     rows = []
     for mode in args.modes:
-        first_peak = None
+        peaks: list[float] = []
         for classes in args.classes:
             case = f"{mode}, {ROIS[mode]} RoIs, K {classes}"
             print(f"{case} ...", flush=True)
@@ -100,7 +101,7 @@ def measure_heads(args: argparse.Namespace) -> list[TimedCase]:
             names = list(HEADS) if fits else ["ours"]
             runs = {name: head_run(name, mode, classes) for name in names}
             timings = time_in_turn(
-                {name: (lambda run=run: timed(run)) for name, run in runs.items()}, args.repeats
+                {name: partial(timed, run) for name, run in runs.items()}, args.repeats
             )
             del runs
             notes = {}
@@ -109,10 +110,9 @@ def measure_heads(args: argparse.Namespace) -> list[TimedCase]:
                     timings[name].peak_mib = peak_mib(
                         prepare_for_peak, name, mode, classes, threads=torch.get_num_threads()
                     )
-                peak = timings["ours"].peak_mib
-                first_peak = first_peak or peak
-                notes["peak_growth"] = peak / first_peak
-                print(f"  our peak memory is {peak / first_peak:.2f} of K {args.classes[0]}")
+                peaks.append(timings["ours"].peak_mib or 0.0)
+                notes["peak_growth"] = peaks[-1] / peaks[0]
+                print(f"  our peak memory is {peaks[-1] / peaks[0]:.2f} of K {args.classes[0]}")
             if not fits:
                 print(f"  {PEER} was not run (nan): it needs about {needed / MIB:.0f} MiB")
             rows.append(TimedCase(case, timings["ours"], timings.get(PEER, NOT_RUN), notes))
@@ -220,7 +220,7 @@ def measure_pasting(args: argparse.Namespace) -> list[TimedCase]:
         if not (torch.equal(ours, theirs) if isinstance(ours, Tensor) else ours == theirs):
             raise UserError(f"{case}: the results differ from mmdet's.")
         timings = time_in_turn(
-            {name: (lambda run=run: timed(run)) for name, run in functions.items()}, args.repeats
+            {name: partial(timed, run) for name, run in functions.items()}, args.repeats
         )
         rows.append(TimedCase(case, timings["ours"], timings["mmdet"], dict(identical_rles=same)))
     return rows

@@ -147,7 +147,10 @@ def _peak_of(prepare: Callable[..., Callable[[], Any]], args: tuple, threads: in
 
 
 def _status_mib(status: Path, name: str) -> float:
-    return int(re.search(rf"{name}:\s+(\d+) kB", status.read_text()).group(1)) / 1024
+    found = re.search(rf"{name}:\s+(\d+) kB", status.read_text())
+    if found is None:
+        raise OSError(f"{status} has no {name}")
+    return int(found.group(1)) / 1024
 
 
 def machine() -> dict[str, Any]:

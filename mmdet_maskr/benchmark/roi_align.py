@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import cProfile
 import math
-import pstats
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -159,9 +159,7 @@ def measure_case(case: Case, repeats: int, memory: bool) -> list[TimedCase]:
         PEER: contender(case, PEER, False),
     }
     results = {name: run()[1] for name, run in runs.items()}
-    timings = time_in_turn(
-        {name: (lambda run=run: run()[0]) for name, run in runs.items()}, repeats
-    )
+    timings = time_in_turn({name: partial(_seconds, run) for name, run in runs.items()}, repeats)
     threads = torch.get_num_threads()
     if memory:
         timings[PEER].peak_mib = peak_mib(prepare_for_peak, case, PEER, False, threads=threads)
@@ -177,6 +175,10 @@ def measure_case(case: Case, repeats: int, memory: bool) -> list[TimedCase]:
     return rows
 
 
+def _seconds(run: Callable[[], tuple[float, object]]) -> float:
+    return run()[0]
+
+
 def print_profile(case: Case, channels_last: bool, runs: int = 5, lines: int = 14) -> None:
     """Print where the time of our op goes, on one thread."""
     run = contender(case, "ours", channels_last)
@@ -190,7 +192,8 @@ def print_profile(case: Case, channels_last: bool, runs: int = 5, lines: int = 1
     profiler.disable()
     torch.set_num_threads(before)
     print(f"\n{case.label}, {'channels_last' if channels_last else 'NCHW'}, one thread:")
-    entries = sorted(pstats.Stats(profiler).stats.items(), key=lambda entry: -entry[1][2])
+    profiler.create_stats()
+    entries = sorted(profiler.stats.items(), key=lambda entry: -entry[1][2])
     for (file, _, function), (_, calls, own, _, _) in entries[:lines]:
         where = f"{Path(file).name}:{function}" if file != "~" else function
         print(f"  {own / runs * 1e3:9.2f} ms {calls // runs:6d} x {where}")
