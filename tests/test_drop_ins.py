@@ -26,13 +26,13 @@ import mmdet_maskr.visualization
 from mmdet_maskr.datasets import transforms
 from mmdet_maskr.engine.optim_wrapper import BFloat16OptimWrapper
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models.backbones.resnet import FreeWidthStage
 from mmdet_maskr.visualization.visualizer import InstanceVisualizer
 
 ours = mmdet_maskr.models
 # those that do not derive from their counterpart; what derives is found below
 COUNTERPARTS = [
     (ours.LevelRoIExtractor, roi_extractors.SingleRoIExtractor),
+    (ours.Res5Head, shared_heads.ResLayer),
     (ours.ComposedMaskHead, mask_heads.FCNMaskHead),
     (ours.InterleavedMaskHead, mask_heads.HTCMaskHead),
     (transforms.KeypointRandomAffine, mmdet_transforms.RandomAffine),
@@ -46,7 +46,7 @@ def registered() -> list[tuple[type, type]]:
     pairs = []
     for registry in (MODELS, TASK_UTILS, TRANSFORMS, VISUALIZERS, *_others()):
         for cls in registry.module_dict.values():
-            if cls.__module__.startswith("mmdet_maskr.") and cls is not FreeWidthStage:
+            if cls.__module__.startswith("mmdet_maskr."):
                 theirs = [
                     c for c in cls.__mro__ if c.__module__.startswith(("mmdet.", "mmengine."))
                 ]

@@ -4,13 +4,11 @@ A part is rewritten where its class has the very forward function that is known 
 with another one keeps it, though parts inside it may be rewritten. A rewritten part changes its
 class to a subclass, so that everything but the forward function stays.
 
-Symbols: B images, N RoIs, C channels, s x s RoI features, W width of the mask head, K classes,
-A anchors a cell.
+Symbols: B images, C channels, A anchors a cell.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 import torch
@@ -27,11 +25,7 @@ from torch import Tensor, nn
 from mmdet_maskr.deploy.convolution import FusedConv2d, can_fold, can_fuse
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.dense_heads import SampledRPNHead
-from mmdet_maskr.models.mask_heads import ComposedMaskHead
-from mmdet_maskr.models.mask_heads.predictors import PixelLogits, check_labels
 from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
-
-CHUNK_VALUES = 2**21  # of the mask head's widest map that are computed at once: 8 MiB
 
 
 class FastForm(nn.Module):
@@ -251,57 +245,6 @@ def _rewrite_box_head(head: ConvFCBBoxHead) -> bool:
     return True
 
 
-class FastMaskHead(FastForm):
-    """Mask head whose deconvolution is a matrix product, a few RoIs at a time.
-
-    The predictor works on each pixel alone, so pixels are put in their places after it.
-    """
-
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        if labels is not None:
-            labels = check_labels(labels, self.num_classes)
-        x = self.convs(x)
-        labels = labels if self.selects_channel else None
-        weight, bias = self.conv_logits.weight.flatten(1), self.conv_logits.bias
-        if labels is not None:
-            weight, bias = weight[labels, :, None], bias[labels, None, None]
-        factor, (count, _, height, width) = self.scale_factor, x.shape
-        width_out = self.conv_logits.in_channels
-        rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # (N, s s, C)
-        step = max(1, CHUNK_VALUES // (self.up_weight.shape[1] * height * width))
-        logits = []
-        for part in (slice(i, i + step) for i in range(0, max(count, 1), step)):
-            up = torch.addmm(self.up_bias, rows[part].flatten(0, 1), self.up_weight).relu_()
-            up = up.view(len(rows[part]), height * width * factor**2, width_out)  # (n, s s f f, W)
-            if labels is None:
-                logits.append(F.linear(up, weight, bias))
-            else:
-                logits.append(torch.baddbmm(bias[part], up, weight[part]))
-        logits = torch.cat(logits).unflatten(1, (height, width, factor, factor))
-        return logits.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
-
-
-def _rewrite_mask_head(head: ComposedMaskHead) -> bool:
-    up = getattr(head, "upsample", None)
-    if not has_forward(head, ComposedMaskHead) or not isinstance(up, nn.ConvTranspose2d):
-        return False
-    if not isinstance(head.conv_logits, PixelLogits):
-        return False
-    size = (head.scale_factor, head.scale_factor)
-    plain = dict(padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1)
-    if not (up.kernel_size == up.stride == size) or any(
-        getattr(up, name) != value for name, value in plain.items()
-    ):
-        return False
-    weight = up.weight.data.permute(0, 2, 3, 1).flatten(1)  # (C, f f W)
-    head.up_weight = nn.Parameter(weight, requires_grad=False)
-    head.up_bias = nn.Parameter(up.bias.data.repeat(math.prod(up.kernel_size)), requires_grad=False)
-    del head.upsample
-    head.upsample = None
-    become(head, FastMaskHead)
-    return True
-
-
 def _rewrite_extractor(extractor: LevelRoIExtractor) -> bool:
     extractor.memory_format = "channels_last"
     return True
@@ -317,7 +260,6 @@ REWRITERS = (
     (FPN, _rewrite_fpn),
     (RPNHead, _rewrite_rpn),
     (ConvFCBBoxHead, _rewrite_box_head),
-    (ComposedMaskHead, _rewrite_mask_head),
     (LevelRoIExtractor, _rewrite_extractor),
 )
 

@@ -9,24 +9,15 @@ Symbols: D detections, m x m a mask, K keypoints, S x S a heatmap, H x W the ima
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from mmdet_maskr.coco.form import as_text
-from mmdet_maskr.run_lengths import changes, rles
+from mmdet_maskr.mask_crops import Crop, axis_weights, box_axis, regions_of
+from mmdet_maskr.run_lengths import rles
 
 SMALL_AREA = 3  # boxes of up to so many pixels a sample are enlarged as a whole: that is faster
 SLACK = 1e-5  # of a map's magnitude: rounding of its bounds
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A mask where its box is: (h, w) bool, whose first pixel is (x0, y0) of the image."""
-
-    inside: np.ndarray
-    x0: int
-    y0: int
 
 
 def crops(
@@ -40,14 +31,12 @@ def crops(
         size: (H, W).
         threshold: pixels with at least this probability are inside.
     """
-    height, width = size
-    for mask, box in zip(masks, boxes, strict=True):
-        x0, y0 = (int(v) for v in np.maximum(np.floor(box[:2]) - 1, 0))
-        x1, y1 = (int(v) for v in np.minimum(np.ceil(box[2:]) + 1, (width, height)))
+    regions = regions_of(boxes, *size).tolist()
+    for mask, box, (x0, y0, x1, y1) in zip(masks, boxes, regions, strict=True):
         inside = np.zeros((0, 0), bool)
         if x0 < x1 and y0 < y1:
-            rows = _bilinear(y0, y1, box[1], box[3], len(mask))
-            columns = _bilinear(x0, x1, box[0], box[2], len(mask))
+            rows = axis_weights(box_axis(y0, y1, box[1], box[3]), len(mask))
+            columns = axis_weights(box_axis(x0, x1, box[0], box[2]), len(mask))
             inside = rows @ mask @ columns.T >= threshold
         yield Crop(inside, x0, y0)
 
@@ -56,26 +45,13 @@ def dense(crops: Sequence[Crop], size: tuple[int, int]) -> np.ndarray:
     """(D, H, W) bool."""
     pasted = np.zeros((len(crops), *size), bool)
     for mask, crop in zip(pasted, crops, strict=True):
-        height, width = crop.inside.shape
-        mask[crop.y0 : crop.y0 + height, crop.x0 : crop.x0 + width] = crop.inside
+        crop.paste(mask)
     return pasted
 
 
 def encode(crops: Sequence[Crop], size: tuple[int, int]) -> list[dict]:
     """COCO's RLEs of masks in an image of H x W, with ``counts`` as strings."""
-    found = [changes(crop.inside.T, crop.x0, crop.y0, size[0]) for crop in crops]
-    return [as_text(rle) for rle in rles(found, size)]
-
-
-def _bilinear(start: int, stop: int, low: float, high: float, size: int) -> np.ndarray:
-    """(stop - start, size) weights of a mask's pixels at the image's, zero beyond the mask."""
-    centres = np.arange(start, stop, dtype=np.float32) + np.float32(0.5)
-    if high > low:
-        position = (centres - low) / (high - low) * np.float32(size) - np.float32(0.5)
-    else:  # a line: mmdet, which divides by zero, replaces infinity by the middle of the mask
-        position = np.full_like(centres, size / 2 - 0.5)
-    distance = np.abs(position[:, None] - np.arange(size, dtype=np.float32))
-    return np.maximum(1 - distance, 0)
+    return [as_text(rle) for rle in rles([crop.changes(size[0]) for crop in crops], size)]
 
 
 def decode_keypoints(

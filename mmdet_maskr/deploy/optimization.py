@@ -18,8 +18,9 @@ from mmdet_maskr.deploy.convolution import FusedConv2d
 from mmdet_maskr.deploy.fast_forms import FastForm, become, rewrite_parts
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.memory_format import converted, guard_layers
-from mmdet_maskr.models.mask_heads import ComposedMaskHead
-from mmdet_maskr.models.mask_heads.mask_head import MASK_OUTPUTS, last_mask_head
+from mmdet_maskr.models.mask_heads import ComposedMaskHead, ConvMaskHead
+from mmdet_maskr.models.mask_heads.mask_head import last_mask_head
+from mmdet_maskr.models.mask_heads.paste import MASK_OUTPUTS
 from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
 
 PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16)
@@ -235,7 +236,7 @@ def _check(model: nn.Module, masks: str | None, autocast: str | None) -> None:
     if autocast is not None and autocast not in PRECISIONS:
         raise UserError(f"autocast must be one of {list(PRECISIONS)} or None, not {autocast!r}.")
     if masks is not None and masks not in MASK_OUTPUTS:
-        raise UserError(f"masks must be one of {MASK_OUTPUTS} or None, not {masks!r}.")
+        raise UserError(f"masks must be one of {tuple(MASK_OUTPUTS)} or None, not {masks!r}.")
     head = last_mask_head(getattr(model, "roi_head", None))
     if masks == "rle" and not isinstance(head, ComposedMaskHead):
         raise UserError(
@@ -291,12 +292,12 @@ def _takes_low_precision(model: nn.Module) -> bool:
 
 
 def _left(model: nn.Module) -> list[str]:
-    """Parts in which nothing was rewritten."""
+    """Parts in which nothing was rewritten; ConvMaskHead is in its fast form already."""
     left = []
     for name in PARTS:
         part = _part(model, name)
         if isinstance(part, nn.Module) and not any(
-            isinstance(module, (FastForm, FusedConv2d)) for module in part.modules()
+            isinstance(module, (FastForm, FusedConv2d, ConvMaskHead)) for module in part.modules()
         ):
             left.append(f"{name} ({type(part).__name__})")
     return left

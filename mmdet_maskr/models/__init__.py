@@ -2,7 +2,7 @@
 
 from mmdet_maskr import adjustments  # noqa: F401 - applies them
 from mmdet_maskr.models import old_names
-from mmdet_maskr.models.backbones import FreeWidthResNet, FreeWidthStage, PlainViT
+from mmdet_maskr.models.backbones import FreeWidthResNet, PlainViT
 from mmdet_maskr.models.data_preprocessors import UnitRangePreprocessor
 from mmdet_maskr.models.dense_heads import SampledRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
@@ -13,6 +13,7 @@ from mmdet_maskr.models.necks import ChannelLayerNorm, SimpleFeaturePyramid
 from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
 from mmdet_maskr.models.roi_heads import (
     AveragedCascadeRoIHead,
+    FreeWidthStage,
     MaskRPointRendRoIHead,
     ParallelRoIHead,
     Res5Head,

@@ -6,7 +6,7 @@ heatmaps.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from mmdet.models.test_time_augs import DetTTAModel
@@ -20,6 +20,7 @@ from torch import Tensor
 from mmdet_maskr.datasets.keypoint_meta import flip_indices
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
+from mmdet_maskr.models.mask_heads.paste import paste, size_of
 from mmdet_maskr.models.roi_heads import ParallelRoIHead
 
 FLIPPED_DIMS = {"horizontal": (-1,), "vertical": (-2,), "diagonal": (-2, -1)}
@@ -114,24 +115,16 @@ class InstanceTTAModel(DetTTAModel):
         self, features: list[tuple[Tensor]], metas: list[list[dict]], results: list[InstanceData]
     ) -> None:
         """Set ``masks`` of each image: the mean of the forms' probabilities."""
-        head = self.roi_head.mask_head
-        counts = [len(found) for found in results]
         labels = torch.cat([found.labels for found in results])
-        total: list[Any] = [0.0] * len(results)
-        for x, form in zip(features, metas, strict=True):
-            logits = self.roi_head._mask_forward(x, self._rois(form, results), labels=labels)
-            masks = head.predictor.probabilities(logits["mask_preds"], labels)
-            for i, (part, meta) in enumerate(zip(masks.split(counts), form, strict=True)):
-                total[i] = total[i] + _unflip(part, meta)
-        head.predict_by_feat(
-            mask_preds=[(sums / len(features))[:, None] for sums in total],
-            results_list=results,
-            # the boxes are those of the original image already
-            batch_img_metas=[{**meta, "scale_factor": (1.0, 1.0)} for meta in metas[0]],
-            rcnn_test_cfg=self.roi_head.test_cfg,
-            rescale=True,
-            activate_map=True,
-        )
+
+        def masks_of(x: tuple[Tensor], rois: Tensor) -> Tensor:
+            logits = self.roi_head._mask_forward(x, rois, labels=labels)["mask_preds"]
+            return self.roi_head.mask_head.predictor.probabilities(logits, labels)
+
+        means = self._mean(masks_of, features, metas, results)
+        for found, masks, meta in zip(results, means, metas[0], strict=True):
+            size = size_of(meta, rescale=True)
+            found.masks = paste(masks, found.bboxes, size, self.roi_head.test_cfg)
 
     def _predict_keypoints(
         self, features: list[tuple[Tensor]], metas: list[list[dict]], results: list[InstanceData]
@@ -139,15 +132,26 @@ class InstanceTTAModel(DetTTAModel):
         """Set ``keypoints`` and ``keypoint_scores`` of each image, of the mean of the logits."""
         head = self.roi_head.keypoint_head
         wanted = [found[head.has_keypoints(found.labels)] for found in results]
-        counts = [len(found) for found in wanted]
-        total: list[Any] = [0.0] * len(results)
+        means = self._mean(self.roi_head.keypoint_forward, features, metas, wanted, self._swaps)
+        for found, chosen, logits in zip(results, wanted, means, strict=True):
+            self.roi_head.set_keypoints(found, *head.codec.decode(logits, chosen.bboxes))
+
+    def _mean(
+        self,
+        branch: Callable[[tuple[Tensor], Tensor], Tensor],
+        features: list[tuple[Tensor]],
+        metas: list[list[dict]],
+        found: list[InstanceData],
+        swaps_of: Callable[[dict], list[int] | None] = lambda meta: None,
+    ) -> list[Tensor]:
+        """Of each image the mean of what a branch gives for its D boxes on every form, (D, ...)."""
+        counts = [len(own) for own in found]
+        by_form = []
         for x, form in zip(features, metas, strict=True):
-            logits = self.roi_head.keypoint_forward(x, self._rois(form, wanted))
-            for i, (part, meta) in enumerate(zip(logits.split(counts), form, strict=True)):
-                total[i] = total[i] + _unflip(part, meta, self._swaps(meta))
-        for found, chosen, sums in zip(results, wanted, total, strict=True):
-            points, scores = head.codec.decode(sums / len(features), chosen.bboxes)
-            self.roi_head.set_keypoints(found, points, scores)
+            parts = branch(x, self._rois(form, found)).split(counts)
+            pairs = zip(parts, form, strict=True)
+            by_form.append([_unflip(part, meta, swaps_of(meta)) for part, meta in pairs])
+        return [sum(maps[1:], maps[0]) / len(maps) for maps in zip(*by_form, strict=True)]
 
     def _swaps(self, meta: dict) -> list[int] | None:
         """(K,) indices of the keypoints' mirror images, where the image is flipped.

@@ -1,4 +1,7 @@
-"""RoI layers and decoding: tensor functions and small modules that know no detectors."""
+"""RoI layers, NMS and masks: tensor functions and small modules that know no detectors.
+
+They import torch, mmcv, NumPy, OpenCV, and of this package what knows no more than they do.
+"""
 
 from mmdet_maskr.ops.keypoint_decode import decode_heatmaps
 from mmdet_maskr.ops.roi_align import RoIAlign, roi_align, roi_align_pyramid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ class RoILayer(nn.Module):
         output_size: bins (height, width), or one number for both.
         spatial_scale: pixels of the feature map per pixel of the image, 1 / stride.
     """
+
+    pyramid: ClassVar[Callable[..., Tensor]]  # pools from a pyramid
+    options: ClassVar[tuple[str, ...]] = ()  # attributes that it takes by name
 
     def __init__(self, output_size: int | tuple[int, int], spatial_scale: float = 1.0) -> None:
         super().__init__()
@@ -35,7 +39,9 @@ class RoILayer(nn.Module):
         spatial_scales: Sequence[float],
     ) -> Tensor:
         """Pool each of (N, 5) RoIs from its level, (N,), to (N, C, height, width)."""
-        raise NotImplementedError
+        options = {name: getattr(self, name) for name in self.options}
+        pool = type(self).pyramid
+        return pool(features, rois, levels, self.output_size, spatial_scales, **options)
 
     def extra_repr(self) -> str:
         options = {k: v for k, v in vars(self).items() if not k.startswith("_") and k != "training"}

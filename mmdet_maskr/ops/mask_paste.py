@@ -11,39 +11,32 @@ Symbols: N masks, m x m their size, H x W the image, h x w a crop of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.mask_crops import Crop, axis_weights, box_axis, regions_of
 from mmdet_maskr.ops._workers import for_each
 
 PIECE = 4  # masks that a thread takes at a time
 CHUNK_PIXELS = 2**28  # of the float image that is pasted at once on a GPU: 1 GiB
 
-
-class Crop(NamedTuple):
-    """Part of the image that a mask can reach, and the mask's pixels there.
-
-    ``inside`` is (h, w) bool, or (w, h) where columns were asked for.
-    """
-
-    index: int  # type: ignore[assignment]  # hides the method of tuples, which none here asks
-    x0: int
-    y0: int
-    x1: int
-    y1: int
-    inside: np.ndarray
+# (masks, boxes, height, width, threshold, columns) -> the crop of mask i, None outside of the image
+Crops = Callable[[Tensor, Tensor, int, int, float, bool], Callable[[int], Crop | None]]
 
 
 def paste_masks(
-    masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float = 0.5
+    masks: Tensor,
+    boxes: Tensor,
+    height: int,
+    width: int,
+    threshold: float = 0.5,
+    crops: Crops | None = None,
 ) -> Tensor:
-    """Paste masks into an image of their boxes' scale, as mmdet's FCNMaskHead does.
+    """Paste masks into an image of their boxes' scale.
 
     Args:
         masks: (N, m, m) probabilities.
@@ -52,89 +45,87 @@ def paste_masks(
         width: W.
         threshold: pixels with at least this probability are inside. A negative one gives the
             probabilities times 255 instead, for pictures.
+        crops: a convention's; None for :func:`sampled_crops`.
 
     Returns:
         (N, H, W) bool, or uint8 for a negative threshold, on the masks' device.
 
     Raises:
-        UserError: a box is infinite or NaN, or shapes disagree.
+        UserError: a box is infinite or NaN, shapes disagree, or a negative threshold for other
+            crops.
     """
     check_masks(masks, boxes)
-    if masks.device.type != "cpu":
-        return _paste_at_once(masks, boxes, height, width, threshold)
+    if crops in (None, sampled_crops) and (threshold < 0 or masks.device.type != "cpu"):
+        sample = _sample_grey if masks.device.type == "cpu" else _sample_at_once
+        return sample(masks, boxes, height, width, threshold)
     if threshold < 0:
-        pasted = torch.zeros(len(masks), height, width, dtype=torch.uint8)
-        regions = regions_of(boxes.detach().float().numpy(), height, width)
-        for i, (x0, y0, x1, y1) in enumerate(regions.tolist()):
-            if x0 < x1 and y0 < y1:
-                values = _do_paste_mask(masks[i : i + 1, None], boxes[i : i + 1], height, width)[0]
-                pasted[i, y0:y1, x0:x1] = (values[0] * 255).to(torch.uint8)
-        return pasted
+        raise UserError(
+            f"mask_thr_binary={threshold} asks for grey masks, which test_cfg.rcnn.convention does "
+            "not give: use a threshold of 0 to 1."
+        )
     pasted = np.zeros((len(masks), height, width), np.bool_)
 
-    def write(crop: Crop) -> None:
-        pasted[crop.index, crop.y0 : crop.y1, crop.x0 : crop.x1] = crop.inside
+    def write(i: int, crop: Crop) -> None:
+        crop.paste(pasted[i])
 
-    for_each_crop(write, masks, boxes, height, width, threshold)
-    return torch.from_numpy(pasted)
+    for_each_crop(write, masks, boxes, height, width, threshold, crops)
+    return torch.from_numpy(pasted).to(masks.device)
 
 
 def for_each_crop(
-    work: Callable[[Crop], None],
+    work: Callable[[int, Crop], None],
     masks: Tensor,
     boxes: Tensor,
     height: int,
     width: int,
     threshold: float,
+    crops: Crops | None = None,
     columns: bool = False,
 ) -> None:
     """Call ``work`` with the pixels of each mask, only where it can reach: around its box.
 
     Args:
-        work: called in several threads, once for each mask that reaches into the image.
-        masks: (N, m, m) probabilities, on a CPU.
+        work: called in several threads with index and crop of each mask that reaches into the
+            image.
+        masks: (N, m, m) probabilities; those of a GPU are copied.
         boxes: (N, 4) xyxy in pixels of the image.
         height: H.
         width: W.
         threshold: not negative; pixels with at least this probability are inside.
-        columns: give crops as (w, h), each column contiguous, as COCO's RLE runs.
+        crops: as for :func:`paste_masks`.
+        columns: make crops whose columns are contiguous, as COCO's RLE runs.
     """
-    masks, boxes = masks.detach().float(), boxes.detach().float()
+    masks, boxes = masks.detach().cpu().float(), boxes.detach().cpu().float()
+    crop_of = (crops or sampled_crops)(masks, boxes, height, width, threshold, columns)
+
+    def some(part: range) -> None:
+        for i in part:
+            crop = crop_of(i)
+            if crop is not None:
+                work(i, crop)
+
+    count = len(masks)
+    for_each(some, [range(i, min(i + PIECE, count)) for i in range(0, count, PIECE)])
+
+
+def sampled_crops(
+    masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float, columns: bool
+) -> Callable[[int], Crop | None]:
+    """mmdet's and Detectron2's way: masks (N, m, m) sampled at the centres of pixels."""
     corners = boxes.numpy()
     regions = regions_of(corners, height, width).tolist()
 
-    def crop(i: int) -> None:
+    def crop_of(i: int) -> Crop | None:
         x0, y0, x1, y1 = regions[i]
         if x0 >= x1 or y0 >= y1:
-            return
-        box_x0, box_y0, box_x1, box_y1 = corners[i]
-        if box_x1 > box_x0 and box_y1 > box_y0:
-            grid_x = _grid(x0, x1, box_x0, box_x1)
-            grid_y = _grid(y0, y1, box_y0, box_y1)
-            if columns:
-                inside = _sample(masks[i], grid_x, grid_y, threshold, first_is_x=True)
-            else:
-                inside = _sample(masks[i], grid_y, grid_x, threshold, first_is_x=False)
-        else:  # a line or a point: mmdet divides by zero here and replaces infinities
-            values, _ = _do_paste_mask(masks[i, None, None], boxes[i, None], height, width)
-            inside = (values[0] >= threshold).numpy()
-            inside = np.ascontiguousarray(inside.T) if columns else inside
-        work(Crop(i, x0, y0, x1, y1, inside))
+            return None
+        grid_x = box_axis(x0, x1, corners[i, 0], corners[i, 2])
+        grid_y = box_axis(y0, y1, corners[i, 1], corners[i, 3])
+        if columns:
+            return Crop(_sample(masks[i], grid_x, grid_y, threshold, True).T, x0, y0)
+        return Crop(_sample(masks[i], grid_y, grid_x, threshold, False), x0, y0)
 
-    def crops_of(part: range) -> None:
-        for i in part:
-            crop(i)
-
-    count = len(masks)
-    for_each(crops_of, [range(i, min(i + PIECE, count)) for i in range(0, count, PIECE)])
-
-
-def regions_of(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(N, 4) integers x0, y0, x1, y1: what mmdet pastes of a mask, empty outside of the image."""
-    low = np.maximum(np.floor(boxes[:, :2]) - 1, 0)
-    high = np.minimum(np.ceil(boxes[:, 2:]) + 1, np.array([width, height], np.float32))
-    limits = np.array([width, height], np.float32)
-    return np.concatenate([np.minimum(low, limits), np.maximum(high, 0)], 1).astype(np.int64)
+    return crop_of
 
 
 def check_masks(masks: Tensor, boxes: Tensor) -> None:
@@ -157,12 +148,6 @@ def check_masks(masks: Tensor, boxes: Tensor) -> None:
         )
 
 
-def _grid(start: int, stop: int, box_start: np.float32, box_stop: np.float32) -> np.ndarray:
-    """Pixel centres of a crop in the box's coordinates -1 to 1: mmdet's operations, in float32."""
-    centres = np.arange(start, stop, dtype=np.float32) + np.float32(0.5)
-    return (centres - box_start) / (box_stop - box_start) * np.float32(2) - np.float32(1)
-
-
 def _sample(
     mask: Tensor, first: np.ndarray, second: np.ndarray, threshold: float, first_is_x: bool
 ) -> np.ndarray:
@@ -178,31 +163,21 @@ def _sample(
     size = len(mask)
     # float32 rounding of the sampling position (up to m) times the steepest slope, twice, and some
     margin = 1e-6 * max(size, 16)
-    values = _weights(first, size) @ (mask.T if first_is_x else mask) @ _weights(second, size).T
-    distance = values.numpy()
+    rows, columns = (torch.from_numpy(axis_weights(grid, size)) for grid in (first, second))
+    distance = (rows @ (mask.T if first_is_x else mask) @ columns.T).numpy()
     distance -= np.float32(threshold)
     inside = distance >= 0
     np.abs(distance, out=distance)
     if distance.min() <= margin:
-        rows, cols = np.nonzero(distance <= margin)
-        xs, ys = (first[rows], second[cols]) if first_is_x else (second[cols], first[rows])
+        at = np.nonzero(distance <= margin)
+        xs, ys = (first[at[0]], second[at[1]]) if first_is_x else (second[at[1]], first[at[0]])
         grid = torch.from_numpy(np.stack([xs, ys], 1)).view(1, 1, -1, 2)
         exact = F.grid_sample(mask[None, None], grid, align_corners=False)
-        inside[rows, cols] = (exact >= threshold).view(-1).numpy()
+        inside[at] = (exact >= threshold).view(-1).numpy()
     return inside
 
 
-def _weights(grid: np.ndarray, size: int) -> Tensor:
-    """(n, m) bilinear weights of mask pixels at each grid coordinate, zero beyond the mask."""
-    position = (grid + np.float32(1)) * np.float32(size / 2) - np.float32(0.5)
-    weights = position[:, None] - np.arange(size, dtype=np.float32)
-    np.abs(weights, out=weights)
-    np.subtract(np.float32(1), weights, out=weights)
-    np.maximum(weights, 0, out=weights)
-    return torch.from_numpy(weights)
-
-
-def _paste_at_once(
+def _sample_at_once(
     masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float
 ) -> Tensor:
     """On a GPU: whole images, as many masks at a time as 1 GiB holds (mmdet's way)."""
@@ -211,6 +186,33 @@ def _paste_at_once(
     step = max(1, CHUNK_PIXELS // (height * width))
     for start in range(0, len(masks), step):
         part = slice(start, start + step)
-        values, _ = _do_paste_mask(masks[part, None], boxes[part], height, width, skip_empty=False)
+        values = _values(masks[part], boxes[part], (0, width), (0, height))
         pasted[part] = values >= threshold if threshold >= 0 else (values * 255).to(dtype)
     return pasted
+
+
+def _sample_grey(masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float) -> Tensor:
+    """On a CPU: the probabilities times 255, mask by mask."""
+    pasted = torch.zeros(len(masks), height, width, dtype=torch.uint8)
+    regions = regions_of(boxes.detach().float().numpy(), height, width)
+    for i, (x0, y0, x1, y1) in enumerate(regions.tolist()):
+        if x0 < x1 and y0 < y1:
+            values = _values(masks[i : i + 1], boxes[i : i + 1], (x0, x1), (y0, y1))
+            pasted[i, y0:y1, x0:x1] = (values[0] * 255).to(torch.uint8)
+    return pasted
+
+
+def _values(masks: Tensor, boxes: Tensor, x: tuple[int, int], y: tuple[int, int]) -> Tensor:
+    """Probabilities (n, h, w) of the pixels in columns and rows [begin, end): mmdet's numbers."""
+
+    def grid(pixels: tuple[int, int], low: Tensor, high: Tensor) -> Tensor:
+        centres = torch.arange(*pixels, device=boxes.device).to(torch.float32) + 0.5
+        at = (centres - low[:, None]) / (high - low)[:, None] * 2 - 1
+        return at.masked_fill(at.isinf(), 0)  # of a line
+
+    grid_x, grid_y = grid(x, boxes[:, 0], boxes[:, 2]), grid(y, boxes[:, 1], boxes[:, 3])
+    count, height, width = len(boxes), grid_y.shape[1], grid_x.shape[1]
+    places = torch.stack(
+        [grid_x[:, None].expand(-1, height, -1), grid_y[:, :, None].expand(count, -1, width)], 3
+    )
+    return F.grid_sample(masks[:, None].float(), places, align_corners=False)[:, 0]

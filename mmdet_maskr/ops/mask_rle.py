@@ -16,9 +16,9 @@ import pycocotools.mask
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.ops.mask_paste import Crop, check_masks, for_each_crop
-from mmdet_maskr.ops.mask_resize import for_each_resized_crop
-from mmdet_maskr.run_lengths import changes, rles
+from mmdet_maskr.mask_crops import Crop
+from mmdet_maskr.ops.mask_paste import Crops, check_masks, for_each_crop
+from mmdet_maskr.run_lengths import rles
 
 
 class RLEMasks(Sequence):
@@ -77,13 +77,12 @@ def encode_masks(
     height: int,
     width: int,
     threshold: float = 0.5,
-    resized: bool = False,
+    crops: Crops | None = None,
 ) -> RLEMasks:
     """RLEs of masks pasted into an image, without pasting them.
 
-    Equal to pycocotools' encoding of :func:`mmdet_maskr.ops.mask_paste.paste_masks` (and so of
-    mmdet's masks), or of :func:`mmdet_maskr.ops.mask_resize.paste_resized_masks`. Runs on the CPU;
-    masks of a GPU are copied (m x m each) first.
+    Equal to pycocotools' encoding of :func:`mmdet_maskr.ops.mask_paste.paste_masks`. Runs on the
+    CPU; masks of a GPU are copied (m x m each) first.
 
     Args:
         masks: (N, m, m) probabilities.
@@ -91,7 +90,7 @@ def encode_masks(
         height: H.
         width: W.
         threshold: pixels with at least this probability are inside.
-        resized: as torchvision pastes, see :mod:`mmdet_maskr.ops.mask_resize`.
+        crops: a convention's; None for mmdet's.
 
     Raises:
         UserError: a negative threshold, a box that is infinite or NaN, or shapes that disagree.
@@ -104,9 +103,8 @@ def encode_masks(
     check_masks(masks, boxes)
     found: list[np.ndarray] = [np.empty(0, np.int64)] * len(masks)
 
-    def read(crop: Crop) -> None:
-        found[crop.index] = changes(crop.inside, crop.x0, crop.y0, height)
+    def read(i: int, crop: Crop) -> None:
+        found[i] = crop.changes(height)
 
-    crops = for_each_resized_crop if resized else for_each_crop
-    crops(read, masks.cpu(), boxes.cpu(), height, width, threshold, columns=True)
+    for_each_crop(read, masks, boxes, height, width, threshold, crops, columns=True)
     return RLEMasks(rles(found, (height, width)), (height, width))

@@ -6,14 +6,17 @@ Symbols: N positive RoIs, G ground truths of an image, m x m the target's size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from mmcv.ops import roi_align
-from mmdet.structures.mask import BaseInstanceMasks, BitmapMasks
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
+
+if TYPE_CHECKING:
+    from mmdet.structures.mask import BaseInstanceMasks
 
 
 def mask_targets(
@@ -42,7 +45,7 @@ def mask_targets(
     pair = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     boxes = [_inside(own, masks) for own, masks in zip(boxes, gt_masks, strict=True)]
     sizes = {(masks.height, masks.width) for masks in gt_masks}
-    if len(sizes) == 1 and all(isinstance(masks, BitmapMasks) for masks in gt_masks):
+    if len(sizes) == 1 and all(map(_are_bitmaps, gt_masks)):
         # the images' ground truths in a row, so that there is one call
         first = np.cumsum([0] + [len(masks) for masks in gt_masks])
         rows = torch.cat([own + int(i) for own, i in zip(gt_indices, first, strict=False)])
@@ -59,6 +62,11 @@ def _inside(boxes: Tensor, gt_masks: BaseInstanceMasks) -> Tensor:
     return torch.minimum(boxes.detach().clamp(min=0), limits)
 
 
+def _are_bitmaps(masks: BaseInstanceMasks) -> bool:
+    """Whether masks are an array (G, H, W); polygons are lists."""
+    return isinstance(masks.masks, np.ndarray)
+
+
 def _of_one_image(
     boxes: Tensor,
     gt_indices: Tensor,
@@ -66,7 +74,7 @@ def _of_one_image(
     size: tuple[int, int],
     soft: bool,
 ) -> Tensor:
-    if isinstance(gt_masks, BitmapMasks):
+    if _are_bitmaps(gt_masks):
         return from_bitmaps(gt_masks.masks, boxes, gt_indices, size, soft)
     if len(boxes) == 0:
         return boxes.new_zeros((0, *size), dtype=torch.float32)

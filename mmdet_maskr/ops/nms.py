@@ -1,6 +1,8 @@
-"""NMS within groups as torchvision does it, and Detectron2 through it."""
+"""NMS within groups, such as classes or pyramid levels: torchvision's, Detectron2's, and mmcv's."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Mapping
 
 import torch
 from mmcv.ops import nms
@@ -10,10 +12,27 @@ from torch import Tensor
 # the move rounds coordinates, which decides now and then whether an overlap is above the threshold.
 MOVED_ON_CPU = 1000
 MOVED_ON_GPU = 25000
+FEW = 400  # boxes whose groups are not worth calls of their own
+
+
+def plain_nms(cfg: Mapping | None, also: Collection[str] = ()) -> float | None:
+    """The IoU threshold of ``dict(type='nms', iou_threshold=...)``; None of another config.
+
+    Args:
+        cfg: an ``nms`` of a config; its type is a text or, with read_base(), a function.
+        also: options that do not matter.
+    """
+    options = dict(cfg or {})
+    kind = options.pop("type", "nms")
+    if getattr(kind, "__name__", kind) not in ("nms", "mmcv.nms"):
+        return None
+    if set(options) - set(also) != {"iou_threshold"}:
+        return None
+    return float(options["iou_threshold"])
 
 
 def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
-    """Indices of the boxes that are kept, best first.
+    """Indices of the boxes that torchvision keeps, best first.
 
     Args:
         boxes: (N, 4) xyxy.
@@ -23,19 +42,55 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: fl
     """
     if len(boxes) == 0:
         return groups.new_empty(0)
-    if len(boxes) > (MOVED_ON_CPU if boxes.device.type == "cpu" else MOVED_ON_GPU):
-        kept = [
-            found[_nms(boxes[found], scores[found], iou_threshold)]
-            for found in ((groups == group).nonzero()[:, 0] for group in groups.unique())
-        ]
-        keep = torch.cat(kept).sort().values
-        return keep[scores[keep].sort(descending=True).indices]
-    moved = boxes + groups.to(boxes)[:, None] * (boxes.max() + 1)
-    return _nms(moved, scores, iou_threshold)
-
-
-def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """mmcv's NMS, stable among equal scores, which it is not by itself."""
     order = scores.sort(descending=True, stable=True).indices
-    ranks = torch.arange(0, -len(boxes), -1, dtype=torch.float32, device=boxes.device)
-    return order[nms(boxes[order], ranks, iou_threshold)[1]]
+    if len(boxes) > (MOVED_ON_CPU if boxes.device.type == "cpu" else MOVED_ON_GPU):
+        return order[_kept(boxes[order], iou_threshold, groups[order])]
+    return order[_kept(_apart(boxes, groups)[order], iou_threshold)]
+
+
+def nms_per_level(
+    boxes: Tensor, scores: Tensor, level_ids: Tensor, iou_threshold: float, max_num: int
+) -> Tensor:
+    """The first ``max_num`` indices that mmcv's ``batched_nms`` keeps, best first, on a CPU.
+
+    mmcv moves each level's boxes to a place of their own and compares all with all. Two things make
+    that faster: boxes of two levels never overlap there, so comparing within levels is enough; and
+    a box is dropped only for a better one, so the best boxes come out right without the others.
+
+    Boxes are moved here too, so that a CPU keeps what a GPU keeps.
+
+    Args:
+        boxes: (N, 4) xyxy, not negative, N > 0.
+        scores: (N,).
+        level_ids: (N,) the pyramid level of each box.
+        iou_threshold: boxes that overlap a better one by more are dropped.
+        max_num: how many to return at most.
+    """
+    moved = _apart(boxes, level_ids)
+    order = scores.sort(descending=True).indices  # as mmcv: among equal scores it is not stable
+    count = max_num + max_num // 2
+    while True:
+        best = order[:count]
+        # few boxes need not be told apart by level, as levels do not overlap
+        levels = level_ids[best] if len(best) > FEW else None
+        kept = _kept(moved[best], iou_threshold, levels)
+        if len(kept) >= max_num or count >= len(order):
+            return best[kept[:max_num]]
+        count *= 2
+
+
+def _apart(boxes: Tensor, groups: Tensor) -> Tensor:
+    """Boxes (N, 4) of which those of different groups do not overlap."""
+    return boxes + groups.to(boxes)[:, None] * (boxes.max() + 1)
+
+
+def _kept(boxes: Tensor, iou_threshold: float, groups: Tensor | None = None) -> Tensor:
+    """Rising indices of the boxes (N, 4), best first, that NMS keeps, within groups if given."""
+    ranks = torch.arange(0, -len(boxes), -1, dtype=torch.float32, device=boxes.device)  # no ties
+    if groups is None:
+        return nms(boxes, ranks, iou_threshold)[1]
+    kept = []
+    for group in groups.unique():
+        inside = (groups == group).nonzero()[:, 0]
+        kept.append(inside[nms(boxes[inside], ranks[inside], iou_threshold)[1]])
+    return torch.cat(kept).sort().values

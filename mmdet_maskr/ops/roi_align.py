@@ -164,6 +164,9 @@ class RoIAlign(RoILayer):
         UserError: an option has a value that does not fit.
     """
 
+    pyramid = staticmethod(roi_align_pyramid)
+    options = ("sampling_ratio", "pool_mode", "aligned")
+
     def __init__(
         self,
         output_size: int | tuple[int, int],
@@ -177,21 +180,3 @@ class RoIAlign(RoILayer):
         self.sampling_ratio = _checks.check_sampling_ratio(sampling_ratio)
         self.pool_mode = _checks.check_pool_mode(pool_mode)
         self.aligned = bool(aligned)
-
-    def pool_pyramid(
-        self,
-        features: Sequence[Tensor],
-        rois: Tensor,
-        levels: Tensor | None,
-        spatial_scales: Sequence[float],
-    ) -> Tensor:
-        return roi_align_pyramid(
-            features,
-            rois,
-            levels,
-            self.output_size,
-            spatial_scales,
-            self.sampling_ratio,
-            self.pool_mode,
-            self.aligned,
-        )

@@ -152,11 +152,4 @@ def _bin_bounds(begin: Tensor, end: Tensor, bins: int, length: int) -> tuple[Ten
 class RoIPool(RoILayer):
     """:func:`roi_pool` as a module without parameters."""
 
-    def pool_pyramid(
-        self,
-        features: Sequence[Tensor],
-        rois: Tensor,
-        levels: Tensor | None,
-        spatial_scales: Sequence[float],
-    ) -> Tensor:
-        return roi_pool_pyramid(features, rois, levels, self.output_size, spatial_scales)
+    pyramid = staticmethod(roi_pool_pyramid)

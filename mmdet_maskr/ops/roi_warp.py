@@ -72,6 +72,9 @@ def roi_warp_pyramid(
 class RoIWarp(RoILayer):
     """:func:`roi_warp` as a module without parameters."""
 
+    pyramid = staticmethod(roi_warp_pyramid)
+    options = ("pool_mode", "sampling_ratio")
+
     def __init__(
         self,
         output_size: int | tuple[int, int],
@@ -82,20 +85,3 @@ class RoIWarp(RoILayer):
         super().__init__(output_size, spatial_scale)
         self.pool_mode = _checks.check_pool_mode(pool_mode)
         self.sampling_ratio = _checks.check_sampling_ratio(sampling_ratio)
-
-    def pool_pyramid(
-        self,
-        features: Sequence[Tensor],
-        rois: Tensor,
-        levels: Tensor | None,
-        spatial_scales: Sequence[float],
-    ) -> Tensor:
-        return roi_warp_pyramid(
-            features,
-            rois,
-            levels,
-            self.output_size,
-            spatial_scales,
-            self.pool_mode,
-            self.sampling_ratio,
-        )

@@ -12,6 +12,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from PIL import Image
 
+from mmdet_maskr.conventions import Detectron2, Torchvision
 from mmdet_maskr.datasets.transforms.resize import SourceResize
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.image_sizes import CODEBASES, resized_shape
@@ -32,8 +33,8 @@ def image(height: int, width: int) -> np.ndarray:
     ],
 )
 def test_sizes(height: int, width: int, detectron2: tuple, torchvision: tuple):
-    assert resized_shape(height, width, (1333, 800), "detectron2") == detectron2
-    assert resized_shape(height, width, (800, 1333), "torchvision") == torchvision
+    assert Detectron2().resized_shape(height, width, (1333, 800)) == detectron2
+    assert Torchvision().resized_shape(height, width, (800, 1333)) == torchvision
     factor = min(800 / min(height, width), 1333 / max(height, width))
     resized = F.interpolate(
         torch.zeros(1, 1, height, width), scale_factor=factor, recompute_scale_factor=True

@@ -140,7 +140,6 @@ def test_detectron2s_convention(form: str, tmp_path: Path):
     pytest.importorskip(PACKAGES[form])
     model, cfg = thin_model(KINDS["masks"], convention="detectron2")
     model.test_cfg.rpn.convention = "detectron2"
-    model.roi_head.init_convention()
     export(model, cfg, dataset_meta(model), tmp_path, form)
     check(compare(model, cfg, load(tmp_path, threads=1), [photo(*size) for size in SIZES]))
 

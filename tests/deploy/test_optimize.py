@@ -48,7 +48,7 @@ MODELS_AND_LEFT = {
     "compositions/faster_r50_fpn_1x": [],
     "ablations/table_2b/maskr_mini_c4_softmax": [],
     "ablations/table_2c/maskr_mini_c4_roipool_max": [],
-    "ablations/table_2e/maskr_mini_fpn_mlp2": ["roi_head.mask_head (ComposedMaskHead)"],
+    "ablations/table_2e/maskr_mini_fpn_mlp2": ["roi_head.mask_head (MLPMaskHead)"],
     "ablations/class_agnostic/maskr_mini_c4_class_agnostic": [],
 }
 SIZES = ((96, 128), (120, 90))

@@ -7,30 +7,46 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_maskr import conventions
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models import WeightedBoxCoder
-from mmdet_maskr.models.dense_heads import rpn_head
-from mmdet_maskr.models.dense_heads.proposals import select_proposals
-from mmdet_maskr.models.roi_heads.detections import select_detections
+from mmdet_maskr.models.dense_heads.proposals import best_of_levels
+from mmdet_maskr.models.mask_heads.paste import paste
 
 CODER = WeightedBoxCoder([1, 1, 1, 1])
 
 
-def proposals(anchors: Tensor, logits: Tensor, convention: str, **options) -> Tensor:
+def select_proposals(
+    anchors: Tensor, logits: Tensor, deltas: Tensor, convention: str, **options
+) -> InstanceData:
+    """Of one level of one image."""
     cfg = ConfigDict(nms_pre=10, max_per_img=10, nms=dict(type="nms", iou_threshold=0.7))
     cfg.update(options)
-    found = select_proposals(
-        [logits], [torch.zeros_like(anchors)], [anchors], CODER, (100, 100), cfg, convention
+    chosen = conventions.find("convention", convention)
+    ranks, best, priors, levels = best_of_levels(
+        [logits[None]], [deltas[None]], [anchors], cfg.nms_pre, chosen.best
     )
+    boxes = CODER.decode(priors[0], best[0])
+    return chosen.proposals(boxes, ranks[0], levels, (100, 100), cfg)
+
+
+def proposals(anchors: Tensor, logits: Tensor, convention: str, **options) -> Tensor:
+    found = select_proposals(anchors, logits, torch.zeros_like(anchors), convention, **options)
     assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
     assert (found.scores <= 1).all() and (found.labels == 0).all()
     return found.bboxes
+
+
+def select_detections(
+    boxes: Tensor, scores: Tensor, cfg: ConfigDict, convention: str, *limits: tuple[int, int]
+) -> InstanceData:
+    return conventions.find("convention", convention).detections(boxes, scores, cfg, *limits)
 
 
 def row_of_boxes(sides: list[float]) -> Tensor:
@@ -118,13 +134,10 @@ def test_detectron2_drops_detections_without_area_last():
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
 def test_detectron2_drops_proposals_that_are_not_finite(wrong: float):
     anchors = row_of_boxes([10, 10, 10])
-    cfg = ConfigDict(nms_pre=10, max_per_img=10, nms=dict(type="nms", iou_threshold=0.7))
     for logits, delta in ((torch.tensor([3.0, wrong, 1]), 0.0), (torch.tensor([3.0, 2, 1]), wrong)):
         deltas = torch.zeros(3, 4)
         deltas[1, 0] = delta
-        found = select_proposals(
-            [logits], [deltas], [anchors], CODER, (100, 100), cfg, "detectron2"
-        )
+        found = select_proposals(anchors, logits, deltas, "detectron2")
         assert found.bboxes[:, 0].tolist() == [0, 40]
 
 
@@ -209,9 +222,11 @@ def test_a_roi_head_drops_what_is_not_finite_before_it_clips(mini: ConfigDict, c
 
 def test_training_uses_the_proposals_of_the_convention(mini, monkeypatch: pytest.MonkeyPatch):
     calls = []
-    original = rpn_head.select_proposals
+    original = conventions.Detectron2.proposals
     monkeypatch.setattr(
-        rpn_head, "select_proposals", lambda *args: calls.append(args[-1]) or original(*args)
+        conventions.Detectron2,
+        "proposals",
+        lambda self, *args: calls.append(self.name) or original(self, *args),
     )
     model = build(mini, "detectron2", "mmdet")
     x = [torch.randn(1, 64, s, s) for s in (24, 12, 6, 3)]
@@ -258,3 +273,67 @@ def test_options_of_nms_that_a_convention_has_not(mini: ConfigDict, nms: dict, c
     maps = model.rpn_head([torch.zeros(1, 64, s, s) for s in (24, 12, 6, 3)])
     with pytest.raises(UserError, match=r"cannot go with rpn\.convention"):
         model.rpn_head.predict_by_feat(*maps, batch_img_metas=[dict(img_shape=(96, 96))], cfg=cfg)
+
+
+class Mirrored(conventions.Detectron2):
+    """A fourth codebase: all steps are Detectron2's, but for three."""
+
+    name = "mirrored"
+    smallest_side = 30.0
+    crops = staticmethod(
+        lambda masks, *rest: conventions.Torchvision.crops(masks.flip(2).contiguous(), *rest)
+    )
+
+    def roi_level(self, scale: Tensor, size: float, level: int, finest: int) -> Tensor:
+        return scale * 0 + 1
+
+
+def test_another_codebase_is_one_class(mini: ConfigDict, monkeypatch: pytest.MonkeyPatch):
+    """Heads, extractors, anchors and images take its name once it is registered."""
+    monkeypatch.setattr(conventions, "_BY_NAME", dict(conventions._BY_NAME))
+    with pytest.raises(UserError, match="'mirrored'"):
+        build(mini, "mirrored", "mirrored")
+    conventions.register(Mirrored())
+    cfg = copy.deepcopy(mini)
+    for option in ("bbox_roi_extractor", "mask_roi_extractor"):
+        cfg.roi_head[option].level_rule = "mirrored"
+    model = build(cfg, "mirrored", "mirrored")
+    rois = torch.tensor([[0.0, 0, 0, 1, 1], [0, 0, 0, 900, 900]])
+    assert model.roi_head.bbox_roi_extractor.map_roi_levels(rois, 4).tolist() == [1, 1]
+    assert type(TRANSFORMS.build(dict(type="SourceResize", scale=(9, 9), convention="mirrored")))
+    sized = dict(type="SizedAnchorGenerator", strides=[4], sizes=[[8]])
+    anchors = [
+        TASK_UTILS.build(dict(sized, convention=name)).base_anchors[0]
+        for name in ("mirrored", "detectron2")
+    ]
+    assert torch.equal(*anchors)
+
+    model.roi_head.test_cfg.score_thr = 0.0
+    image = torch.randint(0, 256, (3, 96, 128), generator=torch.Generator().manual_seed(3))
+    meta = dict(img_shape=(96, 128), ori_shape=(96, 128), scale_factor=(1.0, 1.0))
+    data = model.data_preprocessor(
+        dict(inputs=[image], data_samples=[DetDataSample(metainfo=meta)])
+    )
+    with torch.no_grad():
+        (result,) = model.predict(data["inputs"], data["data_samples"])
+        found = result.pred_instances
+        probabilities = torch.rand(1, 28, 28)
+        box, size = torch.tensor([[10.0, 10, 60, 60]]), (96, 128)
+        cfg = ConfigDict(model.roi_head.test_cfg)
+        masks = paste(probabilities, box, size, cfg)
+        torchvisions = paste(
+            probabilities.flip(2), box, size, ConfigDict(cfg, convention="torchvision")
+        )
+    assert len(found) and (found.bboxes[:, 2:] - found.bboxes[:, :2]).min() >= 30
+    assert torch.equal(masks, torchvisions) and masks.any()
+
+
+def test_a_step_that_a_convention_has_not():
+    for step, names in (
+        ("anchors", ["detectron2", "torchvision"]),
+        ("resize", ["detectron2", "torchvision"]),
+        ("roi_level", ["mmdet", "detectron2", "torchvision"]),
+    ):
+        assert conventions.accepted(step) == names
+    with pytest.raises(UserError, match="'mmdet'"):
+        conventions.find("SourceResize.convention", "mmdet", "resize")

@@ -16,7 +16,7 @@ from mmengine.structures import InstanceData
 
 from mmdet_maskr.models import SampledRPNHead
 from mmdet_maskr.models.dense_heads import rpn_head
-from mmdet_maskr.models.dense_heads.level_nms import nms_per_level
+from mmdet_maskr.ops.nms import nms_per_level
 
 NMS = dict(type="nms", iou_threshold=0.7)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_paste import paste_masks
-from mmdet_maskr.ops.mask_resize import paste_resized_masks
+from mmdet_maskr.ops.mask_resize import resized_crops
 from mmdet_maskr.ops.mask_rle import encode_masks
 
 HEIGHT, WIDTH = 60, 80
@@ -46,7 +46,7 @@ def whole_image(mask: Tensor, box: Tensor) -> np.ndarray:
 
 def test_pixels():
     masks, boxes = cases()
-    pasted = paste_resized_masks(masks, boxes, HEIGHT, WIDTH)
+    pasted = paste_masks(masks, boxes, HEIGHT, WIDTH, crops=resized_crops)
     expected = np.stack([whole_image(m, b) for m, b in zip(masks, boxes, strict=True)])
     assert pasted.dtype == torch.bool
     assert expected.any((1, 2)).sum() > 30 and not expected[0].any()
@@ -56,17 +56,19 @@ def test_pixels():
 
 def test_rle_is_that_of_the_pasted_masks():
     masks, boxes = cases()
-    pasted = paste_resized_masks(masks, boxes, HEIGHT, WIDTH).numpy()
-    rles = encode_masks(masks, boxes, HEIGHT, WIDTH, resized=True)
+    pasted = paste_masks(masks, boxes, HEIGHT, WIDTH, crops=resized_crops).numpy()
+    rles = encode_masks(masks, boxes, HEIGHT, WIDTH, crops=resized_crops)
     for rle, mask in zip(rles, pasted, strict=True):
         assert rle == pycocotools.mask.encode(np.asfortranarray(mask.astype(np.uint8)))
 
 
 def test_no_masks_and_bad_input():
-    assert paste_resized_masks(torch.zeros(0, 7, 7), torch.zeros(0, 4), 5, 6).shape == (0, 5, 6)
+    assert paste_masks(
+        torch.zeros(0, 7, 7), torch.zeros(0, 4), 5, 6, crops=resized_crops
+    ).shape == (0, 5, 6)
     masks, boxes = cases()
     with pytest.raises(UserError, match="grey"):
-        paste_resized_masks(masks, boxes, HEIGHT, WIDTH, -1)
+        paste_masks(masks, boxes, HEIGHT, WIDTH, -1, crops=resized_crops)
     boxes[5, 2] = float("nan")
     with pytest.raises(UserError, match="box 5"):
-        paste_resized_masks(masks, boxes, HEIGHT, WIDTH)
+        paste_masks(masks, boxes, HEIGHT, WIDTH, crops=resized_crops)

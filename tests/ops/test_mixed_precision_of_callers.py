@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmdet_maskr.ops.keypoint_decode import decode_heatmaps
 from mmdet_maskr.ops.mask_paste import paste_masks
-from mmdet_maskr.ops.mask_resize import paste_resized_masks
+from mmdet_maskr.ops.mask_resize import resized_crops
 from mmdet_maskr.ops.mask_rle import encode_masks
 from mmdet_maskr.ops.mask_targets import mask_targets
 from mmdet_maskr.ops.nms import grouped_nms
@@ -47,10 +47,12 @@ def kept() -> Tensor:
 OPERATIONS: dict[str, Callable[[], object]] = {
     "paste": lambda: paste_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE),
     "grey": lambda: paste_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE, -1),
-    "resize": lambda: paste_resized_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE),
+    "resize": lambda: paste_masks(
+        random_masks(COUNT, 28), random_boxes(COUNT), *SIZE, crops=resized_crops
+    ),
     "encode": lambda: encode_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE).rles,
     "encode resized": lambda: (
-        encode_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE, resized=True).rles
+        encode_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE, crops=resized_crops).rles
     ),
     "decode": lambda: torch.cat(
         [t.view(COUNT, -1) for t in decode_heatmaps(heatmaps(), inner_boxes() * 4)], 1
@@ -85,6 +87,7 @@ def test_results_are_those_of_float32(name: str, threads: int):
 def test_masks_of_lower_precision(dtype: torch.dtype):
     """Masks that come in another type are pasted as the same numbers in float32."""
     masks, boxes = random_masks(COUNT, 28).to(dtype), random_boxes(COUNT)
-    for paste in (paste_masks, paste_resized_masks):
-        assert torch.equal(paste(masks, boxes, *SIZE), paste(masks.float(), boxes, *SIZE))
+    for crops in (None, resized_crops):
+        found, wanted = (paste_masks(m, boxes, *SIZE, crops=crops) for m in (masks, masks.float()))
+        assert torch.equal(found, wanted)
     assert encode_masks(masks, boxes, *SIZE).rles == encode_masks(masks.float(), boxes, *SIZE).rles

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import mmcv
-import numpy as np
-import torch
-import torch.nn.functional as F
 from mmdet.registry import TRANSFORMS
 
+from mmdet_maskr import conventions
 from mmdet_maskr.datasets.transforms.geometric import KeypointResize
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.image_sizes import resized_shape
 
 
 @TRANSFORMS.register_module()
 class SourceResize(KeypointResize):
     """KeypointResize with ``keep_ratio=True`` and the pixels of another codebase.
 
-    - 'detectron2': PIL's antialiased bilinear filter on 8 bits; sizes are rounded to the nearest.
-    - 'torchvision': bilinear samples without antialiasing in float32, which stay float32; sizes
-      are rounded down.
+    Filter, type and rounding of sizes are those of :class:`.Detectron2` or :class:`.Torchvision`.
 
     Args:
         scale: (longest, shortest) sides in pixels that the image has at most.
@@ -33,11 +27,7 @@ class SourceResize(KeypointResize):
     def __init__(
         self, scale: tuple[int, int] | None = None, convention: str = "detectron2", **kwargs
     ) -> None:
-        if convention not in ("detectron2", "torchvision"):
-            raise UserError(
-                "SourceResize.convention must be one of ('detectron2', 'torchvision'), not "
-                f"{convention!r}."
-            )
+        self._convention = conventions.find("SourceResize.convention", convention, "resize")
         decided = {"scale_factor", "backend", "interpolation"} & set(kwargs)
         if decided or not kwargs.pop("keep_ratio", True):
             raise UserError(
@@ -51,12 +41,8 @@ class SourceResize(KeypointResize):
         """Resize ``results['img']`` to fit ``results['scale']``."""
         image = results["img"]
         height, width = image.shape[:2]
-        new_h, new_w = resized_shape(height, width, results["scale"], self.convention)
-        if self.convention == "detectron2":
-            image = mmcv.imresize(image, (new_w, new_h), backend="pillow")
-        else:
-            image = _resize_float(image, new_h, new_w)
-        results["img"] = image
+        new_h, new_w = self._convention.resized_shape(height, width, results["scale"])
+        results["img"] = self._convention.resize(image, new_h, new_w)
         results["img_shape"] = (new_h, new_w)
         results["scale_factor"] = (new_w / width, new_h / height)
         results["keep_ratio"] = True
@@ -65,10 +51,3 @@ class SourceResize(KeypointResize):
         """Resize masks to the image's size, which is not always what mmdet would choose."""
         if results.get("gt_masks") is not None:
             results["gt_masks"] = results["gt_masks"].resize(results["img_shape"])
-
-
-def _resize_float(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(h, w, C) of any type -> (height, width, C) float32."""
-    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()[None]
-    resized = F.interpolate(tensor, (height, width), mode="bilinear", align_corners=False)
-    return np.ascontiguousarray(resized[0].numpy().transpose(1, 2, 0))

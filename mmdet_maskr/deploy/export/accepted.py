@@ -25,20 +25,21 @@ from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmengine.config import ConfigDict
 from torch import nn
 
+from mmdet_maskr import conventions
+from mmdet_maskr.conventions import Convention
 from mmdet_maskr.deploy.export.boxes import Coder, mmdet_coder, weighted_coder
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models.backbones.resnet import FreeWidthResNet, FreeWidthStage
+from mmdet_maskr.models.backbones.resnet import FreeWidthResNet
 from mmdet_maskr.models.dense_heads import SampledRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
-from mmdet_maskr.models.roi_heads import ParallelRoIHead, Res5Head
+from mmdet_maskr.models.roi_heads import FreeWidthStage, ParallelRoIHead, Res5Head
 from mmdet_maskr.models.task_modules import SizedAnchorGenerator, WeightedBoxCoder
 from mmdet_maskr.models.task_modules.box_coder import LARGEST_LOG_SCALE
 from mmdet_maskr.ops import RoIAlign
+from mmdet_maskr.ops.nms import plain_nms
 
-CONVENTIONS = ("mmdet", "detectron2")
-NMS_OPTIONS = {"type", "iou_threshold", "split_thr"}
 # by option of the config; subclasses do other things, so the types are these exactly
 ACCEPTED: dict[str, tuple[type, ...]] = {
     "model": (MaskRCNN, FasterRCNN),
@@ -82,7 +83,8 @@ def check_part(option: str, part: object, kind: str | None = None) -> None:
         UserError: with the part's type and the accepted ones.
     """
     accepted = ACCEPTED[kind or option]
-    if type(part) not in accepted:
+    forms = [form for cls in accepted for form in getattr(cls, "forms", {}).values()]
+    if type(part) not in (*accepted, *forms):
         names = ", ".join(cls.__name__ for cls in accepted)
         raise UserError(
             f"{option} {type(part).__name__} cannot be exported; accepted are: {names}."
@@ -140,7 +142,7 @@ def coder_of(option: str, coder: BaseBBoxCoder) -> Coder:
     return mmdet_coder(coder.means, coder.stds, coder.clip_border)
 
 
-def test_options(where: str, cfg: ConfigDict, needed: Iterable[str]) -> float:
+def test_options(where: str, cfg: ConfigDict, needed: Iterable[str]) -> tuple[Convention, float]:
     """Check ``test_cfg.rpn`` or ``test_cfg.rcnn``.
 
     Args:
@@ -149,30 +151,24 @@ def test_options(where: str, cfg: ConfigDict, needed: Iterable[str]) -> float:
         needed: options that must be positive.
 
     Returns:
-        The IoU threshold of its NMS.
+        The convention, and the IoU threshold of its NMS.
 
     Raises:
         UserError: another NMS or convention, or a number that is not positive.
     """
-    nms = dict(cfg.get("nms") or {})
-    kind = nms.get("type", "nms")  # a text or, in configs with read_base(), the function
-    if (
-        getattr(kind, "__name__", kind) not in ("nms", "mmcv.nms")
-        or set(nms) - NMS_OPTIONS
-        or "iou_threshold" not in nms
-    ):
+    iou_threshold = plain_nms(cfg.get("nms"), also=("split_thr",))
+    if iou_threshold is None:
         raise UserError(
-            f"{where}.nms={nms} cannot be exported: it must be dict(type='nms', iou_threshold=...)."
+            f"{where}.nms={cfg.get('nms')} cannot be exported: it must be dict(type='nms', "
+            "iou_threshold=...)."
         )
-    convention = cfg.get("convention", "mmdet")
-    if convention not in CONVENTIONS:
-        raise UserError(
-            f"{where}.convention={convention!r} cannot be exported; accepted are {CONVENTIONS}."
-        )
+    convention = conventions.find(f"{where}.convention", cfg.get("convention", "mmdet"))
+    if not convention.exportable:
+        raise UserError(f"{where}.convention={convention.name!r} cannot be exported.")
     for name in needed:
         if not cfg.get(name, -1) > 0:
             raise UserError(f"{where}.{name} must be positive to be exported, not {cfg.get(name)}.")
-    return float(nms["iou_threshold"])
+    return convention, iou_threshold
 
 
 def pooling_of(option: str, extractor: nn.Module) -> Pooling:

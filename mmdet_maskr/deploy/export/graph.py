@@ -142,7 +142,9 @@ class Proposals(nn.Module):
 
     def __init__(self, head: nn.Module, cfg: ConfigDict, kernels: ModuleType) -> None:
         super().__init__()
-        self.iou_threshold = accepted.test_options("test_cfg.rpn", cfg, ("nms_pre", "max_per_img"))
+        self.convention, self.iou_threshold = accepted.test_options(
+            "test_cfg.rpn", cfg, ("nms_pre", "max_per_img")
+        )
         if not head.use_sigmoid_cls:
             raise UserError("rpn_head.loss_cls.use_sigmoid=False cannot be exported.")
         generator = head.prior_generator
@@ -157,7 +159,6 @@ class Proposals(nn.Module):
         self.strides = [tuple(stride) for stride in generator.strides]
         for level, base in enumerate(generator.base_anchors):
             self.register_buffer(f"anchors{level}", base.detach().float().clone())
-        self.like_detectron2 = cfg.get("convention", "mmdet") == "detectron2"
         self.count = int(cfg.nms_pre)
         self.max_num = int(cfg.max_per_img)
         self.smallest = float(cfg.get("min_bbox_size", -1))
@@ -188,14 +189,14 @@ class Proposals(nn.Module):
         logits, deltas = self.head.forward_single(feature)
         columns = torch._shape_as_tensor(logits)[3]
         ranks = logits.permute(0, 2, 3, 1).flatten()
-        if not self.like_detectron2:
+        if not self.convention.ranks_logits:
             ranks = ranks.sigmoid()
         last = torch._shape_as_tensor(ranks)[0] - 1
         ranks, index = best(ranks, self.count)
         index = torch.minimum(index, last)
         deltas = deltas.permute(0, 2, 3, 1).reshape(-1, 1, 4)[index]
         anchors = anchors_at(index, getattr(self, f"anchors{level}"), columns, self.strides[level])
-        if self.like_detectron2:
+        if self.convention.drops_not_finite:
             decoded, finite = self.coder.decode_finite(anchors, deltas, limits)
             ranks = ranks.masked_fill(~(finite[:, 0] & is_finite(ranks)), NOTHING)
         else:
@@ -212,7 +213,9 @@ class BoxBranch(nn.Module):
 
     def __init__(self, head: nn.Module, cfg: ConfigDict, kernels: ModuleType) -> None:
         super().__init__()
-        self.iou_threshold = accepted.test_options("test_cfg.rcnn", cfg, ("max_per_img",))
+        self.convention, self.iou_threshold = accepted.test_options(
+            "test_cfg.rcnn", cfg, ("max_per_img",)
+        )
         self.score_threshold = float(cfg.score_thr)
         self.max_num = int(cfg.max_per_img)
         self.kernels = kernels
@@ -220,7 +223,6 @@ class BoxBranch(nn.Module):
         self.shared_head = shared(head)
         self.head = head.bbox_head
         self.num_classes = head.bbox_head.num_classes
-        self.like_detectron2 = cfg.get("convention", "mmdet") == "detectron2"
         self.coder = accepted.coder_of("roi_head.bbox_head", head.bbox_head.bbox_coder)
 
     def forward(
@@ -235,7 +237,7 @@ class BoxBranch(nn.Module):
         logits, deltas = self.head(pooled)
         scores = logits.softmax(-1)[:, : self.num_classes].t()  # (K, N)
         deltas = deltas.view(deltas.shape[0], -1, 4)
-        if self.like_detectron2:
+        if self.convention.drops_not_finite:
             boxes, finite = self.coder.decode_finite(proposals, deltas, limits)
             valid = finite.all(1) & is_finite(scores).all(0)
             scores = scores.masked_fill(~valid, NOTHING)
@@ -257,7 +259,7 @@ class BoxBranch(nn.Module):
         ranked, index = best(found, self.max_num)
         index = index[something(ranked)]
         flat_boxes = boxes.reshape(-1, 4)
-        if self.like_detectron2:  # its postprocessing drops boxes without area
+        if self.convention.drops_empty:  # its postprocessing drops boxes without area
             chosen = flat_boxes[flat[index]]
             index = index[(chosen[:, 2:] > chosen[:, :2]).all(1).nonzero()[:, 0]]
         return flat_boxes[flat[index]], found[index], kept[:, 0][index]

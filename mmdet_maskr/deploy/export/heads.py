@@ -5,12 +5,11 @@ from __future__ import annotations
 from types import ModuleType
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmdet_maskr.deploy.export.pooling import Pooler, in_order
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
-from mmdet_maskr.models.mask_heads.predictors import PixelLogits, SoftmaxOverClasses
+from mmdet_maskr.models.mask_heads.predictors import build_predictor
 
 
 def shared(head: nn.Module) -> nn.Module | None:
@@ -30,6 +29,13 @@ class MaskBranch(nn.Module):
         self.pooler = Pooler(option, extractor, kernels)
         self.shared_head = shared(head)
         self.head = head.mask_head
+        self.takes_labels = isinstance(self.head, ComposedMaskHead)
+        if self.takes_labels:
+            self.predictor = self.head.predictor
+        else:
+            self.predictor = build_predictor(
+                "sigmoid", self.head.class_agnostic, self.head.num_classes
+            )
 
     def forward(self, features: tuple[Tensor, ...], boxes: Tensor, labels: Tensor) -> Tensor:
         """(D, m, m) probabilities for boxes (D, 4) and labels (D,)."""
@@ -37,39 +43,8 @@ class MaskBranch(nn.Module):
         of_row = labels if order is None else labels[order]
         if self.shared_head is not None:
             pooled = self.shared_head(pooled)
-        return in_order(self._probabilities(pooled, of_row), order)
-
-    def _probabilities(self, pooled: Tensor, labels: Tensor) -> Tensor:
-        head = self.head
-        if not isinstance(head, ComposedMaskHead):
-            return _channel(head(pooled), labels, head.class_agnostic).sigmoid()
-        if head.selects_channel and isinstance(head._logits, PixelLogits):
-            x = head.convs(pooled)
-            if head.upsample is not None:
-                x = head.upsample(x)
-                if isinstance(head.upsample, nn.ConvTranspose2d):
-                    x = F.relu(x)
-            # one channel for each RoI, in place of all K
-            weight = head.conv_logits.weight.flatten(1)[labels][:, None]
-            bias = head.conv_logits.bias[labels][:, None]
-            # sides are constants: of sizes that are all read from x, ONNX Runtime makes a -1, which
-            # fails where there is no RoI
-            count, (channels, height, width) = x.shape[0], map(int, x.shape[1:])
-            logits = torch.matmul(weight, x.reshape(count, channels, height * width))[:, 0] + bias
-            return logits.reshape(count, height, width).sigmoid()
-        logits = head(pooled)
-        chosen = _channel(logits, labels, head.class_agnostic)
-        if isinstance(head.predictor, SoftmaxOverClasses):
-            return (chosen - logits.logsumexp(1)).exp()
-        return chosen.sigmoid()
-
-
-def _channel(logits: Tensor, labels: Tensor, class_agnostic: bool) -> Tensor:
-    """(N, m, m) of each label's channel, of logits (N, channels, m, m)."""
-    if class_agnostic:
-        return logits[:, 0]
-    index = labels[:, None, None, None].expand(-1, 1, logits.shape[2], logits.shape[3])
-    return logits.gather(1, index)[:, 0]
+        logits = self.head(pooled, of_row) if self.takes_labels else self.head(pooled)
+        return in_order(self.predictor.probabilities(logits, of_row), order)
 
 
 class KeypointBranch(nn.Module):

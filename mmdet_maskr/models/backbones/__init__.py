@@ -1,6 +1,6 @@
 """Backbones that mmdet has not got: the plain vision transformer, ResNets of free width."""
 
-from mmdet_maskr.models.backbones.resnet import FreeWidthResNet, FreeWidthStage
+from mmdet_maskr.models.backbones.resnet import FreeWidthResNet
 from mmdet_maskr.models.backbones.vit import PlainViT
 
-__all__ = ["FreeWidthResNet", "FreeWidthStage", "PlainViT"]
+__all__ = ["FreeWidthResNet", "PlainViT"]

@@ -13,13 +13,16 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_maskr import conventions
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models.conventions import check_convention, check_nms
-from mmdet_maskr.models.dense_heads.level_nms import goes_by_level, nms_per_level
-from mmdet_maskr.models.dense_heads.proposals import best_of_levels, select_proposals
+from mmdet_maskr.models.dense_heads.proposals import best_of_levels
 from mmdet_maskr.models.dense_heads.sampled_backward import hidden_and_outputs
 from mmdet_maskr.models.dense_heads.sampled_losses import sampled_losses
+from mmdet_maskr.ops.boxes import rescaled
+from mmdet_maskr.ops.nms import nms_per_level, plain_nms
 from mmdet_maskr.tracing import is_traced
+
+SPLIT_THRESHOLD = 10000  # from so many boxes on, mmcv's batched_nms goes level by level itself
 
 
 @MODELS.register_module()
@@ -39,7 +42,7 @@ class SampledRPNHead(RPNHead):
 
     With ``convention='detectron2'`` or ``'torchvision'`` in ``test_cfg.rpn`` or
     ``train_cfg.rpn_proposal``, proposals are those of these codebases, in their order; see
-    :func:`.proposals.select_proposals`.
+    :mod:`mmdet_maskr.conventions`.
 
     Raises:
         UserError: an unknown convention, or one with softmax instead of sigmoid or with options of
@@ -51,15 +54,12 @@ class SampledRPNHead(RPNHead):
         if self.test_cfg is not None:
             self._convention(self.test_cfg)
 
-    def _convention(self, cfg: ConfigDict) -> str:
-        convention = check_convention("rpn.convention", cfg.get("convention", "mmdet"))
-        if convention == "mmdet":
-            return convention
-        if not self.use_sigmoid_cls:
+    def _convention(self, cfg: ConfigDict) -> conventions.Convention:
+        convention = conventions.of_test_cfg("rpn", cfg)
+        if convention.ranks_logits and not self.use_sigmoid_cls:
             raise UserError(
-                f"rpn.convention={convention!r} needs rpn_head.loss_cls.use_sigmoid=True."
+                f"rpn.convention={convention.name!r} needs rpn_head.loss_cls.use_sigmoid=True."
             )
-        check_nms("rpn", convention, cfg)
         return convention
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,47 +130,58 @@ class SampledRPNHead(RPNHead):
         rescale: bool = False,
         with_nms: bool = True,
     ) -> list[InstanceData]:
-        """mmdet's proposals, the images of a batch together until NMS."""
+        """Proposals by the convention of ``cfg``, the images of a batch together until NMS."""
         cfg = self.test_cfg if cfg is None else cfg
-        if self._convention(cfg) != "mmdet":
-            return super().predict_by_feat(
-                cls_scores, bbox_preds, score_factors, batch_img_metas, cfg, rescale, with_nms
-            )
+        convention = self._convention(cfg)
         metas = cast(list[dict], batch_img_metas)  # mmdet's base class has None for others' sake
         first = cls_scores[0]
         anchors = self.prior_generator.grid_priors(
             [level.shape[2:] for level in cls_scores], dtype=first.dtype, device=first.device
         )
         batch = len(metas)
-        scores, deltas, priors, level_ids = best_of_levels(
-            [self._scores(level.detach()) for level in cls_scores],
+        ranks, deltas, priors, level_ids = best_of_levels(
+            [self._ranks(level.detach(), convention.ranks_logits) for level in cls_scores],
             [d.detach().permute(0, 2, 3, 1).reshape(batch, -1, 4) for d in bbox_preds],
             anchors,
             cfg.get("nms_pre", -1),
+            convention.best,
         )
-        boxes = self._decode(priors, deltas, [tuple(meta["img_shape"]) for meta in metas])
-        return [
-            self._bbox_post_process(
-                InstanceData(bboxes=boxes[i], scores=scores[i], level_ids=level_ids),
-                cfg,
-                rescale,
-                with_nms,
-                meta,
-            )
-            for i, meta in enumerate(metas)
+        shapes = [tuple(meta["img_shape"]) for meta in metas]
+        if not convention.chooses:
+            boxes = self._decode(priors, deltas, shapes)
+            return [
+                self._bbox_post_process(
+                    InstanceData(bboxes=boxes[i], scores=ranks[i], level_ids=level_ids),
+                    cfg,
+                    rescale,
+                    with_nms,
+                    meta,
+                )
+                for i, meta in enumerate(metas)
+            ]
+        clips = getattr(self.bbox_coder, "clip_border", True)
+        boxes = self._decode(priors, deltas, [None] * batch)
+        results = [
+            convention.proposals(boxes[i], ranks[i], level_ids, shape if clips else None, cfg)
+            for i, shape in enumerate(shapes)
         ]
+        if rescale:
+            for found, meta in zip(results, metas, strict=True):
+                found.bboxes = rescaled(found.bboxes, meta["scale_factor"])
+        return results
 
-    def _scores(self, logits: Tensor) -> Tensor:
-        """(B, H W A) probabilities of an object, from logits of a level."""
+    def _ranks(self, logits: Tensor, as_they_are: bool) -> Tensor:
+        """(B, H W A) probabilities of an object, or logits, from logits of a level."""
         logits = logits.permute(0, 2, 3, 1)
         if self.use_sigmoid_cls:
-            return logits.flatten(1).sigmoid()
+            flat = logits.flatten(1)
+            return flat if as_they_are else flat.sigmoid()
         return logits.reshape(len(logits), -1, self.cls_out_channels).softmax(-1)[..., 0]
 
     def _decode(
-        self, priors: Tensor, deltas: Tensor, shapes: Sequence[tuple[int, ...]]
+        self, priors: Tensor, deltas: Tensor, shapes: Sequence[tuple[int, ...] | None]
     ) -> Sequence[Tensor]:
-        """Boxes of each image, from (B, K, 4) anchors and deltas, cut at its borders."""
+        """Boxes of each image, from (B, K, 4) anchors and deltas, cut at its borders if given."""
         if len(set(shapes)) > 1:
             return [
                 self.bbox_coder.decode(*each, max_shape=shape)
@@ -181,45 +192,6 @@ class SampledRPNHead(RPNHead):
         )
         return boxes.split(priors.shape[1])
 
-    def _predict_by_feat_single(
-        self,
-        cls_score_list: list[Tensor],
-        bbox_pred_list: list[Tensor],
-        score_factor_list: list[Tensor | None],
-        mlvl_priors: list[Tensor],
-        img_meta: dict,
-        cfg: ConfigDict | None = None,
-        rescale: bool = False,
-        with_nms: bool = True,
-    ) -> InstanceData:
-        """mmdet's, or the proposals of one image in another convention."""
-        cfg = self.test_cfg if cfg is None else cfg
-        convention = self._convention(cfg)
-        if convention == "mmdet":
-            return super()._predict_by_feat_single(
-                cls_score_list,
-                bbox_pred_list,
-                score_factor_list,
-                mlvl_priors,
-                img_meta,
-                cfg,
-                rescale,
-                with_nms,
-            )
-        results = select_proposals(
-            [logits.permute(1, 2, 0).flatten() for logits in cls_score_list],
-            [deltas.permute(1, 2, 0).reshape(-1, 4) for deltas in bbox_pred_list],
-            mlvl_priors,
-            self.bbox_coder,
-            img_meta["img_shape"],
-            cfg,
-            convention,
-        )
-        if rescale:
-            scale = results.bboxes.new_tensor(img_meta["scale_factor"]).repeat(2)
-            results.bboxes = results.bboxes / scale
-        return results
-
     def _bbox_post_process(
         self,
         results: InstanceData,
@@ -229,7 +201,8 @@ class SampledRPNHead(RPNHead):
         img_meta: dict | None = None,
     ) -> InstanceData:
         """mmdet's, with NMS by level where that gives the same."""
-        if rescale or not with_nms or not goes_by_level(results, cfg.get("nms"), cfg.max_per_img):
+        iou_threshold = self._threshold_by_level(results, cfg)
+        if rescale or not with_nms or iou_threshold is None:
             return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
         boxes, scores, level_ids = results.bboxes, results.scores, results.level_ids
         smallest = cfg.get("min_bbox_size", -1)
@@ -239,5 +212,17 @@ class SampledRPNHead(RPNHead):
                 boxes, scores, level_ids = boxes[large], scores[large], level_ids[large]
         if len(boxes) == 0:
             return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
-        keep = nms_per_level(boxes, scores, level_ids, cfg.nms.iou_threshold, cfg.max_per_img)
+        keep = nms_per_level(boxes, scores, level_ids, iou_threshold, cfg.max_per_img)
         return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=torch.zeros_like(keep))
+
+    @staticmethod
+    def _threshold_by_level(results: InstanceData, cfg: ConfigDict) -> float | None:
+        """The IoU threshold, where NMS by level gives the same and mmcv does not do it anyway."""
+        suits = (
+            isinstance(results.bboxes, Tensor)
+            and results.bboxes.device.type == "cpu"
+            and 0 < len(results) < SPLIT_THRESHOLD
+            and cfg.max_per_img > 0
+            and not is_traced()
+        )
+        return plain_nms(cfg.get("nms")) if suits else None

@@ -7,11 +7,11 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models.mask_heads.mask_head import ComposedMaskHead
+from mmdet_maskr.models.mask_heads.conv_mask_head import ConvMaskHead
 
 
 @MODELS.register_module()
-class InterleavedMaskHead(ComposedMaskHead):
+class InterleavedMaskHead(ConvMaskHead):
     """ComposedMaskHead for mmdet's HybridTaskCascadeRoIHead (Chen et al. 2019, section 3.2).
 
     That RoI head passes the features of one stage's mask head to the next and asks for features,
@@ -26,9 +26,9 @@ class InterleavedMaskHead(ComposedMaskHead):
     """
 
     def __init__(self, with_conv_res: bool = True, **options) -> None:
+        if options.get("tower", "fcn") != "fcn":
+            raise UserError(f"InterleavedMaskHead needs tower='fcn', not {options['tower']!r}.")
         super().__init__(**options)
-        if self.tower != "fcn":
-            raise UserError(f"InterleavedMaskHead needs tower='fcn', not {self.tower!r}.")
         if self.activation != "sigmoid":
             raise UserError(
                 "InterleavedMaskHead needs activation='sigmoid', which its RoI head takes of the "
@@ -77,7 +77,7 @@ class InterleavedMaskHead(ComposedMaskHead):
         features = self.convs(x)
         outs = []
         if return_logits:
-            outs.append(self.upsample_and_predict(features))
+            outs.append(self.upsample_and_predict(features, None))
         if return_feat:
             outs.append(features)
         return outs if len(outs) == 2 else outs[0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
+import functools
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptMultiConfig
@@ -15,14 +16,9 @@ from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import predictors, towers
-from mmdet_maskr.ops.mask_paste import paste_masks
-from mmdet_maskr.ops.mask_resize import paste_resized_masks
-from mmdet_maskr.ops.mask_rle import encode_masks
+from mmdet_maskr.models.mask_heads.paste import check_mask_output, paste, size_of
+from mmdet_maskr.ops.boxes import rescaled
 from mmdet_maskr.ops.mask_targets import mask_targets
-from mmdet_maskr.ops.upsampled_logits import upsampled_logits
-from mmdet_maskr.tracing import is_traced
-
-MASK_OUTPUTS = ("dense", "rle")
 
 
 @MODELS.register_module()
@@ -32,6 +28,9 @@ class ComposedMaskHead(BaseModule):
     With ``tower='fcn'`` it has the options, parameter names and initial weights of mmdet's
     FCNMaskHead and computes the same; checkpoints load both ways. Given labels (ParallelRoIHead
     gives them), the per-class predictor computes one channel for each RoI instead of K.
+
+    This is the base of the forms that towers have, and building it gives that of the tower:
+    :class:`.ConvMaskHead` or :class:`.MLPMaskHead`.
 
     Args:
         tower: 'fcn', 'mlp' or 'res5' (see :mod:`.towers`).
@@ -60,6 +59,15 @@ class ComposedMaskHead(BaseModule):
     Raises:
         UserError: options that are unknown or contradict each other, with the accepted values.
     """
+
+    scale_factor: int | None = None  # m / s; None where m is free
+    upsample: nn.Module | None
+    build_layers: Callable[..., None]  # makes layers and sizes, of options of the constructor
+    forms: ClassVar[dict[str, type[ComposedMaskHead]]] = {}  # by tower
+
+    def __init_subclass__(cls, towers: Sequence[str] = (), **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.forms.update(dict.fromkeys(towers, cls))
 
     def __init__(
         self,
@@ -100,41 +108,41 @@ class ComposedMaskHead(BaseModule):
         self.roi_feat_size = roi_feat_size
         self.loss_mask = MODELS.build(loss_mask)
 
-        if tower == "mlp":
-            if upsample_cfg is not None:
-                raise UserError(
-                    "mask_head.upsample_cfg does nothing with tower='mlp', whose last layer gives "
-                    "mask_size x mask_size: leave it out."
-                )
-            self.roi_feat_size = roi_feat_size or 14
-            self.scale_factor: int | None = None
-            self.mask_size: int | None = mask_size or 28
-            if not predictors.is_plain(predictor_cfg):
-                raise UserError(
-                    f"mask_head.predictor_cfg={predictor_cfg} does nothing with tower='mlp', whose "
-                    "last layer is fully connected: leave it out."
-                )
-            self.fcs = towers.MLPTower(
-                num_fcs, in_channels * self.roi_feat_size**2, fc_out_channels
-            )
-            self.upsample = None
-            self.fc_logits = predictors.VectorLogits(
-                fc_out_channels, self.predictor.out_channels, self.mask_size
-            )
-        else:
-            method, self.scale_factor = towers.check_upsampling(upsample_cfg or {})
-            self.mask_size = mask_size
-            if roi_feat_size is not None:
-                self.mask_size = self.check_sizes(roi_feat_size, mask_size)
-            self.convs = towers.FCNTower(
-                num_convs, in_channels, conv_out_channels, conv_kernel_size, conv_cfg, norm_cfg
-            )
-            self.upsample, channels = towers.build_upsampling(
-                method, self.scale_factor, self.convs.out_channels, conv_out_channels
-            )
-            self.conv_logits = predictors.build_logits(
-                predictor_cfg, channels, self.predictor.out_channels
-            )
+        self.mask_size = mask_size
+        self.build_layers(
+            num_convs=num_convs,
+            num_fcs=num_fcs,
+            fc_out_channels=fc_out_channels,
+            in_channels=in_channels,
+            conv_kernel_size=conv_kernel_size,
+            conv_out_channels=conv_out_channels,
+            upsample_cfg=upsample_cfg,
+            conv_cfg=conv_cfg,
+            norm_cfg=norm_cfg,
+            predictor_cfg=predictor_cfg,
+        )
+
+    def __new__(cls, tower: str = "fcn", *args, **kwargs):
+        if cls is not ComposedMaskHead:
+            return super().__new__(cls)
+        towers.check_known(tower)
+        return object.__new__(cls.forms[tower])
+
+    # so that inspect.signature tells the options
+    functools.update_wrapper(__new__, __init__, assigned=(), updated=())
+
+    @property
+    def logits_layer(self) -> nn.Module:
+        """The last layer."""
+        raise NotImplementedError
+
+    def masks_of(self, x: Tensor, channels: Tensor | None) -> Tensor:
+        """Logits of RoI features (N, C, s, s): all channels, or one (N,) for each RoI."""
+        raise NotImplementedError
+
+    def given_size(self, roi_feat_size: int) -> tuple[int, str]:
+        """m that RoI features of s x s give, and which options say so."""
+        raise NotImplementedError
 
     @property
     def selects_channel(self) -> bool:
@@ -158,13 +166,7 @@ class ComposedMaskHead(BaseModule):
                 f"mask_head.roi_feat_size={self.roi_feat_size}, but the RoI layer gives "
                 f"{roi_feat_size} x {roi_feat_size} (mask_roi_extractor.roi_layer.output_size)."
             )
-        if self.tower == "mlp" and self.mask_size is not None:
-            given, how = self.mask_size, "mask_head.mask_size"
-        else:
-            given = roi_feat_size * (self.scale_factor or 1)
-            how = (
-                f"RoI features of {roi_feat_size} and upsample_cfg.scale_factor {self.scale_factor}"
-            )
+        given, how = self.given_size(roi_feat_size)
         for wanted in (mask_size, self.mask_size):
             if wanted not in (None, given, (given, given), [given, given]):
                 raise UserError(
@@ -178,14 +180,10 @@ class ComposedMaskHead(BaseModule):
     def init_weights(self) -> None:
         """mmdet's initialisation: Kaiming for upsampling and logits too."""
         super().init_weights()
-        for layer in (self.upsample, self._logits):
+        for layer in (self.upsample, self.logits_layer):
             if layer is not None and hasattr(layer, "weight"):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
-
-    @property
-    def _logits(self) -> nn.Module:
-        return self.fc_logits if self.tower == "mlp" else self.conv_logits
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Mask logits of RoIs.
@@ -203,39 +201,7 @@ class ComposedMaskHead(BaseModule):
         """
         if labels is not None:
             labels = predictors.check_labels(labels, self.num_classes)
-        if self.tower == "mlp":
-            if x.shape[2:] != (self.roi_feat_size, self.roi_feat_size):
-                raise UserError(
-                    f"mask_head.roi_feat_size={self.roi_feat_size}, but RoI features are "
-                    f"{x.shape[2]} x {x.shape[3]}."
-                )
-            return self.fc_logits(self.fcs(x), labels if self.selects_channel else None)
-        return self.upsample_and_predict(self.convs(x), labels)
-
-    def upsample_and_predict(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The layers that follow the tower: (N, W, s, s) -> logits, see :meth:`forward`."""
-        channels = labels if self.selects_channel else None
-        if not isinstance(self.conv_logits, predictors.PixelLogits):
-            return self._upsample_and_predict_all(x, channels)
-        if isinstance(self.upsample, nn.ConvTranspose2d):
-            if x.device.type == "cpu" and len(x) and not is_traced():
-                last = self.conv_logits
-                return upsampled_logits(
-                    x, self.upsample.weight, self.upsample.bias, last.weight, last.bias, channels
-                )
-            x = F.relu(self.upsample(x), inplace=True)
-        elif self.upsample is not None:
-            x = self.upsample(x)
-        return self.conv_logits(x, channels)
-
-    def _upsample_and_predict_all(self, x: Tensor, channels: Tensor | None) -> Tensor:
-        """By a predictor that computes all channels; of those, the given ones."""
-        if self.upsample is not None:
-            x = self.upsample(x)
-            if isinstance(self.upsample, nn.ConvTranspose2d):
-                x = F.relu(x, inplace=True)
-        logits = self.conv_logits(x)
-        return logits if channels is None else predictors.of_channels(logits, channels)
+        return self.masks_of(x, labels if self.selects_channel else None)
 
     def get_targets(
         self,
@@ -317,8 +283,7 @@ class ComposedMaskHead(BaseModule):
             results_list: for each image ``bboxes`` (D, 4) in pixels of the network's input and
                 ``labels`` (D,).
             batch_img_metas: for each image ``ori_shape`` and ``scale_factor``.
-            rcnn_test_cfg: ``mask_thr_binary``, and ``mask_output`` 'dense' (default) or 'rle';
-                ``convention`` 'torchvision' for masks as it pastes them.
+            rcnn_test_cfg: see :func:`.paste.paste`.
             rescale: give boxes and masks in pixels of the original image.
             activate_map: ``mask_preds`` are sigmoids already.
 
@@ -330,26 +295,14 @@ class ComposedMaskHead(BaseModule):
         """
         if activate_map and any(sigmoids.shape[1] > 1 for sigmoids in mask_preds):
             self.check_sigmoids()
-        output = check_mask_output(rcnn_test_cfg)
-        resized = rcnn_test_cfg.get("convention") == "torchvision"
-        if output == "rle":
-            convert = partial(encode_masks, resized=resized)
-        else:
-            convert = paste_resized_masks if resized else paste_masks
         for logits, results, meta in zip(mask_preds, results_list, batch_img_metas, strict=True):
             if activate_map:
                 masks = self.predictor.logits_of(logits, results.labels)
             else:
                 masks = self.predictor.probabilities(logits, results.labels)
-            scale = results.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
-            height, width = meta["ori_shape"][:2]
-            if rescale:  # mmdet's StandardRoIHead counts on the mask head to rescale its boxes
-                results.bboxes = results.bboxes / scale
-            else:
-                width, height = round(width * scale[0].item()), round(height * scale[1].item())
-            results.masks = convert(
-                masks, results.bboxes, height, width, rcnn_test_cfg.mask_thr_binary
-            )
+            if rescale:  # mmdet's RoI heads count on the mask head to rescale their boxes
+                results.bboxes = rescaled(results.bboxes, meta["scale_factor"])
+            results.masks = paste(masks, results.bboxes, size_of(meta, rescale), rcnn_test_cfg)
         return results_list
 
 
@@ -376,15 +329,3 @@ def check_rle(head: nn.Module | None, rcnn_test_cfg: ConfigDict | None) -> None:
             "test_cfg.rcnn.mask_output='rle' needs mask_head.type='ComposedMaskHead', not "
             f"{type(head).__name__}, which gives 'dense' masks only."
         )
-
-
-def check_mask_output(rcnn_test_cfg: ConfigDict) -> str:
-    """``test_cfg.rcnn.mask_output``: 'dense' or 'rle'.
-
-    Raises:
-        UserError: another value.
-    """
-    output = rcnn_test_cfg.get("mask_output", "dense")
-    if output not in MASK_OUTPUTS:
-        raise UserError(f"test_cfg.rcnn.mask_output must be one of {MASK_OUTPUTS}, not {output!r}.")
-    return output

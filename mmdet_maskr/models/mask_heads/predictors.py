@@ -39,7 +39,11 @@ class PixelLogits(Conv2d):
             return super().forward(x)
         weight = self.weight.flatten(1)[channels][:, None]
         bias = self.bias[channels][:, None, None]
-        return torch.baddbmm(bias, weight, x.flatten(2)).unflatten(2, x.shape[2:])
+        # in a graph all sides but the number of RoIs are constants: where all are read from x,
+        # ONNX Runtime takes one for "what is left", which fails without RoIs
+        count, (depth, height, width) = x.shape[0], map(int, x.shape[1:])
+        pixels = x.reshape(count, depth, height * width)
+        return torch.baddbmm(bias, weight, pixels).reshape(count, 1, height, width)
 
 
 class VectorLogits(nn.Linear):
@@ -88,7 +92,8 @@ def build_logits(predictor_cfg: OptConfigType, in_channels: int, out_channels: i
 
 def of_channels(logits: Tensor, channels: Tensor) -> Tensor:
     """(N, 1, m, m) of one channel for each RoI, from (N, K, m, m)."""
-    return logits.gather(1, channels[:, None, None, None].expand(-1, 1, *logits.shape[2:]))
+    index = channels.long()[:, None, None, None]
+    return logits.gather(1, index.expand(-1, 1, logits.shape[2], logits.shape[3]))
 
 
 class PerClassSigmoid:
@@ -106,9 +111,7 @@ class PerClassSigmoid:
 
     def logits_of(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(N, m, m) of each RoI's class, from (N, K, m, m) or from the selected (N, 1, m, m)."""
-        if logits.shape[1] == 1:
-            return logits[:, 0]
-        return logits[torch.arange(len(logits), device=logits.device), labels.long()]
+        return (logits if logits.shape[1] == 1 else of_channels(logits, labels))[:, 0]
 
     def probabilities(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(N, m, m) of each RoI's class: the class is selected before the sigmoid."""

@@ -127,14 +127,23 @@ def build_upsampling(
     )
 
 
+def check_known(tower: str) -> None:
+    """Refuse a tower that there is none of.
+
+    Raises:
+        UserError: with the accepted values.
+    """
+    if tower not in TOWERS:
+        raise UserError(f"mask_head.tower must be one of {TOWERS}, not {tower!r}.")
+
+
 def check_tower(tower: str, num_convs: int, num_fcs: int, kernel_size: int) -> None:
     """Refuse options that a tower has not got.
 
     Raises:
         UserError: with the option's name and the accepted values.
     """
-    if tower not in TOWERS:
-        raise UserError(f"mask_head.tower must be one of {TOWERS}, not {tower!r}.")
+    check_known(tower)
     if tower == "fcn" and not 0 <= num_convs <= MAX_CONVS:
         raise UserError(f"mask_head.num_convs must be 0 to {MAX_CONVS}, not {num_convs!r}.")
     if tower != "fcn" and num_convs != 0:

@@ -2,8 +2,8 @@
 
 from mmdet_maskr.models import old_names
 from mmdet_maskr.models.roi_extractors.level_roi_extractor import LevelRoIExtractor
-from mmdet_maskr.models.roi_extractors.levels import LEVEL_RULES, assign_levels
+from mmdet_maskr.models.roi_extractors.levels import assign_levels
 
-__all__ = ["LEVEL_RULES", "LevelRoIExtractor", "assign_levels"]
+__all__ = ["LevelRoIExtractor", "assign_levels"]
 
 __getattr__ = old_names.getter(__name__)

@@ -12,8 +12,9 @@ from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptMultiConfig
 from torch import Tensor, nn
 
+from mmdet_maskr import conventions
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models.roi_extractors.levels import LEVEL_RULES, assign_levels
+from mmdet_maskr.models.roi_extractors.levels import assign_levels
 from mmdet_maskr.ops import RoIAlign, RoIPool, RoIWarp
 from mmdet_maskr.ops._checks import check_roi_shape
 
@@ -70,7 +71,7 @@ class LevelRoIExtractor(BaseRoIExtractor):
         memory_format: str = "preserve",
         init_cfg: OptMultiConfig = None,
     ) -> None:
-        _check_choice("level_rule", level_rule, LEVEL_RULES)
+        conventions.find("level_rule", level_rule, "roi_level")
         _check_choice("memory_format", memory_format, MEMORY_FORMATS)
         super().__init__(roi_layer, out_channels, list(featmap_strides), init_cfg)
         given = dict(canonical_size=canonical_size, canonical_level=canonical_level)

@@ -8,16 +8,17 @@ import torch
 from mmdet.models.roi_heads import CascadeRoIHead
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
-from mmdet.utils import InstanceList
+from mmdet.utils import ConfigType, InstanceList
 from torch import Tensor
 
+from mmdet_maskr import conventions
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import check_rle
-from mmdet_maskr.models.roi_heads.detections import SourceDetections
+from mmdet_maskr.models.roi_heads.detections import in_float32, predict_boxes
 
 
 @MODELS.register_module()
-class AveragedCascadeRoIHead(SourceDetections, CascadeRoIHead):
+class AveragedCascadeRoIHead(CascadeRoIHead):
     """mmdet's CascadeRoIHead, which averages probabilities of its stages instead of logits.
 
     Masks come from the last stage's head alone, not from the average of all. Detectron2 has only
@@ -33,13 +34,13 @@ class AveragedCascadeRoIHead(SourceDetections, CascadeRoIHead):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.init_convention()
+        conventions.of_test_cfg("test_cfg.rcnn", self.test_cfg)
         if self.with_mask:
             check_rle(self.mask_head[-1], self.test_cfg)
 
     def _bbox_forward(self, stage: int, x: tuple[Tensor], rois: Tensor) -> dict[str, Tensor]:
         """mmdet's, in float32; ``cls_score`` holds probabilities where they are averaged."""
-        results = super()._bbox_forward(stage, x, rois)
+        results = in_float32(super()._bbox_forward(stage, x, rois))
         if self._averages:
             results["cls_score"] = results["cls_score"].softmax(-1)
         return results
@@ -61,6 +62,19 @@ class AveragedCascadeRoIHead(SourceDetections, CascadeRoIHead):
         finally:
             self._averages = False
         return rois, [score.log() for score in scores], deltas
+
+    def predict_bbox(
+        self,
+        x: tuple[Tensor],
+        batch_img_metas: list[dict],
+        rpn_results_list: InstanceList,
+        rcnn_test_cfg: ConfigType,
+        rescale: bool = False,
+        **kwargs,
+    ) -> InstanceList:
+        """mmdet's, or the detections of a convention; see :func:`.detections.predict_boxes`."""
+        args = (x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale)
+        return predict_boxes(super().predict_bbox, self.bbox_head, *args, **kwargs)
 
     def predict_mask(
         self,

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
-from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
 from mmengine.structures import InstanceData
@@ -57,30 +56,6 @@ class KeypointBranch:
     def keypoint_extractor(self) -> nn.Module:
         """The RoI extractor that the branch uses."""
         return getattr(self, "keypoint_roi_extractor", self.bbox_roi_extractor)
-
-    def forward(
-        self,
-        x: tuple[Tensor],
-        rpn_results_list: InstanceList,
-        batch_data_samples: SampleList | None = None,
-    ) -> tuple:
-        """mmdet's raw outputs, and heatmap logits of the RoIs that its mask branch sees too.
-
-        Args:
-            x: feature maps, each (B, C, H_l, W_l).
-            rpn_results_list: for each image the proposals in pixels of the network's input.
-            batch_data_samples: for the images' meta information.
-
-        Returns:
-            mmdet's outputs, and (N, K, S, S) logits of the first N <= 100 proposals.
-        """
-        results = super().forward(  # type: ignore[misc]  # of the head beside this class
-            x, rpn_results_list, batch_data_samples
-        )
-        if self.with_keypoint:
-            rois = bbox2roi([proposals.bboxes for proposals in rpn_results_list])[:100]
-            results = (*results, self.keypoint_forward(x, rois))
-        return results
 
     def keypoint_forward(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
         """Heatmap logits (N, K, S, S), float32, of RoIs (N, 5)."""

@@ -12,24 +12,27 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmdet_maskr import conventions
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import check_rle
-from mmdet_maskr.models.roi_heads.detections import SourceDetections
+from mmdet_maskr.models.mask_heads.paste import paste, size_of
+from mmdet_maskr.models.roi_heads.detections import in_float32, predict_boxes
 from mmdet_maskr.models.roi_heads.keypoint_branch import KeypointBranch
+from mmdet_maskr.ops.boxes import rescaled
 
 
 @MODELS.register_module()
-class ParallelRoIHead(KeypointBranch, SourceDetections, StandardRoIHead):
+class ParallelRoIHead(KeypointBranch, StandardRoIHead):
     """RoI head whose branches run in parallel: box, and any of mask and keypoint.
 
     The box branch classifies and refines each RoI. An instance branch then works on positive RoIs
     when training and on the kept detections when testing, without seeing the other branches. For a
-    branch NAME the head has ``with_NAME``, ``NAME_loss`` and ``predict_NAME``; adding one changes
-    neither :meth:`loss` nor :meth:`predict`.
+    branch NAME the head has ``with_NAME``, ``NAME_loss`` and ``predict_NAME``, which adds to the
+    detections and leaves their boxes as they are; adding one changes neither :meth:`loss` nor
+    :meth:`predict`.
 
     Takes StandardRoIHead's options and has its parameter names, so mmdet's Mask R-CNN checkpoints
     load unchanged. Further options:
@@ -39,7 +42,7 @@ class ParallelRoIHead(KeypointBranch, SourceDetections, StandardRoIHead):
         keypoint_roi_extractor: config of its RoI extractor; None to use the box branch's.
 
     With ``test_cfg.rcnn.convention='detectron2'`` or ``'torchvision'`` detections are those of
-    these codebases, see :func:`.detections.select_detections`.
+    these codebases, see :mod:`mmdet_maskr.conventions`.
 
     Raises:
         UserError: no ``bbox_head``: every other branch needs its boxes; a mask size that the mask
@@ -63,7 +66,7 @@ class ParallelRoIHead(KeypointBranch, SourceDetections, StandardRoIHead):
                 "For proposals alone use mmdet's RPN detector."
             )
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
-        self.init_convention()
+        conventions.of_test_cfg("test_cfg.rcnn", self.test_cfg)
         if self.with_mask:
             self._check_mask_options()
         if keypoint_head is not None:
@@ -91,6 +94,28 @@ class ParallelRoIHead(KeypointBranch, SourceDetections, StandardRoIHead):
     def active_branches(self) -> list[str]:
         """Names of the instance branches that this model has."""
         return [name for name in self.instance_branches if getattr(self, f"with_{name}")]
+
+    def forward(
+        self,
+        x: tuple[Tensor],
+        rpn_results_list: InstanceList,
+        batch_data_samples: SampleList | None = None,
+    ) -> tuple:
+        """mmdet's raw outputs, and heatmap logits of the RoIs that its mask branch sees too.
+
+        Args:
+            x: feature maps, each (B, C, H_l, W_l).
+            rpn_results_list: for each image the proposals in pixels of the network's input.
+            batch_data_samples: for the images' meta information.
+
+        Returns:
+            mmdet's outputs, and (N, K, S, S) logits of the first N <= 100 proposals.
+        """
+        results = super().forward(x, rpn_results_list, batch_data_samples)
+        if self.with_keypoint:
+            rois = bbox2roi([proposals.bboxes for proposals in rpn_results_list])[:100]
+            results = (*results, self.keypoint_forward(x, rois))
+        return results
 
     def loss(
         self, x: tuple[Tensor], rpn_results_list: InstanceList, batch_data_samples: SampleList
@@ -139,6 +164,22 @@ class ParallelRoIHead(KeypointBranch, SourceDetections, StandardRoIHead):
                 self.bbox_sampler.sample(assigned, proposals, gt_instances[i], feats=feats)
             )
         return sampling_results
+
+    def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict[str, Tensor]:
+        """mmdet's, in float32."""
+        return in_float32(super()._bbox_forward(x, rois))
+
+    def predict_bbox(
+        self,
+        x: tuple[Tensor],
+        batch_img_metas: list[dict],
+        rpn_results_list: InstanceList,
+        rcnn_test_cfg: ConfigType,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """mmdet's, or the detections of a convention; see :func:`.detections.predict_boxes`."""
+        args = (x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale)
+        return predict_boxes(super().predict_bbox, self.bbox_head, *args)
 
     def _mask_forward(
         self,
@@ -228,25 +269,31 @@ class ParallelRoIHead(KeypointBranch, SourceDetections, StandardRoIHead):
             x: feature maps, each (B, C, H_l, W_l).
             batch_img_metas: for each image its meta information.
             results_list: for each image ``bboxes`` (D, 4) in pixels of the network's input and
-                ``labels`` (D,); they are rescaled as the masks are.
+                ``labels`` (D,).
             rescale: give masks in pixels of the original image.
 
         Returns:
             ``results_list`` with ``masks``: (D, H, W), or RLEMasks for
             ``test_cfg.mask_output='rle'``.
         """
+        boxes = [results.bboxes for results in results_list]
         if not isinstance(self.mask_head, ComposedMaskHead):
-            return super().predict_mask(x, batch_img_metas, results_list, rescale)
-        rois = bbox2roi([results.bboxes for results in results_list])
+            for results in results_list:
+                results.bboxes = results.bboxes.clone()  # mmdet's heads rescale them in place
+            results_list = super().predict_mask(x, batch_img_metas, results_list, rescale)
+            for results, own in zip(results_list, boxes, strict=True):
+                results.bboxes = own
+            return results_list
         labels = torch.cat([results.labels for results in results_list])
-        mask_preds = self._mask_forward(x, rois, labels=labels)["mask_preds"]
-        return self.mask_head.predict_by_feat(
-            mask_preds=mask_preds.split([len(results) for results in results_list]),
-            results_list=results_list,
-            batch_img_metas=batch_img_metas,
-            rcnn_test_cfg=self.test_cfg,
-            rescale=rescale,
-        )
+        logits = self._mask_forward(x, bbox2roi(boxes), labels=labels)["mask_preds"]
+        masks = self.mask_head.predictor.probabilities(logits, labels)
+        counts = [len(own) for own in boxes]
+        for results, meta, own in zip(
+            results_list, batch_img_metas, masks.split(counts), strict=True
+        ):
+            box = rescaled(results.bboxes, meta["scale_factor"]) if rescale else results.bboxes
+            results.masks = paste(own, box, size_of(meta, rescale), self.test_cfg)
+        return results_list
 
     def predict(
         self,
@@ -272,18 +319,10 @@ class ParallelRoIHead(KeypointBranch, SourceDetections, StandardRoIHead):
             x, metas, rpn_results_list, rcnn_test_cfg=self.test_cfg, rescale=False
         )
         for name in self.active_branches:
-            # A branch gets its own copy of the boxes at network scale: mmdet's mask head divides
-            # them by the scale factor in place, and the next branch would crop at the wrong place.
-            inputs = [_copy_detections(result) for result in results]
-            outputs = getattr(self, f"predict_{name}")(x, metas, inputs, rescale=rescale)
-            for result, output in zip(results, outputs, strict=True):
-                for field in set(output.keys()) - set(result.keys()):
-                    result.set_field(output.get(field), field)
+            results = getattr(self, f"predict_{name}")(x, metas, results, rescale=rescale)
         if rescale:
             for result, meta in zip(results, metas, strict=True):
-                result.bboxes = result.bboxes / result.bboxes.new_tensor(
-                    meta["scale_factor"]
-                ).repeat(2)
+                result.bboxes = rescaled(result.bboxes, meta["scale_factor"])
         return results
 
 
@@ -295,7 +334,3 @@ def _output_size(roi_extractor: nn.Module) -> int | None:
             pair = (size, size) if isinstance(size, int) else tuple(size)
             return int(pair[0]) if pair[0] == pair[1] else None
     return None
-
-
-def _copy_detections(result: InstanceData) -> InstanceData:
-    return InstanceData(bboxes=result.bboxes.clone(), scores=result.scores, labels=result.labels)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from mmdet.models.backbones import ResNet
 from mmdet.models.layers import ResLayer
-from mmdet.models.roi_heads.shared_heads import ResLayer as ResLayerHead
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptMultiConfig
 from mmengine.model import BaseModule
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.backbones.resnet import DEPTHS, bottleneck, check_stages
 
 
 @MODELS.register_module()
-class Res5Head(ResLayerHead):
-    """res5 on RoI features: mmdet's ResLayer, for bodies of any width.
+class Res5Head(BaseModule):
+    """res5 on RoI features: mmdet's shared head ResLayer, for bodies of any width.
 
     Parameters are named ``layer4.*`` as in the backbone, so that ``init_cfg=dict(
     type='Pretrained', checkpoint=...)`` takes the backbone's own file. Without it res5 is random.
@@ -32,9 +34,11 @@ class Res5Head(ResLayerHead):
         pretrained: file of weights, ResLayer's old name for ``init_cfg`` of type 'Pretrained'.
         init_cfg: default: Kaiming's initialisation.
         base_channels: of the ResNet; 64 unless the backbone was thinned.
+        out_channels, groups: of a :class:`.FreeWidthResNet`; None for those of a ResNet.
 
     Raises:
-        UserError: a depth or stage that no ResNet has; both ``pretrained`` and ``init_cfg``.
+        UserError: a depth, stage or widths that no ResNet has; both ``pretrained`` and
+            ``init_cfg``.
     """
 
     def __init__(
@@ -51,11 +55,9 @@ class Res5Head(ResLayerHead):
         pretrained: str | None = None,
         init_cfg: OptMultiConfig = None,
         base_channels: int = 64,
+        out_channels: int | None = None,
+        groups: int | None = None,
     ) -> None:
-        if depth not in ResNet.arch_settings:
-            raise UserError(
-                f"shared_head.depth must be one of {list(ResNet.arch_settings)}, not {depth!r}."
-            )
         if stage not in (1, 2, 3):
             raise UserError(f"shared_head.stage must be 1, 2 or 3 (res5), not {stage!r}.")
         if pretrained is not None:
@@ -67,10 +69,21 @@ class Res5Head(ResLayerHead):
                 dict(type="Kaiming", layer="Conv2d"),
                 dict(type="Constant", val=1, layer=["_BatchNorm", "GroupNorm"]),
             ]
-        BaseModule.__init__(self, init_cfg)  # mmdet's own would build 64 channels
+        super().__init__(init_cfg)
         self.stage = stage
         self.norm_eval = norm_eval
-        block, blocks = ResNet.arch_settings[depth]
+        of_groups = {}
+        if out_channels is None and groups is None:
+            if depth not in ResNet.arch_settings:
+                raise UserError(
+                    f"shared_head.depth must be one of {list(ResNet.arch_settings)}, not {depth!r}."
+                )
+            block, blocks = ResNet.arch_settings[depth]
+        else:
+            groups = groups or 1
+            check_stages(depth, base_channels, groups)
+            block, blocks = bottleneck(base_channels, out_channels or 256), DEPTHS[depth]
+            of_groups = dict(groups=groups, base_width=1, base_channels=groups)
         planes = base_channels * 2**stage
         layer = ResLayer(
             block,
@@ -83,10 +96,37 @@ class Res5Head(ResLayerHead):
             with_cp=with_cp,
             norm_cfg=norm_cfg or dict(type="BN", requires_grad=True),
             dcn=dcn,
+            **of_groups,
         )
         self.add_module(f"layer{stage + 1}", layer)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, s, s) RoI features -> (N, 2 C, s / stride, s / stride)."""
+        return getattr(self, f"layer{self.stage + 1}")(x)
+
     def train(self, mode: bool = True) -> Res5Head:
-        """Training mode, in which ``norm_eval`` keeps the statistics; returns itself."""
-        super().train(mode)  # mmdet's returns None
+        """Training mode, in which normalisation keeps its statistics with ``norm_eval``."""
+        super().train(mode)
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         return self
+
+
+@MODELS.register_module()
+class FreeWidthStage(Res5Head):
+    """:class:`Res5Head` of a :class:`.FreeWidthResNet`, whose defaults it has."""
+
+    def __init__(
+        self,
+        depth: int,
+        stage: int = 3,
+        stride: int = 2,
+        base_channels: int = 64,
+        out_channels: int = 256,
+        groups: int = 1,
+        **kwargs,
+    ) -> None:
+        kwargs.update(base_channels=base_channels, out_channels=out_channels, groups=groups)
+        super().__init__(depth, stage, stride, **kwargs)

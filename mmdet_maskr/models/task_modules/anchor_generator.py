@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 
 import torch
@@ -11,17 +10,15 @@ from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
+from mmdet_maskr import conventions
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models.conventions import check_convention
 
 
 @TASK_UTILS.register_module()
 class SizedAnchorGenerator(AnchorGenerator):
     """Anchors of A = sizes x ratios a cell, each level with sizes of its own.
 
-    - 'detectron2': ratios vary fastest; computed in float64.
-    - 'torchvision': sizes vary fastest; corners are rounded to whole pixels, and a level's stride
-      is the padded image divided by the map, rounded down: at 416 pixels and stride 64, 59.
+    Order, rounding and strides are those of :class:`.Detectron2` or :class:`.Torchvision`.
 
     Args:
         strides: pixels of the image a cell, for each level.
@@ -54,9 +51,7 @@ class SizedAnchorGenerator(AnchorGenerator):
         scales_per_octave: int | None = None,
         centers: Sequence[tuple[float, float]] | None = None,
     ) -> None:
-        check_convention(
-            "anchor_generator.convention", convention, accepted=("detectron2", "torchvision")
-        )
+        self._convention = conventions.find("anchor_generator.convention", convention, "anchors")
         if scales is not None or octave_base_scale is not None or base_sizes is not None:
             if scales is None and octave_base_scale is not None and scales_per_octave:
                 steps = range(scales_per_octave)
@@ -91,14 +86,10 @@ class SizedAnchorGenerator(AnchorGenerator):
 
     def gen_base_anchors(self) -> list[Tensor]:
         """For each level its anchors (A, 4), xyxy, about the first cell."""
-        anchors = []
-        for sizes, base_size in zip(self.sizes, self.base_sizes, strict=True):
-            if self.convention == "torchvision":
-                base = _rounded(sizes, self.ratios)
-            else:
-                base = _by_size(sizes, self.ratios.tolist())
-            anchors.append(base + self.center_offset * base_size)
-        return anchors
+        return [
+            self._convention.anchors(sizes, self.ratios) + self.center_offset * base_size
+            for sizes, base_size in zip(self.sizes, self.base_sizes, strict=True)
+        ]
 
     def grid_priors(
         self,
@@ -106,34 +97,7 @@ class SizedAnchorGenerator(AnchorGenerator):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cuda",
     ) -> list[Tensor]:
-        """mmdet's, with torchvision's strides where they are asked for."""
-        if self.convention != "torchvision":
-            return super().grid_priors(featmap_sizes, dtype, device)
-        # Images are padded to whole cells of every level but the pooled one, so the finest map
-        # tells their size.
-        height = featmap_sizes[0][0] * self.strides[0][1]
-        width = featmap_sizes[0][1] * self.strides[0][0]
-        rounded = copy.copy(self)
-        rounded.strides = [(width // w, height // h) for h, w in featmap_sizes]
-        return AnchorGenerator.grid_priors(rounded, featmap_sizes, dtype, device)
-
-
-def _by_size(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
-    """(A, 4), computed in float64 as Detectron2 does."""
-    anchors = []
-    for size in sizes:
-        for ratio in ratios:
-            width = math.sqrt(size**2.0 / ratio)
-            height = ratio * width
-            anchors.append([-width / 2, -height / 2, width / 2, height / 2])
-    return torch.tensor(anchors)
-
-
-def _rounded(sizes: Sequence[float], ratios: Tensor) -> Tensor:
-    """(A, 4) in whole pixels, as torchvision does."""
-    heights = torch.sqrt(ratios)
-    widths = 1 / heights
-    scales = torch.tensor(sizes, dtype=torch.float32)
-    half_w = (widths[:, None] * scales).flatten() / 2
-    half_h = (heights[:, None] * scales).flatten() / 2
-    return torch.stack([-half_w, -half_h, half_w, half_h], 1).round()
+        """mmdet's, with the convention's strides."""
+        placed = copy.copy(self)
+        placed.strides = self._convention.anchor_strides(self.strides, featmap_sizes)
+        return AnchorGenerator.grid_priors(placed, featmap_sizes, dtype, device)
