@@ -23,7 +23,7 @@ from mmengine.config import Config, ConfigDict
 
 import mmdet_maskr
 from mmdet_maskr.apis import MaskRInferencer
-from mmdet_maskr.apis.models import checkpoint_meta
+from mmdet_maskr.apis.class_names import checkpoint_meta
 from mmdet_maskr.datasets import shapes, wrappers
 from mmdet_maskr.deploy.export import evaluate, metadata
 from mmdet_maskr.engine.building import build_runner

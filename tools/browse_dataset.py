@@ -16,13 +16,13 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
-from mmengine.utils import track_iter_progress
 
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.engine.options import OptionAction
 from mmdet_maskr.errors import UserError, no_file
+from mmdet_maskr.progress import track
 from mmdet_maskr.visualization import InstanceVisualizer
 from mmdet_maskr.visualization.browse import MODES, draw_item
 from mmdet_maskr.visualization.pictures import contact_sheet, write_picture
@@ -97,7 +97,7 @@ def main() -> None:
     pictures = []
     window = InstanceVisualizer()
     places = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
-    for place in places if args.show else track_iter_progress(places):
+    for place in places if args.show else track(places, "Drawing"):
         set_random_seed(args.seed + place)  # the same picture for the same image and seed
         path, picture = draw_item(dataset, place, args.mode)
         write_picture(args.out_dir / f"{place:06d}_{Path(path).stem}.png", picture)

@@ -30,11 +30,12 @@ from mmdet_maskr.deploy import load
 from mmdet_maskr.deploy.export import check, evaluate, quantize, write
 from mmdet_maskr.deploy.export.metadata import load_of, resize_of
 from mmdet_maskr.deploy.files import FILES
-from mmdet_maskr.deploy.images import list_images, prepare, read_image
+from mmdet_maskr.deploy.images import prepare, read_image
 from mmdet_maskr.deploy.runtime import ExportedModel
 from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.inference.inputs import expand
 from mmdet_maskr.quiet import quiet
 
 CHECKED = 4  # images, unless --images names them
@@ -118,9 +119,9 @@ def check_args(args: argparse.Namespace) -> None:
 
 def images_to_check(args: argparse.Namespace) -> list:
     if args.images is not None:
-        return [image for path in args.images for image in list_images(path)]
+        return expand(args.images)
     if args.calibration is not None:
-        return list_images(args.calibration)[:CHECKED]
+        return expand(args.calibration)[:CHECKED]
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (*size, 3), np.uint8) for size in SIZES]
 
@@ -135,7 +136,7 @@ def main() -> None:
         )
     calibration = None
     if args.int8:
-        paths = list_images(args.calibration)[: args.calibration_images]
+        paths = expand(args.calibration)[: args.calibration_images]
         print(f"quantising by {len(paths)} images of {args.calibration} ...", flush=True)
         pipeline = wrappers.the_pipeline(inferencer.cfg.test_dataloader.dataset, "an export")
         load_options, resize = load_of(pipeline), resize_of(pipeline)

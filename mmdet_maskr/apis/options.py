@@ -51,7 +51,12 @@ CONSTRUCTOR = dict(
     classes=Kind(lambda v: v is None or _are_names(v), "names like ('cat', 'dog')"),
     optimize=FLAG,
 )
+_TEXTS = "left out: these models read no texts. MMDetection's DetInferencer is for those that do"
 CALL = dict(
+    batch_size=Kind(
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1,
+        "1 or more",
+    ),
     no_save_vis=FLAG,
     no_save_pred=FLAG,
     return_datasamples=FLAG,
@@ -60,6 +65,10 @@ CALL = dict(
     wait_time=Kind(lambda v: is_number(v) and v >= 0, "a number of seconds"),
     draw_pred=FLAG,
     print_result=FLAG,
+    texts=Kind(lambda v: v is None, _TEXTS),
+    stuff_texts=Kind(lambda v: v is None, _TEXTS),
+    custom_entities=Kind(lambda v: v is False, _TEXTS),
+    tokens_positive=Kind(lambda v: v is None, _TEXTS),
 )
 
 

@@ -1,34 +1,113 @@
-"""Pictures of what a detector found."""
+"""Pictures of what a detector found: shown, written, kept, or put into a video."""
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import cv2
 import mmcv
 import numpy as np
 from mmdet.datasets.transforms import InferencerLoader
+from mmdet.structures import DetDataSample
+from mmengine.visualization import Visualizer
+
+from mmdet_maskr.apis import predictions
+from mmdet_maskr.apis.detector import FoundSample
+from mmdet_maskr.inference.inputs import file_name
+from mmdet_maskr.inference.sinks import stem_of
+from mmdet_maskr.inference.video import VideoSink
+from mmdet_maskr.inference.walk import Image, Sink
+from mmdet_maskr.visualization.draw import shown
+
+MAPS = ("pred_sem_seg", "pred_panoptic_seg")
 
 
-def as_seen(image: str | np.ndarray, loader: InferencerLoader, folder: Path) -> str | np.ndarray:
-    """A file that is drawn as the model saw it.
-
-    Pictures are drawn on the upright image. A model whose pipeline disregards EXIF's orientation
-    has seen, and found its boxes on, another one.
+class Pictures(Sink):
+    """Draws every image; a sink of a walk.
 
     Args:
-        image: path; an array (H, W, 3) is given back.
-        loader: the pipeline's InferencerLoader.
-        folder: where a copy of the same name is written, if it must be.
+        visualizer: draws.
+        loader: the step of the pipeline that reads files.
+        least: score of each class that is drawn.
+        folder: where pictures are written, under their images' names; None for nowhere.
+        film: takes them as the frames of a video.
+        keep: whether ``results`` has them, (H, W, 3) in RGB.
+        show: whether a window shows each.
+        wait_time: for so many seconds; 0 until a key is pressed.
+        draw_pred: draw what was found, or the image alone.
     """
+
+    def __init__(
+        self,
+        visualizer: Visualizer,
+        loader: InferencerLoader,
+        least: Sequence[float],
+        folder: Path | None = None,
+        film: VideoSink | None = None,
+        keep: bool = False,
+        show: bool = False,
+        wait_time: float = 0,
+        draw_pred: bool = True,
+    ) -> None:
+        self.results: list[np.ndarray] = []
+        self.place = film.path if film is not None else folder
+        self._visualizer, self._loader, self._least = visualizer, loader, least
+        self._folder, self._film, self._keep = folder, film, keep
+        self._options: dict[str, Any] = dict(show=show, wait_time=wait_time, draw_pred=draw_pred)
+
+    def add(self, image: Image, number: int, found: FoundSample) -> None:
+        name = f"{stem_of(image, number)}.jpg"
+        if isinstance(image.content, str):
+            name = file_name(image.content)  # a download has the suffix of an image
+        self._visualizer.add_datasample(
+            name,
+            picture_of(image.content, self._loader),
+            self._drawn(found.sample),
+            draw_gt=False,
+            pred_score_thr=-1.0,  # it has been applied
+            out_file=None if self._folder is None else str(self._folder / name),
+            **self._options,
+        )
+        if self._film is not None or self._keep:
+            picture = self._visualizer.get_image()
+            if self._film is not None:
+                self._film.write(picture)
+            if self._keep:
+                self.results.append(picture)
+
+    def close(self, whole: bool) -> None:
+        if self._film is not None:
+            self._film.close(whole)
+
+    def _drawn(self, sample: DetDataSample) -> DetDataSample:
+        """What is drawn of the findings."""
+        drawn = DetDataSample(metainfo=sample.metainfo)
+        if "pred_instances" in sample:
+            drawn.pred_instances = predictions.above(sample.pred_instances, self._least)
+        for name in MAPS:
+            if name in sample:
+                setattr(drawn, name, sample.get(name))
+        return drawn
+
+
+def picture_of(image: str | np.ndarray, loader: InferencerLoader) -> np.ndarray:
+    """An image as the model saw it, (H, W, 3) uint8 RGB.
+
+    A model whose pipeline disregards EXIF's orientation has found its boxes on an image that
+    lies on its side.
+
+    Args:
+        image: path, or array in BGR.
+        loader: the step of the pipeline that reads files.
+    """
+    if isinstance(image, np.ndarray):
+        return shown(image)
     options = loader.from_file
-    backend = options.imdecode_backend or "cv2"
-    follows = options.color_type in ("color", "grayscale") and backend in ("cv2", "pillow")
-    if follows or not isinstance(image, str):
-        return image
-    pixels = mmcv.imread(image, "color_ignore_orientation", backend="cv2")
-    content = cv2.imencode(".png", pixels)[1]
-    copy = Path(tempfile.mkdtemp(dir=folder)) / Path(image).name  # it is read by its content
-    copy.write_bytes(content.tobytes())
-    return str(copy)
+    upright = options.color_type in ("color", "grayscale")
+    upright = upright and (options.imdecode_backend or "cv2") in ("cv2", "pillow")
+    flag = "color" if upright else "color_ignore_orientation"
+    pixels = mmcv.imread(image, flag, backend="cv2")
+    if pixels is None:  # OpenCV cannot read what the pipeline's decoder can
+        pixels = loader(image)["img"]
+    return shown(pixels)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
+from mmdet.evaluation import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
 from mmengine.structures import InstanceData
@@ -127,9 +129,11 @@ def rle_masks(model: nn.Module, enabled: bool = True) -> Iterator[None]:
         model: a detector.
         enabled: False changes nothing.
     """
-    roi_head = getattr(predicting_part(model), "roi_head", None)
+    detector = predicting_part(model)
+    roi_head = getattr(detector, "roi_head", None)
     settings = getattr(roi_head, "test_cfg", None)
-    can = isinstance(last_mask_head(roi_head), ComposedMaskHead)
+    fuses = hasattr(detector, "panoptic_fusion_head")  # lays dense masks over one another
+    can = isinstance(last_mask_head(roi_head), ComposedMaskHead) and not fuses
     if not enabled or not can or settings is None or "mask_output" in settings:
         yield
         return
@@ -140,16 +144,26 @@ def rle_masks(model: nn.Module, enabled: bool = True) -> Iterator[None]:
         settings.pop("mask_output")
 
 
-def as_lists(sample: DetDataSample) -> dict[str, list]:
+def as_lists(sample: DetDataSample, classes: int = 0) -> dict[str, Any]:
     """The predictions of an image, highest score first, as JSON can hold them.
+
+    Args:
+        sample: with ``pred_instances``, or of a panoptic model ``pred_panoptic_seg``.
+        classes: number of the model's classes.
 
     Returns:
         ``labels`` (D), ``scores`` (D), ``bboxes`` (D, xyxy); and where the model has them ``masks``
         (D RLEs, ``counts`` as a string), ``keypoints`` (D lists of K [x, y]) and
-        ``keypoint_scores`` (D lists of K), empty for classes without keypoints.
+        ``keypoint_scores`` (D lists of K), empty for classes without keypoints. Of a panoptic model
+        ``panoptic_seg`` (H, W, 3), uint8 RGB, the ids of segments as COCO's PNGs have them.
     """
+    result: dict[str, Any] = {}
+    if "pred_panoptic_seg" in sample:
+        result["panoptic_seg"] = _panoptic(sample.pred_panoptic_seg.sem_seg, classes)
+    if "pred_instances" not in sample:
+        return result
     instances = sample.pred_instances
-    result = {key: instances[key].tolist() for key in ("labels", "scores")}
+    result.update({key: instances[key].tolist() for key in ("labels", "scores")})
     boxes = instances.bboxes
     result["bboxes"] = getattr(boxes, "tensor", boxes).tolist()
     if "masks" in instances:
@@ -157,6 +171,13 @@ def as_lists(sample: DetDataSample) -> dict[str, list]:
     if "keypoints" in instances:
         result.update(_keypoint_lists(instances.keypoints, instances.keypoint_scores))
     return result
+
+
+def _panoptic(segments: Tensor, classes: int) -> np.ndarray:
+    """Ids of segments (1, H, W) as colours (H, W, 3): the number is R + 256 G + 256^2 B."""
+    ids = segments.cpu().numpy()[0].astype(np.int64)
+    ids = np.where(ids % INSTANCE_OFFSET == classes, 0, ids)  # 0 is nothing, in COCO's files
+    return np.stack([ids >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8)
 
 
 def to_rles(masks: Tensor | np.ndarray | RLEMasks) -> list[dict]:

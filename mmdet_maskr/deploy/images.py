@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +11,8 @@ import numpy as np
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.image_sizes import resized_shape
+from mmdet_maskr.inference.walk import Unreadable
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-ImageInput = str | Path | np.ndarray
 DECODERS = ("cv2", "pillow")
 LOAD = dict(decoder="cv2", orientation=True, float32=False)  # where the metadata says nothing
 
@@ -33,33 +31,7 @@ class Prepared(NamedTuple):
     scale: tuple[float, float]
 
 
-def list_images(inputs: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
-    """One image, several, or a folder's in the order of their names; grey arrays in three channels.
-
-    Raises:
-        UserError: no such file, or a folder without images.
-    """
-    if isinstance(inputs, (str, Path)) and Path(inputs).is_dir():
-        images = sorted(p for p in Path(inputs).iterdir() if p.suffix.lower() in SUFFIXES)
-        if not images:
-            raise UserError(f"there are no images in the folder {inputs}.")
-        return images
-    images = [inputs] if isinstance(inputs, (str, Path, np.ndarray)) else list(inputs)
-    for index, image in enumerate(images):
-        if isinstance(image, np.ndarray):
-            given = image[..., None] if image.ndim == 2 else image
-            if given.ndim != 3 or given.shape[2] not in (1, 3) or 0 in given.shape:
-                raise UserError(
-                    f"image {index} is an array of shape {image.shape}: it must be (H, W) or "
-                    "(H, W, 3), in BGR."
-                )
-            images[index] = given if given.shape[2] == 3 else np.repeat(given, 3, axis=2)
-        elif not Path(image).is_file():
-            raise UserError(f"there is no image {Path(image).absolute()}.")
-    return images
-
-
-def read_image(source: ImageInput, load: dict[str, Any] | None = None) -> np.ndarray:
+def read_image(source: str | Path | np.ndarray, load: dict[str, Any] | None = None) -> np.ndarray:
     """(H, W, 3) in BGR, as mmdet's LoadImageFromFile has it.
 
     Args:
@@ -68,7 +40,7 @@ def read_image(source: ImageInput, load: dict[str, Any] | None = None) -> np.nda
             whether EXIF's is followed; ``float32``, whether pixels are resized as such.
 
     Raises:
-        UserError: a file that the decoder cannot read.
+        Unreadable: a file that the decoder cannot read.
     """
     load = {**LOAD, **(load or {})}
     if isinstance(source, np.ndarray):
@@ -81,9 +53,10 @@ def read_image(source: ImageInput, load: dict[str, Any] | None = None) -> np.nda
             content = np.fromfile(source, np.uint8)
             image = cv2.imdecode(content, flag) if content.size else None
         except (OSError, cv2.error) as error:  # of larger ones than OpenCV takes, too
-            raise UserError(f"{source} is no image that OpenCV can read: {error}.") from error
+            reason = f"it is no image that OpenCV can read ({str(error).strip()})"
+            raise Unreadable(str(source), reason) from error
         if image is None:
-            raise UserError(f"{source} is no image that OpenCV can read.")
+            raise Unreadable(str(source), "it is no image that OpenCV can read")
     return image.astype(np.float32) if load["float32"] else image
 
 
@@ -96,7 +69,7 @@ def _read_pil(source: str | Path, orientation: bool) -> np.ndarray:
         with Image.open(source) as file:
             image = ImageOps.exif_transpose(file) if orientation else file.copy()
     except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{source} is no image that Pillow can read: {error}.") from error
+        raise Unreadable(str(source), f"it is no image that Pillow can read ({error})") from error
     if image.mode == "LA":
         grey = image.convert("RGBA")
         image = Image.new("RGB", grey.size, (124, 117, 104))

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmdet_maskr.deploy import backends, instances
 from mmdet_maskr.deploy.files import CURE, FILES, read_metadata
-from mmdet_maskr.deploy.images import (
-    ImageInput,
-    Prepared,
-    list_images,
-    prepare,
-    read_image,
-)
+from mmdet_maskr.deploy.images import Prepared, prepare, read_image
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.folders import as_path
-from mmdet_maskr.inference.inputs import check_distinct
+from mmdet_maskr.folders import as_path, check_writable
+from mmdet_maskr.inference.inputs import ImageInput, open_source
+from mmdet_maskr.inference.sinks import Collected, json_sink
+from mmdet_maskr.inference.walk import Counter, Image, Sink, walk
 
 MASKS = ("rle", "bitmaps")
 
@@ -79,7 +74,7 @@ class ExportedModel:
                 f"{path} cannot be opened ({reason}): it is damaged, or of another version of the "
                 f"library. {CURE}"
             ) from error
-        self._done = 0
+        self._counter = Counter()
         self._lock = threading.RLock()  # libraries keep what they compute with
 
     def __call__(
@@ -87,53 +82,43 @@ class ExportedModel:
         inputs: ImageInput | Sequence[ImageInput],
         masks: str = "rle",
         out_dir: str | Path | None = None,
-    ) -> dict[str, list[dict[str, Any]]]:
-        """Detect on one or several images, one at a time; threads wait for one another.
+    ) -> dict[str, Any]:
+        """Detect on images or the frames of a video, one at a time; threads wait for one another.
+
+        An image of several that cannot be read is left out and reported at the end.
 
         Args:
-            inputs: a path, a folder, an array (H, W, 3) in BGR as ``cv2.imread`` gives it, or a
-                sequence of paths and arrays.
+            inputs: what MaskRInferencer takes: a path, folder, pattern, URL, an array (H, W, 3) in
+                BGR as ``cv2.imread`` gives it, or a list of these; or the path of a video.
             masks: 'rle' (COCO's, ``counts`` as a string) or 'bitmaps' (arrays (D, H, W) of bool).
             out_dir: where ``preds/NAME.json`` is written for each image; only for RLEs. Files of
                 an array have a running number, that of the image since the model was loaded.
 
         Returns:
-            ``predictions``, for each image what MaskRInferencer gives: ``labels``, ``scores``,
-            ``bboxes`` (D x [x1, y1, x2, y2] in pixels of the image), best first; ``masks`` and
-            ``keypoints`` (D lists of K [x, y], empty for classes without) with
-            ``keypoint_scores`` where the model has them.
+            A dictionary with ``predictions``, for each image what MaskRInferencer gives:
+            ``labels``, ``scores``, ``bboxes`` (D x [x1, y1, x2, y2] in pixels of the image), best
+            first; ``masks`` and ``keypoints`` (D lists of K [x, y], empty for classes without) with
+            ``keypoint_scores`` where the model has them; with ``images`` and ``failed`` as there.
 
         Raises:
             UserError: no such image, an empty folder, an array of another shape, an unknown
-                ``masks``; two images whose files in ``out_dir`` have the same name.
+                ``masks``; two images whose files in ``out_dir`` have the same name, or a folder
+                that cannot be written.
         """
         if masks not in MASKS:
             raise UserError(f"masks must be one of {MASKS}, not {masks!r}.")
         if out_dir is not None and masks != "rle":
             raise UserError("out_dir writes JSON, which holds masks='rle' only.")
-        with self._lock:
-            return self._detect(inputs, masks, out_dir)
-
-    def _detect(
-        self,
-        inputs: ImageInput | Sequence[ImageInput],
-        masks: str,
-        out_dir: str | Path | None,
-    ) -> dict[str, list[dict[str, Any]]]:
-        images = list_images(inputs)
-        names = [self._name(source, i) for i, source in enumerate(images, self._done)]
+        source = open_source(inputs)
+        kept = Collected()
+        sinks: list[Sink] = [kept]
         if out_dir is not None:
-            check_distinct(names, "their files in out_dir would overwrite one another")
-        predictions = []
-        for name, source in zip(names, images, strict=True):
-            steps = self.metadata["preprocessing"]
-            image = prepare(read_image(source, steps.get("load")), steps["resize"])
-            found = self.interpret(self.run(image.image), image, masks)
-            predictions.append(found)
-            if out_dir is not None:
-                self._write(found, Path(out_dir) / "preds" / f"{name}.json")
-            self._done += 1
-        return dict(predictions=predictions)
+            folder = as_path(out_dir, "out_dir") / "preds"
+            sinks.append(json_sink(source, folder))
+            check_writable(folder, f"out_dir={str(out_dir)!r}")
+        with self._lock:
+            report = walk(source, _AsWanted(self, masks), sinks, counter=self._counter)
+        return dict(predictions=kept.results, images=report.images, failed=report.failed)
 
     def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """The graph's outputs by name, of its input (1, 3, H, W)."""
@@ -174,12 +159,23 @@ class ExportedModel:
                 found["keypoint_scores"][row] = score.tolist()
         return found
 
-    @staticmethod
-    def _name(source: ImageInput, number: int) -> str:
-        """The file's without its suffix; an array has its number."""
-        return f"{number:08d}" if isinstance(source, np.ndarray) else Path(source).stem
 
-    @staticmethod
-    def _write(found: dict[str, Any], path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found), encoding="utf-8")
+class _Lists(NamedTuple):
+    lists: dict[str, Any]
+
+
+class _AsWanted(NamedTuple):
+    """An exported model as one call wants it."""
+
+    model: ExportedModel
+    masks: str
+
+    def prepare(self, image: Image) -> Prepared:
+        steps = self.model.metadata["preprocessing"]
+        return prepare(read_image(image.content, steps.get("load")), steps["resize"])
+
+    def detect(self, prepared: list[Prepared]) -> list[_Lists]:
+        return [
+            _Lists(self.model.interpret(self.model.run(image.image), image, self.masks))
+            for image in prepared
+        ]

@@ -15,6 +15,7 @@ import numpy as np
 
 from mmdet_maskr.downloads import check_address, download
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.inference.video import VideoFrames
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
@@ -60,6 +61,29 @@ def expand(inputs: ImageInput | Sequence[ImageInput], channels: int = 3) -> list
     if not found:
         raise UserError("there are no images: the list is empty.")
     return found
+
+
+def open_source(
+    inputs: ImageInput | Sequence[ImageInput], channels: int = 3
+) -> list[str | np.ndarray] | VideoFrames:
+    """The images of what an inferencer was called with, or the frames of a video.
+
+    Args:
+        inputs: as :func:`expand` takes them, or the path of a video.
+        channels: of the model.
+
+    Raises:
+        UserError: as from :func:`expand`; a video among others, or that cannot be read.
+    """
+    images = expand(inputs, channels)
+    videos = [image for image in images if is_video(image)]
+    if not videos:
+        return images
+    if len(images) > 1 or is_url(videos[0]):
+        raise UserError(
+            f"{videos[0]} is a video: give one at a time, as a file and without other images."
+        )
+    return VideoFrames(videos[0])
 
 
 def is_url(image: object) -> TypeGuard[str]:

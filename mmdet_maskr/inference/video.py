@@ -108,3 +108,10 @@ class VideoSink:
                 "no_save_vis=True, or install opencv-python."
             )
         return writer
+
+
+def film_of(frames: VideoFrames, folder: Path) -> VideoSink:
+    """Where the pictures of a video go: a file of its name in a folder."""
+    suffix = frames.path.suffix.lower()
+    name = frames.path.stem + (suffix if suffix in CODECS else ".mp4")
+    return VideoSink(folder / name, frames.fps)

@@ -20,7 +20,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmdet_maskr.apis import MaskRInferencer
-from mmdet_maskr.apis.models import find_model
+from mmdet_maskr.apis.model_files import find_model
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation.coco_metric import CocoInstanceMetric
 
@@ -163,7 +163,7 @@ def test_parts_that_a_model_lacks(repo: Path, photos: list[Path]):
 
 
 def test_scores_are_those_of_the_metric(
-    inferencer: MaskRInferencer, shapes_root: Path, tmp_path: Path
+    inferencer: MaskRInferencer, shapes_root: Path, tmp_path: Path, monkeypatch
 ):
     """The file's AP by pycocotools is CocoInstanceMetric's of the same predictions.
 
@@ -184,15 +184,14 @@ def test_scores_are_those_of_the_metric(
             )
             found.labels[i] = annotation["category_id"] - 1
 
-    forward = type(inferencer).forward
-    inferencer.forward = lambda data: [place(s) or s for s in forward(inferencer, data)]
-    try:
-        samples = inferencer(
-            shapes_root / "val", return_datasamples=True, coco_json=tmp_path / "found.json",
-            ann_file=ann_file,
-        )["predictions"]  # fmt: skip
-    finally:
-        del inferencer.forward
+    step = inferencer.model.test_step
+    monkeypatch.setattr(
+        inferencer.model, "test_step", lambda data: [place(s) or s for s in step(data)]
+    )
+    samples = inferencer(
+        shapes_root / "val", return_datasamples=True, coco_json=tmp_path / "found.json",
+        ann_file=ann_file,
+    )["predictions"]  # fmt: skip
     ids = {image["file_name"]: image["id"] for image in truth.dataset["images"]}
     metric = CocoInstanceMetric(str(ann_file), metric=["bbox", "segm"], backend="pycocotools")
     metric.dataset_meta = inferencer.model.dataset_meta
@@ -318,9 +317,3 @@ def test_a_checkpoint_of_another_model(repo: Path, tmp_path: Path):
 def test_devices_that_are_not_there(repo: Path, device: str):
     with pytest.raises(UserError, match=f"device='{device}'"):
         MaskRInferencer(config_of(repo), device=device)
-
-
-def test_a_step_alone(inferencer: MaskRInferencer, photos: list[Path]):
-    """Batches know which call they belong to, so that they cannot be asked for without one."""
-    with pytest.raises(UserError, match="a step of a call: call the inferencer"):
-        list(inferencer.preprocess([str(photos[0])]))

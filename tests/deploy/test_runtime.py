@@ -23,7 +23,7 @@ import mmdet_maskr.deploy
 from mmdet_maskr.deploy import instances, load
 from mmdet_maskr.deploy.export.metadata import resize_of
 from mmdet_maskr.deploy.export.write import export
-from mmdet_maskr.deploy.images import list_images, prepare, read_image
+from mmdet_maskr.deploy.images import prepare, read_image
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.keypoint_decode import decode_heatmaps
 from mmdet_maskr.ops.mask_paste import paste_masks
@@ -128,6 +128,26 @@ def test_images_of_one_name(exported: Path, photos: Path, tmp_path: Path):
     assert len(model(twins)["predictions"]) == 2
 
 
+def test_a_broken_image_among_many(exported: Path, photos: Path, tmp_path: Path):
+    """It is left out, as by MaskRInferencer; patterns and videos are taken, too."""
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    model = load(exported, threads=1)
+    images = [photos / "0.png", tmp_path / "broken.png", photos / "1.png"]
+    found = model(images, out_dir=tmp_path / "out")
+    assert found["images"] == [str(images[0]), str(images[2])]
+    assert list(found["failed"]) == [str(images[1])]
+    assert found["predictions"] == model(f"{photos}/*.png")["predictions"]
+    assert sorted(p.name for p in (tmp_path / "out/preds").iterdir()) == ["0.json", "1.json"]
+    film = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (60, 50))
+    for seed in range(2):
+        film.write(photo(50, 60, seed))
+    film.release()
+    frames = model(tmp_path / "film.avi", out_dir=tmp_path / "out")
+    assert frames["images"] == [0, 1]
+    written = json.loads((tmp_path / "out" / "preds" / "film.json").read_text())
+    assert written == frames["predictions"]
+
+
 @pytest.mark.parametrize(
     "resize",
     [
@@ -153,10 +173,6 @@ def test_pixels_are_those_of_the_pipeline(resize: dict, size: tuple[int, int], t
     sample = expected["data_samples"]
     assert found.size == tuple(sample.ori_shape)
     np.testing.assert_allclose(found.scale, sample.scale_factor)
-
-
-def test_folder_is_sorted(photos: Path):
-    assert [p.name for p in list_images(photos)] == ["0.png", "1.png"]
 
 
 def boxes_of(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 from mmdet.models import DetDataPreprocessor
 from torch import nn
 
-from mmdet_maskr.apis.models import input_channels
+from mmdet_maskr.apis.model_files import input_channels
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference.inputs import check_names, expand, fetch, file_name
 from mmdet_maskr.inference.video import VideoFrames, VideoSink

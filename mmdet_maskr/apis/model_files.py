@@ -1,10 +1,9 @@
-"""Where an inferencer's model is from: config and weights, names of classes, device."""
+"""Where an inferencer's model is from: config, weights and device."""
 
 from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,13 +14,11 @@ from mmcv.transforms import Compose, TestTimeAug
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
-from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel
 from torch import nn
 
 from mmdet_maskr import mmcv_extension
 from mmdet_maskr.catalogue import configs_dir
-from mmdet_maskr.datasets.wrappers import one_metainfo
 from mmdet_maskr.engine.load_hooks import check_whole
 from mmdet_maskr.engine.unwrap import predicting_part
 from mmdet_maskr.errors import UserError, no_file
@@ -176,63 +173,6 @@ def check_augmentation(model: nn.Module, pipeline: Compose) -> None:
             )
 
 
-def checkpoint_meta(checkpoint: dict | None) -> dict:
-    """``dataset_meta`` with keys in small letters; mmdet 2 had CLASSES and PALETTE beside it."""
-    meta = {} if checkpoint is None else checkpoint.get("meta", {})
-    old = {key: meta[key] for key in ("CLASSES", "PALETTE") if key in meta}
-    stored = one_metainfo(meta.get("dataset_meta", old), "the checkpoint")
-    return {key.lower(): value for key, value in stored.items()}
-
-
-def join_meta(given: dict, config_meta: dict) -> dict:
-    """What a checkpoint says about its data set, with what it lacks from the config's data set.
-
-    Where both name different classes, the checkpoint's alone counts, but for the palette: the
-    config's is preferred, as DetInferencer does.
-
-    Args:
-        given: what the checkpoint says; may be empty.
-        config_meta: metainfo of the data set.
-    """
-    palette = config_meta.get("palette", given.get("palette", "random"))
-    same = list(given.get("classes", config_meta["classes"])) == list(config_meta["classes"])
-    meta = {**config_meta, **given} if same else given
-    return {**meta, "palette": palette}
-
-
-def check_classes(
-    meta: dict, given: dict, classes: Sequence[str] | None, expected: int, weights: str | None
-) -> None:
-    """Check that a model has as many classes as names, and say where the names are from.
-
-    Args:
-        meta: with the names that will be used.
-        given: what the checkpoint says.
-        classes: names that the caller gave, or None.
-        expected: number of the model's classes.
-        weights: the checkpoint, or None.
-
-    Raises:
-        UserError: it has more or fewer.
-    """
-    names = meta["classes"]
-    shown = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
-    if len(names) != expected:
-        where = "checkpoint" if "classes" in given else "config's test_dataloader.dataset"
-        where = where if classes is None else "option classes"
-        raise UserError(
-            f"the model has {expected} classes, but the {where} names {len(names)}: {shown}. Pass "
-            "classes=(...) with the names in the order of training, set "
-            "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config, or take another "
-            "model."
-        )
-    if weights is not None and classes is None and "classes" not in given:
-        print_log(
-            f"checkpoint {weights} names no classes; those of the config's data set are taken: "
-            f"{shown}. If it was trained on others, pass classes=(...) in the order of training."
-        )
-
-
 def _config_in(folder: Path) -> str:
     config = folder / CONVERTED[0]
     if not config.is_file():
@@ -263,6 +203,23 @@ def _by_name(name: str, scope: str) -> str:
     raise UserError(
         f"there is no file {name}, and no model of this name in mmdet_maskr or {scope}: {hint}"
     )
+
+
+def published(name: str, weights: str | None, scope: str) -> tuple[Config, str | None]:
+    """Config and weights of a model in the index of ``scope``; given weights come first.
+
+    Raises:
+        UserError: it is not there.
+    """
+    folder = BaseInferencer._get_repo_or_mim_dir(scope)
+    for model in BaseInferencer._get_models_from_metafile(folder):
+        aliases = model.get("Alias") or []
+        known = [model["Name"], *([aliases] if isinstance(aliases, str) else aliases)]
+        if name.lower() in map(str.lower, known):
+            own = model["Weights"]
+            own = own[0] if isinstance(own, list) else own
+            return Config.fromfile(str(Path(folder) / model["Config"])), weights or own
+    raise UserError(f"there is no model {name} in the index of {scope}.")
 
 
 def _own_models() -> list[dict]:

@@ -1,0 +1,123 @@
+"""What the classes of an inferencer's model are called, by its checkpoint and its config."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from torch import nn
+
+from mmdet_maskr.datasets.wrappers import metainfo_of, one_metainfo
+from mmdet_maskr.engine.unwrap import predicting_part
+from mmdet_maskr.errors import UserError
+
+
+def names_of(
+    model: nn.Module,
+    cfg: Config | ConfigDict,
+    checkpoint: Any,
+    weights: str | None,
+    named: str,
+    palette: str,
+    classes: Sequence[str] | None,
+) -> dict[str, Any]:
+    """Names of classes and keypoints, colours and skeleton: a model's ``dataset_meta``.
+
+    Args:
+        model: that has them.
+        cfg: its config, with the data set that it is tested on.
+        checkpoint: as it was read, or None.
+        weights: its path.
+        named: the config or checkpoint, for messages.
+        palette: colours instead of the data set's; 'none' for these.
+        classes: names instead of those of checkpoint and config.
+
+    Raises:
+        UserError: nobody names the classes, or others than the model has.
+    """
+    of_config = metainfo_of(copy.deepcopy(cfg.test_dataloader.dataset))
+    given = checkpoint_meta(checkpoint)
+    if "classes" not in of_config:
+        if "classes" not in given:
+            raise UserError(
+                f"neither {weights or 'a checkpoint'} nor {named} names classes: set "
+                "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config."
+            )
+        of_config = {**of_config, "classes": given["classes"]}
+    meta = join_meta(given, of_config)
+    if classes is not None:
+        meta["classes"] = tuple(classes)
+    if palette != "none":
+        meta["palette"] = palette
+    check_classes(meta, given, classes, _count(model, len(meta["classes"])), weights)
+    return meta
+
+
+def _count(model: nn.Module, default: int) -> int:
+    """How many classes a model knows; ``default`` where it does not say."""
+    detector = predicting_part(model)
+    bbox_head = getattr(getattr(detector, "roi_head", None), "bbox_head", None)
+    things = getattr(bbox_head, "num_classes", None)
+    if things is None:
+        return default
+    return things + getattr(detector, "num_stuff_classes", 0)  # of panoptic models
+
+
+def checkpoint_meta(checkpoint: dict | None) -> dict:
+    """``dataset_meta`` with keys in small letters; mmdet 2 had CLASSES and PALETTE beside it."""
+    meta = {} if checkpoint is None else checkpoint.get("meta", {})
+    old = {key: meta[key] for key in ("CLASSES", "PALETTE") if key in meta}
+    stored = one_metainfo(meta.get("dataset_meta", old), "the checkpoint")
+    return {key.lower(): value for key, value in stored.items()}
+
+
+def join_meta(given: dict, config_meta: dict) -> dict:
+    """What a checkpoint says about its data set, with what it lacks from the config's data set.
+
+    Where both name different classes, the checkpoint's alone counts, but for the palette: the
+    config's is preferred, as DetInferencer does.
+
+    Args:
+        given: what the checkpoint says; may be empty.
+        config_meta: metainfo of the data set.
+    """
+    palette = config_meta.get("palette", given.get("palette", "random"))
+    same = list(given.get("classes", config_meta["classes"])) == list(config_meta["classes"])
+    meta = {**config_meta, **given} if same else given
+    return {**meta, "palette": palette}
+
+
+def check_classes(
+    meta: dict, given: dict, classes: Sequence[str] | None, expected: int, weights: str | None
+) -> None:
+    """Check that a model has as many classes as names, and say where the names are from.
+
+    Args:
+        meta: with the names that will be used.
+        given: what the checkpoint says.
+        classes: names that the caller gave, or None.
+        expected: number of the model's classes.
+        weights: the checkpoint, or None.
+
+    Raises:
+        UserError: it has more or fewer.
+    """
+    names = meta["classes"]
+    shown = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+    if len(names) != expected:
+        where = "checkpoint" if "classes" in given else "config's test_dataloader.dataset"
+        where = where if classes is None else "option classes"
+        raise UserError(
+            f"the model has {expected} classes, but the {where} names {len(names)}: {shown}. Pass "
+            "classes=(...) with the names in the order of training, set "
+            "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config, or take another "
+            "model."
+        )
+    if weights is not None and classes is None and "classes" not in given:
+        print_log(
+            f"checkpoint {weights} names no classes; those of the config's data set are taken: "
+            f"{shown}. If it was trained on others, pass classes=(...) in the order of training."
+        )

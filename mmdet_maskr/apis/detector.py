@@ -1,0 +1,247 @@
+"""A detector with its test pipeline: built of config and checkpoint, and asked what it finds."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmcv.transforms import Compose, LoadImageFromFile
+from mmdet.datasets.transforms import InferencerLoader
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config, ConfigDict
+from mmengine.model.utils import revert_sync_batchnorm
+from mmengine.registry import FUNCTIONS, init_default_scope
+from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint_to_model
+from torch import nn
+
+from mmdet_maskr.apis import class_names, model_files, predictions
+from mmdet_maskr.datasets import wrappers
+from mmdet_maskr.datasets.unreadable import why_unreadable
+from mmdet_maskr.deploy.optimization import optimize as fast_form
+from mmdet_maskr.engine.config_errors import explain
+from mmdet_maskr.engine.config_reading import read_config
+from mmdet_maskr.engine.unwrap import without_wrappers
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.inference.inputs import is_url
+from mmdet_maskr.inference.sinks import Collected
+from mmdet_maskr.inference.walk import Image, Unreadable, is_out_of_memory
+
+
+class Detector(NamedTuple):
+    """A model, how it is given images, and where it is from.
+
+    Attributes:
+        model: on its device, for testing; its ``dataset_meta`` has the names.
+        cfg: that it was built of.
+        pipeline: makes its input of a file or array.
+        collate: puts inputs together.
+        named: config or checkpoint, for messages.
+    """
+
+    model: nn.Module
+    cfg: Config | ConfigDict
+    pipeline: Compose
+    collate: Callable[[list], Any]
+    named: str
+
+
+# ------------------------------------------------------------------------------------------- build
+def build_detector(
+    model: model_files.Model | Path | None,
+    weights: str | Path | None,
+    device: str | None,
+    scope: str,
+    palette: str,
+    classes: Sequence[str] | None,
+    optimize: bool,
+) -> Detector:
+    """A detector as :class:`.MaskRInferencer` is asked for one; see there.
+
+    Raises:
+        UserError: as there.
+    """
+    found, checkpoint_file = model_files.find_model(model, weights, scope)
+    named = found if isinstance(found, str) else checkpoint_file or "the given config"
+    device = model_files.check_device(device)
+    init_default_scope(scope)
+    cfg: Config | ConfigDict | None = None
+    try:
+        cfg, checkpoint_file = _config_of(found, checkpoint_file, scope)
+        checkpoint = None
+        if checkpoint_file is not None:
+            checkpoint = CheckpointLoader.load_checkpoint(checkpoint_file, "cpu", logger="silent")
+        if cfg is None:
+            cfg = _config_in(checkpoint, checkpoint_file)
+        detector = _built(cfg)
+        _load(detector, checkpoint, checkpoint_file, named)
+        detector.dataset_meta = class_names.names_of(
+            detector, cfg, checkpoint, checkpoint_file, named, palette, classes
+        )
+        detector = revert_sync_batchnorm(detector.to(device).eval())
+        pipeline = _pipeline_of(cfg)
+        model_files.check_augmentation(detector, pipeline)
+        collate = _collate_of(cfg)
+        if optimize:
+            detector = fast_form(detector, inplace=True)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # what a config or a checkpoint may ask for has no end
+        reason = explain(error, cfg if isinstance(cfg, Config) else None)
+        if reason is None:
+            lines = str(error).splitlines() or [""]
+            reason = f"{type(error).__name__}: {lines[0][:200]}"
+        raise UserError(
+            f"no detector can be made of {named}: {reason} (MMDET_MASKR_TRACEBACK=1 shows where)."
+        ) from error
+    return Detector(detector, cfg, pipeline, collate, named)
+
+
+def _config_of(
+    model: model_files.Model | None, weights: str | None, scope: str
+) -> tuple[Config | ConfigDict | None, str | None]:
+    """The config, and the weights; no config where the checkpoint has it."""
+    if model is None:
+        return None, weights
+    if not isinstance(model, str):
+        return copy.deepcopy(model if isinstance(model, Config) else ConfigDict(model)), weights
+    if Path(model).is_file():
+        return read_config(model), weights
+    return model_files.published(model, weights, scope)
+
+
+def _config_in(checkpoint: Any, weights: str | None) -> Config | ConfigDict:
+    """The config that a training wrote into its checkpoint."""
+    texts = []
+    for path in (("message_hub", "runtime_info", "cfg"), ("meta", "cfg")):
+        value = checkpoint
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        texts += [value] if value else []
+    if not texts:
+        raise UserError(
+            f"checkpoint {weights} holds no config: name the one that it was trained with, "
+            "MaskRInferencer('config.py', weights)."
+        )
+    try:
+        return Config.fromstring(texts[0], file_format=".py")
+    except UserError as error:
+        if str(weights) in str(error):
+            raise
+        raise UserError(f"checkpoint {weights}: {error}") from error
+
+
+def _built(cfg: Config | ConfigDict) -> nn.Module:
+    cfg.model.pop("pretrained", None)  # weights of the body, which the checkpoint's replace
+    model = MODELS.build(cfg.model)
+    model.cfg = cfg
+    return model
+
+
+def _load(model: nn.Module, checkpoint: Any, weights: str | None, named: str) -> None:
+    inner = without_wrappers(model)
+    model_files.check_weights(inner, checkpoint, weights, named)
+    if checkpoint is not None:
+        _load_checkpoint_to_model(inner, checkpoint)
+
+
+def _pipeline_of(cfg: Config | ConfigDict) -> Compose:
+    """The test pipeline, that of the data sets within where they are wrapped.
+
+    It takes files and arrays, which have no id.
+    """
+    steps = copy.deepcopy(wrappers.the_pipeline(cfg.test_dataloader.dataset, "an inferencer"))
+    last = steps[-1]
+    if "meta_keys" in last:
+        last["meta_keys"] = tuple(key for key in last["meta_keys"] if key != "img_id")
+    loaders = ("LoadImageFromFile", LoadImageFromFile)
+    loader = next((step for step in steps if step["type"] in loaders), None)
+    if loader is None:
+        raise UserError(
+            f"the test pipeline has no LoadImageFromFile, but {steps[0]['type']}: an inferencer "
+            "puts files and arrays in its place."
+        )
+    loader["type"] = "mmdet.InferencerLoader"
+    return Compose(steps)
+
+
+def _collate_of(cfg: Config | ConfigDict) -> Callable[[list], Any]:
+    """The config's, from mmengine's registry: mmdet has none, of which its own would warn."""
+    collate_fn = cfg.test_dataloader.get("collate_fn", "pseudo_collate")
+    args = dict(collate_fn) if isinstance(collate_fn, dict) else dict(type=collate_fn)
+    function = args.pop("type")
+    return partial(FUNCTIONS.get(function) if isinstance(function, str) else function, **args)
+
+
+def loader_of(pipeline: Compose) -> InferencerLoader:
+    """The step of a pipeline that reads images."""
+    return next(step for step in pipeline.transforms if isinstance(step, InferencerLoader))
+
+
+# ------------------------------------------------------------------------------------------ detect
+class FoundSample:
+    """What a detector found on an image.
+
+    Attributes:
+        sample: with ``pred_instances``, or maps of a panoptic model.
+    """
+
+    def __init__(self, sample: DetDataSample, classes: int) -> None:
+        self.sample = sample
+        self._classes = classes
+
+    @cached_property
+    def lists(self) -> dict[str, Any]:
+        """See :func:`.predictions.as_lists`."""
+        return predictions.as_lists(self.sample, self._classes)
+
+
+class Samples(Collected):
+    """Keeps mmdet's data samples instead of lists."""
+
+    def add(self, image: Image, number: int, found: Any) -> None:
+        self.results.append(found.sample)
+
+
+class Wanted(NamedTuple):
+    """A detector as one call wants it.
+
+    Args:
+        detector: the detector.
+        least: score of each class.
+        outputs: what is kept of the detections.
+    """
+
+    detector: Detector
+    least: Sequence[float]
+    outputs: Sequence[str]
+
+    def prepare(self, image: Image) -> tuple[Image, Any]:
+        """The image, and what the pipeline makes of it."""
+        try:
+            return image, self.detector.pipeline(image.content)
+        except Exception as error:
+            if isinstance(image.content, np.ndarray) or is_out_of_memory(error):
+                raise
+            reason = why_unreadable(image.content)
+            if reason is None:  # the pipeline's own mistake
+                raise
+            raise Unreadable(image.content, reason) from error
+
+    @torch.no_grad()
+    def detect(self, prepared: list[tuple[Image, Any]]) -> list[FoundSample]:
+        """What is found on several images, as far as it is wanted."""
+        model = self.detector.model
+        samples = model.test_step(self.detector.collate([data for _, data in prepared]))
+        for (image, _), sample in zip(prepared, samples, strict=True):
+            if is_url(image.name):
+                sample.set_metainfo(dict(img_path=image.name))
+            if "pred_instances" in sample:
+                chosen = predictions.above(sample.pred_instances, self.least)
+                sample.pred_instances = predictions.only(chosen, self.outputs)
+        return [FoundSample(sample, len(model.dataset_meta["classes"])) for sample in samples]

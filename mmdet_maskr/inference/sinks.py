@@ -1,0 +1,119 @@
+"""Where findings go: lists in memory, files of JSON, COCO's results, the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.inference.inputs import check_names, file_name
+from mmdet_maskr.inference.video import VideoFrames
+from mmdet_maskr.inference.walk import Found, Image, Sink, Source
+
+
+def stem_of(image: Image, number: int) -> str:
+    """The name of files about an image, without a suffix: an array has its number."""
+    return Path(file_name(image.name)).stem if isinstance(image.name, str) else f"{number:08d}"
+
+
+class Collected(Sink):
+    """Keeps the lists of every image, in ``results``."""
+
+    def __init__(self) -> None:
+        self.results: list[Any] = []
+
+    def add(self, image: Image, number: int, found: Found) -> None:
+        self.results.append(found.lists)
+
+
+class JsonFiles(Sink):
+    """Writes ``NAME.json`` for every image; maps of pixels as ``NAME_KEY.png``.
+
+    Args:
+        folder: where to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.place = self._folder = folder
+
+    def add(self, image: Image, number: int, found: Found) -> None:
+        name, lists = stem_of(image, number), found.lists
+        for key in [key for key, value in lists.items() if isinstance(value, np.ndarray)]:
+            path = self._folder / f"{name}_{key}.png"
+            png = cv2.imencode(".png", lists.pop(key)[..., ::-1])[1]
+            write_whole(path, png.tobytes(), durable=False)
+            lists[f"{key}_path"] = str(path)
+        write_whole(self._folder / f"{name}.json", json.dumps(lists), durable=False)
+
+
+class JsonFile(Sink):
+    """Writes the lists of all images as one file at the end.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.place = self._path = path
+        self._lists: list[dict[str, Any]] = []
+
+    def add(self, image: Image, number: int, found: Found) -> None:
+        self._lists.append(found.lists)
+
+    def close(self, whole: bool) -> None:
+        if whole:
+            write_whole(self._path, json.dumps(self._lists), durable=False)
+
+
+def json_sink(source: Source, folder: Path) -> Sink:
+    """A file in ``folder`` for each image, or one for all frames of a video.
+
+    Raises:
+        UserError: two images would have the same file.
+    """
+    if isinstance(source, VideoFrames):
+        return JsonFile(folder / f"{source.path.stem}.json")
+    check_names(source, "their files in out_dir would overwrite one another", stems=True)
+    return JsonFiles(folder)
+
+
+class Results(Protocol):
+    """A collector of COCO's results."""
+
+    path: Path
+
+    def add(self, image: str | int, prediction: dict[str, list]) -> None:
+        """Take the predictions of an image."""
+
+    def write(self) -> None:
+        """Write the file."""
+
+
+class CocoFile(Sink):
+    """Writes COCO's results at the end.
+
+    Args:
+        results: collects and writes them.
+    """
+
+    def __init__(self, results: Results) -> None:
+        self.place = results.path
+        self._results = results
+
+    def add(self, image: Image, number: int, found: Found) -> None:
+        self._results.add(image.name, found.lists)
+
+    def close(self, whole: bool) -> None:
+        if whole:
+            self._results.write()
+
+
+class Printed(Sink):
+    """Prints the lists of every image."""
+
+    def add(self, image: Image, number: int, found: Found) -> None:
+        print(dict(predictions=[found.lists]))
