@@ -103,18 +103,25 @@ def live_once(data: Path, work_dir: Path, rng: random.Random, options: dict) -> 
     return "SIGKILL while writing a checkpoint" if writing else "SIGKILL"
 
 
-def damage_newest(work_dir: Path, rng: random.Random) -> bool:
-    """Flip a bit of, or cut, the file that ``last_checkpoint`` names, if another one is left."""
+def damage_newest(work_dir: Path, rng: random.Random, damaged: dict[Path, bytes]) -> bool:
+    """Flip a bit of, or cut, the file that ``last_checkpoint`` names, if an intact one is left.
+
+    ``damaged`` has what was done before: a checkpoint of that name may have been written anew.
+    """
     pointer = work_dir / "last_checkpoint"
-    if not pointer.is_file() or len(list(work_dir.glob("[ei]*.pth"))) < 2:
+    if not pointer.is_file():
         return False
     path = Path(pointer.read_text())
+    others = set(work_dir.glob("[ei]*.pth")) - {path}
+    if not any(other.read_bytes() != damaged.get(other) for other in others):
+        return False
     content = bytearray(path.read_bytes())
     if rng.random() < 0.5:
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     else:
         del content[rng.randrange(len(content)) :]
     path.write_bytes(content)
+    damaged[path] = bytes(content)
     return True
 
 
@@ -138,6 +145,7 @@ def torture(
     say(f"{kind}: undisturbed, {len(expected)} iterations")
     ends: Counter = Counter()
     killed = 0
+    damaged: dict[Path, bytes] = {}
     while True:
         end = live_once(data, disturbed, rng, options)
         if end is None and killed >= kills:
@@ -150,7 +158,7 @@ def torture(
             continue
         ends[end] += 1
         killed += 1
-        if rng.random() < 0.15 and damage_newest(disturbed, rng):
+        if rng.random() < 0.15 and damage_newest(disturbed, rng, damaged):
             ends["newest checkpoint damaged"] += 1
         child.losses(disturbed)
         say(f"{kind}: {killed} of {kills}: {end}, at iteration {max_iteration(disturbed)}")
