@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import logging
 import os
 import resource
@@ -206,14 +205,14 @@ def test_work_dir_becomes_read_only(work_dir: Path, shapes_root: Path):
     """As after an error of the disk, for checkpoints: a message, and the one before is intact."""
 
     def remount() -> None:
-        real = io.open
+        real = Path.open
 
         def refusing(path, mode="r", *args, **kwargs):
-            if set(mode) & set("wax+") and ".pth" in Path(path).name:
+            if set(mode) & set("wax+") and ".pth" in path.name:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
             return real(path, mode, *args, **kwargs)
 
-        io.open = refusing  # what Path.open calls
+        Path.open = refusing
 
     prepare = lambda runner: runner.register_hook(At(4, remount))  # noqa: E731
     assert child.finish(child.start(shapes_root, work_dir, False, prepare, **SHORT)) == 2
