@@ -109,9 +109,9 @@ def damage_newest(work_dir: Path, rng: random.Random, damaged: dict[Path, bytes]
     ``damaged`` has what was done before: a checkpoint of that name may have been written anew.
     """
     pointer = work_dir / "last_checkpoint"
-    if not pointer.is_file():
+    path = Path(pointer.read_text()) if pointer.is_file() else None
+    if path is None or not path.is_file():
         return False
-    path = Path(pointer.read_text())
     others = set(work_dir.glob("[ei]*.pth")) - {path}
     if not any(other.read_bytes() != damaged.get(other) for other in others):
         return False

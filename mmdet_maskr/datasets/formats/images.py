@@ -1,0 +1,107 @@
+"""The images of a folder, found by the names that annotation files give them."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from PIL import Image, ImageOps
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.inference.inputs import SUFFIXES
+
+_SKIPPED = ("work_dirs", "__pycache__", "__macosx")
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files below a folder, in the order of their names; hidden ones and work dirs left out."""
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name.lower() not in _SKIPPED
+        )
+        found += [Path(place) / name for name in sorted(names) if not name.startswith(".")]
+    return found
+
+
+class ImageIndex:
+    """Looks images up by a file name, which may carry folders of another computer.
+
+    Args:
+        root: folder of the images.
+        files: that are below it.
+    """
+
+    def __init__(self, root: Path, files: list[Path]) -> None:
+        self.root = root
+        self.images = [path for path in files if path.suffix.lower() in SUFFIXES]
+        self._paths = set(self.images)
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        for path in self.images:
+            self._by_name[path.name.lower()].append(path)
+            self._by_stem[path.stem.lower()].append(path)
+
+    def find(self, name: str, near: Path) -> Path | None:
+        """The image that an annotation file means.
+
+        In this order: the path from the file's folder; the images of that name, those first that
+        agree in most folders of the name, then those nearest to the file; names that differ in
+        case; those that differ in the suffix. Two that are as good as each other are an error.
+
+        Args:
+            name: with / or \\, relative or absolute, or a URL.
+            near: folder of the annotation file.
+
+        Raises:
+            UserError: several images fit as well.
+        """
+        text = unquote(urlsplit(name).path) if "://" in name else name
+        wanted = PurePosixPath(text.replace("\\", "/"))
+        if not wanted.name or "\0" in text:
+            return None
+        for place in (near, near / "images"):
+            direct = place / wanted
+            if not wanted.is_absolute() and ".." not in wanted.parts and direct in self._paths:
+                return direct
+        named = self._by_name.get(wanted.name.lower(), [])
+        exact = [path for path in named if path.name == wanted.name]
+        for candidates in (exact, named, self._by_stem.get(wanted.stem.lower(), [])):
+            if candidates:
+                return self._best(candidates, wanted, near)
+        return None
+
+    def _best(self, candidates: list[Path], wanted: PurePosixPath, near: Path) -> Path:
+        def fits(path: Path) -> tuple[int, int]:
+            agreeing = 0
+            for ours, theirs in zip(path.parts[-2::-1], wanted.parts[-2::-1], strict=False):
+                if ours.lower() != theirs.lower():
+                    break
+                agreeing += 1
+            return agreeing, len(os.path.commonpath([path.parent, near]))
+
+        ranked = sorted(candidates, key=fits, reverse=True)
+        if len(ranked) > 1 and fits(ranked[0]) == fits(ranked[1]):
+            raise UserError(
+                f"image {str(wanted)!r} can be {ranked[0]} or {ranked[1]}: give the images names "
+                "of their own, or name the folder of one."
+            )
+        return ranked[0]
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of an image as it is loaded, turned as its EXIF data say.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if image.getexif().get(ImageOps.ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
+                width, height = height, width
+            return width, height
+    except Exception as error:  # Pillow's decoders raise errors of many types
+        raise UserError(f"image {path} cannot be read: {str(error)[:100]}.") from error
