@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,11 @@ def coco_mini() -> Path:
 def mmdet_scope() -> None:
     """Build by mmdet's names, as the Runner does for a config with default_scope='mmdet'."""
     init_default_scope("mmdet")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def annotation_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of annotations of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MMDET_MASKR_CACHE", str(tmp_path_factory.mktemp("annotation_cache")))
+        yield

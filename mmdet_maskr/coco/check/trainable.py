@@ -82,6 +82,16 @@ class Tally:
         if found is not None:
             self.mismatches[annotation.get("id")] = found
 
+    def add_many(self, categories: Mapping[Any, int], fractions: int) -> None:
+        """Count annotations whose reasons are counted elsewhere.
+
+        Args:
+            categories: how many there are of each category id.
+            fractions: how many have a box without a number above 1.
+        """
+        self._used_categories.update(categories)
+        self._fractions += fractions
+
     def _why(self, annotation: Mapping, image: Mapping | None) -> str | None:
         """A key of REASONS, or None for what is used; the rules are mmdet's."""
         if image is None:
