@@ -8,6 +8,10 @@ Peak memory is the highest resident size during one run in a fresh process, abov
 from __future__ import annotations
 
 import argparse
+import os
+
+# Before torch is loaded: threads that spin while they wait slow one another on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from mmengine.registry import init_default_scope
 
@@ -20,6 +24,7 @@ from mmdet_maskr.benchmark.keypoint_decode import add_keypoint_decode
 from mmdet_maskr.benchmark.mask import add_mask_head, add_mask_paste
 from mmdet_maskr.benchmark.ops import add_ops
 from mmdet_maskr.benchmark.roi_align import add_roi_align
+from mmdet_maskr.benchmark.startup import add_startup
 from mmdet_maskr.benchmark.train_step import add_train_step
 from mmdet_maskr.engine.launch import run_tool
 
@@ -38,6 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         add_ops,
         add_mask_head,
         add_mask_paste,
+        add_startup,
         add_keypoint_decode,
         add_guards,
         add_coco_eval,

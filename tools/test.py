@@ -11,7 +11,11 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
+
+# Before torch is loaded: threads that spin while they wait slow one another on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults

@@ -9,6 +9,10 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import os
+
+# Before torch is loaded: threads that spin while they wait slow one another on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from mmdet_maskr.engine.building import build_runner, enable_mixed_precision
 from mmdet_maskr.engine.durable_files import has_checkpoint
