@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet_maskr.coco.check.essentials import check_essentials
-from mmdet_maskr.data_files import parse_json
+from mmdet_maskr.coco.index import AnnotationIndex, open_index
+from mmdet_maskr.coco.parsing import parse_annotations
 from mmdet_maskr.errors import UserError
-
-SECTIONS = ("images", "annotations", "categories")
 
 
 def read_annotations(
@@ -34,17 +32,27 @@ def read_annotations(
     """
     if not Path(path).is_file():
         raise UserError(f"there is no annotation file {Path(path).absolute()}{cure}")
-    content = parse_json(Path(path).read_bytes(), f"annotation file {path}")
-    if may_lack_annotations and isinstance(content, dict):
-        content.setdefault("annotations", [])
-    _check_sections(content, str(path))
+    content = parse_annotations(Path(path).read_bytes(), str(path), may_lack_annotations)
+    content.setdefault("annotations", [])
     return content
 
 
 def read_checked(
     path: str | Path, option: str = "ann_file", may_lack_annotations: bool = False
 ) -> dict[str, Any]:
-    """The same for a training or test, which relies on the fields and types of all entries.
+    """The parsed file for a training or test, which relies on the fields and types of all entries.
+
+    Args and errors are those of :func:`checked_index`.
+    """
+    content = checked_index(path, option, may_lack_annotations).content()
+    content.setdefault("annotations", [])
+    return content
+
+
+def checked_index(
+    path: str | Path, option: str = "ann_file", may_lack_annotations: bool = False
+) -> AnnotationIndex:
+    """The index of an annotation file, with entries that have the fields and types of COCO's.
 
     Args:
         path: of the file.
@@ -54,40 +62,12 @@ def read_checked(
     Raises:
         UserError: as above, and what :func:`.check_essentials` finds.
     """
-    cure = (
-        ": set data_root (--data-root in tools/train.py and tools/test.py) or the data set's "
-        f"{option}."
-    )
-    content = read_annotations(path, cure, may_lack_annotations)
-    check_essentials(content, str(path))
-    return content
-
-
-def _check_sections(content: object, ann_file: str) -> None:
-    """Check that a parsed annotation file is a COCO instance file with images and categories.
-
-    Args:
-        content: the parsed JSON.
-        ann_file: path of the annotation file, for messages.
-
-    Raises:
-        UserError: it is no JSON object, or one of its three lists is missing or (but for the
-            annotations) empty.
-    """
-    if not isinstance(content, dict):
+    if not Path(path).is_file():
         raise UserError(
-            f"annotation file {ann_file} holds a {type(content).__name__}, not a COCO object with "
-            f"{SECTIONS}; a list is COCO's format for results."
+            f"there is no annotation file {Path(path).absolute()}: set data_root (--data-root in "
+            f"tools/train.py and tools/test.py) or the data set's {option}."
         )
-    lacking = [key for key in SECTIONS if not isinstance(content.get(key), list)]
-    if lacking:
-        raise UserError(
-            f"annotation file {ann_file} lacks {lacking}; it has {sorted(content)}. A COCO "
-            f"instance file has the lists {SECTIONS}."
-        )
-    empty = [key for key in ("images", "categories") if not content[key]]
-    if empty:
-        raise UserError(f"annotation file {ann_file} has no entry under {empty}: nothing to do.")
+    return open_index(path, may_lack_annotations)
 
 
 def check_classes(classes: Sequence[str], in_file: Sequence[str], ann_file: str) -> None:

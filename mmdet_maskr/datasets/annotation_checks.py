@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import numpy as np
 from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
 from mmdet_maskr.coco.check.trainable import Tally
+from mmdet_maskr.coco.index import AnnotationIndex, usage_of
+from mmdet_maskr.datasets.indexed_items import IndexedItems
 from mmdet_maskr.datasets.transforms import check_pipeline
 from mmdet_maskr.datasets.transforms.pipeline_check import loads_polygons_only
 from mmdet_maskr.errors import UserError
@@ -52,18 +55,42 @@ class ChecksAnnotations(CocoDataset):
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """Parse one image; mmdet has the whole file at hand then, and not any more afterwards."""
-        if "_content" not in self.__dict__:
-            api: Any = self.coco if hasattr(self, "coco") else self.lvis
+        api: Any = getattr(self, "coco", None) or getattr(self, "lvis", None)
+        if api is not None and "_content" not in self.__dict__:
             self._content = api.dataset
         return super().parse_data_info(raw_data_info)
 
-    def filter_data(self) -> list[dict]:
+    def filter_data(self) -> Any:
         """Leave images out as ``filter_cfg`` says, and those whose annotations are left out."""
+        if isinstance(self.data_list, IndexedItems):
+            return self.data_list if self.test_mode else self._filtered(self.data_list)
         kept = super().filter_data()
         if self.test_mode or not (self.filter_cfg or {}).get("filter_empty_gt"):
             return kept
         used = self.__dict__.pop("_used_images", None)
         return kept if used is None else [info for info in kept if info["img_id"] in used]
+
+    def _load_index(self, index: AnnotationIndex) -> IndexedItems:
+        """The images of an index, after a look at all of its annotations.
+
+        ``cat_ids`` have to be known.
+        """
+        self._usage = usage_of(index, self.cat_ids, loads_polygons_only(self.pipeline))
+        self._report(self._usage.tally)
+        return IndexedItems(index, index.items, self._raw_item)
+
+    def _raw_item(self, image: dict, annotations: list[dict]) -> dict:
+        raw = dict(raw_img_info=dict(image, img_id=image["id"]), raw_ann_info=annotations)
+        return self.parse_data_info(raw)
+
+    def _filtered(self, items: IndexedItems) -> IndexedItems:
+        options = self.filter_cfg or {}
+        arrays, rows = items.source.arrays, items.rows
+        sides = np.minimum(arrays["width"][rows], arrays["height"][rows])
+        kept = sides >= options.get("min_size", 0)
+        if options.get("filter_empty_gt"):
+            kept &= self._usage.used_rows[rows]
+        return items.take(np.flatnonzero(kept))
 
     def _tally(self, content: dict) -> Tally:
         images = {image["id"]: image for image in content["images"]}

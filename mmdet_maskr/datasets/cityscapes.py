@@ -39,6 +39,7 @@ class CityscapesInstanceDataset(CocoInstanceDataset, CityscapesDataset):
     """
 
     TITLE = "Cityscapes"
+    READS_INDEX = False  # images of crowds alone are left out by mmdet's CityscapesDataset
 
 
 def convert(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
+from mmengine.dataset import force_full_init
+from mmengine.fileio import get_local_path
 
 from mmdet_maskr.coco.indexed import CheckedCOCO
+from mmdet_maskr.coco.reader import check_classes, checked_index
 from mmdet_maskr.datasets import option_checks
 from mmdet_maskr.datasets.annotation_checks import ChecksAnnotations
+from mmdet_maskr.datasets.indexed_items import IndexedItems
 from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
 
 
@@ -31,6 +36,7 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
 
     COCOAPI: Callable[..., CheckedCOCO] = CheckedCOCO
     FILTER_OPTIONS: tuple[str, ...] = ("filter_empty_gt", "min_size")
+    READS_INDEX = True  # False where a base class looks at all images in a way of its own
 
     def __init__(
         self,
@@ -43,13 +49,63 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
         option_checks.check_filter(filter_cfg, self.FILTER_OPTIONS)
         super().__init__(*args, metainfo=metainfo, filter_cfg=filter_cfg, **kwargs)
 
-    def load_data_list(self) -> list[dict]:
-        """Load and parse the annotation file; check it, and that its first image is there.
+    def load_data_list(self) -> Any:
+        """Read the annotation file, by its index; check it, and that its first image is there.
 
         With ``test_mode`` the file may lack annotations; evaluation refuses it then.
         """
-        self.COCOAPI = partial(self.COCOAPI, may_lack_annotations=self.test_mode)
-        data_list = super().load_data_list()
+        if self.COCOAPI is CheckedCOCO and self.READS_INDEX and self.proposal_file is None:
+            data_list = self._load_indexed()
+        else:  # all at once
+            self.COCOAPI = partial(self.COCOAPI, may_lack_annotations=self.test_mode)
+            data_list = super().load_data_list()
         if self.backend_args is None:
             option_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])
         return data_list
+
+    def _load_indexed(self) -> IndexedItems:
+        with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
+            index = checked_index(path, may_lack_annotations=self.test_mode)
+            classes = self.metainfo["classes"]
+            names = [category["name"] for category in index.categories]
+            if classes:
+                check_classes(classes, names, str(path))
+        chosen = set(classes or names)
+        self.cat_ids = [c["id"] for c in index.categories if c["name"] in chosen]
+        self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
+        return self._load_index(index)
+
+    def filter_data(self) -> Any:
+        """Leave images out as ``filter_cfg`` says.
+
+        Raises:
+            UserError: no image is left.
+        """
+        kept = super().filter_data()
+        if isinstance(kept, IndexedItems):
+            self.serialize_data = False  # processes share the index, without a copy to serialize
+        return kept
+
+    @force_full_init
+    def get_data_info(self, idx: int) -> dict:
+        """What is known of an image, and ``sample_idx``."""
+        if not isinstance(self.data_list, IndexedItems):
+            return super().get_data_info(idx)
+        return dict(self.data_list[idx], sample_idx=idx if idx >= 0 else len(self) + idx)
+
+    @force_full_init
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Labels of an image's instances."""
+        is_own = type(self).parse_data_info is CocoInstanceDataset.parse_data_info
+        if not isinstance(self.data_list, IndexedItems) or not is_own:
+            return super().get_cat_ids(idx)
+        index = self.data_list.source
+        numbers = index.of_image(self.data_list.rows[idx])
+        numbers = numbers[self._usage.loaded[numbers]]
+        codes = index.arrays["category"][numbers].tolist()
+        return [self.cat2label[index.category_ids[code]] for code in codes]
+
+    def _get_unserialized_subset(self, indices: int | Sequence[int]) -> Any:
+        if not isinstance(self.data_list, IndexedItems) or isinstance(indices, int):
+            return super()._get_unserialized_subset(indices)
+        return self.data_list.take(indices)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -20,8 +19,7 @@ from mmdet_maskr.coco.index import cache, storage
 from mmdet_maskr.coco.index.build import Built, build
 from mmdet_maskr.coco.index.columns import Arrays, Flag
 from mmdet_maskr.coco.index.fast_json import loads
-from mmdet_maskr.coco.reader import check_sections
-from mmdet_maskr.errors import UserError
+from mmdet_maskr.coco.parsing import check_sections, parse_annotations
 
 
 class AnnotationIndex:
@@ -207,43 +205,32 @@ class AnnotationIndex:
 _MASKS = Flag.NULL_MASK | Flag.POLYGONS | Flag.RLE_TEXT | Flag.RLE_LIST
 
 
-def open_index(
-    path: str | Path, name: str | None = None, may_lack_annotations: bool = False
-) -> AnnotationIndex:
+def open_index(path: str | Path, may_lack_annotations: bool = False) -> AnnotationIndex:
     """The index of an annotation file: from the cache, or made and kept there.
 
     Args:
         path: of the annotation file, which is there.
-        name: of the file, for messages; the path by default.
         may_lack_annotations: take a file of images and categories alone, as COCO's test sets have.
 
     Raises:
         OSError: the annotation file cannot be read.
         UserError: it is no good COCO file; what :func:`.essentials.check_essentials` finds.
     """
-    path = Path(path)
-    name = str(path) if name is None else name
-    found = _open(path, lambda text: _parsed(text, name, may_lack_annotations))
+    path, name = Path(path), str(path)
+    found = _open(path, lambda text: parse_carefully(text, name, may_lack_annotations))
     if not found.has_annotations and not may_lack_annotations:
         check_sections(dict(found.facts["rest"], images=[0], categories=[0]), name)
     return found
 
 
-def _parsed(text: bytes, name: str, may_lack_annotations: bool) -> dict:
-    """The careful way: the parsed file.
+def parse_carefully(text: bytes, name: str, may_lack_annotations: bool) -> dict[str, Any]:
+    """The parsed file, each entry of which was looked at.
 
     Raises:
         UserError: names what is wrong with it.
     """
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:  # also of a wrong encoding
-        raise UserError(f"annotation file {name} is not JSON: {error}.") from error
-    checked = content
-    if may_lack_annotations and isinstance(content, dict):
-        checked = {"annotations": [], **content}
-    check_sections(checked, name)
-    check_essentials(checked, name)
+    content = parse_annotations(text, name, may_lack_annotations)
+    check_essentials({"annotations": [], **content}, name)
     return content
 
 
