@@ -75,8 +75,9 @@ class ChecksAnnotations(CocoDataset):
 
         ``cat_ids`` have to be known.
         """
-        self._usage = usage_of(index, self.cat_ids, loads_polygons_only(self.pipeline))
-        self._report(self._usage.tally)
+        usage = usage_of(index, self.cat_ids, loads_polygons_only(self.pipeline))
+        self._report(usage.tally)
+        self._loaded, self._used_rows = usage.loaded, usage.used_rows
         return IndexedItems(index, index.items, self._raw_item)
 
     def _raw_item(self, image: dict, annotations: list[dict]) -> dict:
@@ -89,7 +90,7 @@ class ChecksAnnotations(CocoDataset):
         sides = np.minimum(arrays["width"][rows], arrays["height"][rows])
         kept = sides >= options.get("min_size", 0)
         if options.get("filter_empty_gt"):
-            kept &= self._usage.used_rows[rows]
+            kept &= self._used_rows[rows]
         return items.take(np.flatnonzero(kept))
 
     def _tally(self, content: dict) -> Tally:

@@ -101,7 +101,7 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
             return super().get_cat_ids(idx)
         index = self.data_list.source
         numbers = index.of_image(self.data_list.rows[idx])
-        numbers = numbers[self._usage.loaded[numbers]]
+        numbers = numbers[self._loaded[numbers]]
         codes = index.arrays["category"][numbers].tolist()
         return [self.cat2label[index.category_ids[code]] for code in codes]
 
