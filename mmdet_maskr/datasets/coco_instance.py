@@ -89,23 +89,28 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
         """What is known of an image, and ``sample_idx``."""
-        if not isinstance(self.data_list, IndexedItems):
+        items = self._indexed_items()
+        if items is None:
             return super().get_data_info(idx)
-        return dict(self.data_list[idx], sample_idx=idx if idx >= 0 else len(self) + idx)
+        return dict(items[idx], sample_idx=idx if idx >= 0 else len(self) + idx)
 
     @force_full_init
     def get_cat_ids(self, idx: int) -> list[int]:
         """Labels of an image's instances."""
-        is_own = type(self).parse_data_info is CocoInstanceDataset.parse_data_info
-        if not isinstance(self.data_list, IndexedItems) or not is_own:
+        items = self._indexed_items()
+        if items is None or type(self).parse_data_info is not CocoInstanceDataset.parse_data_info:
             return super().get_cat_ids(idx)
-        index = self.data_list.source
-        numbers = index.of_image(self.data_list.rows[idx])
+        numbers = items.source.of_image(items.rows[idx])
         numbers = numbers[self._loaded[numbers]]
-        codes = index.arrays["category"][numbers].tolist()
-        return [self.cat2label[index.category_ids[code]] for code in codes]
+        codes = items.source.arrays["category"][numbers].tolist()
+        return [self.cat2label[items.source.category_ids[code]] for code in codes]
 
     def _get_unserialized_subset(self, indices: int | Sequence[int]) -> Any:
-        if not isinstance(self.data_list, IndexedItems) or isinstance(indices, int):
+        items = self._indexed_items()
+        if items is None or isinstance(indices, int):
             return super()._get_unserialized_subset(indices)
-        return self.data_list.take(indices)
+        return items.take(indices)
+
+    def _indexed_items(self) -> IndexedItems | None:
+        items = getattr(self, "data_list", None)  # subsets of what is serialized have none
+        return items if isinstance(items, IndexedItems) else None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmdet_maskr.coco import reader
+from mmdet_maskr.coco.index import annotation_index
 from mmdet_maskr.coco.indexed import CheckedCOCO
 from mmdet_maskr.datasets import CocoInstanceDataset
 from mmdet_maskr.errors import UserError
@@ -36,16 +37,16 @@ def as_data_set(path: str) -> CocoInstanceDataset:
 
 @pytest.mark.parametrize("read", [reader.read_checked, CheckedCOCO, GroundTruthFile, as_data_set])
 def test_once(file: Path, monkeypatch: pytest.MonkeyPatch, read):
+    """It is read by its index, which is made once and kept."""
+    monkeypatch.setenv("MMDET_MASKR_CACHE", str(file.parent / "cache"))
     calls: Counter = Counter()
-
-    def count(name: str) -> None:
-        real = getattr(reader, name)
-        monkeypatch.setattr(reader, name, lambda *args: (calls.update([name]), real(*args))[1])
-
-    for name in ("parse_json", "_check_sections", "check_essentials"):
-        count(name)
+    real = annotation_index.build
+    monkeypatch.setattr(
+        annotation_index, "build", lambda *args: (calls.update(["build"]), real(*args))[1]
+    )
     read(str(file))
-    assert calls == dict(parse_json=1, _check_sections=1, check_essentials=1)
+    reader.read_checked(str(file))
+    assert calls == dict(build=1)
 
 
 def test_what_is_looked_at(file: Path):
