@@ -174,7 +174,7 @@ def _read(dataset: Any, seed: int) -> None:
 
 def _forked(workers: int, dataset: Any) -> list[tuple[int, int]]:
     """Data workers: process ids, and pipes that keep them until they are closed."""
-    children = []
+    children: list[tuple[int, int]] = []
     for number in range(workers):
         ready, done = os.pipe()
         stay, go = os.pipe()
