@@ -19,11 +19,9 @@ __all__ = ["__version__", "datasets", "engine", "evaluation", "models", "visuali
 if compat.has_openmmlab():
     compat.check_dependencies()
 
-    from mmdet_maskr import registration
+    from mmdet_maskr import adjustments
 
-    compat.apply_light()
-    registration.adjust()
-    registration.announce()
+    adjustments.announce()
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""The few adjustments that today's torch, numpy and OpenMMLab packages need, each with its reason.
+"""Which torch and OpenMMLab packages fit, and what mmengine needs of their installation.
 
 Nothing here imports mmdet or mmcv before :func:`check_dependencies` has seen that they fit, so
 that a wrong installation ends in one sentence and not in a traceback from inside a library.
@@ -12,14 +12,11 @@ import re
 import runpy
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mmdet_maskr import mmcv_extension, safe_files
-from mmdet_maskr.errors import UnsafeCheckpointError, UserError
+from mmdet_maskr import mmcv_extension
 
 PINNED_TORCH = "2.13.0"
-# How torch (and _history_buffer_method) say that a file wants more than weights_only=True gives.
-REFUSALS = r"GLOBAL \S+|Trying to \w+ .*|Can only \w+ .*|the file asks for .*"
 MINIMUM_TORCH = "2.6"  # loads checkpoints without executing what they carry, by default
 
 
@@ -165,32 +162,9 @@ def _check_package(package: str, bounds: tuple[str, str], install: str) -> None:
     )
 
 
-def apply_light() -> None:
-    """What is needed even before a part of ours is: to read what mmengine writes."""
-    safe_files.allow_checkpoints()
-
-
-def apply() -> None:
-    """The other adjustments, see :mod:`.adjustments`; they import mmengine's runner."""
-    _find_packages_without_pkg_resources()
-    _explain_refused_checkpoints()
-    safe_files.apply()
-
-
-def _find_packages_without_pkg_resources() -> None:
-    """Let mmengine 0.10 find packages where setuptools >= 82 is installed, or none.
-
-    ``mmengine.utils.is_installed`` and ``get_installed_path`` import pkg_resources, which
-    setuptools 82 removed. They serve configs named ``package::config.py``, ``mim`` and metafiles.
-    """
-    if _is_importable("pkg_resources"):
-        return
-    for module in ("mmengine.utils.package_utils", "mmengine.utils", "mmengine.config.config",
-                   "mmengine.hub.hub"):  # fmt: skip
-        found = importlib.import_module(module)
-        for function in (is_installed, get_installed_path):
-            if hasattr(found, function.__name__):
-                setattr(found, function.__name__, function)
+def has_pkg_resources() -> bool:
+    """Whether mmengine's own ``is_installed`` works: setuptools 82 removed what it imports."""
+    return _is_importable("pkg_resources")
 
 
 def is_installed(package: str) -> bool:
@@ -223,48 +197,3 @@ def get_installed_path(package: str) -> str:
         if spec is not None and name == package:
             raise RuntimeError(f"{package} is a namespace package, which has no one folder")
     raise metadata.PackageNotFoundError(package)
-
-
-def _explain_refused_checkpoints() -> None:
-    """Turn torch's refusal of a checkpoint file into an error that names file and reason."""
-    import torch
-    from mmengine.runner.checkpoint import CheckpointLoader
-
-    def load_from_local(filename: str, map_location: Any = None) -> dict:
-        """Load a local checkpoint without executing anything that it carries.
-
-        Args:
-            filename: path of the file.
-            map_location: as in :func:`torch.load`.
-
-        Raises:
-            FileNotFoundError: no such file.
-            UserError: the file is damaged, or no checkpoint.
-            UnsafeCheckpointError: the file holds objects other than tensors, plain containers and
-                what mmengine writes.
-        """
-        path = Path(filename).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(f"checkpoint {filename} can not be found.")
-        try:
-            return torch.load(path, map_location=map_location, weights_only=True)
-        except (OSError, MemoryError):
-            raise
-        except Exception as error:  # damaged files end in errors of many types
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            if "deserialize object on" in reason:  # a device that this machine has not
-                raise
-            refused = re.search(REFUSALS, str(error))
-            if refused is None:
-                raise UserError(
-                    f"checkpoint {filename} cannot be read: it is damaged, or no checkpoint of "
-                    f"torch ({reason})."
-                ) from error
-            raise UnsafeCheckpointError(
-                f"checkpoint {filename} was refused: it holds more than weights, and loading it "
-                f"could run code ({refused.group().rstrip('.')}). If you trust its author, convert "
-                "it once: load it with torch.load(..., weights_only=False) in a separate process "
-                "and save only its 'state_dict'."
-            ) from error
-
-    CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)

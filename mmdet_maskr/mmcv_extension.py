@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
+from mmdet_maskr import adjustments
+
 NAME = "mmcv._ext"
 SOURCE = Path(__file__).with_name("ops") / "mmcv_ext" / "module.py"
 
@@ -72,8 +74,7 @@ def ensure(compile_command: str) -> None:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    sys.modules[NAME] = module
-    importlib.import_module("mmcv")._ext = module  # type: ignore[attr-defined]
+    adjustments.serve_module(NAME, module)
 
 
 def is_compiled() -> bool:
@@ -87,14 +88,9 @@ def in_python() -> Iterator[None]:
     from mmdet_maskr.ops.mmcv_ext import module
 
     modules = [m for name, m in sys.modules.items() if name.startswith("mmcv.ops.")]
-    before = [(m, m.ext_module) for m in modules if hasattr(m, "ext_module")]
-    try:
-        for user, _ in before:
-            user.ext_module = module  # type: ignore[attr-defined]
+    users = [m for m in modules if hasattr(m, "ext_module")]
+    with adjustments.replaced(users, "ext_module", module):
         yield
-    finally:
-        for user, extension in before:
-            user.ext_module = extension  # type: ignore[attr-defined]
 
 
 def serving() -> str:

@@ -17,20 +17,6 @@ ADVICE = (
 )
 
 
-def apply() -> None:
-    """Replace mmengine's loaders of ``torchvision://``, ``open-mmlab://`` and web addresses."""
-    from mmengine.runner.checkpoint import CheckpointLoader, load_from_http, load_from_openmmlab
-
-    for prefixes, loader in (
-        (("torchvision://", "modelzoo://"), load_from_torchvision),
-        (("open-mmlab://", "openmmlab://"), load_from_openmmlab),
-        (("http://", "https://"), load_from_http),
-    ):
-        CheckpointLoader.register_scheme(
-            prefixes=list(prefixes), loader=_explained(loader), force=True
-        )
-
-
 def load_from_torchvision(filename: str, map_location: object = None) -> dict:
     """As mmengine's, which imports torchvision only to look at its version."""
     from mmengine.runner.checkpoint import load_from_http
@@ -47,7 +33,7 @@ def torchvision_urls() -> dict[str, str]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _explained(load: Callable[..., dict]) -> Callable[..., dict]:
+def explained(load: Callable[..., dict]) -> Callable[..., dict]:
     """The loader, with errors that name the weights and the way without a download."""
 
     @functools.wraps(load)

@@ -211,7 +211,7 @@ def _import_known(name: str, package: str | None = None) -> Any:
     return importlib.import_module(name, package)
 
 
-def _only(names: Mapping[str, Any]) -> Callable[[str], Any]:
+def only(names: Mapping[str, Any]) -> Callable[[str], Any]:
     """Stands for ``eval`` in a module that looks up a name so."""
 
     def look_up(name: str, *rest: object) -> Any:
@@ -222,26 +222,18 @@ def _only(names: Mapping[str, Any]) -> Callable[[str], Any]:
     return look_up
 
 
-# ------------------------------------------------------------------------------------------ apply
-def apply() -> None:
-    """Narrow mmengine's configs and registries, and the texts that mmcv and mmdet evaluate.
+# ----------------------------------------------------------------------- in place of mmengine's
+def literals_alone(from_string: Callable[..., Any]) -> Callable[..., Any]:
+    """``Config.fromstring`` that reads a text in Python, and does not execute it.
 
     Raises:
-        UserError: later, by these: a config of data that would run code.
+        UserError: later, by it: the text is more than names and values, or imports what it may not.
     """
-    from mmengine.config import Config
 
-    from_string, file_to_dict, path_of = (
-        getattr(Config, name) for name in ("fromstring", "_file2dict", "_get_cfg_path")
-    )
-    substitute = Config._substitute_predefined_vars
+    def fromstring(cfg_str: str, file_format: str) -> Any:
+        """As mmengine's."""
+        from mmengine.config import Config
 
-    def fromstring(cfg_str: str, file_format: str) -> Config:
-        """As mmengine's, but a text in Python is read and not executed.
-
-        Raises:
-            UserError: it is more than names and values, or imports what it may not.
-        """
         if file_format != ".py":
             return from_string(cfg_str, file_format)
         named = "the config in the checkpoint"
@@ -253,19 +245,36 @@ def apply() -> None:
             importlib.import_module(module)
         return Config(settings)
 
+    return fromstring
+
+
+def checked_imports(file_to_dict: Callable[..., tuple]) -> Callable[..., tuple]:
+    """``Config._file2dict`` that checks what a config that is data imports."""
+
     def checked_dict(filename: str, *args: Any, **kwargs: Any) -> tuple:
         values, text, variables = file_to_dict(filename, *args, **kwargs)
         if str(filename).endswith(DATA_SUFFIXES):
             check_imports(values.get("custom_imports"), f"config {filename}")
         return values, text, variables
 
+    return checked_dict
+
+
+def checked_bases(path_of: Callable[..., tuple]) -> Callable[..., tuple]:
+    """``Config._get_cfg_path`` that checks what a config that is data inherits from."""
+
     def checked_path(cfg_path: str, filename: str) -> tuple:
         path, scope = path_of(cfg_path, filename)
         _check_base(path, filename)
         return path, scope
 
+    return checked_path
+
+
+def quoted_names(substitute: Callable[..., None]) -> Callable[..., None]:
+    """``Config._substitute_predefined_vars`` that lets no folder's name end a text in quotes."""
+
     def quoted(filename: str, temp_config_name: str) -> None:
-        """As mmengine's; where names of folders could end a text in quotes, they are escaped."""
         if not _UNQUOTED.search(filename):
             substitute(filename, temp_config_name)
             return
@@ -280,42 +289,46 @@ def apply() -> None:
             text = re.sub(rf"\{{\{{\s*file{name}\s*\}}\}}", lambda _: literal, text)  # noqa: B023
         Path(temp_config_name).write_text(text, encoding="utf-8")
 
-    for name, function in (
-        ("fromstring", fromstring),
-        ("_file2dict", checked_dict),
-        ("_get_cfg_path", checked_path),
-        ("_substitute_predefined_vars", quoted),
-    ):
-        setattr(Config, name, staticmethod(function))
-    registry: Any = importlib.import_module("mmengine.registry.registry")
-    registry.get_object_from_string = registered
-    registry.import_module = _import_known
-    _narrow_eval()
+    return quoted
 
 
-def _narrow_eval() -> None:
-    """Let mmcv and mmdet look up names in texts, and not evaluate them."""
+def registered_alone(old: Any) -> Callable[[str], Any]:
+    """``get_object_from_string`` of mmengine's registries, as :func:`registered`."""
+    return registered
+
+
+def known_packages(old: Any) -> Callable[..., Any]:
+    """``import_module`` of mmengine's registries, for packages that are OpenMMLab's, or there."""
+    return _import_known
+
+
+# ------------------------------------------------------------------ texts that others evaluate
+def _nms() -> dict[str, Any]:
+    module: Any = importlib.import_module("mmcv.ops.nms")
+    kinds = ("nms", "soft_nms", "nms_match", "nms_rotated", "nms_quadri")
+    return {kind: getattr(module, kind) for kind in kinds if hasattr(module, kind)}
+
+
+def _motions() -> dict[str, Any]:
     import cv2
+
+    kinds = ("TRANSLATION", "EUCLIDEAN", "AFFINE", "HOMOGRAPHY")
+    return {f"cv2.MOTION_{kind}": getattr(cv2, f"MOTION_{kind}") for kind in kinds}
+
+
+def _convolutions() -> dict[str, Any]:
     import torch
 
-    def narrow(name: str, values: Callable[[Any], Mapping[str, Any]]) -> None:
-        try:
-            module: Any = importlib.import_module(name)
-        except ModuleNotFoundError:  # another version lacks it
-            return
-        module.eval = _only(values(module))
+    module: Any = importlib.import_module("mmcv.cnn.rfsearch.search")
+    return {
+        "torch.nn.Conv2d": torch.nn.Conv2d,
+        "Conv2dRFSearchOp": module.Conv2dRFSearchOp,
+    }
 
-    kinds = ("nms", "soft_nms", "nms_match", "nms_rotated", "nms_quadri")
-    motions = ("TRANSLATION", "EUCLIDEAN", "AFFINE", "HOMOGRAPHY")
-    narrow("mmcv.ops.nms", lambda m: {k: getattr(m, k) for k in kinds if hasattr(m, k)})
-    narrow(
-        "mmdet.models.task_modules.tracking.camera_motion_compensation",
-        lambda m: {f"cv2.MOTION_{k}": getattr(cv2, f"MOTION_{k}") for k in motions},
-    )
-    narrow(
-        "mmcv.cnn.rfsearch.search",
-        lambda m: {
-            "torch.nn.Conv2d": torch.nn.Conv2d,
-            "Conv2dRFSearchOp": m.Conv2dRFSearchOp,
-        },
-    )
+
+# The names that a module may mean by a text.
+TEXTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "mmcv.ops.nms": _nms,
+    "mmdet.models.task_modules.tracking.camera_motion_compensation": _motions,
+    "mmcv.cnn.rfsearch.search": _convolutions,
+}

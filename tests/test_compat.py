@@ -17,8 +17,9 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
 
-from mmdet_maskr import compat
-from mmdet_maskr.errors import UserError
+import mmdet_maskr.models  # noqa: F401  with the first part, files are read as data
+from mmdet_maskr import adjustments, compat
+from mmdet_maskr.errors import UnsafeCheckpointError, UserError
 
 on_openmmlab = pytest.mark.skipif(
     compat.check_dependencies() != "openmmlab", reason="replaces one package of OpenMMLab's stack"
@@ -114,15 +115,15 @@ def test_config_named_by_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """mmengine looks for the package's folder; with setuptools 82 that failed."""
     monkeypatch.setitem(sys.modules, "pkg_resources", None)
     monkeypatch.setattr(compat, "_is_importable", lambda name: name != "pkg_resources")
-    for module in ("mmengine.utils.package_utils", "mmengine.utils", "mmengine.config.config",
-                   "mmengine.hub.hub"):  # fmt: skip
-        for name in ("is_installed", "get_installed_path"):
-            found = importlib.import_module(module)
-            if hasattr(found, name):
-                monkeypatch.setattr(found, name, getattr(found, name))  # put back afterwards
-    compat._find_packages_without_pkg_resources()
-    (tmp_path / "config.py").write_text("_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'")
-    assert Config.fromfile(tmp_path / "config.py").model.type == "MaskRCNN"
+    changes = [c for c in adjustments.LASTING if c.name in ("is_installed", "get_installed_path")]
+    before = adjustments._change(changes)
+    try:
+        (tmp_path / "config.py").write_text(
+            "_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'"
+        )
+        assert Config.fromfile(tmp_path / "config.py").model.type == "MaskRCNN"
+    finally:
+        adjustments._restore(before)
 
 
 def mmengine_checkpoint() -> dict:
@@ -175,9 +176,7 @@ class Attribute:
 def test_malicious_checkpoint_is_refused(tmp_path: Path):
     path, witness = tmp_path / "evil.pth", tmp_path / "executed"
     torch.save(dict(state_dict={}, extra=Payload(f"touch {witness}")), path)
-    with pytest.raises(
-        compat.UnsafeCheckpointError, match=r"evil\.pth was refused.*system"
-    ) as info:
+    with pytest.raises(UnsafeCheckpointError, match=r"evil\.pth was refused.*system") as info:
         CheckpointLoader.load_checkpoint(str(path))
     assert isinstance(info.value, UserError)
     assert not witness.exists()
@@ -190,7 +189,7 @@ def test_malicious_checkpoint_is_refused(tmp_path: Path):
 def test_getattr_is_not_open_to_checkpoints(tmp_path: Path, name: str):
     path = tmp_path / "evil.pth"
     torch.save(dict(extra=Attribute(name)), path)
-    with pytest.raises(compat.UnsafeCheckpointError, match=f"asks for the attribute '{name}'"):
+    with pytest.raises(UnsafeCheckpointError, match=f"asks for the attribute '{name}'"):
         CheckpointLoader.load_checkpoint(str(path))
 
 
@@ -208,4 +207,4 @@ def test_damaged_checkpoints(tmp_path: Path):
         path.write_bytes(content)
         with pytest.raises(UserError, match=rf"{name}\.pth cannot be read: it is damaged") as info:
             CheckpointLoader.load_checkpoint(str(path))
-        assert not isinstance(info.value, compat.UnsafeCheckpointError)
+        assert not isinstance(info.value, UnsafeCheckpointError)

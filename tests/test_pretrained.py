@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import urllib.error
+from collections.abc import Iterator
 
 import mmengine.runner.checkpoint as checkpoints
 import pytest
@@ -11,9 +12,17 @@ import torch
 from mmdet.registry import MODELS
 
 import mmdet_maskr  # noqa: F401  (replaces the loaders)
+from mmdet_maskr import adjustments
 from mmdet_maskr.pretrained import torchvision_urls
 
 RESNET = dict(type="ResNet", depth=18, init_cfg=dict(type="Pretrained", checkpoint=""))
+
+
+@pytest.fixture(autouse=True)
+def own_calls() -> Iterator[None]:
+    """As within this package's tools, runner and inferencer."""
+    with adjustments.own_calls():
+        yield
 
 
 def initialise(name: str) -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from mmdet_maskr import adjustments
 from mmdet_maskr.apis import MaskRInferencer
 from mmdet_maskr.engine.config_reading import read_config
 from mmdet_maskr.errors import UserError
@@ -57,6 +59,13 @@ CODE = [
     "x" * (MAX_TEXT + 1),
     "model =",
 ]
+
+
+@pytest.fixture(autouse=True)
+def own_calls() -> Iterator[None]:
+    """As within this package's tools, runner and inferencer."""
+    with adjustments.own_calls():
+        yield
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import pickle
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,15 @@ import pytest
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmdet_maskr import adjustments
 from mmdet_maskr.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def own_calls() -> Iterator[None]:
+    """As within this package's tools, runner and inferencer."""
+    with adjustments.own_calls():
+        yield
 
 
 class Payload:

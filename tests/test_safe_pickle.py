@@ -19,8 +19,10 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmdet_maskr import checkpoint_files
+from mmdet_maskr.checkpoint_files import MOST, check_archive
 from mmdet_maskr.errors import UnsafeCheckpointError, UserError
-from mmdet_maskr.safe_files import MOST, check_archive, load_pickle
+from mmdet_maskr.safe_pickle import load_pickle
 
 GLOBAL = b"c%s\n%s\n"
 DTYPE = GLOBAL % (b"numpy", b"dtype")
@@ -188,14 +190,14 @@ def test_message_hub_is_numpys_own(tmp_path: Path):
     history.update(1.5)
     history.update(2.5)
     torch.save(dict(h=history, n=np.float64(3), a=np.arange(3)), tmp_path / "a.pth")
-    found = torch.load(tmp_path / "a.pth", weights_only=True)
+    found = checkpoint_files.load(tmp_path / "a.pth")
     assert type(found["h"].data[0]) is np.ndarray and found["h"].mean() == 2.0
     assert found["n"] == 3.0 and np.array_equal(found["a"], np.arange(3))
     torch.save(found, tmp_path / "b.pth")
     with zipfile.ZipFile(tmp_path / "b.pth") as archive:
         pickled = next(archive.read(n) for n in archive.namelist() if n.endswith("data.pkl"))
     assert b"mmdet_maskr" not in pickled
-    assert torch.load(tmp_path / "b.pth", weights_only=True)["h"].mean() == 2.0
+    assert checkpoint_files.load(tmp_path / "b.pth")["h"].mean() == 2.0
 
 
 def test_bytearrays_of_checkpoints(tmp_path: Path):

@@ -20,6 +20,7 @@ from mmengine.registry import FUNCTIONS, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint_to_model
 from torch import nn
 
+from mmdet_maskr import adjustments
 from mmdet_maskr.apis import class_names, model_files, predictions
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.unreadable import why_unreadable
@@ -52,6 +53,7 @@ class Detector(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------- build
+@adjustments.own_calls()  # config and weights are read as data
 def build_detector(
     model: model_files.Model | Path | None,
     weights: str | Path | None,

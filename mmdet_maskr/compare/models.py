@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmengine.config import Config
-
 from mmdet_maskr.apis import MaskRInferencer
 from mmdet_maskr.catalogue.complexity import build_bare, count_operations, count_parameters
 from mmdet_maskr.catalogue.files import configs_dir
 from mmdet_maskr.catalogue.published import Published, published
 from mmdet_maskr.datasets import wrappers
+from mmdet_maskr.engine.config_reading import read_config
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
 from mmdet_maskr.visualization.draw import Colour, class_colours
@@ -118,7 +117,7 @@ def load_model(source: Source, device: str | None = None) -> ComparedModel:
         UserError: a config without classes or without a test pipeline; weights that lack some of
             the model's, or have others of other shapes.
     """
-    cfg = Config.fromfile(source.config)
+    cfg = read_config(str(source.config))
     dataset = cfg.get("test_dataloader", {}).get("dataset", {})
     if not any("pipeline" in leaf for leaf in wrappers.leaves(dataset)):
         raise UserError(

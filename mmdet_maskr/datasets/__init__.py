@@ -1,6 +1,6 @@
 """Data sets (COCO, Cityscapes, LVIS, VOC, synthetic shapes) with checks; transforms in step."""
 
-from mmdet_maskr import adjustments  # noqa: F401 - applies them
+from mmdet_maskr import adjustments
 from mmdet_maskr.datasets import transforms
 from mmdet_maskr.datasets.cityscapes import CityscapesInstanceDataset
 from mmdet_maskr.datasets.coco_instance import CocoInstanceDataset
@@ -19,3 +19,5 @@ __all__ = [
     "VOCBoxDataset",
     "transforms",
 ]
+
+adjustments.apply()

@@ -1,7 +1,6 @@
 """Training and testing: how a run is configured, launched, distributed, saved and resumed."""
 
-from mmdet_maskr import adjustments  # noqa: F401 - applies them
-from mmdet_maskr.engine import checked_loading
+from mmdet_maskr import adjustments
 from mmdet_maskr.engine.channels_last import ChannelsLastHook
 from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_runner import DurableRunner
@@ -31,4 +30,4 @@ __all__ = [
     "RLEMasksInEvaluationHook",
 ]
 
-checked_loading.apply()
+adjustments.apply()

@@ -11,7 +11,11 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from mmdet_maskr.engine.config_checks import check_config
+from mmdet_maskr.engine.config_errors import explained
+from mmdet_maskr.engine.config_parts import check_parts
 from mmdet_maskr.errors import UserError
+
+_BUILT: dict[str | None, tuple[str, ...]] = {None: (), "train": ("train", "val"), "test": ("test",)}
 
 
 def enable_mixed_precision(cfg: Config) -> None:
@@ -38,9 +42,11 @@ def build_runner(cfg: Config, needs: str | None = None) -> Runner:
 
     Raises:
         UserError: a launcher other than pytorch on a machine without GPUs; what
-            :func:`.config_checks.check_config` finds.
+            :func:`.config_checks.check_config` and :func:`.config_parts.check_parts` find, and
+            what cannot be built, with its key in the config.
     """
     check_config(cfg, cfg.filename or "the config", needs)
+    check_parts(cfg, _BUILT[needs])
     if cfg.launcher != "none" and not torch.cuda.is_available():
         if cfg.launcher != "pytorch":
             raise UserError(
@@ -59,4 +65,5 @@ def build_runner(cfg: Config, needs: str | None = None) -> Runner:
         cfg.model_wrapper_cfg = ConfigDict(wrapper, device_ids=None)
         cfg.env_cfg.setdefault("dist_cfg", {})["backend"] = "gloo"
     cfg.setdefault("runner_type", "DurableRunner")
-    return RUNNERS.build(cfg)
+    with explained(cfg):
+        return RUNNERS.build(cfg)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
 
-from mmdet.registry import OPTIMIZERS
 from mmengine.config import Config
 from mmengine.model import PretrainedInit
-from mmengine.registry import OPTIMIZERS as ALL
 from mmengine.registry import WEIGHT_INITIALIZERS
 
-from mmdet_maskr.config_types import class_of, is_a
+from mmdet_maskr.config_types import is_a
 from mmdet_maskr.errors import UserError
 
 # What belongs together: mmengine wants all or none.
@@ -103,13 +100,6 @@ def _check_rate(wrapper: object) -> None:
     optimizer = wrapper.get("optimizer") if isinstance(wrapper, Mapping) else None
     if not isinstance(optimizer, Mapping):
         return
-    kind = optimizer.get("type")
-    if class_of(kind, OPTIMIZERS) is None and isinstance(kind, str):
-        names = difflib.get_close_matches(kind, [*OPTIMIZERS.module_dict, *ALL.module_dict], n=1)
-        raise UserError(
-            f"optim_wrapper.optimizer: there is no optimizer {kind!r}"
-            + (f": did you mean {names[0]!r}?" if names else ".")
-        )
     if "lr" not in optimizer:
         return
     rate = optimizer["lr"]

@@ -6,11 +6,13 @@ import traceback
 
 from mmengine.config import Config
 
+from mmdet_maskr import adjustments
 from mmdet_maskr.errors import UserError
 
 
+@adjustments.own_calls()
 def read_config(path: str) -> Config:
-    """Read a config file.
+    """Read a config file; one that is no program runs none.
 
     Raises:
         UserError: whatever its Python ends in, with the line; a missing ``_base_`` or import.

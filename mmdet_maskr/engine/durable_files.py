@@ -6,7 +6,6 @@ A file is written by :mod:`mmdet_maskr.atomic_files`; its SHA-256 stands beside 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -14,21 +13,22 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
-import torch
 from mmengine.fileio import LocalBackend, register_backend
 
+from mmdet_maskr import checkpoint_files
 from mmdet_maskr.atomic_files import remove_partials, write_whole
+from mmdet_maskr.checksums import (
+    CHECKSUM_SUFFIX,
+    checksum_file,
+    digest_of,
+    find_bad_bytes,
+    first_line,
+)
 from mmdet_maskr.errors import UserError
 
-CHECKSUM_SUFFIX = ".sha256"
 LAST_CHECKPOINT = "last_checkpoint"
 _RESUMABLE = re.compile(r"(epoch|iter|interrupted_iter)_\d+\.pth")
-
-
-def _checksum_file(path: Path) -> Path:
-    return path.with_name(path.name + CHECKSUM_SUFFIX)
 
 
 @register_backend("durable")
@@ -40,59 +40,25 @@ class DurableBackend(LocalBackend):
         path = Path(filepath)
         # A file without a checksum counts as good if it can be read whole, so at no moment does a
         # good file stand beside another one's checksum.
-        _checksum_file(path).unlink(missing_ok=True)
+        checksum_file(path).unlink(missing_ok=True)
         write_whole(path, obj)
         _write_checksum(path, hashlib.sha256(obj).hexdigest())
 
     def remove(self, filepath: str | Path) -> None:
         """Remove a checksum and its file; the checksum first, which alone would stay for good."""
-        _checksum_file(Path(filepath)).unlink(missing_ok=True)
+        checksum_file(Path(filepath)).unlink(missing_ok=True)
         super().remove(filepath)
 
 
 def add_checksum(path: Path) -> None:
     """Write the checksum of a file that a crash has left without one."""
-    if not _checksum_file(path).is_file():
+    if not checksum_file(path).is_file():
         with path.open("rb") as file:
-            _write_checksum(path, _digest(file))
+            _write_checksum(path, digest_of(file))
 
 
 def _write_checksum(path: Path, digest: str) -> None:
-    write_whole(_checksum_file(path), f"{digest}  {path.name}\n".encode())
-
-
-def find_bad_bytes(path: Path) -> str | None:
-    """What tells that a file's bytes are not those that were written, or None where nothing does.
-
-    That is the checksum beside it; without one, the CRCs inside of it where it is an archive, as
-    what torch writes is (torch itself does not look at them).
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    checksum = _checksum_file(path)
-    if checksum.is_file():
-        expected = checksum.read_bytes().split(maxsplit=1)[:1]
-        with path.open("rb") as file:
-            actual = _digest(file).encode()
-        return None if expected == [actual] else f"its bytes differ from {checksum.name}"
-    try:
-        if not zipfile.is_zipfile(path):  # raises where a bit of the directory's end is wrong
-            return None
-        with zipfile.ZipFile(path) as archive:
-            # torch.serialization.set_crc32_options(False) leaves zeros
-            for part in (part for part in archive.infolist() if part.CRC):
-                try:
-                    with archive.open(part) as file:
-                        while file.read(1 << 20):
-                            pass
-                except zipfile.BadZipFile:
-                    return f"its part {part.filename} is damaged"
-    except Exception as error:  # a bit in the archive's directory ends in errors of many types
-        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, None):
-            raise  # the file cannot be read; EINVAL is a seek to where it has no bytes
-        return f"it is damaged ({_first_line(error)})"
-    return None
+    write_whole(checksum_file(path), f"{digest}  {path.name}\n".encode())
 
 
 def find_damage(path: Path) -> str | None:
@@ -105,24 +71,13 @@ def find_damage(path: Path) -> str | None:
         return "it is missing"
     try:
         damage = find_bad_bytes(path)
-        if damage is None and not _checksum_file(path).is_file():
+        if damage is None and not checksum_file(path).is_file():
             if not zipfile.is_zipfile(path):
                 return "it is incomplete (no archive of torch)"
-            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            checkpoint_files.load(path, "cpu", mmap=True)
         return damage
     except Exception as error:  # torch ends in errors of many types
-        return f"it cannot be read ({_first_line(error)})"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [repr(error)])[0][:200]
-
-
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()
+        return f"it cannot be read ({first_line(error)})"
 
 
 def has_checkpoint(work_dir: str | Path) -> bool:
@@ -170,7 +125,7 @@ def newest_checkpoint(
     def content_of(path: Path) -> dict | None:
         damage = find_damage(path)
         if damage is None:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            content = checkpoint_files.load(path, "cpu", mmap=True)
             if isinstance(content, dict) and isinstance(content.get("meta"), dict):
                 return content
             damage = "it is no checkpoint of a training"

@@ -7,19 +7,22 @@ from collections.abc import Callable
 from typing import Any
 
 from mmdet.registry import RUNNERS
+from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Priority, Runner
+from mmengine.runner import BaseLoop, Priority, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.engine import resume
 from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
+from mmdet_maskr.engine.config_errors import explained
+from mmdet_maskr.engine.config_parts import check_parts
 from mmdet_maskr.engine.durable_files import newest_checkpoint
-from mmdet_maskr.engine.exact_loading import make_exact
-from mmdet_maskr.engine.loops import exact_class
+from mmdet_maskr.engine.exact_loading import exact_loader
+from mmdet_maskr.engine.loops import exact_loop, exact_settings
 from mmdet_maskr.engine.optimizers import check_optimizers
 from mmdet_maskr.engine.schedule_changes import Settings, check_optimizer
 from mmdet_maskr.engine.score_keys import check_score_keys
@@ -40,6 +43,18 @@ class DurableRunner(Runner):
     settings: Settings | None = None
     _loaded: dict = {}
     _hooks: list[Hook]
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> DurableRunner:
+        """Build a runner from a config whose parts are registered and have these options.
+
+        Raises:
+            UserError: one is not, or has not; names its key in the config. What only training,
+                validation or testing builds is looked at when that begins.
+        """
+        check_parts(cfg)
+        with explained(cfg):
+            return super().from_cfg(cfg)
 
     def _log_env(self, env_cfg: dict) -> None:
         """As mmengine; also what computes MMCV's ops."""
@@ -68,26 +83,39 @@ class DurableRunner(Runner):
                 f"batch of batch_size={built.batch_size} with drop_last=True: an epoch would be "
                 "empty. Set a smaller batch_size, or drop_last=False."
             )
-        return make_exact(built, 0 if seed is None else seed)
+        return exact_loader(built, 0 if seed is None else seed)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop; epoch-based ones, of whatever class, can begin in an epoch."""
-        built = super().build_train_loop(loop)
-        if isinstance(built, EpochBasedTrainLoop):
-            built.__class__ = exact_class(type(built))  # type: ignore[arg-type]
-        return built
+        return exact_loop(
+            super().build_train_loop(exact_settings(loop) if isinstance(loop, dict) else loop)
+        )
 
     def train(self) -> nn.Module:
         """Train; hooks with threads or signal handlers (a ``close``) end them, whatever happens.
 
         mmengine calls no hook when training raises, and in a notebook the process lives on.
         """
+        check_parts(self.cfg, ("train", "val"))
         try:
-            return super().train()
+            with explained(self.cfg):
+                return super().train()
         finally:
             for hook in self.hooks:
                 if hasattr(hook, "close"):
                     hook.close()
+
+    def val(self) -> dict:
+        """Validate, as mmengine does."""
+        check_parts(self.cfg, ("val",))
+        with explained(self.cfg):
+            return super().val()
+
+    def test(self) -> dict:
+        """Test, as mmengine does."""
+        check_parts(self.cfg, ("test",))
+        with explained(self.cfg):
+            return super().test()
 
     def load_or_resume(self) -> None:
         """Load weights, or go on from a checkpoint, as ``load_from`` and ``resume`` say."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import get_rank
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from mmdet_maskr.engine.child_processes import end_with_parent
 from mmdet_maskr.engine.signals import SIGNALS, leave_signals_to_parent
@@ -113,27 +113,6 @@ class GuardedDataLoader(DataLoader):
             return super()._get_iterator()
 
 
-class ExactDataLoader(GuardedDataLoader):
-    """A DataLoader that begins when its first batch is wanted and can pass over batches.
-
-    mmengine's iteration-based loop makes its iterator before a checkpoint is loaded; stock data
-    workers would begin to load from the start at that moment.
-
-    Attributes:
-        passing: so many batches are given as None, without loading them.
-    """
-
-    passing = 0
-
-    def __iter__(self) -> Iterator:
-        while self.passing:
-            if not self.batch_sampler.pass_over():
-                return
-            self.passing -= 1
-            yield None
-        yield from super().__iter__()
-
-
 class WorkerStart:
     """A data worker's first act: to see to it that it ends with its process, and not before.
 
@@ -152,22 +131,66 @@ class WorkerStart:
             self.init(worker_id)
 
 
-def make_exact(loader: DataLoader, seed: int) -> DataLoader:
-    """Turn a DataLoader that was not iterated yet into an :class:`ExactDataLoader`, in place.
+class ExactDataLoader(GuardedDataLoader):
+    """A DataLoader that begins when its first batch is wanted and can pass over batches.
 
-    Left as they are: subclasses. Loaders without batches and iterable data sets stay inexact.
+    mmengine's iteration-based loop makes its iterator before a checkpoint is loaded; stock data
+    workers would begin to load from the start at that moment.
+
+    Args:
+        built: a stock loader with a batch sampler, from which nothing was loaded yet.
+        seed: of the run; the same on all ranks.
+
+    Attributes:
+        batches: the indices of each batch.
+        passing: so many batches are given as None, without loading them.
     """
-    if type(loader) is not DataLoader:
-        return loader
-    loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
-    if not hasattr(loader.batch_sampler, "sampler"):
-        loader.__class__ = GuardedDataLoader
-        return loader
-    # DataLoader takes neither a batch sampler nor another class once it is built, and mmengine
-    # builds it inside of one long function.
-    vars(loader)["batch_sampler"] = PositionedBatchSampler(loader.batch_sampler, seed, get_rank())
-    loader.__class__ = ExactDataLoader
-    loader.dataset.__getitems__ = SeededFetch(loader.dataset)
-    # beginning to iterate draws a number, which is not to come out of the model's generator
-    loader.generator = torch.Generator()
-    return loader
+
+    passing = 0
+
+    def __init__(self, built: DataLoader, seed: int) -> None:
+        # beginning to iterate draws a number, which is not to come out of the model's generator
+        super().__init__(**_arguments(built), generator=torch.Generator())
+        self.batches = PositionedBatchSampler(self.batch_sampler, seed, get_rank())
+        self.dataset.__getitems__ = SeededFetch(self.dataset)
+
+    @property
+    def _index_sampler(self) -> PositionedBatchSampler:
+        """What torch iterates; samplers and the size of batches are as in a stock loader."""
+        return self.batches
+
+    def __iter__(self) -> Iterator:
+        while self.passing:
+            if not self.batches.pass_over():
+                return
+            self.passing -= 1
+            yield None
+        yield from super().__iter__()
+
+
+def exact_loader(built: DataLoader, seed: int) -> DataLoader:
+    """The :class:`ExactDataLoader` of a stock DataLoader; without a batch sampler a guarded one.
+
+    Subclasses are left as they are. Iterable data sets stay inexact.
+    """
+    if type(built) is not DataLoader:
+        return built
+    if not hasattr(built.batch_sampler, "sampler"):
+        return GuardedDataLoader(**_arguments(built), generator=built.generator)
+    return ExactDataLoader(built, seed)
+
+
+def _arguments(built: DataLoader) -> dict[str, Any]:
+    """What a DataLoader was made with, but for its generator."""
+    names = (
+        "dataset", "num_workers", "collate_fn", "pin_memory", "timeout", "prefetch_factor",
+        "multiprocessing_context", "persistent_workers", "pin_memory_device", "in_order",
+    )  # fmt: skip
+    found = {name: getattr(built, name) for name in names if hasattr(built, name)}
+    if built.batch_size is None and built.batch_sampler is not None:  # one of its own
+        found["batch_sampler"] = built.batch_sampler
+    else:
+        found |= dict(batch_size=built.batch_size, drop_last=built.drop_last)
+        if not isinstance(built.dataset, IterableDataset):
+            found["sampler"] = built.sampler
+    return found | dict(worker_init_fn=WorkerStart(built.worker_init_fn))

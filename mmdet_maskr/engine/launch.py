@@ -10,8 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from mmengine.config import Config
-
+from mmdet_maskr import adjustments
 from mmdet_maskr.engine.child_processes import end_with_parent
 from mmdet_maskr.engine.config_errors import explain
 from mmdet_maskr.engine.machine_errors import machine_trouble
@@ -37,7 +36,7 @@ def run_tool(main: Callable[[], None], stopped: str = "stopped") -> None:
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         end_with_parent(signal.SIGTERM)  # torchrun's processes would go on without it
-    with interruptible():
+    with interruptible(), adjustments.own_calls():
         _run(main, stopped)
 
 
@@ -57,7 +56,7 @@ def _run(main: Callable[[], None], stopped: str) -> None:
             _print_error(f"{explanation}. The same command with --resume goes on.")
             sys.exit(1)
         mistakes = (text for pattern, text in _MISTAKES.items() if re.search(pattern, str(error)))
-        explanation = next(mistakes, None) or explain(error, _config_of(error))
+        explanation = next(mistakes, None) or explain(error)
         if explanation is None:
             raise
         _leave(explanation)
@@ -68,15 +67,6 @@ def _leave(message: str) -> None:
     if os.environ.get(LAUNCHER) == str(os.getppid()):
         os.kill(os.getppid(), signal.SIGTERM)  # or it would start this process again, in vain
     sys.exit(2)
-
-
-def _config_of(error: BaseException) -> Config | None:
-    """The config that was being built, from the frames of the error."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        cfg = frame.f_locals.get("cfg")
-        if isinstance(cfg, Config):
-            return cfg
-    return None
 
 
 def _own_message(error: UserError) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop
+
+from mmdet_maskr.config_types import class_of
 
 
 class ExactEpochs:
@@ -43,3 +47,24 @@ def exact_class(kind: type[EpochBasedTrainLoop]) -> type[EpochBasedTrainLoop]:
     if kind is EpochBasedTrainLoop:
         return ExactEpochTrainLoop
     return type(f"Exact{kind.__name__}", (ExactEpochs, kind), dict(__doc__=kind.__doc__))
+
+
+def exact_settings(loop: dict) -> dict:
+    """Settings of a training loop; an epoch-based one is of the class that can begin anywhere."""
+    kind: Any = EpochBasedTrainLoop if loop.get("by_epoch") else None
+    if "type" in loop:
+        kind = class_of(loop["type"], LOOPS)
+    if not inspect.isclass(kind) or not issubclass(kind, EpochBasedTrainLoop):
+        return loop
+    rest = {key: value for key, value in loop.items() if "type" in loop or key != "by_epoch"}
+    return rest | dict(type=exact_class(kind))  # type: ignore[arg-type]
+
+
+def exact_loop(loop: BaseLoop) -> BaseLoop:
+    """A training loop that was built elsewhere; of an epoch-based one a copy of the exact class."""
+    if not isinstance(loop, EpochBasedTrainLoop) or isinstance(loop, ExactEpochs):
+        return loop
+    kind: Any = exact_class(type(loop))  # type: ignore[arg-type]
+    copied = kind.__new__(kind)
+    vars(copied).update(vars(loop))
+    return copied

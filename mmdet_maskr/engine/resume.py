@@ -84,7 +84,7 @@ def capture(
         batches=len(loader),
         batch_size=getattr(loader.batch_sampler, "batch_size", 0),
         sampler_seed=getattr(_sampler(loader), "seed", None),
-        batch_seed=getattr(loader.batch_sampler, "seed", None),
+        batch_seed=loader.batches.seed if isinstance(loader, ExactDataLoader) else None,
         validated=validated,
         settings=getattr(getattr(runner, "settings", None), "content", None),
     )
@@ -106,7 +106,7 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
     if state["sampler_seed"] is not None:
         _sampler(loader).seed = state["sampler_seed"]
     if state["batch_seed"] is not None:
-        loader.batch_sampler.seed = state["batch_seed"]
+        loader.batches.seed = state["batch_seed"]
     loader.passing = _batches_to_pass(runner, state)
     if len(ranks) != get_world_size():
         runner.logger.warning(

@@ -9,8 +9,8 @@ import numpy as np
 from mmdet.evaluation import CityScapesMetric
 from mmdet.registry import METRICS
 
+from mmdet_maskr import adjustments
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.evaluation import _old_numpy
 
 
 @METRICS.register_module()
@@ -44,5 +44,5 @@ class CityscapesInstanceMetric(CityScapesMetric):
                 f"there is no folder of label images {seg_prefix}: set the evaluator's seg_prefix "
                 "to gtFine/val of the data set."
             )
-        _old_numpy.provide(scripts, in1d=np.isin)  # numpy 2.4 removed it
+        adjustments.provide_numpy(scripts, in1d=np.isin)  # numpy 2.4 removed it
         super().__init__(outfile_prefix=outfile_prefix, seg_prefix=seg_prefix, **options)

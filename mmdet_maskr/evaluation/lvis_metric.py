@@ -10,8 +10,8 @@ import pycocotools.mask as coco_masks
 from mmdet.evaluation import CocoMetric, LVISMetric
 from mmdet.registry import METRICS
 
+from mmdet_maskr import adjustments
 from mmdet_maskr.datasets.lvis import check_lvis_file, require_lvis
-from mmdet_maskr.evaluation import _old_numpy
 
 
 @METRICS.register_module()
@@ -35,7 +35,7 @@ class LVISInstanceMetric(LVISMetric):
         check_lvis_file(ann_file)
         super().__init__(ann_file=ann_file, **options)
         self._coco_api = self._lvis_api  # CocoMetric.process asks whether there is a file
-        _old_numpy.provide(importlib.import_module("lvis.eval"), float=float)  # lvis 0.5.3
+        adjustments.provide_numpy(importlib.import_module("lvis.eval"), float=float)  # lvis 0.5.3
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep the predictions of a batch; masks are dense or RLEs."""

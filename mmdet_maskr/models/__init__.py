@@ -1,6 +1,6 @@
 """Model parts: what mmdet has not got, or has in another form."""
 
-from mmdet_maskr import adjustments  # noqa: F401 - applies them
+from mmdet_maskr import adjustments
 from mmdet_maskr.models import old_names
 from mmdet_maskr.models.backbones import FreeWidthResNet, PlainViT
 from mmdet_maskr.models.data_preprocessors import UnitRangePreprocessor
@@ -46,3 +46,5 @@ __all__ = [
 
 old_names.register()
 __getattr__ = old_names.getter(__name__)
+
+adjustments.apply()

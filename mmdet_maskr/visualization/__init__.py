@@ -1,6 +1,8 @@
 """Pictures: instances drawn on images, ground truth beside predictions, curves of a training."""
 
-from mmdet_maskr import adjustments  # noqa: F401 - applies them
+from mmdet_maskr import adjustments
 from mmdet_maskr.visualization.visualizer import InstanceVisualizer
 
 __all__ = ["InstanceVisualizer"]
+
+adjustments.apply()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmdet_maskr.engine.batch_file import check_content
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.safe_files import load_pickle
+from mmdet_maskr.safe_pickle import load_pickle
 
 # In the order in which they are looked for; a file without any of them is a state dict itself.
 STATE_KEYS = ("state_dict", "model")

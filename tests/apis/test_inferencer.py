@@ -17,6 +17,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from pycocotools import mask as mask_api
 
+from mmdet_maskr import checkpoint_files
 from mmdet_maskr.apis import MaskRInferencer
 from mmdet_maskr.apis.class_names import join_meta
 from mmdet_maskr.apis.model_files import default_device
@@ -185,7 +186,7 @@ def test_meta_of_the_checkpoint(build: Callable, cfg: Config, tmp_path: Path):
     assert meta["classes"] == own["CLASSES"] and meta["keypoints"] == own["keypoints"]
     assert "keypoint_classes" not in meta, "the config's data set is another one"
     assert inferencer.visualizer.dataset_meta is meta
-    state = torch.load(weights, weights_only=True)["state_dict"]
+    state = checkpoint_files.load(weights)["state_dict"]
     name = "roi_head.keypoint_head.score_lowres.weight"
     assert torch.equal(inferencer.model.state_dict()[name], state[name])
 

@@ -12,6 +12,7 @@ from forked import fork
 from forked import kill as kill
 from mmengine.config import Config
 
+from mmdet_maskr import checkpoint_files
 from mmdet_maskr.engine.building import build_runner
 from mmdet_maskr.engine.launch import run_tool
 
@@ -61,7 +62,7 @@ def losses(work_dir: Path, rank: int = 0) -> dict[int, str]:
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
-    return torch.load(path, weights_only=True)["state_dict"]
+    return checkpoint_files.load(path)["state_dict"]
 
 
 def assert_same_weights(a: Path, b: Path) -> None:

@@ -20,6 +20,7 @@ from mmdet.registry import TRANSFORMS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmdet_maskr import checkpoint_files
 from mmdet_maskr.engine import signals
 from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_files import find_damage
@@ -132,7 +133,7 @@ def test_signal_in_validation(work_dir: Path, shapes_root: Path):
     )
     assert child.finish(pid) == 143
     assert names(work_dir) == ["interrupted_iter_8.pth", "interrupted_iter_8.pth.sha256"]
-    saved = torch.load(work_dir / "interrupted_iter_8.pth", weights_only=True)
+    saved = checkpoint_files.load(work_dir / "interrupted_iter_8.pth")
     assert "mAP" not in log_of(work_dir).split("Epoch(train)")[-1]
     dump = work_dir / "ema.pth"
 
@@ -147,7 +148,7 @@ def test_signal_in_validation(work_dir: Path, shapes_root: Path):
     assert child.finish(child.start(shapes_root, work_dir, True, keep_ema, **options)) == 0
     assert "running the validation that was due" in log_of(work_dir)
     assert "coco/segm_mAP:" in log_of(work_dir)
-    averaged = torch.load(dump, weights_only=True)  # mmengine stores it in the model's place
+    averaged = checkpoint_files.load(dump)  # mmengine stores it in the model's place
     name = "roi_head.bbox_head.fc_cls.weight"
     assert torch.equal(saved["state_dict"][name], averaged[name])
     assert not torch.equal(saved["ema_state_dict"]["module." + name], averaged[name])

@@ -7,14 +7,14 @@ import torch
 from mmengine.runner import loops
 from torch.utils.data import DataLoader, TensorDataset
 
-from mmdet_maskr.engine.exact_loading import make_exact
+from mmdet_maskr.engine.exact_loading import exact_loader
 
 
 def batches(passing: int, wanted: int, monkeypatch: pytest.MonkeyPatch) -> list:
     """The first batches after ``passing`` of an endless loop over 3 a pass."""
     monkeypatch.setattr(loops.time, "sleep", lambda seconds: None)  # before each pass
     torch.manual_seed(0)
-    loader = make_exact(DataLoader(TensorDataset(torch.arange(6.0)), batch_size=2), seed=0)
+    loader = exact_loader(DataLoader(TensorDataset(torch.arange(6.0)), batch_size=2), seed=0)
     endless = loops._InfiniteDataloaderIterator(loader)
     loader.passing = passing
     assert [next(endless) for _ in range(passing)] == [None] * passing

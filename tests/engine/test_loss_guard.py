@@ -19,6 +19,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import Runner
 
+from mmdet_maskr import checkpoint_files
 from mmdet_maskr.engine.batch_file import pack_batch, unpack_batch
 from mmdet_maskr.engine.loss_guard import LossGuardHook
 from mmdet_maskr.errors import UserError
@@ -67,7 +68,7 @@ def test_stops_at_the_first(tmp_path: Path, shapes_root: Path, repo: Path):
     assert (work_dir / "last_checkpoint").read_text().endswith("iter_2.pth")
 
     saved = work_dir / "bad_batch_iter_4_rank_0.pth"
-    content = torch.load(saved, weights_only=True)
+    content = checkpoint_files.load(saved)
     assert all(value.isfinite().all() for value in content["state_dict"].values())
     command = [sys.executable, str(repo / "tools" / "replay_batch.py"), str(child.CONFIG)]
     environment = {"PYTHONPATH": f"{repo}:{child.HERE}", "OMP_NUM_THREADS": "1"}
@@ -94,7 +95,7 @@ def test_skips_single_ones(tmp_path: Path, shapes_root: Path):
         assert "its step is left out, 2 so far" in log.read_text()
     assert "iteration 5 is not finite" in log.read_text() and "3 in a row" in log.read_text()
     assert f"{tmp_path}/row/bad_batch_iter_3_rank_0.pth" in log.read_text()  # the first of the row
-    checkpoint = torch.load(tmp_path / "single" / "epoch_1.pth", weights_only=True)
+    checkpoint = checkpoint_files.load(tmp_path / "single" / "epoch_1.pth")
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
     steps = {int(state["step"]) for state in checkpoint["optimizer"]["state"].values()}
     assert steps == {8 - 2}
@@ -174,7 +175,7 @@ def test_batch_round_trip(shapes_root: Path, tmp_path: Path):
     built = DATASETS.build(dataset)
     batch = pseudo_collate([built[0], built[1]])
     torch.save(pack_batch(batch), tmp_path / "batch.pth")
-    again = unpack_batch(torch.load(tmp_path / "batch.pth", weights_only=True))
+    again = unpack_batch(checkpoint_files.load(tmp_path / "batch.pth"))
     for ours, expected in zip(again["data_samples"], batch["data_samples"], strict=True):
         assert ours.metainfo.keys() == expected.metainfo.keys()
         assert torch.equal(ours.gt_instances.bboxes.tensor, expected.gt_instances.bboxes.tensor)

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import child_training as child
 import pytest
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+
+from mmdet_maskr import checkpoint_files
 
 EPOCHS = dict(train_cfg__max_epochs=2)
 ITERATIONS = dict(
@@ -47,6 +48,7 @@ VARIANTS = {
 }  # fmt: skip
 
 
+
 def send_at(iteration: int, number: int) -> Callable[[Runner], None]:
     """Send this process a signal when ``iteration`` (from 0) is trained but not yet saved."""
 
@@ -76,7 +78,7 @@ def test_resumed_equals_undisturbed(
     assert child.finish(first) == 128 + signal.SIGTERM
     assert (disturbed / "last_checkpoint").read_text().endswith("interrupted_iter_3.pth")
     if options.get("randomness__seed", 0) is None:
-        checkpoint = torch.load(disturbed / "interrupted_iter_3.pth", weights_only=True)
+        checkpoint = checkpoint_files.load(disturbed / "interrupted_iter_3.pth")
         calm_options = dict(options, randomness__seed=checkpoint["meta"]["seed"])
     else:
         calm_options = options

@@ -21,7 +21,7 @@ from test_elastic import launch, output_of
 from torch.utils.data import DataLoader
 
 from mmdet_maskr.engine import signals
-from mmdet_maskr.engine.exact_loading import make_exact
+from mmdet_maskr.engine.exact_loading import exact_loader
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.engine.signals import Stopped, StopRequest, interruptible
 
@@ -130,7 +130,7 @@ def test_workers_listen_to_their_process_alone(tmp_path: Path):
     """A worker that stands still ignores strangers, and ends when its process is done with it."""
 
     def use() -> None:
-        loader = make_exact(DataLoader(Stands(), batch_size=1, num_workers=1), seed=0)
+        loader = exact_loader(DataLoader(Stands(), batch_size=1, num_workers=1), seed=0)
         batches = iter(loader)
         worker = int(next(batches))
         subprocess.run(["kill", "-TERM", str(worker)], check=True)

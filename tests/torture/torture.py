@@ -22,13 +22,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS / "engine")]
 
 import child_training as child  # noqa: E402  (from the folder above)
 
+from mmdet_maskr import checkpoint_files  # noqa: E402
 from mmdet_maskr.datasets import shapes  # noqa: E402
 
 KINDS = {
@@ -96,7 +95,7 @@ def live_once(data: Path, work_dir: Path, rng: random.Random, options: dict) -> 
         if iterations(work_dir) == begin:
             return f"{name} before the training"
         path = Path((work_dir / "last_checkpoint").read_text())
-        saved = torch.load(path, weights_only=True)["meta"]["iter"]
+        saved = checkpoint_files.load(path)["meta"]["iter"]
         assert saved == last_iteration(work_dir), f"{name} lost work: {log_tail(work_dir)}"
         return name
     child.kill(pid)

@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmdet_maskr.coco.detections import FIELDS, KINDS, Detections
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
+from mmdet_maskr.engine.config_reading import read_config
 from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation.backends import EvaluationInput
 from mmdet_maskr.evaluation.coco_metric import CocoInstanceMetric
 from mmdet_maskr.evaluation.ground_truth import number_annotations
-from mmdet_maskr.safe_files import load_pickle
+from mmdet_maskr.safe_pickle import load_pickle
 
 RECORD = {"image_id", "category_id", "score"}
 SAMPLE = {"img_id", "pred_instances"}
@@ -86,7 +86,7 @@ def _meta_of(categories: Sequence[Mapping]) -> dict:
 
 
 def _of(config: Path, data_root: str | None) -> tuple[dict, dict]:
-    cfg = Config.fromfile(config)
+    cfg = read_config(str(config))
     if data_root is not None:
         if "data_root" not in cfg:
             raise UserError(f"{config} has no data_root that --data-root could replace.")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 from torch import nn
 
+import mmdet_maskr.models  # noqa: F401  with the first part, files are read so
+from mmdet_maskr import checkpoint_files
 from mmdet_maskr.engine.durable_files import DurableBackend
 from mmdet_maskr.errors import UserError
 
@@ -47,3 +53,18 @@ def test_files_without_crcs_and_archive(tmp_path: Path):
     for name in ("a.pth", "b.pth"):
         loaded = CheckpointLoader.load_checkpoint(str(tmp_path / name), "cpu", logger="silent")
         assert loaded["x"].tolist() == [1, 1, 1]
+
+
+def test_torchs_own_lists_are_as_before(tmp_path: Path):
+    """While a file is read they have more; others' torch.load takes what it took."""
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    hub = dict(log_scalars=dict(loss=history))
+    torch.save(dict(state_dict={}, message_hub=hub), tmp_path / "a.pth")
+    own = importlib.import_module("torch._weights_only_unpickler")._get_allowed_globals()
+    before = dict(own), torch.serialization.get_safe_globals()
+    loaded = checkpoint_files.load(tmp_path / "a.pth")["message_hub"]["log_scalars"]["loss"]
+    assert loaded.mean() == 1.5 and type(loaded.data[0]) is np.ndarray
+    assert (dict(own), torch.serialization.get_safe_globals()) == before
+    assert own["builtins.bytearray"] is bytearray
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "a.pth", weights_only=True)
