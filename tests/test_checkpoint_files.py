@@ -61,10 +61,10 @@ def test_torchs_own_lists_are_as_before(tmp_path: Path):
     hub = dict(log_scalars=dict(loss=history))
     torch.save(dict(state_dict={}, message_hub=hub), tmp_path / "a.pth")
     own = importlib.import_module("torch._weights_only_unpickler")._get_allowed_globals()
-    before = dict(own), torch.serialization.get_safe_globals()
+    before = dict(own), set(torch.serialization.get_safe_globals())
     loaded = checkpoint_files.load(tmp_path / "a.pth")["message_hub"]["log_scalars"]["loss"]
     assert loaded.mean() == 1.5 and type(loaded.data[0]) is np.ndarray
-    assert (dict(own), torch.serialization.get_safe_globals()) == before
+    assert (dict(own), set(torch.serialization.get_safe_globals())) == before
     assert own["builtins.bytearray"] is bytearray
     with pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / "a.pth", weights_only=True)

@@ -199,7 +199,7 @@ def options(part: Any) -> tuple[list[str], bool]:
         rest = [p.name for p in parameters if p.kind is p.VAR_KEYWORD]
         if not rest:
             return list(names), False
-        if not inspect.isclass(part) or not _passes_on(function, rest[0]):
+        if not inspect.isclass(part) or not _passes_on(function, rest[0], kind):
             names.update((name, None) for name in _further(part, kind))
             return list(names), True
     return list(names), True
@@ -222,8 +222,8 @@ def _further(part: Any, kind: type) -> list[str]:
     return list(names)
 
 
-def _passes_on(function: Any, name: str) -> bool:
-    """Whether all that a constructor does with ``**name`` is to give it to its base's."""
+def _passes_on(function: Any, name: str, kind: type) -> bool:
+    """Whether all that a class's constructor does with ``**name`` is to give it to the next one."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
     except (OSError, TypeError, SyntaxError):
@@ -233,9 +233,11 @@ def _passes_on(function: Any, name: str) -> bool:
     for node in ast.walk(tree):
         match node:
             case ast.Call(
-                func=ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr="__init__"),
+                func=ast.Attribute(
+                    value=ast.Call(func=ast.Name(id="super"), args=after), attr="__init__"
+                ),
                 keywords=words,
-            ):
+            ) if not after or ast.unparse(after[0]) == kind.__name__:
                 passed += sum(
                     w.arg is None and isinstance(w.value, ast.Name) and w.value.id == name
                     for w in words
