@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import runpy
 import signal
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -48,6 +50,42 @@ def fork(run: Callable[[], object], log: str | Path) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 1)
+
+
+def run_tool(
+    tool: Path,
+    args: Sequence[str | Path],
+    folder: Path | None = None,
+    seconds: float = 120,
+    formatted: bool = False,
+) -> tuple[int, str]:
+    """Run a script as its users do, but for the start-up: exit code, and all that it printed.
+
+    Args:
+        tool: the script.
+        args: of its command line.
+        folder: that it is called in; None for the current one.
+        seconds: that it may take.
+        formatted: whether configs in its output are written in full, which takes a second each.
+
+    Raises:
+        AssertionError: it did not end in time.
+    """
+    text = Config.pretty_text
+
+    def run() -> None:
+        if formatted:
+            Config.pretty_text = text
+        if folder is not None:
+            os.chdir(folder)
+        sys.argv = [str(tool), *map(str, args)]
+        sys.path.insert(0, str(tool.parent))  # as Python does
+        runpy.run_path(str(tool), run_name="__main__")
+
+    with tempfile.TemporaryDirectory() as place:
+        log = Path(place) / "output.txt"
+        code = finish(fork(run, log), seconds)
+        return code, log.read_text()
 
 
 def finish(pid: int, seconds: float = 120) -> int:

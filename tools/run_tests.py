@@ -45,7 +45,8 @@ def main() -> int:
     env = dict(os.environ)
     commands = [[python, "-m", "ruff", "check", "."], [python, "-m", "pytest", *pytest]]
     if not pytest:  # all of them: a process a core, each with one thread
-        commands[1] += ["-n", str(os.cpu_count() or 1), "--dist", "loadfile"]
+        # files stay together, which share what they build; the last are taken from who is behind
+        commands[1] += ["-n", str(os.cpu_count() or 1), "--dist", "worksteal"]
         env.setdefault("OMP_NUM_THREADS", "1")
     if args.compiled:
         folder = str(_setup.REPO / "build" / "compiled_mmcv")

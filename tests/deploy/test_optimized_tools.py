@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pickle
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import run_tool
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -36,15 +35,13 @@ def test_tool(checkpoint: Path, repo: Path, shapes_root: Path, tmp_path: Path):
     scores, boxes = [], []
     for options in ([], ["--optimize"]):
         out = tmp_path / f"{len(options)}.pkl"
-        command = [
-            sys.executable, str(repo / "tools" / "test.py"), config, str(checkpoint),
-            "--data-root", str(shapes_root), "--work-dir", str(tmp_path), "--out", str(out),
-            *options, "--cfg-options", "test_dataloader.num_workers=0",
+        arguments = [
+            config, str(checkpoint), "--data-root", str(shapes_root), "--work-dir", str(tmp_path),
+            "--out", str(out), *options, "--cfg-options", "test_dataloader.num_workers=0",
             "test_dataloader.persistent_workers=False", "model.test_cfg.rcnn.score_thr=0.0",
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-        printed = done.stdout + done.stderr
+        code, printed = run_tool(repo / "tools" / "test.py", arguments)
+        assert code == 0, printed[-2000:]
         assert ("optimised for inference" in printed) == bool(options)
         scores.append(re.findall(r"coco/(\w+_mAP\w*): (\S+)", printed))
         with out.open("rb") as file:
@@ -54,14 +51,11 @@ def test_tool(checkpoint: Path, repo: Path, shapes_root: Path, tmp_path: Path):
 
 
 def test_compile_needs_optimize(checkpoint: Path, repo: Path, tmp_path: Path):
-    command = [
-        sys.executable, str(repo / "tools" / "test.py"),
-        str(repo / "configs" / "mini" / "maskr_shapes.py"), str(checkpoint),
-        "--compile", "--work-dir", str(tmp_path),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "--compile does nothing without --optimize" in done.stderr
+    config = str(repo / "configs" / "mini" / "maskr_shapes.py")
+    arguments = [config, str(checkpoint), "--compile", "--work-dir", str(tmp_path)]
+    code, output = run_tool(repo / "tools" / "test.py", arguments)
+    assert code == 2
+    assert "--compile does nothing without --optimize" in output
 
 
 def test_inferencer(checkpoint: Path, repo: Path):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import run_tool
 from mmengine.config import Config
 
 from mmdet_maskr.engine import launch, options
@@ -148,12 +147,11 @@ def test_tools_refuse(
     repo: Path, config_file: Path, tmp_path: Path, tool: str, args: list[str], message: str
 ):
     """The message alone, no traceback, and exit code 2."""
-    command = [sys.executable, str(repo / "tools" / tool)]
-    command += [arg.format(config=config_file) for arg in args]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 2, result.stderr
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
+    given = [arg.format(config=config_file) for arg in args]
+    code, output = run_tool(repo / "tools" / tool, given, tmp_path)
+    assert code == 2, output
+    assert message in output
+    assert "Traceback" not in output
 
 
 def test_work_dir_that_is_no_text(config_file: Path, tmp_path: Path, monkeypatch):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked import run_tool
 
 SETTINGS = ["train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False",
             "val_dataloader.num_workers=0", "val_dataloader.persistent_workers=False",
@@ -26,17 +25,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory, repo: Path, shapes_root: P
     return work_dir
 
 
-def call(repo: Path, tool: str, *args: str) -> str:
-    command = [sys.executable, str(repo / "tools" / tool), *args]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
-    return result.stdout + result.stderr
+def call(repo: Path, tool: str, *args: str, formatted: bool = False) -> str:
+    code, output = run_tool(repo / "tools" / tool, args, formatted=formatted)
+    assert code == 0, output[-5000:]
+    return output
 
 
-def train(repo: Path, data: Path, work_dir: Path, *args: str) -> str:
+def train(repo: Path, data: Path, work_dir: Path, *args: str, formatted: bool = False) -> str:
     config = str(repo / "configs" / "mini" / "maskr_shapes.py")
     common = ["--work-dir", str(work_dir), "--data-root", str(data)]
-    return call(repo, "train.py", config, *common, *args)
+    return call(repo, "train.py", config, *common, *args, formatted=formatted)
 
 
 def iterations(output: str) -> list[tuple[int, int]]:
@@ -96,7 +94,7 @@ def test_mixed_precision_and_scaled_rate(repo: Path, shapes_root: Path, tmp_path
     options = ["train_cfg.max_epochs=1", "train_dataloader.batch_size=4"]
     output = train(
         repo, shapes_root, tmp_path, "--amp", "--auto-scale-lr", "--cfg-options",
-        *SETTINGS, *options,
+        *SETTINGS, *options, formatted=True,
     )  # fmt: skip
     wrapper = "AmpOptimWrapper" if torch.cuda.is_available() else "mmdet.BFloat16OptimWrapper"
     assert f"type='{wrapper}'" in output

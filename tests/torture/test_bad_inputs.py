@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from bad_configs import CONFIGS, GOOD, BadConfig
 from bad_files import IMAGES, SIDE, SOURCES, BadImage, BadSource
-from bad_runs import run_tool
+from forked import run_tool
 
 from mmdet_maskr.datasets import ShapesDataset, unreadable
 from mmdet_maskr.errors import UserError

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from forked import run_tool
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.config import Config
 
@@ -104,16 +103,16 @@ def test_bad_mode(repo: Path, shapes_root: Path):
 
 def test_the_tool(repo: Path, shapes_root: Path, tmp_path: Path):
     """Files for images spread over the data set, and a sheet; mistakes end with a message."""
-    tool = [sys.executable, str(repo / "tools" / "browse_dataset.py")]
+    tool = repo / "tools" / "browse_dataset.py"
     config = str(repo / "configs" / "mini" / "maskr_shapes.py")
     options = ["--data-root", str(shapes_root), "--out-dir", str(tmp_path), "--number", "3"]
-    done = subprocess.run([*tool, config, *options], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "3 of 16 images are drawn" in done.stdout
+    code, output = run_tool(tool, [config, *options])
+    assert code == 0, output
+    assert "3 of 16 images are drawn" in output
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["000000_000001.png", "000008_000009.png", "000015_000016.png", "sheet.png"]
-    done = subprocess.run([*tool, "nowhere.py"], capture_output=True, text=True)
-    assert done.returncode == 2 and "no config file nowhere.py" in done.stderr
+    code, output = run_tool(tool, ["nowhere.py"])
+    assert code == 2 and "no config file nowhere.py" in output
 
 
 @TRANSFORMS.register_module()

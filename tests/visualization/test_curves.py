@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
+from forked import run_tool
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.visualization.curves import (
@@ -81,20 +80,19 @@ def test_the_tool(repo: Path, tmp_path: Path):
     log(tmp_path / "a", "20260101_000000", [dict(loss=3.0, iter=10, step=10)])
     log(tmp_path / "b", "20260101_000000", [dict(loss=4.0, iter=10, step=10)])
 
-    def run(*options: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(repo / "tools" / "plot_logs.py"), *options]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    def run(*options: str) -> tuple[int, str]:
+        return run_tool(repo / "tools" / "plot_logs.py", options, tmp_path)
 
-    done = run("a", "b", "--out", "out/curves.png")
-    assert done.returncode == 0, done.stderr
-    assert "1 panels of 2 runs: out/curves.png" in done.stdout
+    code, output = run("a", "b", "--out", "out/curves.png")
+    assert code == 0, output
+    assert "1 panels of 2 runs: out/curves.png" in output
     assert (tmp_path / "out" / "curves.png").is_file()
-    assert "loss: 1 values, the last 3" in run("a", "--list").stdout
+    assert "loss: 1 values, the last 3" in run("a", "--list")[1]
     for options, message in (
         (["a", "a"], "the same run is named twice"),
         (["a", "b", "--labels", "x"], "--labels needs 2 different names"),
         (["a", "--keys", "nonsense"], "no run has logged 'nonsense'"),
         (["a", "--out", "curves.txt"], "must end in .png"),
     ):
-        done = run(*options)
-        assert done.returncode == 2 and message in done.stderr
+        code, output = run(*options)
+        assert code == 2 and message in output
