@@ -43,7 +43,7 @@ def mask_targets(
         UserError: ``soft`` with polygons.
     """
     pair = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    boxes = [_inside(own, masks) for own, masks in zip(boxes, gt_masks, strict=True)]
+    boxes = [inside_image(own, masks) for own, masks in zip(boxes, gt_masks, strict=True)]
     sizes = {(masks.height, masks.width) for masks in gt_masks}
     if len(sizes) == 1 and all(map(_are_bitmaps, gt_masks)):
         # the images' ground truths in a row, so that there is one call
@@ -57,7 +57,8 @@ def mask_targets(
     return torch.cat(targets)
 
 
-def _inside(boxes: Tensor, gt_masks: BaseInstanceMasks) -> Tensor:
+def inside_image(boxes: Tensor, gt_masks: BaseInstanceMasks) -> Tensor:
+    """Boxes (N, 4) without what lies outside of the image, detached."""
     limits = boxes.new_tensor([gt_masks.width, gt_masks.height]).repeat(2)
     return torch.minimum(boxes.detach().clamp(min=0), limits)
 
