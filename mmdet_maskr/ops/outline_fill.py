@@ -21,7 +21,7 @@ def crossings(edges: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Ten
     """Where edges change the side of the pixels below.
 
     Args:
-        edges: (E, 4) float64 x1, y1, x2, y2 in pixels of the grid, continuous coordinates; anywhere.
+        edges: (E, 4) float64 x1, y1, x2, y2 in pixels of the grid, continuous; also outside of it.
         size: (H, W).
 
     Returns:
@@ -77,9 +77,7 @@ def _on_steep_edge(before: Tensor, x1: Tensor, slope: Tensor) -> Tensor:
     return step
 
 
-def fill(
-    outline: Tensor, column: Tensor, row: Tensor, count: int, size: tuple[int, int]
-) -> Tensor:
+def fill(outline: Tensor, column: Tensor, row: Tensor, count: int, size: tuple[int, int]) -> Tensor:
     """Pixels inside of outlines, by the parity of the crossings above.
 
     Args:

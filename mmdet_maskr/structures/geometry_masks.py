@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -145,7 +146,7 @@ class GeometryMasks(BitmapMasks):
         keys, times = np.unique(keys, return_counts=True)
         part, position = np.divmod(keys[times % 2 == 1], total)
         bounds = np.searchsorted(part, np.arange(outlines.parts + 1))
-        parts = rles([position[a:b] for a, b in zip(bounds, bounds[1:], strict=False)], size)
+        parts = rles([position[a:b] for a, b in pairwise(bounds)], size)
         return outlines.joined(parts, size)
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pycocotools.mask
@@ -48,7 +49,9 @@ class Outlines:
 
         Windows that cut nothing off are left out.
         """
-        edges, part, owner, is_window = [np.zeros((0, 4))], [np.zeros(0, np.int64)], [], []
+        edges, part = [np.zeros((0, 4))], [np.zeros(0, np.int64)]
+        owner: list[int] = []
+        is_window: list[bool] = []
         for i, (shape, matrix, window) in enumerate(zip(shapes, matrices, windows, strict=True)):
             outline = shape.outline()
             moved = _moved(outline.edges, matrix)
@@ -77,7 +80,7 @@ class Outlines:
         """RLEs of the N masks from those of the Q parts, in an image of ``size`` (H, W)."""
         bounds = np.searchsorted(self.owner, np.arange(self.number + 1))
         found = []
-        for a, b in zip(bounds, bounds[1:], strict=False):
+        for a, b in pairwise(bounds):
             shapes = [parts[i] for i in range(a, b) if not self.is_window[i]]
             windows = [parts[i] for i in range(a, b) if self.is_window[i]]
             whole = shapes[0] if len(shapes) == 1 else pycocotools.mask.merge(shapes)

@@ -17,7 +17,7 @@ import numpy as np
 import pycocotools.mask
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.run_lengths import decompress
+from mmdet_maskr.run_lengths import compress, decompress
 
 
 class Outline(NamedTuple):
@@ -95,8 +95,7 @@ class RunLengths:
             runs = np.asarray(counts, np.int64)
             if runs.ndim != 1 or (runs < 0).any() or int(runs.sum()) != size[0] * size[1]:
                 raise UserError(f"the counts of an RLE do not fill its size {size}.")
-            counts = pycocotools.mask.frPyObjects(dict(size=size, counts=runs.tolist()), *size)
-            counts = counts["counts"]
+            counts = compress([runs])[0]
         return cls(dict(size=size, counts=counts))
 
     @classmethod

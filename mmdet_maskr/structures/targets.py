@@ -51,4 +51,4 @@ def targets_of(
         outlines = [masks.outlines() for masks in gt_masks]
         return draw_in_boxes(outlines, cut, gt_indices, pair, soft)
     images = zip(boxes, gt_indices, gt_masks, strict=True)
-    return torch.cat([targets_of(*([value] for value in image), pair, soft) for image in images])
+    return torch.cat([targets_of([b], [i], [masks], pair, soft) for b, i, masks in images])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mmdet_maskr.coco.check.boxes import area_of, box_of, compare
-from mmdet_maskr.coco.check.geometry import crosses_itself, decode_counts
+from mmdet_maskr.coco.check.geometry import crosses_itself
 from mmdet_maskr.coco.check.problems import Problem
 from mmdet_maskr.coco.check.values import (
     LARGEST,
@@ -22,6 +22,7 @@ from mmdet_maskr.coco.check.values import (
     is_number,
     is_polygon,
 )
+from mmdet_maskr.run_lengths import decompress
 
 TOLERANCE = 1.0  # pixels: annotation tools round and place borders differently
 
@@ -183,7 +184,7 @@ def check_rle(rle: dict, where: str, width: int, height: int) -> Iterator[Proble
         yield Problem("rle-size", where, f"{size}, not {[height, width]}")
         return
     if isinstance(counts, str):
-        numbers = decode_counts(counts)
+        numbers = decompress(counts)
     elif isinstance(counts, list) and all(
         isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= LARGEST**2 for n in counts
     ):

@@ -1,4 +1,4 @@
-"""Polygons and run-length codes, looked at without drawing them."""
+"""Polygons, looked at without drawing them."""
 
 from __future__ import annotations
 
@@ -40,31 +40,3 @@ def crosses_itself(points: np.ndarray) -> bool:
 def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     # signs only: products of signs cannot underflow
     return np.sign(u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0])
-
-
-def decode_counts(text: str | bytes) -> np.ndarray | None:
-    """Run lengths (R,) int64 of COCO's compressed RLE, or None where the text is none.
-
-    Each number is base 32, six bits a character from '0' on, the sixth for "more follows", the
-    highest of the last for the sign; from the third number on it is the difference to the one two
-    before (pycocotools' rleFrString, which trusts its input).
-    """
-    if isinstance(text, str):
-        try:
-            text = text.encode("ascii")
-        except UnicodeEncodeError:
-            return None
-    digits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
-    if len(digits) == 0 or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
-        return None
-    last = (digits & 32) == 0
-    begin = np.concatenate([[0], np.nonzero(last)[0][:-1] + 1])
-    place = np.arange(len(digits)) - np.repeat(begin, np.diff(np.append(begin, len(digits))))
-    if place.max() > 6:  # more than 35 bits: no image is so large
-        return None
-    numbers = np.add.reduceat((digits & 31) << (5 * place), begin)
-    ends = np.nonzero(last)[0]
-    numbers -= np.where(digits[ends] & 16, 1 << (5 * (place[ends] + 1)), 0)
-    for first in (1, 2):  # counts[i] = numbers[i] + counts[i - 2] for i > 2
-        numbers[first::2] = np.cumsum(numbers[first::2])
-    return numbers

@@ -10,6 +10,7 @@ from mmdet_maskr.datasets.transforms.geometric import (
 )
 from mmdet_maskr.datasets.transforms.loading import (
     KeypointFilterAnnotations,
+    LoadInstanceAnnotations,
     LoadKeypointAnnotations,
 )
 from mmdet_maskr.datasets.transforms.packing import PackKeypointInputs
@@ -41,6 +42,7 @@ __all__ = [
     "KeypointRandomCrop",
     "KeypointRandomFlip",
     "KeypointResize",
+    "LoadInstanceAnnotations",
     "LoadKeypointAnnotations",
     "PackKeypointInputs",
     "SourceResize",

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from mmdet_maskr.datasets.transforms._in_step import KeypointsInStep
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.structures import GeometryMasks
 
 _PER_INSTANCE = (
     "gt_bboxes",
@@ -87,6 +88,8 @@ def warp_masks(
     the (height, width) of the new image, that of the masks by default.
     """
     height, width = (masks.height, masks.width) if shape is None else shape
+    if isinstance(masks, GeometryMasks):
+        return masks.project(matrix, (height, width))
     if isinstance(masks, PolygonMasks):
         moved = [
             [(p.reshape(-1, 2) @ matrix[:2, :2].T + matrix[:2, 2]).reshape(-1) for p in polygons]

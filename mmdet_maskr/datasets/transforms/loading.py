@@ -1,4 +1,4 @@
-"""Loading keypoints beside boxes and masks, and filtering all of them together."""
+"""Loading masks as geometry, keypoints beside boxes and masks; filtering all of them together."""
 
 from __future__ import annotations
 
@@ -9,10 +9,47 @@ from mmdet.registry import TRANSFORMS
 from mmdet_maskr.coco.form import annotated_keypoints
 from mmdet_maskr.datasets.transforms._in_step import KeypointsInStep, is_unmoved, record_step
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.structures import GeometryMasks
 
 
 @TRANSFORMS.register_module()
-class LoadKeypointAnnotations(LoadAnnotations):
+class LoadInstanceAnnotations(LoadAnnotations):
+    """mmdet's LoadAnnotations whose masks stay geometry until someone asks for pixels.
+
+    Args:
+        poly2mask: None for :class:`.GeometryMasks`, polygons and RLEs alike; True for mmdet's
+            bitmaps of the size of the image; False for mmdet's polygons, without RLEs.
+        kwargs: LoadAnnotations' other options.
+
+    Raises:
+        UserError: an RLE of another size than its image.
+    """
+
+    def __init__(self, poly2mask: bool | None = None, **kwargs) -> None:
+        # geometry takes what bitmaps do, so all else is done and checked as for them
+        super().__init__(poly2mask=poly2mask is not False, **kwargs)
+        self.as_geometry = poly2mask is None
+
+    def _load_masks(self, results: dict) -> None:
+        """Set ``gt_masks``; what mmdet leaves out is left out."""
+        if not self.as_geometry:
+            return super()._load_masks(results)
+        masks = self._process_masks(results)
+        try:
+            results["gt_masks"] = GeometryMasks(masks, *results["ori_shape"])
+        except UserError as error:
+            image = results.get("img_path") or f"image {results.get('img_id')}"
+            raise UserError(
+                f"{image}: {error} `python tools/check_dataset.py FILE` lists such annotations."
+            ) from None
+
+    def __repr__(self) -> str:
+        shown = super().__repr__()
+        return shown.replace("poly2mask=True", "poly2mask=None") if self.as_geometry else shown
+
+
+@TRANSFORMS.register_module()
+class LoadKeypointAnnotations(LoadInstanceAnnotations):
     """mmdet's LoadAnnotations that reads keypoints too.
 
     ``gt_keypoints``: (N, K, 3) float32 x, y, v, in the order of ``gt_bboxes``, ignored instances
@@ -21,14 +58,19 @@ class LoadKeypointAnnotations(LoadAnnotations):
     has no ground truth and gets no ``gt_keypoints``.
 
     Args:
-        with_keypoints: read them. All other options are LoadAnnotations'.
+        with_keypoints: read them.
+        poly2mask: None for masks that stay geometry, see :class:`LoadInstanceAnnotations`; True
+            (default) and False as LoadAnnotations'.
+        kwargs: LoadAnnotations' other options.
 
     Raises:
         UserError: keypoints without boxes; a data set that gives none, or another number.
     """
 
-    def __init__(self, with_keypoints: bool = True, **kwargs) -> None:
-        super().__init__(with_keypoints=with_keypoints, **kwargs)
+    def __init__(
+        self, with_keypoints: bool = True, poly2mask: bool | None = True, **kwargs
+    ) -> None:
+        super().__init__(poly2mask=poly2mask, with_keypoints=with_keypoints, **kwargs)
         if with_keypoints and not self.with_bbox:
             raise UserError(
                 "LoadKeypointAnnotations(with_bbox=False) cannot keep keypoints with their "

@@ -90,7 +90,7 @@ class _BoxesWithMasks(HorizontalBoxes):
         moved = [
             warp_masks(mask, move, shape) for mask, move in zip(self.masks, self.moves, strict=True)
         ]
-        return type(like)([mask.masks[0] for mask in moved], *shape)
+        return type(like).cat(moved) if moved else type(like)([], *shape)
 
 
 class MasksFollowBoxes(BaseTransform):

@@ -18,7 +18,7 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import predictors, towers
 from mmdet_maskr.models.mask_heads.paste import check_mask_output, paste, size_of
 from mmdet_maskr.ops.boxes import rescaled
-from mmdet_maskr.ops.mask_targets import mask_targets
+from mmdet_maskr.structures.targets import targets_of
 
 
 @MODELS.register_module()
@@ -210,7 +210,7 @@ class ComposedMaskHead(BaseModule):
         rcnn_train_cfg: ConfigDict,
     ) -> Tensor:
         """Targets (N, m, m) of the positive RoIs of a batch, equal to mmdet's ``mask_target``."""
-        return mask_targets(
+        return targets_of(
             [result.pos_priors for result in sampling_results],
             [result.pos_assigned_gt_inds for result in sampling_results],
             [instances.masks for instances in batch_gt_instances],

@@ -19,10 +19,11 @@ from cases import CASES, HEIGHT, WIDTH, Case, good
 from PIL import Image
 
 from mmdet_maskr.coco import check
-from mmdet_maskr.coco.check.geometry import crosses_itself, decode_counts
+from mmdet_maskr.coco.check.geometry import crosses_itself
 from mmdet_maskr.coco.reader import read_annotations
 from mmdet_maskr.datasets import CocoInstanceDataset
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.run_lengths import decompress
 
 
 def codes(content: dict, **options) -> set[str]:
@@ -264,7 +265,7 @@ def test_run_lengths_as_pycocotools_reads_them():
         for share in (0.0, 0.02, 0.5, 1.0):
             mask = np.asfortranarray(rng.random(size) < share, np.uint8)
             rle = pycocotools.mask.encode(mask)
-            counts = decode_counts(rle["counts"])
+            counts = decompress(rle["counts"])
             flat = np.repeat(np.arange(len(counts)) % 2, counts)
             assert np.array_equal(flat.reshape(size[::-1]).T, mask)
 

@@ -23,13 +23,12 @@ from cases import HEIGHT, WIDTH, good
 from PIL import Image
 
 from mmdet_maskr.coco import check
-from mmdet_maskr.coco.check.geometry import decode_counts
 from mmdet_maskr.coco.check.problems import Problem
 from mmdet_maskr.datasets import CocoInstanceDataset, CocoKeypointDataset
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_paste import paste_masks
 from mmdet_maskr.ops.mask_rle import encode_masks
-from mmdet_maskr.run_lengths import compress
+from mmdet_maskr.run_lengths import compress, decompress
 
 LEAST = 4  # examples, also on a machine that is busy
 SECONDS = float(os.environ.get("FUZZ_SECONDS", 15)) / 5  # of each of the five tests
@@ -87,7 +86,7 @@ def check_and_clean(content: dict) -> None:
 
 def check_text(text: str) -> None:
     """Where a text is taken for a run-length code, pycocotools reads the same."""
-    numbers = decode_counts(text)
+    numbers = decompress(text)
     if numbers is not None and (numbers >= 0).all() and 0 < numbers.sum() < 10**6:
         area = pycocotools.mask.area(dict(size=[1, int(numbers.sum())], counts=text))
         assert area == numbers[1::2].sum()
@@ -237,7 +236,7 @@ def check_codes(values: tuple[list[int], str, list[float]]) -> None:
     if size[1]:
         expected = pycocotools.mask.frPyObjects(dict(size=size, counts=runs), *size)
         assert encoded == expected["counts"]
-    assert np.array_equal(decode_counts(encoded), counts)
+    assert np.array_equal(decompress(encoded), counts)
     masks = torch.from_numpy(np.resize(np.array(runs) % 7 / 6, (1, 4, 4))).float()
     boxes = torch.tensor([box], dtype=torch.float32)
     try:
