@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 
 import mmdet_maskr  # noqa: F401  (registers its parts)
 from mmdet_maskr.benchmark.coco_eval import add_coco_eval
+from mmdet_maskr.benchmark.data import add_data
 from mmdet_maskr.benchmark.export import add_export
 from mmdet_maskr.benchmark.guards import add_guards
 from mmdet_maskr.benchmark.inference import add_inference
@@ -47,6 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         add_keypoint_decode,
         add_guards,
         add_coco_eval,
+        add_data,
         add_export,
     )
     for add in parts:

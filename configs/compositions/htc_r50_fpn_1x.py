@@ -22,7 +22,7 @@ model = dict(
             loss_seg=dict(type='CrossEntropyLoss', ignore_index=255, loss_weight=0.2))))
 
 train_pipeline = _base_.train_pipeline
-train_pipeline[1] = dict(type='LoadAnnotations', with_bbox=True, with_mask=True, with_seg=True)
+train_pipeline[1].with_seg = True
 train_dataloader = dict(
     dataset=dict(
         data_prefix=dict(img='train2017/', seg='stuffthingmaps/train2017/'),

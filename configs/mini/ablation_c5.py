@@ -6,7 +6,8 @@ _base_ = 'ablation_fpn.py'
 scale = (256, 256)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True),
+    # masks stay geometry
+    dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True, poly2mask=None),
     dict(type='KeypointResize', scale=scale),
     dict(type='KeypointRandomFlip', prob=0.5),
     dict(type='PackKeypointInputs')

@@ -12,6 +12,7 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.structures import GeometryMasks
 
 
 def pack_batch(data_batch: dict) -> dict[str, Any]:
@@ -97,6 +98,8 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, GeometryMasks):
+        return dict(geometry=value.state(), size=(value.height, value.width))
     if isinstance(value, BitmapMasks):
         return dict(bitmaps=torch.from_numpy(value.masks), size=(value.height, value.width))
     if isinstance(value, PolygonMasks):
@@ -116,6 +119,8 @@ def _rich(value: Any) -> Any:
         return value
     if "boxes" in value:
         return HorizontalBoxes(value["boxes"])
+    if "geometry" in value:
+        return GeometryMasks.of_state(value["geometry"], *value["size"])
     if "bitmaps" in value:
         return BitmapMasks(value["bitmaps"].numpy(), *value["size"])
     polygons = [[part.numpy() for part in parts] for parts in value["polygons"]]

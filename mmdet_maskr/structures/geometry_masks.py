@@ -20,7 +20,7 @@ from mmdet_maskr.ops.outline_fill import crossings
 from mmdet_maskr.run_lengths import rles
 from mmdet_maskr.structures.drawing import draw_in_boxes
 from mmdet_maskr.structures.outlines import Outlines
-from mmdet_maskr.structures.shapes import RunLengths, Shape, shape_of
+from mmdet_maskr.structures.shapes import RunLengths, Shape, shape_of, shape_of_state
 from mmdet_maskr.structures.windows import Window, window_of
 
 
@@ -226,6 +226,30 @@ class GeometryMasks(BitmapMasks):
     def __getstate__(self) -> dict:
         self._settle()
         return self.__dict__
+
+    def state(self) -> dict:
+        """All there is to keep, as lists, texts and tensors."""
+        self._settle()
+        return dict(
+            shapes=[shape.state() for shape in self.shapes],
+            matrices=torch.from_numpy(self.matrices),
+            windows=[w if w is None else torch.from_numpy(w.corners) for w in self.windows],
+        )
+
+    @classmethod
+    def of_state(cls, state: dict, height: int, width: int) -> GeometryMasks:
+        """Masks of :meth:`state`.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        shapes = [shape_of_state(kept) for kept in state["shapes"]]
+        matrices = np.asarray(state["matrices"], np.float64)
+        windows = [w if w is None else Window(np.asarray(w, np.float64)) for w in state["windows"]]
+        shaped = all(w is None or w.corners.shape[1:] == (2,) for w in windows)
+        if matrices.shape != (len(shapes), 3, 3) or len(windows) != len(shapes) or not shaped:
+            raise UserError("masks that were stored as geometry are damaged.")
+        return cls._of(shapes, matrices, windows, (int(height), int(width)))
 
     @classmethod
     def random(

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pycocotools.mask
+import torch
 
+from mmdet_maskr.coco.form import as_text
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.run_lengths import compress, decompress
 
@@ -63,6 +65,10 @@ class Polygons:
         following[ends[filled] - 1] = (ends - lengths)[filled]
         edges = np.concatenate([self.corners, self.corners[following]], 1)
         return Outline(edges, np.repeat(np.arange(len(lengths)), lengths), len(lengths))
+
+    def state(self) -> dict:
+        """As tensors and lists, for :func:`shape_of_state`."""
+        return dict(corners=torch.from_numpy(self.corners), lengths=list(self.lengths))
 
     def __deepcopy__(self, memo: dict) -> Polygons:
         return self
@@ -132,6 +138,10 @@ class RunLengths:
         edges = np.concatenate([across, down[down[:, 1] < down[:, 3]]]).astype(np.float64)
         return Outline(edges, np.zeros(len(edges), np.int64), 1)
 
+    def state(self) -> dict:
+        """As lists and a text, for :func:`shape_of_state`."""
+        return as_text(self.rle)
+
     def __deepcopy__(self, memo: dict) -> RunLengths:
         return self
 
@@ -160,6 +170,20 @@ def shape_of(segmentation: Any) -> Shape:
         "a mask is a list of polygons, an RLE or an array (height, width), not "
         f"{type(segmentation).__name__}."
     )
+
+
+def shape_of_state(state: dict) -> Shape:
+    """A shape of its ``state()``.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if "counts" in state:
+        return RunLengths.of(state)
+    corners, lengths = np.asarray(state["corners"], np.float64), tuple(state["lengths"])
+    if corners.shape != (sum(lengths), 2) or min(lengths, default=0) < 0:
+        raise UserError("a polygon that was stored is damaged.")
+    return Polygons(corners, lengths)
 
 
 def _columns(ends: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,7 +7,8 @@ data_root = 'data/coco/'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True),
+    # masks stay geometry
+    dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True, poly2mask=None),
     dict(type='KeypointResize', scale=(1333, 800), keep_ratio=True),
     dict(type='KeypointRandomFlip', prob=0.5),
     dict(type='PackKeypointInputs')

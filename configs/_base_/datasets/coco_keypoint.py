@@ -7,7 +7,8 @@ data_root = 'data/coco/'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True),
+    # masks stay geometry
+    dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True, poly2mask=None),
     dict(
         type='RandomChoiceResize',
         scales=[(1333, side) for side in range(640, 801, 32)],

@@ -7,7 +7,8 @@ data_root = 'data/shapes/'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True),
+    # masks stay geometry
+    dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True, poly2mask=None),
     # the images are small and of one size: no resize
     dict(type='KeypointRandomFlip', prob=0.5),
     dict(type='PackKeypointInputs')

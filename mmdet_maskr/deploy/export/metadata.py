@@ -29,6 +29,7 @@ LOADERS = ("LoadImageFromFile", "InferencerLoader")  # DetInferencer puts the ot
 NEUTRAL = (
     *LOADERS,
     "LoadAnnotations",
+    "LoadInstanceAnnotations",
     "LoadKeypointAnnotations",
     "PackDetInputs",
     "PackKeypointInputs",

@@ -55,11 +55,14 @@ POLYGONS_ONLY = {
 }
 
 
-def load(polygons: bool) -> dict:
+def load(polygons: bool | None) -> dict:
+    """As bitmaps (False), as mmdet's polygons (True) or as geometry (None)."""
+    if polygons is None:
+        return dict(type="LoadInstanceAnnotations", with_bbox=True, with_mask=True)
     return dict(type="LoadAnnotations", with_bbox=True, with_mask=True, poly2mask=not polygons)
 
 
-def scene(polygons: bool, chosen: tuple[int, ...], size: float = 1.0) -> dict:
+def scene(polygons: bool | None, chosen: tuple[int, ...], size: float = 1.0) -> dict:
     """Loaded; the pixels of the object number k are 60 (k + 1) and the others 0."""
     height, width = round(HEIGHT * size), round(WIDTH * size)
     instances = []
@@ -77,7 +80,7 @@ def scene(polygons: bool, chosen: tuple[int, ...], size: float = 1.0) -> dict:
     return dict(results, img=image, img_path="photo.jpg", img_id=0)
 
 
-def moved(name: str, options: dict, polygons: bool, seed: int) -> dict:
+def moved(name: str, options: dict, polygons: bool | None, seed: int) -> dict:
     transform = TRANSFORMS.build(dict(type=name, **copy.deepcopy(options)))
     mixes, alone = "Mix" in name, "Mosaic" not in name
     results = scene(polygons, () if mixes else (0, 1, 2))
@@ -92,9 +95,9 @@ def moved(name: str, options: dict, polygons: bool, seed: int) -> dict:
     return transform(results)
 
 
-@pytest.mark.parametrize("polygons", [False, True], ids=["bitmaps", "polygons"])
+@pytest.mark.parametrize("polygons", [False, True, None], ids=["bitmaps", "polygons", "geometry"])
 @pytest.mark.parametrize("name", OURS)
-def test_masks_are_where_their_objects_are(name: str, polygons: bool):
+def test_masks_are_where_their_objects_are(name: str, polygons: bool | None):
     """Each mask against the pixels of its object's grey, and the box around both."""
     overlaps, objects = [], 0
     for seed in range(6):
@@ -121,12 +124,13 @@ def test_masks_are_where_their_objects_are(name: str, polygons: bool):
 @pytest.mark.parametrize("name", ["InstanceRotate", "InstanceShearX", "InstanceShearY"])
 def test_polygons_move_as_bitmaps_do(name: str):
     for seed in range(4):
-        bitmaps, polygons = (
+        bitmaps, polygons, geometry = (
             moved(name, OURS[name], kind, seed)["gt_masks"].to_ndarray() > 0
-            for kind in (False, True)
+            for kind in (False, True, None)
         )
-        for a, b in zip(bitmaps, polygons, strict=True):
+        for a, b, c in zip(bitmaps, polygons, geometry, strict=True):
             assert (a & b).sum() >= 0.93 * (a | b).sum()
+            assert (a & c).sum() >= 0.93 * (a | c).sum()
 
 
 @pytest.mark.parametrize("name", OURS)

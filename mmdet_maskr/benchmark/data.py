@@ -1,0 +1,182 @@
+"""What a training sample costs: by transform, and as workers deliver it."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.registry import DATASETS
+from torch.utils.data import DataLoader
+
+from mmdet_maskr.benchmark.measure import (
+    TimedCase,
+    Timing,
+    add_measuring_options,
+    compare,
+    time_in_turn,
+)
+from mmdet_maskr.errors import UserError
+
+PEER = "mmdet"
+# how the loader of the masks is changed; with the last one RLEs are left out
+MASKS = {
+    "ours": {},
+    PEER: dict(type="LoadAnnotations", poly2mask=True),
+    "mmdet, polygons": dict(type="LoadAnnotations", poly2mask=False),
+}
+ALONE = "image alone"
+MB = 1e6
+
+
+def add_data(subparsers: argparse._SubParsersAction) -> None:
+    """Add the subcommand data."""
+    parser = subparsers.add_parser(
+        "data",
+        help="a training sample by transform, and images a second of workers",
+        description="The training pipeline of a config with masks as geometry, with mmdet's "
+        "bitmaps and with mmdet's polygons, on the same images with the same random numbers, in "
+        "one thread; the image alone, read and resized; then images a second that workers give to "
+        "a consumer that does nothing, and megabytes of a sample.",
+        epilog="example: python tools/benchmark.py data --root ../shared/data/coco_mini "
+        "--ann annotations/instances_val2017.json --images val2017",
+    )
+    add_measuring_options(parser, repeats=5)
+    parser.add_argument("--config", default="configs/maskr_r50_fpn_1x.py", help="(%(default)s)")
+    parser.add_argument("--root", required=True, help="folder of the data set")
+    parser.add_argument("--ann", required=True, metavar="FILE", help="annotations below the root")
+    parser.add_argument("--images", required=True, metavar="FOLDER", help="images below the root")
+    parser.add_argument("--limit", type=int, default=40, help="images (%(default)s)")
+    parser.add_argument(
+        "--workers", type=int, nargs="*", default=[1, 2], help="numbers of workers (1 2)"
+    )
+    parser.set_defaults(run=lambda args: compare(args, PEER, measure))
+
+
+def measure(args: argparse.Namespace) -> list[TimedCase]:
+    """Rows: a sample, the same by transform, and a sample of each number of workers.
+
+    Raises:
+        UserError: an option is out of range, or the config loads no masks as geometry.
+    """
+    if args.limit < 1 or min(args.workers, default=1) < 1:
+        raise UserError(
+            f"--limit and --workers must be positive, got {args.limit}, {args.workers}."
+        )
+    threads = cv2.getNumThreads(), torch.get_num_threads()
+    try:
+        cv2.setNumThreads(0)  # as in a worker
+        torch.set_num_threads(1)
+        return _measure({name: build(args, changes) for name, changes in MASKS.items()}, args)
+    finally:
+        cv2.setNumThreads(threads[0])
+        torch.set_num_threads(threads[1])
+
+
+def _measure(datasets: dict[str, BaseDataset], args: argparse.Namespace) -> list[TimedCase]:
+    parts: dict[str, dict[str, list[float]]] = {}
+    runs: dict[str, Callable[[], float]] = {
+        name: (lambda name=name, own=own: walk(own, parts.setdefault(name, {})))
+        for name, own in datasets.items()
+    }
+    runs[ALONE] = lambda: walk(datasets["ours"], {}, only_image=True)
+    timings = time_in_turn(runs, args.repeats)
+    ours = timings["ours"]
+    notes = dict(
+        over_image_alone=ours.median / timings[ALONE].median,
+        megabytes={name: megabytes(own) for name, own in datasets.items()},
+    )
+    rows = [TimedCase("a sample", ours, timings[PEER], notes)]
+    rows += [
+        TimedCase(f"a sample, {name}", ours, timings[name])
+        for name in timings
+        if name not in ("ours", PEER)
+    ]
+    for step, seconds in parts["ours"].items():
+        stock = step.replace("LoadInstanceAnnotations", "LoadAnnotations")
+        kept = (values[-args.repeats :] for values in (seconds, parts[PEER][stock]))
+        rows.append(TimedCase(f"- {step}", *map(Timing.of, kept)))
+    for workers in args.workers:
+        found = time_in_turn(
+            {name: (lambda own=own, w=workers: deliver(own, w)) for name, own in datasets.items()},
+            repeats=max(args.repeats // 2, 1),
+            warmup=0,
+        )
+        speeds = {name: 1 / timing.median for name, timing in found.items()}
+        case = f"workers {workers}, a sample"
+        rows.append(TimedCase(case, found["ours"], found[PEER], dict(images_a_second=speeds)))
+        print(f"{workers} workers: images a second {_listed(speeds, '.1f')}")
+    print(f"a sample is {notes['over_image_alone']:.2f} times the image alone")
+    for name, sizes in notes["megabytes"].items():
+        print(f"megabytes of a sample, {name}: {_listed(sizes, '.3f')}")
+    return rows
+
+
+def build(args: argparse.Namespace, changes: dict) -> BaseDataset:
+    """The training set of the config, with its loader of masks changed.
+
+    Raises:
+        UserError: the config has no LoadInstanceAnnotations.
+    """
+    cfg = copy.deepcopy(Config.fromfile(args.config).train_dataloader.dataset)
+    cfg.update(data_root=str(Path(args.root)), ann_file=args.ann, indices=args.limit)
+    cfg.data_prefix = dict(img=args.images)
+    loaders = [step for step in cfg.pipeline if step["type"] == "LoadInstanceAnnotations"]
+    if not loaders:
+        raise UserError(f"{args.config}: its training pipeline has no LoadInstanceAnnotations.")
+    loaders[0].update(changes)
+    return DATASETS.build(cfg)
+
+
+def walk(dataset: BaseDataset, parts: dict[str, list[float]], only_image: bool = False) -> float:
+    """Seconds a sample of one pass; those of each transform are added to ``parts``.
+
+    Args:
+        dataset: all of it is walked through.
+        parts: by name of the transform, seconds a sample of each pass.
+        only_image: read and resize the image, without annotations.
+    """
+    spent: dict[str, float] = {}
+    for index in range(len(dataset)):
+        results = dataset.get_data_info(index)
+        np.random.seed(index)
+        for transform in dataset.pipeline.transforms:
+            name = type(transform).__name__
+            if only_image and "Image" not in name and "Resize" not in name:
+                continue
+            start = time.perf_counter()
+            results = transform(results)
+            spent[name] = spent.get(name, 0.0) + time.perf_counter() - start
+    for name, seconds in spent.items():
+        parts.setdefault(name, []).append(seconds / len(dataset))
+    return sum(spent.values()) / len(dataset)
+
+
+def deliver(dataset: BaseDataset, workers: int) -> float:
+    """Seconds a sample that ``workers`` processes take, from the first sample that they give."""
+    loader = DataLoader(dataset, batch_size=1, num_workers=workers, collate_fn=pseudo_collate)
+    samples = iter(loader)
+    next(samples)
+    start = time.perf_counter()
+    count = sum(1 for _ in samples)
+    return (time.perf_counter() - start) / max(count, 1)
+
+
+def megabytes(dataset: BaseDataset) -> dict[str, float]:
+    """Of the image and of all besides it, on average, as they go from process to process."""
+    samples = [dataset[index] for index in range(len(dataset))]
+    images = [sample["inputs"].nbytes for sample in samples]
+    others = [len(pickle.dumps(sample["data_samples"])) for sample in samples]
+    return dict(image=float(np.mean(images)) / MB, besides=float(np.mean(others)) / MB)
+
+
+def _listed(figures: dict[str, float], form: str) -> str:
+    return ", ".join(f"{name} {value:{form}}" for name, value in figures.items())
