@@ -29,7 +29,7 @@ def draw_in_boxes(
 
     As Detectron, Detectron2 and mmdet's PolygonMasks: corners relative to the box, whose sides
     count as a pixel at least, are scaled and drawn with m x m pixels. Run-length codes are drawn
-    by the borders of their pixels. On a GPU only edges and one pair of numbers travel.
+    by the borders of their pixels. On a GPU the edges are sent there, and all is drawn there.
 
     Args:
         images: for each image its masks.
@@ -78,6 +78,7 @@ def _draw(outlines: Outlines, boxes: Tensor, index: Tensor, size: tuple[int, int
         for values in (outlines.edges, outlines.part, outlines.is_window, of_part, of_edge)
     )
     # 2. corners relative to the box, in pixels of the target
+    boxes = boxes if boxes.dtype == torch.float64 else boxes.float()
     corner = boxes[:, :2].double()
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
     scale = (boxes.new_tensor(size).flip(0) / sides).double()

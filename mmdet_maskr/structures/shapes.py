@@ -64,7 +64,8 @@ class Polygons:
         filled = lengths > 0
         following[ends[filled] - 1] = (ends - lengths)[filled]
         edges = np.concatenate([self.corners, self.corners[following]], 1)
-        return Outline(edges, np.repeat(np.arange(len(lengths)), lengths), len(lengths))
+        parts = np.repeat(np.arange(len(lengths)), lengths)
+        return Outline(edges, parts, max(len(lengths), 1))
 
     def state(self) -> dict:
         """As tensors and lists, for :func:`shape_of_state`."""

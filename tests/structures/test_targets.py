@@ -147,6 +147,21 @@ def test_no_rois_and_no_masks():
     assert len(empty.crop_and_resize(np.zeros((0, 4)), (28, 28), np.zeros(0, int))) == 0
 
 
+def test_a_mask_of_no_polygon_is_empty():
+    masks = GeometryMasks([[], polygons_of("star", 0)[0]], *SIZE)
+    assert masks.areas[0] == 0 and masks.to_ndarray().shape == (2, *SIZE)
+    boxes = torch.tensor([[5.0, 5, 90, 90]] * 2)
+    found = targets_of([boxes], [torch.arange(2)], [masks], 14)
+    assert not found[0].any() and found[1].any()
+
+
+def test_boxes_of_half_precision():
+    masks = GeometryMasks(polygons_of("star", 8), *SIZE)
+    boxes, indices = boxes_in(12, 8).bfloat16(), torch.arange(12) % 6
+    found = targets_of([boxes], [indices], [masks], 28)
+    assert torch.equal(found, targets_of([boxes.float()], [indices], [masks], 28))
+
+
 def test_many_edges_are_drawn_in_pieces(monkeypatch):
     masks = GeometryMasks(polygons_of("star", 7), *SIZE)
     boxes, indices = boxes_in(40, 7), torch.arange(40) % 6
