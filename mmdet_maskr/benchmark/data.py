@@ -6,7 +6,8 @@ import argparse
 import copy
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -28,7 +29,7 @@ from mmdet_maskr.errors import UserError
 
 PEER = "mmdet"
 # how the loader of the masks is changed; with the last one RLEs are left out
-MASKS = {
+MASKS: dict[str, dict] = {
     "ours": {},
     PEER: dict(type="LoadAnnotations", poly2mask=True),
     "mmdet, polygons": dict(type="LoadAnnotations", poly2mask=False),
@@ -75,48 +76,43 @@ def measure(args: argparse.Namespace) -> list[TimedCase]:
     try:
         cv2.setNumThreads(0)  # as in a worker
         torch.set_num_threads(1)
-        return _measure({name: build(args, changes) for name, changes in MASKS.items()}, args)
+        return _measure({name: build(args, options) for name, options in MASKS.items()}, args)
     finally:
         cv2.setNumThreads(threads[0])
         torch.set_num_threads(threads[1])
 
 
 def _measure(datasets: dict[str, BaseDataset], args: argparse.Namespace) -> list[TimedCase]:
-    parts: dict[str, dict[str, list[float]]] = {}
-    runs: dict[str, Callable[[], float]] = {
-        name: (lambda name=name, own=own: walk(own, parts.setdefault(name, {})))
-        for name, own in datasets.items()
-    }
-    runs[ALONE] = lambda: walk(datasets["ours"], {}, only_image=True)
+    parts: dict[str, dict[str, list[float]]] = {name: {} for name in datasets}
+    runs: dict[str, Callable[[], float]] = {}
+    for name, own in datasets.items():
+        runs[name] = partial(walk, own, parts[name])
+    runs[ALONE] = partial(walk, datasets["ours"], {}, only_image=True)
     timings = time_in_turn(runs, args.repeats)
     ours = timings["ours"]
-    notes = dict(
-        over_image_alone=ours.median / timings[ALONE].median,
-        megabytes={name: megabytes(own) for name, own in datasets.items()},
-    )
+    over_image = ours.median / timings[ALONE].median
+    sizes = {name: megabytes(own) for name, own in datasets.items()}
+    notes = dict(over_image_alone=over_image, megabytes=sizes)
     rows = [TimedCase("a sample", ours, timings[PEER], notes)]
-    rows += [
-        TimedCase(f"a sample, {name}", ours, timings[name])
-        for name in timings
-        if name not in ("ours", PEER)
-    ]
+    for name, timing in timings.items():
+        if name not in ("ours", PEER):
+            rows.append(TimedCase(f"a sample, {name}", ours, timing))
     for step, seconds in parts["ours"].items():
-        stock = step.replace("LoadInstanceAnnotations", "LoadAnnotations")
-        kept = (values[-args.repeats :] for values in (seconds, parts[PEER][stock]))
-        rows.append(TimedCase(f"- {step}", *map(Timing.of, kept)))
+        stock = parts[PEER][step.replace("LoadInstanceAnnotations", "LoadAnnotations")]
+        mine, theirs = (Timing.of(every[-args.repeats :]) for every in (seconds, stock))
+        rows.append(TimedCase(f"- {step}", mine, theirs))
     for workers in args.workers:
-        found = time_in_turn(
-            {name: (lambda own=own, w=workers: deliver(own, w)) for name, own in datasets.items()},
-            repeats=max(args.repeats // 2, 1),
-            warmup=0,
-        )
+        givers: dict[str, Callable[[], float]] = {}
+        for name, own in datasets.items():
+            givers[name] = partial(deliver, own, workers)
+        found = time_in_turn(givers, repeats=max(args.repeats // 2, 1), warmup=0)
         speeds = {name: 1 / timing.median for name, timing in found.items()}
         case = f"workers {workers}, a sample"
         rows.append(TimedCase(case, found["ours"], found[PEER], dict(images_a_second=speeds)))
         print(f"{workers} workers: images a second {_listed(speeds, '.1f')}")
-    print(f"a sample is {notes['over_image_alone']:.2f} times the image alone")
-    for name, sizes in notes["megabytes"].items():
-        print(f"megabytes of a sample, {name}: {_listed(sizes, '.3f')}")
+    print(f"a sample is {over_image:.2f} times the image alone")
+    for name, size in sizes.items():
+        print(f"megabytes of a sample, {name}: {_listed(size, '.3f')}")
     return rows
 
 
@@ -178,5 +174,5 @@ def megabytes(dataset: BaseDataset) -> dict[str, float]:
     return dict(image=float(np.mean(images)) / MB, besides=float(np.mean(others)) / MB)
 
 
-def _listed(figures: dict[str, float], form: str) -> str:
+def _listed(figures: Mapping[str, float], form: str) -> str:
     return ", ".join(f"{name} {value:{form}}" for name, value in figures.items())
