@@ -128,5 +128,12 @@ class FreeWidthStage(Res5Head):
         groups: int = 1,
         **kwargs,
     ) -> None:
-        kwargs.update(base_channels=base_channels, out_channels=out_channels, groups=groups)
-        super().__init__(depth, stage, stride, **kwargs)
+        super().__init__(
+            depth,
+            stage,
+            stride,
+            base_channels=base_channels,
+            out_channels=out_channels,
+            groups=groups,
+            **kwargs,
+        )
