@@ -149,7 +149,7 @@ def tidy(folder: Path) -> None:
     now = time.time()
     with contextlib.suppress(OSError):
         for file in folder.iterdir():
-            age = {PARTIAL_SUFFIX: 3600.0, SUFFIX: _UNUSED, ".note": _UNUSED, ".lock": _UNUSED}
+            age = {PARTIAL_SUFFIX: _PATIENCE, SUFFIX: _UNUSED, ".note": _UNUSED, ".lock": _UNUSED}
             with contextlib.suppress(OSError):
                 if now - file.stat().st_mtime > age.get(file.suffix, float("inf")):
                     file.unlink()
