@@ -7,9 +7,10 @@ little.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,12 +50,15 @@ def build(text: bytes, read_carefully: Callable[[bytes], dict]) -> Built:
         text: its content.
         read_carefully: gives the parsed file, or raises what is wrong with it.
     """
-    with _without_collecting():
-        try:
-            return _fast(text)
-        except Doubt:
-            pass
-        return _careful(read_carefully(text))
+    try:
+        with _without_collecting():
+            try:
+                return _fast(text)
+            except Doubt:
+                pass
+            return _careful(read_carefully(text))
+    finally:
+        _give_back()
 
 
 @contextmanager
@@ -67,6 +71,12 @@ def _without_collecting() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+def _give_back() -> None:
+    """Give memory that is free again back to the system, which glibc does not do by itself."""
+    with suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _File:
