@@ -7,12 +7,18 @@ Stock mmdet accepts most of these cases in silence and trains on no annotations,
 from __future__ import annotations
 
 import difflib
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from mmengine.logging import print_log
+
+from mmdet_maskr.coco.check.crowds import Crowds
 from mmdet_maskr.coco.index import AnnotationIndex, open_index
+from mmdet_maskr.coco.index.columns import Flag
 from mmdet_maskr.coco.parsing import parse_annotations
 from mmdet_maskr.errors import UserError
 
@@ -38,15 +44,41 @@ def read_annotations(
 
 
 def read_checked(
-    path: str | Path, option: str = "ann_file", may_lack_annotations: bool = False
+    path: str | Path,
+    option: str = "ann_file",
+    may_lack_annotations: bool = False,
+    crowds: str = "auto",
 ) -> dict[str, Any]:
     """The parsed file for a training or test, which relies on the fields and types of all entries.
 
-    Args and errors are those of :func:`checked_index`.
+    Args and errors are those of :func:`checked_index`, and ``crowds``, what annotations with
+    iscrowd=1 are, see :class:`.Crowds`; single objects get 0.
     """
-    content = checked_index(path, option, may_lack_annotations).content()
+    index = checked_index(path, option, may_lack_annotations)
+    content = index.content()
     content.setdefault("annotations", [])
+    found = crowds_of(index, crowds)
+    for annotation in content["annotations"] if found.single else ():
+        if found.is_single(annotation):
+            annotation["iscrowd"] = 0
+    tell_crowds(found, content["categories"], path)
     return content
+
+
+def crowds_of(index: AnnotationIndex, reading: str = "auto") -> Crowds:
+    """What a file's annotations with iscrowd=1 are; see :class:`.Crowds`."""
+    flagged = np.flatnonzero(index.has(Flag.CROWD))
+    crowds = Crowds(index.annotations(flagged), reading)
+    return crowds if crowds.known else Crowds(index.content()["annotations"], reading)
+
+
+def tell_crowds(crowds: Crowds, categories: Sequence[dict], path: str | Path) -> None:
+    """Log how many there are of each class, unless they are COCO's own, or were asked for."""
+    if crowds.reading == "keep" or crowds.known:
+        return
+    names = {category["id"]: category["name"] for category in categories}
+    level = logging.WARNING if crowds.single or crowds.doubtful else logging.INFO
+    print_log(f"{path}: {crowds.told(names)}", logger="current", level=level)
 
 
 def checked_index(

@@ -12,7 +12,7 @@ from mmengine.dataset import force_full_init
 from mmengine.fileio import get_local_path
 
 from mmdet_maskr.coco.indexed import CheckedCOCO
-from mmdet_maskr.coco.reader import check_classes, checked_index
+from mmdet_maskr.coco.reader import check_classes, checked_index, crowds_of, tell_crowds
 from mmdet_maskr.datasets import option_checks
 from mmdet_maskr.datasets.annotation_checks import ChecksAnnotations
 from mmdet_maskr.datasets.indexed_items import IndexedItems
@@ -25,6 +25,11 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
 
     Takes the options of CocoDataset, SurvivesUnreadableImages and ChecksAnnotations. Own classes go
     into ``metainfo=dict(classes=(...))``, in the order of the file's categories; a subset is fine.
+
+    Args:
+        crowds: what annotations with iscrowd=1 are. 'auto' takes those of a class that has none
+            else, and those of CVAT's brush, for single objects; 'keep' takes all for crowds, which
+            are ignored; 'none' takes none for one.
 
     Raises:
         UserError: what :mod:`mmdet_maskr.coco.reader`, :mod:`.option_checks` and
@@ -43,8 +48,10 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
         *args,
         metainfo: dict | None = None,
         filter_cfg: dict | None = None,
+        crowds: str = "auto",
         **kwargs,
     ) -> None:
+        self.crowds = crowds
         option_checks.check_metainfo(metainfo)
         option_checks.check_filter(filter_cfg, self.FILTER_OPTIONS)
         super().__init__(*args, metainfo=metainfo, filter_cfg=filter_cfg, **kwargs)
@@ -54,18 +61,25 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
 
         With ``test_mode`` the file may lack annotations; evaluation refuses it then.
         """
-        if self.COCOAPI is CheckedCOCO and self.READS_INDEX and self.proposal_file is None:
-            data_list = self._load_indexed()
-        else:  # all at once
-            self.COCOAPI = partial(self.COCOAPI, may_lack_annotations=self.test_mode)
+        indexed = self.COCOAPI is CheckedCOCO and self.READS_INDEX and self.proposal_file is None
+        data_list = self._load_indexed() if indexed else None
+        if data_list is None:  # all at once
+            self.COCOAPI = partial(
+                self.COCOAPI, may_lack_annotations=self.test_mode, crowds=self.crowds
+            )
             data_list = super().load_data_list()
         if self.backend_args is None:
             option_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])
         return data_list
 
-    def _load_indexed(self) -> IndexedItems:
+    def _load_indexed(self) -> IndexedItems | None:
+        """By the file's index; None where objects have to be changed."""
         with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
             index = checked_index(path, may_lack_annotations=self.test_mode)
+            crowds = crowds_of(index, self.crowds)
+            if crowds.single:
+                return None
+            tell_crowds(crowds, index.categories, path)
             classes = self.metainfo["classes"]
             names = [category["name"] for category in index.categories]
             if classes:

@@ -48,7 +48,7 @@ class KeypointCOCO(CheckedCOCO):
         super().__init__(annotation_file, **options)
         source, self.keypoint_file = self.dataset, annotation_file
         if keypoint_ann_file is not None:
-            source = read_checked(keypoint_ann_file, option="keypoint_ann_file")
+            source = read_checked(keypoint_ann_file, "keypoint_ann_file", crowds="keep")
             self.keypoint_file = keypoint_ann_file
             keypoint_checks.join_by_id(self.dataset, source, annotation_file, keypoint_ann_file)
         names = metainfo["keypoints"]

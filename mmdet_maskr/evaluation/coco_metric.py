@@ -84,6 +84,7 @@ class CocoInstanceMetric(CocoMetric):
         max_dets: how many detections an image and class count, for all numbers but the average
             recalls of ``proposal_nums``; None for COCO's 100, and 20 with keypoints. Raise it, and
             the model's ``test_cfg.rcnn.max_per_img``, for images with more objects.
+        crowds: what annotations with iscrowd=1 are, as the data set's option of this name.
         **options: the rest of CocoMetric's.
 
     Raises:
@@ -104,11 +105,13 @@ class CocoInstanceMetric(CocoMetric):
         backend: str = "auto",
         sort_categories: bool = False,
         max_dets: int | None = None,
+        crowds: str = "auto",
         **options,
     ) -> None:
         names = check_metrics(metric, ann_file)
         self.with_keypoints = KEYPOINTS in names
         self.max_dets = max_dets
+        self.crowds = crowds
         numbers = options.get("proposal_nums", scores.PROPOSAL_NUMS)
         check_counts(max_dets, numbers)
         items, self.keypoint_items = split_items(metric_items, names, numbers)
@@ -203,7 +206,7 @@ class CocoInstanceMetric(CocoMetric):
 
     def _read(self, ann_file: str) -> GroundTruthFile:
         with get_local_path(ann_file, backend_args=self.backend_args) as path:
-            return GroundTruthFile(path, may_lack_annotations=self.format_only)
+            return GroundTruthFile(path, may_lack_annotations=self.format_only, crowds=self.crowds)
 
     def _read_keypoints(self, keypoint_ann_file: str | None) -> GroundTruth:
         if keypoint_ann_file is None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmdet_maskr.coco.check.annotations import check_annotation, check_category, check_image
+from mmdet_maskr.coco.check.crowds import Crowds
 from mmdet_maskr.coco.check.mending import (
     ANNOTATION_ENTRY,
     CATEGORY_ENTRY,
@@ -95,6 +96,12 @@ def check_content(
         for problem in check_annotation(annotation, where, *size, own_joints):
             found.problems.append((ANNOTATION_ENTRY, index, problem))
     progress(len(annotations), len(annotations))
+    names = {category["id"]: category["name"] for category in categories.values()}
+    single = {index for _, index, problem in found.problems if problem.code == "crowd-single"}
+    flagged = [{**a, "iscrowd": 1} if i in single else a for i, a in enumerate(annotations)]
+    crowds = Crowds(flagged)
+    if not crowds.known:
+        found.problems.append((None, 0, Problem("crowds", "the file", crowds.told(names))))
     for key, category in categories.items():
         if not used_categories[key]:
             found.problems.append((None, 0, Problem("category-empty", category["name"])))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mmdet_maskr.coco.check.boxes import scaled_polygons
+from mmdet_maskr.coco.check.crowds import Crowds
 from mmdet_maskr.coco.check.problems import Problem
 from mmdet_maskr.coco.check.trainable import FRACTION, meant_ids, shifted
 from mmdet_maskr.coco.check.values import LARGEST, is_box, is_id, is_number, number_of, whole_of
@@ -228,13 +229,12 @@ def _category_shift(content: dict) -> Iterator[tuple[int, Problem]]:
 
 
 def _crowds(content: dict) -> Iterator[tuple[int, Problem]]:
-    """``iscrowd`` of every annotation: then none is one, or there would be nothing to train on."""
-    entries = list(_dicts(content, "annotations"))
-    flags = [annotation.get("iscrowd") for _, annotation in entries]
-    if flags and all(isinstance(flag, (int, str)) and str(flag) in ("1", "True") for flag in flags):
-        for index, annotation in entries:
+    """``iscrowd`` of single objects."""
+    crowds = Crowds(content["annotations"])
+    for index, annotation in _dicts(content, "annotations") if crowds.single else ():
+        if is_id(annotation.get("category_id")) and crowds.is_single(annotation):
             where = _name(annotation, index, ANNOTATION_ENTRY)
-            yield index, Problem("all-crowds", where, "", dict(iscrowd=0))
+            yield index, Problem("crowd-single", where, "", dict(iscrowd=0))
 
 
 def _fractions(content: dict) -> Iterator[tuple[int, Problem]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 40, 30
+COCO_CROWD = 900_100_000_008  # as COCO numbers it: of category 1 in image 8
 
 
 def good() -> dict:
@@ -27,7 +28,7 @@ def good() -> dict:
         annotations=[
             annotation(1, 7, 1),
             annotation(2, 7, 2, keypoints=[6, 6, 2, 9, 9, 1, 0, 0, 0], num_keypoints=2),
-            annotation(3, 8, 1, iscrowd=1, segmentation=full, bbox=[0, 0, WIDTH, HEIGHT]),
+            annotation(COCO_CROWD, 8, 1, iscrowd=1, segmentation=full, bbox=[0, 0, WIDTH, HEIGHT]),
         ],
         categories=[
             dict(id=1, name="cat"),

@@ -96,7 +96,6 @@ CASES = [
     Case("boxes in fractions", each(_fractions), "boxes-in-fractions", "fractions of the image"),
     Case("all in fractions", each(_all_fractions), "boxes-in-fractions", "fractions of the image"),
     Case("area 0", each(lambda a: a.update(area=0)), "area", "104 with an area of 0|area of 0"),
-    Case("all crowds", each(lambda a: a.update(iscrowd=1)), "all-crowds", "iscrowd=1"),
     Case("all ignored", each(lambda a: a.update(ignore=1)), "nothing-trainable", "with ignore=1"),
     Case("ids one less", _shift(-1), "category-ids-shifted", "ids that are shifted"),
     Case("ids one more", _shift(1), "category-ids-shifted", "ids that are shifted"),
@@ -208,7 +207,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
 
 
 def test_a_share_is_a_warning(content: dict, tmp_path: Path, shapes_root: Path, said: list):
-    """Little is a line in the log, much a warning with its reason; crowds alone are neither."""
+    """Little is a line in the log, much a warning with its reason."""
     images = shapes_root / "train"
     build(tmp_path, images, content)
     assert not said
@@ -265,8 +264,9 @@ def test_single_wrong_boxes(content: dict, tmp_path: Path, shapes_root: Path, sa
 def test_validation_data_with_wrong_boxes(content: dict, tmp_path: Path, shapes_root: Path):
     """Scores would be wrong in silence; a set of crowds alone is no error there."""
     with pytest.raises(UserError, match="x1, y1, x2, y2"):
-        build(tmp_path, shapes_root / "train", broken(content, CASES[8]), test_mode=True)
-    build(tmp_path, shapes_root / "train", broken(content, CASES[3]), test_mode=True)
+        build(tmp_path, shapes_root / "train", broken(content, CASES[7]), test_mode=True)
+    all_crowds = broken(content, Case("", each(lambda a: a.update(iscrowd=1)), None, None))
+    build(tmp_path, shapes_root / "train", all_crowds, test_mode=True, crowds="keep")
 
 
 # ------------------------------------------------------------------------------- pure functions
@@ -373,7 +373,7 @@ def call(repo: Path, tool: str, folder: Path, *args: str) -> tuple[int, str]:
     return finish(fork(run, log)), log.read_text()
 
 
-TOLD = ("boxes in fractions", "area 0", "all crowds", "ids one less", "boxes as corners")
+TOLD = ("boxes in fractions", "area 0", "ids one less", "boxes as corners")
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.name in TOLD], ids=lambda c: c.name)
