@@ -19,6 +19,7 @@ from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.datasets import ShapesDataset, shapes
 from mmdet_maskr.engine.child_processes import start_tool
 from mmdet_maskr.engine.launch import run_tool
+from mmdet_maskr.engine.score_files import remove_score_files, score_file
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.visualization.curves import plot_curves
 from mmdet_maskr.visualization.pictures import draw_predictions
@@ -67,12 +68,13 @@ class Quickstart:
         self._call("train.py", str(CONFIG), "--resume", *self._common("."))
 
     def test(self) -> None:
+        remove_score_files(self.work_dir / "test")
         self._call(
             "test.py", str(CONFIG), str(self.checkpoint), *self._common("test"),
             "--cfg-options", f"test_evaluator.outfile_prefix={self.work_dir / 'test/predictions'}",
         )  # fmt: skip
-        newest = max(self.work_dir.glob("test/*/*.json"), key=lambda file: file.stat().st_mtime)
-        _write_json(self.work_dir / "metrics.json", _read_json(newest))
+        scores = _read_json(score_file(self.work_dir / "test"))
+        _write_json(self.work_dir / "metrics.json", scores)
 
     def draw(self) -> None:
         plot_curves(self.work_dir, self.work_dir / "curves.png")

@@ -32,6 +32,7 @@ from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.data_files import field as checked
 from mmdet_maskr.data_files import is_number
 from mmdet_maskr.engine.durable_files import has_checkpoint
+from mmdet_maskr.engine.score_files import score_file
 from mmdet_maskr.errors import UserError
 
 # What a result follows from; hooks, logs and pictures do not change it.
@@ -254,15 +255,12 @@ class Job:
         return [*start, *more, *(["--cfg-options", *options] if options else [])]
 
     def read_metrics(self) -> dict[str, float]:
-        """Metrics of the newest test, in percent, without their prefix.
+        """Metrics of the test, in percent, without their prefix.
 
         Raises:
             UserError: the test left none.
         """
-        files = sorted((self.folder / "test").glob("*/*.json"))
-        if not files:
-            raise UserError(f"the test left no metrics in {self.folder / 'test'}.")
-        found = read_json(files[-1]) or {}
+        found = read_json(score_file(self.folder / "test")) or {}
         return {
             key.removeprefix("coco/"): round(100 * value, 2)
             for key, value in found.items()

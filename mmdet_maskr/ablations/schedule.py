@@ -18,6 +18,7 @@ from pathlib import Path
 from mmdet_maskr.ablations.jobs import Job
 from mmdet_maskr.ablations.progress import Board, duration, failure_reason, read_progress
 from mmdet_maskr.engine.child_processes import start_tool
+from mmdet_maskr.engine.score_files import remove_score_files
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.platforms import lock_file
 
@@ -42,6 +43,8 @@ class Running:
     def _start(self) -> None:
         job = self.job
         command = job.train_command() if self.phase == "train" else job.test_command()
+        if self.phase == "test":
+            remove_score_files(job.folder / "test")
         # its own file each time: an old log would tell an old progress
         with self.log.open("wb") as log:
             self.process = start_tool(

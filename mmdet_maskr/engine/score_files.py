@@ -1,0 +1,34 @@
+"""The file of scores that a test leaves, in a folder that is named after the time.
+
+Clocks jump, so the newest of several is not told by names or times: earlier ones are taken away
+before a test begins.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmdet_maskr.errors import UserError
+
+
+def remove_score_files(work_dir: Path) -> None:
+    """Take away what earlier tests in a work dir have left; logs and predictions stay."""
+    for file in work_dir.glob("*/*.json"):
+        file.unlink()
+
+
+def score_file(work_dir: Path) -> Path:
+    """What a test has left since :func:`remove_score_files`.
+
+    Raises:
+        UserError: it left none, or several tests ran.
+    """
+    files = sorted(work_dir.glob("*/*.json"))
+    if not files:
+        raise UserError(f"the test left no scores in {work_dir}.")
+    if len(files) > 1:
+        raise UserError(
+            f"{work_dir} has the scores of {len(files)} tests that ran at once, {files[0]} and "
+            f"{files[-1]}: remove them, and start again."
+        )
+    return files[0]
