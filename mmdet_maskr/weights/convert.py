@@ -26,7 +26,7 @@ from mmdet_maskr.weights.output import (
     with_pipelines,
 )
 from mmdet_maskr.weights.rename import NameMap, rename
-from mmdet_maskr.weights.sources import load_file, state_dict_of
+from mmdet_maskr.weights.sources import foreign_state_dict, load_file
 from mmdet_maskr.weights.torchvision import UNUSED_COCO_IDS, ZERO_EPS_FILES, TorchvisionModel
 
 # One tensor that every model of a codebase has, and no other's.
@@ -151,7 +151,7 @@ def base_for(source: Detectron2Model | TorchvisionModel) -> tuple[str, ...]:
 
 def _load(checkpoint: str | Path, origin: str, loaded: dict | None = None) -> dict[str, Tensor]:
     """The state dict of a file, checked to be of the codebase that was named."""
-    state = state_dict_of(load_file(checkpoint) if loaded is None else loaded, checkpoint)
+    state = foreign_state_dict(load_file(checkpoint) if loaded is None else loaded, checkpoint)
     found = [name for name, sign in SIGNATURES.items() if any(re.fullmatch(sign, n) for n in state)]
     if origin not in found:
         hint = f": its names are those of {found[0]} (--from {found[0]})" if found else ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.weights import parts
+from mmdet_maskr.weights import config_parts
 
 CONVENTION = "detectron2"
 Options = Mapping[str, Any]
@@ -94,7 +94,7 @@ def pipelines(options: Options) -> dict[str, list[dict]]:
     if 0 in sizes and any(sizes):
         raise UserError(f"INPUT.MIN_SIZE_TRAIN: {sizes} (supported: 0 alone, or sizes above it).")
     test_size = options["INPUT.MIN_SIZE_TEST"]
-    return parts.pipelines(
+    return config_parts.pipelines(
         CONVENTION,
         (options["INPUT.MAX_SIZE_TEST"], test_size) if test_size else None,
         [(options["INPUT.MAX_SIZE_TRAIN"], size) for size in sizes if size],

@@ -42,7 +42,7 @@ class MMDetModel:
         if path.suffix != ".py" or not path.is_file():
             raise UserError(f"there is no config {path}: --from mmdet needs the .py file.")
         try:
-            self.config = Config.fromfile(path)._cfg_dict.to_dict()
+            self.config = Config.fromfile(path).to_dict()
         except Exception as error:  # whatever the code in the config raises
             raise UserError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
         self.given = self.config.get("model")

@@ -67,7 +67,7 @@ def base_settings(base: Sequence[str]) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {}
     for name in base:
-        settings.update(Config.fromfile(configs_dir() / name)._cfg_dict.to_dict())
+        settings.update(Config.fromfile(configs_dir() / name).to_dict())
     settings.pop("load_from", None)  # the generated config has its own
     return settings
 
@@ -156,7 +156,7 @@ def save(conversion: Conversion, folder: str | Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config.write_text(text, encoding="utf-8")
         read_literals(text, f"the generated config {config}", names=True)  # nothing else may run
-        written = Config.fromfile(config)._cfg_dict.to_dict()
+        written = Config.fromfile(config).to_dict()
         differing = [k for k, v in conversion.settings.items() if not same(written.get(k), v)]
         if differing:
             raise RuntimeError(f"the generated config does not say what it should: {differing}")

@@ -38,7 +38,7 @@ def load_file(path: str | Path) -> dict:
     return dict(loaded)
 
 
-def state_dict_of(checkpoint: dict, path: str | Path) -> dict[str, Tensor]:
+def foreign_state_dict(checkpoint: dict, path: str | Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name.
 
     Raises:

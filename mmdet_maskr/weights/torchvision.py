@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.weights import parts, torchvision_names
+from mmdet_maskr.weights import config_parts, torchvision_names
 from mmdet_maskr.weights.rename import NameMap
 
 CONVENTION = "torchvision"
@@ -90,7 +90,7 @@ class TorchvisionModel:
         """K, without the background."""
         return len(self.labels)
 
-    # ------------------------------------------------------------------ parts
+    # ------------------------------------------------------------------ config_parts
 
     def preprocessor(self) -> dict:
         """Statistics are those of pixels from 0 to 1."""
@@ -125,11 +125,11 @@ class TorchvisionModel:
             raise UserError(f"a ResNet with {blocks} blocks in its middle stages is not known.")
         width = self._shape(first + "conv1.weight")[0]
         trains = any(name.endswith("bn1.num_batches_tracked") for name in self.state)
-        norm = (parts.norm_cfg("BN") if trains else None) or dict(type="UnfusedFrozenBN")
+        norm = (config_parts.norm_cfg("BN") if trains else None) or dict(type="UnfusedFrozenBN")
         if self.norm_eps != 1e-5:
             norm["eps"] = self.norm_eps
         last = "conv3" if bottlenecks else "conv2"
-        return parts.resnet(
+        return config_parts.resnet(
             depth=depths[blocks],
             width=width,
             out_channels=self._shape(f"{first}{last}.weight")[0],
@@ -150,7 +150,7 @@ class TorchvisionModel:
             num_outs=5,
         )
         if "backbone.fpn.inner_blocks.0.1.weight" in self.state:
-            config["norm_cfg"] = parts.norm_cfg("BN")
+            config["norm_cfg"] = config_parts.norm_cfg("BN")
         return config
 
     def rpn_head(self) -> dict:
@@ -159,15 +159,15 @@ class TorchvisionModel:
             type="SampledRPNHead",
             in_channels=self.channels,
             feat_channels=self.channels,
-            anchor_generator=parts.anchors(STRIDES, ANCHOR_SIZES, ANCHOR_RATIOS, CONVENTION),
-            bbox_coder=parts.box_coder((1, 1, 1, 1)),
+            anchor_generator=config_parts.anchors(STRIDES, ANCHOR_SIZES, ANCHOR_RATIOS, CONVENTION),
+            bbox_coder=config_parts.box_coder((1, 1, 1, 1)),
             loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=True, loss_weight=1.0),
-            loss_bbox=parts.box_loss(BETA),
+            loss_bbox=config_parts.box_loss(BETA),
         )
         return config if self.rpn_convs == 1 else dict(config, num_convs=self.rpn_convs)
 
     def _extractor(self, size: int) -> dict:
-        return parts.roi_extractor(
+        return config_parts.roi_extractor(
             size, self.channels, STRIDES[:4], CONVENTION, ratio=2, aligned=False
         )
 
@@ -179,17 +179,17 @@ class TorchvisionModel:
             fc, conv_channels, fcs = "roi_heads.box_head.fc6.weight", self.channels, 2
         fc_channels, inputs = self._shape(fc)
         with_norm = "roi_heads.box_head.0.1.weight" in self.state
-        config = parts.box_head(
-            self.channels,
-            round((inputs / conv_channels) ** 0.5),
-            self.num_classes,
-            self.box_convs,
-            conv_channels,
-            fcs,
-            fc_channels,
-            parts.norm_cfg("BN") if with_norm else None,
-            (10, 10, 5, 5),
-            parts.box_loss(BETA),
+        config = config_parts.box_head(
+            channels=self.channels,
+            size=round((inputs / conv_channels) ** 0.5),
+            num_classes=self.num_classes,
+            convs=self.box_convs,
+            conv_channels=conv_channels,
+            fcs=fcs,
+            fc_channels=fc_channels,
+            norm=config_parts.norm_cfg("BN") if with_norm else None,
+            weights=(10, 10, 5, 5),
+            loss=config_parts.box_loss(BETA),
             class_agnostic=False,
         )
         if self.unused:
@@ -215,7 +215,7 @@ class TorchvisionModel:
             loss_mask=dict(type="CrossEntropyLoss", use_mask=True, loss_weight=1.0),
         )
         if "roi_heads.mask_head.0.1.weight" in self.state:
-            config["norm_cfg"] = parts.norm_cfg("BN")
+            config["norm_cfg"] = config_parts.norm_cfg("BN")
         return config
 
     def _keypoint_head(self) -> dict:
@@ -286,7 +286,7 @@ class TorchvisionModel:
     def pipelines(self) -> dict[str, list[dict]]:
         """``train_pipeline`` and ``test_pipeline``."""
         scale = (1333, 800)
-        return parts.pipelines(CONVENTION, scale, [scale], keypoints=self.with_keypoints)
+        return config_parts.pipelines(CONVENTION, scale, [scale], keypoints=self.with_keypoints)
 
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes; None for COCO's 80."""
@@ -294,7 +294,7 @@ class TorchvisionModel:
             if not self.keep_unused:
                 return None
             return tuple(f"coco_id_{label}" for label in self.labels)
-        return parts.class_names(self.labels, self.with_keypoints)
+        return config_parts.class_names(self.labels, self.with_keypoints)
 
     def name_map(self) -> NameMap:
         """How torchvision's tensors become this model's: the background goes last."""

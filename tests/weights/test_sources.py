@@ -12,7 +12,7 @@ import torch
 
 from mmdet_maskr.compat import UnsafeCheckpointError
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.weights.sources import load_file, state_dict_of
+from mmdet_maskr.weights.sources import foreign_state_dict, load_file
 
 
 def written(folder: Path, value: object, protocol: int = 2) -> Path:
@@ -30,7 +30,7 @@ def test_pickles_of_arrays(tmp_path: Path, protocol: int):
         half=np.zeros((0, 2), np.float16),
     )
     loaded = load_file(written(tmp_path, {"model": arrays, "__author__": "x"}, protocol))
-    state = state_dict_of(loaded, "model.pkl")
+    state = foreign_state_dict(loaded, "model.pkl")
     assert list(state) == list(arrays)
     assert state["weight"].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert state["big_endian"].tolist() == [0, 1, 2] and state["number"].item() == 7
@@ -86,15 +86,15 @@ def test_files_without_weights(tmp_path: Path):
     with pytest.raises(UserError, match="holds a list"):
         load_file(written(tmp_path, [1, 2]))
     with pytest.raises(UserError, match="holds no weights"):
-        state_dict_of(load_file(written(tmp_path, {"epoch": 3})), "model.pkl")
+        foreign_state_dict(load_file(written(tmp_path, {"epoch": 3})), "model.pkl")
     mixed = {"model": {"weight": np.zeros(2), "name": np.array(["a"])}}
     with pytest.raises(UserError, match="name is a ndarray, no array of numbers"):
-        state_dict_of(load_file(written(tmp_path, mixed)), "model.pkl")
+        foreign_state_dict(load_file(written(tmp_path, mixed)), "model.pkl")
 
 
 @pytest.mark.parametrize("key", ["model", "state_dict", None])
 def test_torch_files(tmp_path: Path, key: str | None):
     state = dict(weight=torch.arange(3.0))
     torch.save({key: state, "iteration": 5} if key else state, tmp_path / "m.pth")
-    found = state_dict_of(load_file(tmp_path / "m.pth"), "m.pth")
+    found = foreign_state_dict(load_file(tmp_path / "m.pth"), "m.pth")
     assert list(found) == ["weight"] and found["weight"].tolist() == [0, 1, 2]

@@ -153,6 +153,7 @@ def roi_extractor(
 
 
 def box_head(
+    *,
     channels: int,
     size: int,
     num_classes: int,
@@ -165,7 +166,21 @@ def box_head(
     loss: dict,
     class_agnostic: bool,
 ) -> dict:
-    """Box head of convolutions, then fully connected layers."""
+    """Box head of convolutions, then fully connected layers.
+
+    Args:
+        channels: of the maps.
+        size: pixels along a side of a RoI's features.
+        num_classes: K, without the background.
+        convs: how many convolutions, of ``conv_channels``.
+        conv_channels: outputs of each.
+        fcs: how many fully connected layers, of ``fc_channels``.
+        fc_channels: outputs of each.
+        norm: ``norm_cfg`` after the convolutions; None for none.
+        weights: of the box coder, for x, y, width and height.
+        loss: ``loss_bbox``.
+        class_agnostic: one box for all classes.
+    """
     config: dict[str, Any] = dict(
         type="Shared2FCBBoxHead",
         in_channels=channels,

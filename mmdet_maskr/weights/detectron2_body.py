@@ -1,0 +1,169 @@
+"""Detectron2's options of a body: what comes before the heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.weights import config_parts
+
+STAGES = ("res2", "res3", "res4", "res5")
+STRIDES = dict(res2=4, res3=8, res4=16, res5=32, p2=4, p3=8, p4=16, p5=32, p6=64)
+
+
+class Detectron2Body:
+    """Backbone, neck and what the heads are built on, as parts of a config.
+
+    Args:
+        options: from :func:`.detectron2_options.read_options`.
+
+    Raises:
+        UserError: options that contradict each other or that this plugin has no part for.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = options
+        self.fpn = options["MODEL.BACKBONE.NAME"] == "build_resnet_fpn_backbone"
+        self.roi_heads = options["MODEL.ROI_HEADS.NAME"]
+        self.c4 = self.roi_heads == "Res5ROIHeads"
+        self.cascade = self.roi_heads == "CascadeROIHeads"
+        self.roi_features = list(options["MODEL.ROI_HEADS.IN_FEATURES"])
+        self.rpn_features = list(options["MODEL.RPN.IN_FEATURES"])
+        self.with_mask = options["MODEL.MASK_ON"]
+        self.with_keypoints = options["MODEL.KEYPOINT_ON"]
+        self._check_features()
+        self.strides = STRIDES
+        if options["MODEL.RESNETS.RES5_DILATION"] == 2:
+            self.strides = dict(STRIDES, res5=16, p5=16, p6=32)
+
+    def _check_features(self) -> None:
+        """Check that the maps are those of an FPN, a C4 or a C5 body."""
+        if self.fpn:
+            expected = (["p2", "p3", "p4", "p5", "p6"], ["p2", "p3", "p4", "p5"], list(STAGES))
+            given = (self.rpn_features, self.roi_features, self._get("MODEL.FPN.IN_FEATURES"))
+            if self.c4:
+                raise UserError("MODEL.ROI_HEADS.NAME: Res5ROIHeads cannot go with an FPN.")
+        else:
+            expected = (["res4"] if self.c4 else ["res5"],) * 3
+            given = (
+                self.rpn_features,
+                self.roi_features,
+                self._get("MODEL.RESNETS.OUT_FEATURES"),
+            )
+        if given != expected:
+            raise UserError(
+                "MODEL.RPN.IN_FEATURES, MODEL.ROI_HEADS.IN_FEATURES and MODEL."
+                f"{'FPN.IN' if self.fpn else 'RESNETS.OUT'}_FEATURES are {given}; supported here: "
+                f"{expected}."
+            )
+        if self.cascade and not self.fpn:
+            raise UserError("MODEL.ROI_HEADS.NAME: CascadeROIHeads is supported with an FPN only.")
+        if self.with_keypoints and (self.c4 or self.cascade):
+            raise UserError(
+                f"MODEL.KEYPOINT_ON with MODEL.ROI_HEADS.NAME {self.roi_heads}: not supported "
+                "(StandardROIHeads is)."
+            )
+
+    def _get(self, name: str) -> Any:
+        return self.options[name]
+
+    @property
+    def stage_channels(self) -> list[int]:
+        """Output channels of res2 to res5."""
+        return [self._get("MODEL.RESNETS.RES2_OUT_CHANNELS") * 2**i for i in range(4)]
+
+    @property
+    def map_channels(self) -> int:
+        """Channels of the maps that RPN and RoIs see."""
+        if self.fpn:
+            return self._get("MODEL.FPN.OUT_CHANNELS")
+        return self.stage_channels[2 if self.c4 else 3]
+
+    @property
+    def num_classes(self) -> int:
+        """K, without the background."""
+        return self._get("MODEL.ROI_HEADS.NUM_CLASSES")
+
+    def preprocessor(self) -> dict:
+        """Mean and deviation are in the order of the channels that the network sees."""
+        return dict(
+            type="DetDataPreprocessor",
+            mean=self._get("MODEL.PIXEL_MEAN"),
+            std=self._get("MODEL.PIXEL_STD"),
+            bgr_to_rgb=self._get("INPUT.FORMAT") == "RGB",
+            pad_mask=True,
+            pad_size_divisor=32 if self.fpn else 1,
+        )
+
+    def _norm(self) -> dict[str, Any]:
+        kind = self._get("MODEL.RESNETS.NORM")
+        return dict(norm=config_parts.norm_cfg(kind), norm_eval=kind == "FrozenBN")
+
+    def _widths(self) -> dict[str, Any]:
+        groups = self._get("MODEL.RESNETS.NUM_GROUPS")
+        return dict(
+            depth=self._get("MODEL.RESNETS.DEPTH"),
+            width=groups * self._get("MODEL.RESNETS.WIDTH_PER_GROUP"),
+            out_channels=self.stage_channels[0],
+            groups=groups,
+        )
+
+    def _style(self) -> str:
+        return "caffe" if self._get("MODEL.RESNETS.STRIDE_IN_1X1") else "pytorch"
+
+    def backbone(self) -> dict:
+        """``model.backbone``."""
+        outputs = (0, 1, 2, 3) if self.fpn else ((2,) if self.c4 else (3,))
+        return config_parts.resnet(
+            **self._widths(),
+            **self._norm(),
+            stem=self._get("MODEL.RESNETS.STEM_OUT_CHANNELS"),
+            style=self._style(),
+            # those that there are: a C4 model's res5 is a part of its head, which is not frozen
+            frozen_stages=min(self._get("MODEL.BACKBONE.FREEZE_AT") - 1, max(outputs) + 1),
+            dilated_c5=self._get("MODEL.RESNETS.RES5_DILATION") == 2,
+            outputs=outputs,
+        )
+
+    def neck(self) -> dict | None:
+        """``model.neck``; None for a body without a pyramid."""
+        if not self.fpn:
+            return None
+        norm = config_parts.norm_cfg(self._get("MODEL.FPN.NORM"))
+        config = dict(
+            type="FPN", in_channels=self.stage_channels, out_channels=self.map_channels, num_outs=5
+        )
+        return config if norm is None else dict(config, norm_cfg=norm)
+
+    def shared_head(self) -> dict:
+        """res5 of a C4 model."""
+        sizes = self._widths()
+        norm = self._norm()
+        dilated = self._get("MODEL.RESNETS.RES5_DILATION") == 2
+        if sizes["depth"] not in config_parts.DEPTHS_WITH_BOTTLENECKS:
+            raise UserError("MODEL.RESNETS.DEPTH: a C4 model needs 50, 101 or 152 layers.")
+        if sizes["groups"] == 1 and sizes["out_channels"] == 4 * sizes["width"] and not dilated:
+            return dict(
+                type="Res5Head",
+                depth=sizes["depth"],
+                base_channels=sizes["width"],
+                stride=2,
+                style=self._style(),
+                norm_cfg=norm["norm"],
+                norm_eval=norm["norm_eval"],
+                init_cfg=None,
+            )
+        return dict(
+            type="FreeWidthStage",
+            depth=sizes["depth"],
+            stage=3,
+            stride=1 if dilated else 2,
+            dilation=2 if dilated else 1,
+            base_channels=sizes["width"],
+            out_channels=sizes["out_channels"],
+            groups=sizes["groups"],
+            style=self._style(),
+            norm_cfg=norm["norm"],
+            norm_eval=norm["norm_eval"],
+        )
