@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmdet_maskr.compat import UnsafeCheckpointError
-from mmdet_maskr.errors import UserError
+from mmdet_maskr.errors import UnsafeCheckpointError, UserError
 from mmdet_maskr.weights.sources import foreign_state_dict, load_file
 
 

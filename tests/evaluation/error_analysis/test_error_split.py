@@ -34,9 +34,13 @@ HALF = 51 / 101  # COCO's AP of a perfect ranking that ends at recall 0.5
 
 
 def box_file(path: Path, boxes: list[tuple], crowds: list[tuple] = ()) -> Path:
-    """An annotation file of one image of 200 pixels with (category, x), boxes of 20 x 20."""
+    """An annotation file of one image of 200 pixels with (category, x), boxes of 20 x 20.
+
+    Crowds have ids as COCO's.
+    """
     annotations = [
-        dict(id=i, image_id=7, category_id=c, bbox=[x, 0, 20, 20], area=400, iscrowd=int(crowd),
+        dict(id=900_000_000_007 + c * 100_000_000 if crowd else i, image_id=7, category_id=c,
+             bbox=[x, 0, 20, 20], area=400, iscrowd=int(crowd),
              segmentation=[[x, 0, x + 20, 0, x + 20, 20, x, 20]])
         for i, (c, x, crowd) in enumerate(
             [*((c, x, False) for c, x in boxes), *((c, x, True) for c, x in crowds)], start=1
