@@ -172,12 +172,7 @@ def _triples(found: Mapping, rows: np.ndarray) -> np.ndarray:
     if not len(rows):
         return np.zeros((0, 0, 3))
     points, scores = (
-        np.array([column[row] for row in rows], np.float64)
-        for column in (_indexed(found["keypoints"]), _indexed(found["keypoint_scores"]))
+        np.array([column[row] for row in rows] if isinstance(column, list) else column[rows])
+        for column in (found["keypoints"], found["keypoint_scores"])
     )
-    return np.concatenate([points, scores[..., None]], axis=-1)
-
-
-def _indexed(column: Any) -> Any:
-    """A list as it is, which may be ragged; a tensor as an array."""
-    return column if isinstance(column, list) else np.asarray(column)
+    return np.concatenate([points, scores[..., None]], axis=-1, dtype=np.float64)
