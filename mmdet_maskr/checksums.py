@@ -6,7 +6,6 @@ import errno
 import hashlib
 import zipfile
 from pathlib import Path
-from typing import BinaryIO
 
 CHECKSUM_SUFFIX = ".sha256"
 
@@ -16,11 +15,12 @@ def checksum_file(path: Path) -> Path:
     return path.with_name(path.name + CHECKSUM_SUFFIX)
 
 
-def digest_of(file: BinaryIO) -> str:
-    """SHA-256 of what is left of an open file."""
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
     digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -36,8 +36,7 @@ def find_bad_bytes(path: Path) -> str | None:
     checksum = checksum_file(path)
     if checksum.is_file():
         expected = checksum.read_bytes().split(maxsplit=1)[:1]
-        with path.open("rb") as file:
-            actual = digest_of(file).encode()
+        actual = digest_of(path).encode()
         return None if expected == [actual] else f"its bytes differ from {checksum.name}"
     try:
         if not zipfile.is_zipfile(path):  # raises where a bit of the directory's end is wrong

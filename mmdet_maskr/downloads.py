@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mmdet_maskr.atomic_files import give_name, partial_of
+from mmdet_maskr.checksums import digest_of
 from mmdet_maskr.errors import UserError
 
 SILENCE = 30.0  # seconds that a server may say nothing
@@ -245,19 +246,11 @@ def fetch_weights(url: str, folder: Path) -> Path:
     name = re.sub(r"[^\w.+-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])[-100:]
     by_name = folder / name
     promised = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
-    if promised and by_name.is_file() and _digest(by_name).startswith(promised[1]):
+    if promised and by_name.is_file() and digest_of(by_name).startswith(promised[1]):
         return by_name
-    digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    path = folder / f"{digest}-{name or 'weights.pth'}"
+    key = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    path = folder / f"{key}-{name or 'weights.pth'}"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         download(url, path, WEIGHTS_BYTES, WEIGHTS_SECONDS)
     return path
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdet_maskr.catalogue.files import config_path
+from mmdet_maskr.deploy.images import read_image
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
 
@@ -62,10 +63,7 @@ def read_photo(path: Path, height: int, width: int) -> np.ndarray:
     Raises:
         UserError: there is no image.
     """
-    image = cv2.imread(str(path))
-    if image is None:
-        raise UserError(f"{path} is no image that can be read.")
-    return cv2.resize(image, (width, height))
+    return cv2.resize(read_image(path), (width, height))
 
 
 def synthetic_photo(height: int, width: int, seed: int = 0) -> np.ndarray:

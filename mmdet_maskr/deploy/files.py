@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_maskr.atomic_files import give_name
+from mmdet_maskr.checksums import digest_of
 from mmdet_maskr.data_files import field, is_number, read_json
 from mmdet_maskr.errors import UserError
 
@@ -34,15 +35,6 @@ MAX_FACTOR = 100
 def files_of(form: str) -> tuple[str, ...]:
     """Names of the files of a format, without the metadata."""
     return (FILES[form], *MORE_FILES.get(form, ()))
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            found.update(chunk)
-    return found.hexdigest()
 
 
 def checksum(metadata: dict[str, Any]) -> str:
@@ -90,7 +82,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 def _check_file(path: Path, expected: str | None) -> None:
     if not path.is_file():
         raise UserError(f"{path} is missing.")
-    if expected is not None and digest(path) != expected:  # older exports have none
+    if expected is not None and digest_of(path) != expected:  # older exports have none
         raise UserError(f"{path} is damaged, or of another export: its bytes differ.")
 
 
@@ -183,8 +175,8 @@ def finish(folder: Path) -> None:
     try:
         waiting = [name for name in digests if (folder / f"{name}{PARTIAL}").is_file()]
         moved = [name for name in digests if name not in waiting]
-        if any(digest(folder / f"{name}{PARTIAL}") != digests[name] for name in waiting) or any(
-            digest(folder / name) != digests[name] for name in moved
+        if any(digest_of(folder / f"{name}{PARTIAL}") != digests[name] for name in waiting) or any(
+            digest_of(folder / name) != digests[name] for name in moved
         ):
             return
         for name in waiting:

@@ -53,8 +53,7 @@ class DurableBackend(LocalBackend):
 def add_checksum(path: Path) -> None:
     """Write the checksum of a file that a crash has left without one."""
     if not checksum_file(path).is_file():
-        with path.open("rb") as file:
-            _write_checksum(path, digest_of(file))
+        _write_checksum(path, digest_of(path))
 
 
 def _write_checksum(path: Path, digest: str) -> None:

@@ -13,6 +13,7 @@ from mmdet_maskr.coco.index import annotation_index
 from mmdet_maskr.coco.indexed import CheckedCOCO
 from mmdet_maskr.datasets import CocoInstanceDataset
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.evaluation.error_analysis.inputs import comparisons
 from mmdet_maskr.evaluation.ground_truth import GroundTruthFile
 
 
@@ -35,7 +36,15 @@ def as_data_set(path: str) -> CocoInstanceDataset:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("read", [reader.read_checked, CheckedCOCO, GroundTruthFile, as_data_set])
+def as_error_analysis(path: str) -> dict:
+    results = Path(path).with_name("results.json")
+    results.write_text(json.dumps([dict(image_id=1, category_id=1, bbox=[1, 1, 5, 5], score=1)]))
+    return comparisons(path, [results])
+
+
+@pytest.mark.parametrize(
+    "read", [reader.read_checked, CheckedCOCO, GroundTruthFile, as_data_set, as_error_analysis]
+)
 def test_once(file: Path, monkeypatch: pytest.MonkeyPatch, read):
     """It is read by its index, which is made once and kept."""
     monkeypatch.setenv("MMDET_MASKR_CACHE", str(file.parent / "cache"))

@@ -21,7 +21,7 @@ def write(folder: Path, content: str) -> None:
     metadata = dict(
         version=1, format="openvino", classes=[content], outputs=files.NEEDED,
         preprocessing=dict(resize=None),
-        sha256={name: files.digest(folder / name) for name in files.files_of("openvino")},
+        sha256={name: files.digest_of(folder / name) for name in files.files_of("openvino")},
     )  # fmt: skip
     (folder / files.METADATA).write_text(json.dumps(metadata))
 

@@ -48,7 +48,6 @@ VARIANTS = {
 }  # fmt: skip
 
 
-
 def send_at(iteration: int, number: int) -> Callable[[Runner], None]:
     """Send this process a signal when ``iteration`` (from 0) is trained but not yet saved."""
 

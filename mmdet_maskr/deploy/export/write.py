@@ -14,9 +14,10 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmdet_maskr.checksums import digest_of
 from mmdet_maskr.deploy.export import accepted, metadata, onnx_kernels, script_kernels
 from mmdet_maskr.deploy.export.graph import INPUT, ExportableDetector
-from mmdet_maskr.deploy.files import FILES, clean, digest, files_of, replace
+from mmdet_maskr.deploy.files import FILES, clean, files_of, replace
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import check_writable
 
@@ -95,7 +96,7 @@ def export(
             _write_openvino(detector, path, opset, calibration)
             if calibration is not None:
                 more["precision"] = "int8"
-        more["sha256"] = {name: digest(new / name) for name in files_of(form)}
+        more["sha256"] = {name: digest_of(new / name) for name in files_of(form)}
         metadata.write(new, described, **more)
         replace(new, folder)
 
