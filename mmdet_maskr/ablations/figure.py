@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmdet_maskr.ablations.results import Summary
+from mmdet_maskr.figures import new_figure, save_figure
 
 OURS, PAPER = "#1f6fb4", "#d1603d"
 
@@ -15,15 +16,10 @@ def draw_differences(summary: Summary, out_file: Path) -> Path:
     Ours is the mean over seeds with a bar of one standard deviation, and a small dot for each seed.
     Rows without a difference (the baseline, a column that a row has not got) have no mark.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     table = summary.table
     rows = [row for row in table.rows if table.against(row) is not None]
     columns = [column for column, metric in table.columns.items() if metric is not None]
-    size = (2.6 + 2.1 * len(columns), 1.5 + 0.5 * len(rows))
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((2.6 + 2.1 * len(columns), 1.5 + 0.5 * len(rows)))
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for axes, column in zip(panels, columns, strict=True):
         for y, row in enumerate(rows):
@@ -48,8 +44,7 @@ def draw_differences(summary: Summary, out_file: Path) -> Path:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize="small")
     figure.suptitle(f"{table.title}\ndifference to {table.baseline}", fontsize="medium")
-    figure.savefig(out_file, dpi=110, metadata={"Software": None})  # the same bytes each time
-    return out_file
+    return save_figure(figure, out_file)
 
 
 def _label(summary: Summary, row) -> str:

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 
 from mmdet_maskr.data_files import field, is_number, parse_json
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.figures import new_figure, save_figure
 from mmdet_maskr.folders import check_new_file
 
 LOSS_NAMES = {
@@ -125,7 +126,7 @@ def plot_runs(
             "some with --keys."
         )
     rows, columns = math.ceil(len(keys) / COLUMNS), min(len(keys), COLUMNS)
-    figure = _figure((0.6 + 4.6 * columns, 0.5 + 3.3 * rows))
+    figure = new_figure((0.6 + 4.6 * columns, 0.5 + 3.3 * rows))
     grid = figure.subplots(rows, columns, squeeze=False)
     colours = {label: f"C{number % 10}" for number, label in enumerate(runs)}
     for axes, key in zip(grid.flat, keys, strict=False):
@@ -158,7 +159,7 @@ def plot_runs(
 def plot_curves(work_dir: str | Path, out_file: str | Path) -> Path:
     """Draw losses over iterations beside APs over epochs; returns the path of the PNG."""
     losses, aps = read_scalars(work_dir)
-    figure = _figure((11, 4.2))
+    figure = new_figure((11, 4.2))
     loss_axes, ap_axes = figure.subplots(1, 2)
     for name, points in losses.items():
         width = 2.4 if name == "loss" else 1.2
@@ -266,17 +267,6 @@ def _label(name: str) -> str:
     return (shown if len(shown) <= 60 else f"{shown[:57]}...").replace("$", r"\$")
 
 
-def _figure(size: tuple[float, float]):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _save(figure, out_file: str | Path) -> Path:
-    out_file = Path(out_file)
-    check_new_file(out_file, "the picture")
-    figure.savefig(out_file, dpi=110)
-    return out_file
+    check_new_file(Path(out_file), "the picture")
+    return save_figure(figure, out_file)

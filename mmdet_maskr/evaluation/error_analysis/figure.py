@@ -9,6 +9,7 @@ import numpy as np
 
 from mmdet_maskr.evaluation.error_analysis.analysis import KINDS
 from mmdet_maskr.evaluation.error_analysis.split import ERRORS, FALSE_NEGATIVE, FALSE_POSITIVE
+from mmdet_maskr.figures import new_figure, save_figure
 
 COLOURS = dict(
     Cls="#d1603d", Loc="#1f6fb4", Both="#8c6bb1", Dupe="#e3a72f", Bkg="#5b8c5a", Miss="#7f7f7f",
@@ -29,13 +30,9 @@ def draw_errors(analyses: Mapping[str, Mapping], out_file: str | Path) -> Path:
         analyses: by kind, of :func:`mmdet_maskr.evaluation.error_analysis.analysis.analyse`.
         out_file: path of the PNG.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shown = {kind: _most_confused(analysis) for kind, analysis in analyses.items()}
     sides = [max(3.6, 1.6 + 0.36 * (len(names) + 1)) for names, _ in shown.values()]
-    figure = Figure(figsize=(6.2 + max(sides) + 1.2, sum(sides) + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((6.2 + max(sides) + 1.2, sum(sides) + 0.5))
     grid = figure.subplots(
         len(analyses), 2, squeeze=False,
         gridspec_kw=dict(width_ratios=[5.2, max(sides) + 1.2], height_ratios=sides),
@@ -43,10 +40,7 @@ def draw_errors(analyses: Mapping[str, Mapping], out_file: str | Path) -> Path:
     for (kind, analysis), row in zip(analyses.items(), grid, strict=True):
         _draw_gains(row[0], kind, analysis)
         _draw_confusion(row[1], kind, *shown[kind], analysis["thresholds"]["score"])
-    out_file = Path(out_file)
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out_file, dpi=110, metadata={"Software": None})
-    return out_file
+    return save_figure(figure, out_file)
 
 
 def _draw_gains(axes, kind: str, analysis: Mapping) -> None:
