@@ -77,8 +77,12 @@ def _once(python: Path, stamp_file: Path, lists: Sequence[str], install) -> floa
     begin = time.monotonic()
     install(python)
     spent = round(time.monotonic() - begin, 1)
+    # mmdet_maskr.atomic_files cannot be imported before it is installed
     partial = stamp_file.with_suffix(".partial")
-    partial.write_text(f"{stamp}\n{spent}\n", encoding="utf-8")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(f"{stamp}\n{spent}\n")
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(stamp_file)
     say(f"done in {spent:.0f} s ({python})")
     return spent
