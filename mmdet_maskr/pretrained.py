@@ -34,7 +34,11 @@ def torchvision_urls() -> dict[str, str]:
 
 
 def explained(load: Callable[..., dict]) -> Callable[..., dict]:
-    """The loader, with errors that name the weights and the way without a download."""
+    """The loader, with errors that name the weights and the way without a download.
+
+    Raises:
+        UserError: later, by it.
+    """
 
     @functools.wraps(load)
     def loader(filename: str, map_location: object = None, **options) -> dict:

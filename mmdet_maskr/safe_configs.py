@@ -212,7 +212,11 @@ def _import_known(name: str, package: str | None = None) -> Any:
 
 
 def only(names: Mapping[str, Any]) -> Callable[[str], Any]:
-    """Stands for ``eval`` in a module that looks up a name so."""
+    """Stands for ``eval`` in a module that looks up a name so.
+
+    Raises:
+        UserError: later, by it: a text that is no name of these.
+    """
 
     def look_up(name: str, *rest: object) -> Any:
         if name not in names:

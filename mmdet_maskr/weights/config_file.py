@@ -11,7 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from yapf.yapflib.yapf_api import FormatCode
+
 WIDTH = 100
+_STYLE = dict(
+    based_on_style="pep8", column_limit=WIDTH, split_before_expression_after_opening_paren=True
+)
 MISSING = object()
 
 
@@ -58,57 +63,9 @@ class Name(str):
 
 
 def write_settings(settings: Mapping[str, Any]) -> str:
-    """Python source of top-level settings."""
-    lines = []
-    for name, value in settings.items():
-        lines.append(f"{name} = {format_value(value, 0, len(name) + 3)}")
-    return "\n".join(lines) + "\n"
-
-
-def format_value(value: Any, indent: int = 0, used: int = 0) -> str:
-    """Python source of a value: on one line where it fits, else one entry a line.
-
-    Args:
-        value: dictionaries with identifiers as keys become ``dict(...)``, others ``{...}``.
-        indent: of the line on which it begins.
-        used: columns that are taken on that line.
-    """
-    flat = _flat(value)
-    if len(flat) + indent + used <= WIDTH - 2 or not isinstance(value, Mapping | list | tuple):
-        return flat
-    if not value:
-        return flat
-    inner = indent + 4
-    pad = " " * inner
-    if isinstance(value, Mapping):
-        begin, end, keys = _parts(value)
-        entries = [
-            f"{pad}{key}{format_value(item, inner, len(key) + 1)}"
-            for key, item in zip(keys, value.values(), strict=True)
-        ]
-        return f"{begin}\n" + ",\n".join(entries) + end
-    opening, closing = "[]" if isinstance(value, list) else "()"
-    if not any(isinstance(item, Mapping | list | tuple) for item in value):
-        return _wrapped(value, opening, closing, indent, used)
-    entries = [f"{pad}{format_value(item, inner, 1)}" for item in value]
-    comma = "," if _needs_comma(value) else ""
-    return f"{opening}\n" + ",\n".join(entries) + f"{comma}\n{' ' * indent}{closing}"
-
-
-def _wrapped(values: Sequence[Any], opening: str, closing: str, indent: int, used: int) -> str:
-    """Plain values, as many a line as fit."""
-    lines: list[str] = []
-    current = opening
-    for i, item in enumerate(values):
-        last = ("," if _needs_comma(values) else "") + closing
-        text = _flat(item) + ("," if i + 1 < len(values) else last)
-        limit = WIDTH - (indent + used if not lines else indent + 4)
-        if len(current) + len(text) + 1 > limit:
-            lines.append(current)
-            current = " " * (indent + 4) + text
-        else:
-            current += text if current == opening else f" {text}"
-    return "\n".join([*lines, current])
+    """Python source of top-level settings, laid out by yapf, as mmengine does."""
+    lines = [f"{name} = {source_of(value)}" for name, value in settings.items()]
+    return FormatCode("\n".join(lines) + "\n", style_config=_STYLE)[0]
 
 
 def _needs_comma(value: Sequence[Any]) -> bool:
@@ -120,20 +77,25 @@ def _parts(value: Mapping) -> tuple[str, str, list[str]]:
     """How a dictionary begins and ends, and its keys with what stands between them and values."""
     if all(isinstance(k, str) and k.isidentifier() and not keyword.iskeyword(k) for k in value):
         return "dict(", ")", [f"{key}=" for key in value]
-    return "{", "}", [f"{_flat(key)}: " for key in value]
+    return "{", "}", [f"{source_of(key)}: " for key in value]
 
 
-def _flat(value: Any) -> str:
+def source_of(value: Any) -> str:
+    """Python source of a value, on one line.
+
+    Dictionaries with identifiers as keys become ``dict(...)``, others ``{...}``. mmengine's own
+    writing of configs escapes no quotes, and knows no names of other settings.
+    """
     if isinstance(value, Name):
         return str(value)
     if isinstance(value, Mapping):
         begin, end, keys = _parts(value)
-        entries = [f"{k}{_flat(item)}" for k, item in zip(keys, value.values(), strict=True)]
+        entries = [f"{k}{source_of(item)}" for k, item in zip(keys, value.values(), strict=True)]
         return begin + ", ".join(entries) + end
     if isinstance(value, list):
-        return "[" + ", ".join(map(_flat, value)) + "]"
+        return "[" + ", ".join(map(source_of, value)) + "]"
     if isinstance(value, tuple):
-        return "(" + ", ".join(map(_flat, value)) + ("," if _needs_comma(value) else "") + ")"
+        return "(" + ", ".join(map(source_of, value)) + ("," if _needs_comma(value) else "") + ")"
     if isinstance(value, float) and not math.isfinite(value):
         return f"float('{value}')"
     # mmengine replaces what stands in double braces before it reads a config

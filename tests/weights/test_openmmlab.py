@@ -10,6 +10,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.weights import from_mmdet
@@ -64,6 +65,7 @@ def same_predictions(stock: torch.nn.Module, conversion) -> None:
 @pytest.fixture(scope="module")
 def stock() -> tuple[Config, torch.nn.Module]:
     cfg = stock_config()
+    init_default_scope("mmdet")  # fixtures of a module are made before those of a test
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
