@@ -7,14 +7,17 @@ import io
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pycocotools.mask
 from pycocotools.coco import COCO
 
 from mmdet_maskr.atomic_files import write_whole
-from mmdet_maskr.coco.form import boxes_of, to_pixels
-from mmdet_maskr.data_files import read_json
+from mmdet_maskr.coco.check.values import is_number
+from mmdet_maskr.coco.form import to_corners, to_pixels
+from mmdet_maskr.coco.results import check_results, read_results
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation.ground_truth import GroundTruthFile
 from mmdet_maskr.visualization.draw import FONT, draw_instances, enlarge
@@ -28,6 +31,7 @@ from mmdet_maskr.visualization.skeleton import (
 SHORT_SIDE = 480
 CAPTION = 28  # pixels above the pictures of a sheet
 SHRINK = 0.65  # of pictures in a sheet; their labels are just readable then
+GREY = (128, 128, 128)  # of categories without a colour
 GAP = 8  # white pixels between ground truth and prediction
 
 
@@ -65,16 +69,21 @@ def draw_predictions(
         The paths of the pictures, sheet.png last.
 
     Raises:
-        UserError: an image cannot be read; keypoints of no detection in ``results_file``; another
-            number of keypoints than in ``metainfo``.
+        UserError: a file that is none of its kind, or of other images; an image that cannot be
+            read, or of another size than the annotation file says; keypoints of no detection in
+            ``results_file``; another number of keypoints than in ``metainfo``.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its timings
         truth = GroundTruthFile(str(ann_file))
-        results = read_json(results_file, "results", list)
-        if keypoint_file is not None:
-            _add_keypoints(results, keypoint_file, results_file)
-        with_masks = any("segmentation" in entry for entry in results)  # loadRes invents some
-        found = truth.loadRes(results)
+    results = read_results(results_file)
+    if keypoint_file is not None:
+        _add_keypoints(results, keypoint_file, results_file)
+    check_results(results, truth.imgs, truth.cats, results_file, ann_file)
+    with_masks = any(entry.get("segmentation") for entry in results)
+    found: dict[Any, list[dict]] = defaultdict(list)
+    for entry in results:
+        if entry["score"] >= score_thr:
+            found[entry["image_id"]].append(entry)
     image_ids = sorted(truth.imgs)
     chosen = [image_ids[i] for i in np.linspace(0, len(image_ids) - 1, count).round().astype(int)]
     out_dir = Path(out_dir)
@@ -86,12 +95,17 @@ def draw_predictions(
         if image is None:
             raise UserError(f"the image {file} cannot be read.")
         image = image[..., ::-1]
-        found_here = [a for a in found.imgToAnns.get(image_id, ()) if a["score"] >= score_thr]
+        size = truth.imgs[image_id]["height"], truth.imgs[image_id]["width"]
+        if image.shape[:2] != size:
+            raise UserError(
+                f"{ann_file}: image {image_id} has height and width {size}, and {file} "
+                f"{image.shape[:2]}."
+            )
         sides = [
             _draw_annotations(image, truth, annotations, palette, metainfo or {}, has_masks)
             for annotations, has_masks in (
                 (truth.imgToAnns[image_id], True),
-                (found_here, with_masks),
+                (found[image_id], with_masks),
             )
         ]
         gap = np.full((sides[0].shape[0], GAP, 3), 255, np.uint8)
@@ -108,14 +122,14 @@ def _add_keypoints(results: list[dict], keypoint_file: str | Path, results_file:
     waiting: dict[tuple, deque] = defaultdict(deque)
     for entry in results:
         waiting[entry["image_id"], entry["category_id"], entry["score"]].append(entry)
-    for entry in read_json(keypoint_file, "results", list):
+    for entry in read_results(keypoint_file):
         key = entry["image_id"], entry["category_id"], entry["score"]
         if not waiting[key]:
             raise UserError(
                 f"{keypoint_file} has keypoints of a detection that {results_file} has not (image "
                 f"{key[0]}, category {key[1]}, score {key[2]}): are they of the same test run?"
             )
-        waiting[key].popleft()["keypoints"] = entry["keypoints"]
+        waiting[key].popleft()["keypoints"] = entry.get("keypoints")
 
 
 def _draw_annotations(
@@ -126,8 +140,10 @@ def _draw_annotations(
     metainfo: Mapping,
     with_masks: bool,
 ) -> np.ndarray:
-    boxes = boxes_of(annotations)
-    masks = [coco.annToMask(ann) for ann in annotations] if with_masks else None
+    boxes = to_corners([_box(coco, ann) for ann in annotations])
+    masks = None
+    if with_masks:
+        masks = [pycocotools.mask.decode(_rle(coco, ann)) for ann in annotations]
     keypoints = _stack_keypoints(annotations)
     image, boxes, masks, keypoints = enlarge(image, boxes, masks, keypoints, SHORT_SIDE)
     texts = []
@@ -135,9 +151,30 @@ def _draw_annotations(
         text = "crowd" if ann.get("iscrowd") and "score" not in ann else ""
         text = text or coco.cats[ann["category_id"]]["name"]
         texts.append(f"{text} {ann['score']:.2f}" if "score" in ann else text)
-    colours = [palette[ann["category_id"]] for ann in annotations]
+    colours = [palette.get(ann["category_id"], GREY) for ann in annotations]
     skeleton = None if keypoints is None else make_skeleton(metainfo, keypoints.shape[1])
     return draw_instances(image, boxes, masks, texts, colours, keypoints, skeleton)
+
+
+def _rle(coco: COCO, annotation: dict) -> dict:
+    """The mask of an annotation or result; an empty one where it has none."""
+    image, mask = coco.imgs[annotation["image_id"]], annotation.get("segmentation")
+    if isinstance(mask, list):
+        mask = [polygon for polygon in mask if len(polygon) >= 6 and len(polygon) % 2 == 0]
+    if not mask:
+        empty = np.zeros((image["height"], image["width"]), np.uint8, order="F")
+        return pycocotools.mask.encode(empty)
+    return coco.annToRLE({**annotation, "segmentation": mask})
+
+
+def _box(coco: COCO, annotation: dict) -> list[float]:
+    """x, y, width, height: of the box, else around mask or keypoints."""
+    if annotation.get("bbox"):
+        return annotation["bbox"]
+    if annotation.get("segmentation") or not annotation.get("keypoints"):
+        return pycocotools.mask.toBbox(_rle(coco, annotation)).tolist()
+    points = np.reshape(annotation["keypoints"], (-1, 3))[:, :2]
+    return [*points.min(0), *np.ptp(points, 0)]
 
 
 def _stack_keypoints(annotations: list[dict]) -> np.ndarray | None:
@@ -145,6 +182,15 @@ def _stack_keypoints(annotations: list[dict]) -> np.ndarray | None:
     lists = [ann["keypoints"] for ann in annotations if ann.get("keypoints")]
     if not lists:
         return None
+    length = len(lists[0]) if isinstance(lists[0], list) else 0
+    for ann in annotations:
+        own = ann.get("keypoints") or lists[0]
+        whole = isinstance(own, list) and len(own) == length and length % 3 == 0
+        if not whole or not all(map(is_number, own)):
+            raise UserError(
+                f"image {ann['image_id']}: the keypoints of annotation {ann.get('id')} must be a "
+                f"list of three numbers each, of as many as those of others."
+            )
     keypoints = np.zeros((len(annotations), len(lists[0]) // 3, 3))
     for row, ann in zip(keypoints, annotations, strict=True):
         if ann.get("keypoints"):

@@ -10,13 +10,16 @@ import copy
 import json
 import math
 import os
+import pickle
 import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import pycocotools.mask
 import pytest
 import torch
 import yaml
@@ -30,13 +33,16 @@ from mmdet_maskr.ablations.tables import TABLES
 from mmdet_maskr.deploy.files import METADATA, read_metadata
 from mmdet_maskr.engine.batch_file import unpack_batch
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.evaluation.error_analysis.analysis import analyse, tables
+from mmdet_maskr.evaluation.error_analysis.inputs import comparisons
 from mmdet_maskr.safe_configs import read_literals
 from mmdet_maskr.visualization.curves import choose_keys, plot_runs, read_run
+from mmdet_maskr.visualization.pictures import draw_predictions
 from mmdet_maskr.weights.convert import _explained
 from mmdet_maskr.weights.detectron2 import Detectron2Model
 from mmdet_maskr.weights.detectron2_options import read_options
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", 15)) / 7  # of each of the tests
+SECONDS = float(os.environ.get("FUZZ_SECONDS", 15)) / 10  # of each of the tests
 SEED = int(os.environ.get("FUZZ_SEED", 0))
 VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 2, 3.5, 1e308, -1e308, 10**30, 10**400, 10**18, math.nan, math.inf,
@@ -305,3 +311,92 @@ def test_texts_of_configs(repo: Path):
         return held[0]
 
     fuzz(lambda: part, write, lambda: read_literals(held[0], "the config of it"))
+
+
+SIDE = 24
+SQUARE = [4, 4, 12, 4, 12, 12, 4, 12]
+POINTS = [6, 6, 2, 9, 9, 1]
+
+
+def truth_file() -> dict:
+    """Two images with an object each, the second with an RLE."""
+    rle = dict(size=[SIDE, SIDE], counts=[4, 8, 16 * SIDE, 8, SIDE * SIDE - 20 - 16 * SIDE])
+    base = dict(category_id=1, bbox=[4, 4, 8, 8], area=64, iscrowd=0, num_keypoints=2)
+    return dict(
+        images=[dict(id=i, file_name=f"{i}.png", width=SIDE, height=SIDE) for i in (1, 2)],
+        categories=[dict(id=1, name="a"), dict(id=2, name="b")],
+        annotations=[
+            dict(base, id=1, image_id=1, segmentation=[SQUARE], keypoints=POINTS),
+            dict(base, id=2, image_id=2, segmentation=rle, keypoints=POINTS),
+        ],
+    )
+
+
+def results() -> list[dict]:
+    """Detections of boxes, masks and keypoints on the images of :func:`truth_file`."""
+    rle = pycocotools.mask.frPyObjects([SQUARE], SIDE, SIDE)[0]
+    mask = dict(size=[SIDE, SIDE], counts=rle["counts"].decode())
+    base = dict(category_id=1, score=0.9, bbox=[4.0, 4.0, 8.0, 8.0], segmentation=mask)
+    return [dict(base, image_id=i, keypoints=[6.0, 6.0, 0.9, 9.0, 9.0, 0.1]) for i in (1, 2)]
+
+
+def without_keypoints(entries: list[dict]) -> list[dict]:
+    return [{k: v for k, v in entry.items() if "keypoints" not in k} for entry in entries]
+
+
+def test_results_for_error_analysis(tmp_path: Path):
+    truth, file = tmp_path / "truth.json", tmp_path / "results.json"
+    truth.write_text(json.dumps(truth_file()))
+
+    def read() -> None:
+        for kind, comparison in comparisons(truth, [file]).items():
+            tables(kind, analyse(comparison, 0.3, 0.5, 0.1))
+
+    fuzz(lambda: without_keypoints(results()), writer(file), read)
+
+
+def test_samples_for_error_analysis(tmp_path: Path):
+    truth, file = tmp_path / "truth.json", tmp_path / "samples.pkl"
+    truth.write_text(json.dumps(truth_file()))
+
+    def good() -> list[dict]:
+        mask = results()[0]["segmentation"]
+        instances = dict(bboxes=[[4.0, 4, 12, 12]], labels=[0], scores=[0.9], masks=[mask])
+        return [dict(img_id=i, pred_instances=instances) for i in (1, 2)]
+
+    def arrays(value: Any) -> Any:
+        """Lists of numbers become tensors, as tools/test.py has them."""
+        if isinstance(value, dict):
+            return {key: arrays(item) for key, item in value.items()}
+        if isinstance(value, list):
+            try:
+                return torch.tensor(value)
+            except (ValueError, TypeError, RuntimeError, OverflowError):
+                return [arrays(item) for item in value]
+        return value
+
+    def read() -> None:
+        for kind, comparison in comparisons(truth, [file]).items():
+            tables(kind, analyse(comparison, 0.3, 0.5, 0.1))
+
+    fuzz(good, writer(file, lambda value: pickle.dumps(arrays(value))), read)
+
+
+def test_files_of_pictures(tmp_path: Path):
+    """Ground truth, results and keypoints in files of their own."""
+    good = [truth_file(), without_keypoints(results()), results()]
+    files = [tmp_path / name for name in ("truth.json", "masks.json", "keypoints.json")]
+    for number in (1, 2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((SIDE, SIDE, 3), np.uint8))
+
+    def write(rng: random.Random | None, value: Any) -> list:
+        whole = isinstance(value, list) and len(value) == 3
+        pairs = zip(files, value if whole else good, strict=True)
+        return [writer(file)(rng, part) for file, part in pairs]
+
+    def read() -> None:
+        palette = {1: (9, 9, 9), 2: (200, 9, 9)}
+        draw_predictions(files[0], tmp_path, files[1], tmp_path / "out", palette, 2,
+                         keypoint_file=files[2])  # fmt: skip
+
+    fuzz(lambda: good, write, read)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.registry import init_default_scope
 
 from mmdet_maskr.coco.detections import FIELDS, KINDS, Detections
+from mmdet_maskr.coco.results import check_results, read_results
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
 from mmdet_maskr.engine.config_reading import read_config
@@ -20,8 +21,9 @@ from mmdet_maskr.evaluation.coco_metric import CocoInstanceMetric
 from mmdet_maskr.evaluation.ground_truth import number_annotations
 from mmdet_maskr.safe_pickle import load_pickle
 
-RECORD = {"image_id", "category_id", "score"}
 SAMPLE = {"img_id", "pred_instances"}
+# what reading values of any kind as those of detections ends in
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 
 
 def comparisons(
@@ -52,7 +54,14 @@ def comparisons(
     for file in map(Path, results):
         entries = _read(file)
         for kind in KINDS:
-            if any(_has(entry, kind) for entry in entries):
+            try:
+                has_any = any(_has(entry, kind) for entry in entries)
+            except _UNREADABLE as error:
+                raise UserError(
+                    f"{file} is not what tools/test.py --out writes ({type(error).__name__}: "
+                    f"{str(error)[:200]})."
+                ) from error
+            if has_any:
                 found.setdefault(kind, (file, entries))
     if not found:
         raise UserError(f"{', '.join(map(str, results))}: there are no detections.")
@@ -112,17 +121,7 @@ def _read(file: Path) -> list[dict]:
         if not _all_have(samples, SAMPLE):
             raise UserError(f"{file} is not what tools/test.py --out writes: a list of samples.")
         return samples
-    try:
-        records = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{file} is neither JSON nor a pickle (.pkl): {error}.") from error
-    if not _all_have(records, RECORD):
-        raise UserError(
-            f"{file} is no file of COCO results: a list of dictionaries with {sorted(RECORD)} and "
-            "bbox, segmentation or keypoints. tools/test.py writes them with --cfg-options "
-            "test_evaluator.outfile_prefix=PREFIX, MaskRInferencer with coco_json=FILE."
-        )
-    return records
+    return read_results(file)
 
 
 def _all_have(entries: Any, keys: set[str]) -> bool:
@@ -135,7 +134,7 @@ def _has(entry: dict, kind: str) -> bool:
     """Whether a record has a value of this kind, or a sample has them of some detection."""
     instances = entry.get("pred_instances")
     if instances is None:
-        return FIELDS[kind] in entry
+        return bool(entry.get(FIELDS[kind]))
     if kind == "keypoints":
         return "keypoints" in instances and bool((instances["keypoint_scores"] != 0).any())
     return len(instances["labels"]) > 0 and (kind == "bbox" or "masks" in instances)
@@ -151,20 +150,22 @@ def _detections(
             detections = Detections.of(found, metric.ids_of(kind), {kind})
         else:
             detections = Detections.from_coco(entries, kind)
-    except (ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         field = FIELDS[kind]
         raise UserError(f"{file}: {field} of some detections cannot be read: {error}.") from error
-    strangers = sorted({str(i) for i in detections.image_ids if i not in truth.imgs})
-    if strangers:
-        raise UserError(
-            f"{file} has detections on {len(strangers)} images that are not in "
-            f"{truth.annotation_file}, e.g. {strangers[0]}: are they of the same data set? "
-            "(MaskRInferencer writes ids instead of file names if it is given ann_file.)"
-        )
-    unknown = sorted(set(detections.category_ids) - set(truth.cats))
-    if unknown:
-        raise UserError(
-            f"{file} has the category ids {unknown[:8]}, which {truth.annotation_file} has not: "
-            f"there are {sorted(truth.cats)[:8]}, ..."
-        )
+    columns = (detections.scores, detections.boxes, detections.keypoints)
+    if not all(column is None or np.isfinite(column).all() for column in columns):
+        raise UserError(f"{file}: {FIELDS[kind]} or scores of some detections are not finite.")
+    named = zip(detections.image_ids, detections.category_ids, strict=True)
+    masks = detections.masks
+    check_results(
+        [
+            dict(image_id=image, category_id=category, segmentation=masks[i] if masks else None)
+            for i, (image, category) in enumerate(named)
+        ],
+        truth.imgs,
+        truth.cats,
+        file,
+        truth.annotation_file,
+    )
     return detections
