@@ -60,7 +60,7 @@ def check_results(
         UserError: they are of others, or a mask is none of its image.
     """
     records = list(records)
-    strangers = sorted({str(r["image_id"]) for r in records if r["image_id"] not in images})
+    strangers = sorted({str(r["image_id"]) for r in records if not _is_in(r["image_id"], images)})
     if strangers:
         raise UserError(
             f"{file} has detections on {len(strangers)} images that are not in {truth}, e.g. "
@@ -80,6 +80,13 @@ def check_results(
                 f"{file}: entry {index} of the COCO results (image {record['image_id']}) has a "
                 f"segmentation that is {wrong}."
             )
+
+
+def _is_in(value: Any, known: Collection) -> bool:
+    try:
+        return value in known
+    except TypeError:  # no value that can be a key
+        return False
 
 
 def what_is_wrong(record: object) -> str | None:

@@ -106,7 +106,8 @@ def _of(config: Path, data_root: str | None) -> tuple[dict, dict]:
     evaluator = next((e for e in evaluators if e.get("ann_file")), None)
     if evaluator is None or "test_dataloader" not in cfg:
         raise UserError(f"{config} has no test_evaluator with ann_file: name an annotation file.")
-    wanted = ("ann_file", "keypoint_ann_file", "sort_categories", "backend_args", "iou_thrs")
+    wanted = ("ann_file", "keypoint_ann_file", "sort_categories", "backend_args", "iou_thrs",
+              "crowds")  # fmt: skip
     options = {key: evaluator[key] for key in wanted if key in evaluator}
     return options, wrappers.metainfo_of(cfg.test_dataloader.dataset)
 
