@@ -84,7 +84,7 @@ def draw_predictions(
     for entry in results:
         if entry["score"] >= score_thr:
             found[entry["image_id"]].append(entry)
-    image_ids = sorted(truth.imgs)
+    image_ids = sorted(truth.imgs, key=lambda name: (isinstance(name, str), name))
     chosen = [image_ids[i] for i in np.linspace(0, len(image_ids) - 1, count).round().astype(int)]
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -140,16 +140,20 @@ def _draw_annotations(
     metainfo: Mapping,
     with_masks: bool,
 ) -> np.ndarray:
-    boxes = to_corners([_box(coco, ann) for ann in annotations])
+    side = max(image.shape[:2])  # far outside there is nothing to see, and cv2 takes no more
+    boxes = np.clip(to_corners([_box(coco, ann) for ann in annotations]), -side, 2 * side)
     masks = None
     if with_masks:
         masks = [pycocotools.mask.decode(_rle(coco, ann)) for ann in annotations]
     keypoints = _stack_keypoints(annotations)
+    if keypoints is not None:
+        keypoints[..., :2] = np.clip(keypoints[..., :2], -side, 2 * side)
     image, boxes, masks, keypoints = enlarge(image, boxes, masks, keypoints, SHORT_SIDE)
     texts = []
     for ann in annotations:
         text = "crowd" if ann.get("iscrowd") and "score" not in ann else ""
-        text = text or coco.cats[ann["category_id"]]["name"]
+        category = coco.cats.get(ann["category_id"], {})
+        text = text or category.get("name", str(ann["category_id"]))
         texts.append(f"{text} {ann['score']:.2f}" if "score" in ann else text)
     colours = [palette.get(ann["category_id"], GREY) for ann in annotations]
     skeleton = None if keypoints is None else make_skeleton(metainfo, keypoints.shape[1])

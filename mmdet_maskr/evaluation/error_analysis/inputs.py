@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from mmengine.registry import init_default_scope
 
 from mmdet_maskr.coco.detections import FIELDS, KINDS, Detections
+from mmdet_maskr.coco.form import compressed
 from mmdet_maskr.coco.results import check_results, read_results
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
@@ -23,7 +25,8 @@ from mmdet_maskr.safe_pickle import load_pickle
 
 SAMPLE = {"img_id", "pred_instances"}
 # what reading values of any kind as those of detections ends in
-_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError)
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError,
+               OverflowError)  # fmt: skip
 
 
 def comparisons(
@@ -169,4 +172,6 @@ def _detections(
         file,
         truth.annotation_file,
     )
-    return detections
+    if masks is None:
+        return detections
+    return replace(detections, masks=[compressed(mask, *mask["size"]) for mask in masks])
