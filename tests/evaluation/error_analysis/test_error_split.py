@@ -247,8 +247,8 @@ def test_bad_input(compare, tmp_path: Path):
     with pytest.raises(UserError, match="no file of results"):
         comparisons(truth, [tmp_path / "nothing.json"])
     for content, message in (
-        ("{", "neither JSON nor a pickle"),
-        ('{"a": 1}', "no file of COCO results"),
+        ("{", r"found\.json, line 1.*no JSON"),
+        ('{"a": 1}', r"file of COCO results .*found\.json"),
         ("[]", "there are no detections"),
         (json.dumps([dict(image_id=8, category_id=3, bbox=[0, 0, 1, 1], score=1)]), "e.g. 8"),
         (json.dumps([dict(image_id=7, category_id=9, bbox=[0, 0, 1, 1], score=1)]), r"ids \[9\]"),
