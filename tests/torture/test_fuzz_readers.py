@@ -367,7 +367,7 @@ def test_samples_for_error_analysis(tmp_path: Path):
     def arrays(value: Any) -> Any:
         """Lists of numbers become tensors, as tools/test.py has them."""
         if isinstance(value, dict):
-            return {key: arrays(item) for key, item in value.items()}
+            return {key: item if key == "size" else arrays(item) for key, item in value.items()}
         if isinstance(value, list):
             try:
                 return torch.tensor(value)
