@@ -1,7 +1,8 @@
 """Wrapped data sets wherever a config's data set is used: training, tests, pictures, exports.
 
-Every wrapper in every use, in configs whose types are texts and in those whose types are classes
-(``read_base()``), on the shapes and a small model with random weights.
+Every wrapper in every use, in configs whose types are texts and in files of the newer style, whose
+types are classes and whose bases are ``read_base()``, on the shapes and a small model with random
+weights.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.config import Config, ConfigDict
+from new_style import write_new_style
 
-import mmdet_maskr
 from mmdet_maskr.apis import MaskRInferencer
 from mmdet_maskr.apis.class_names import checkpoint_meta
 from mmdet_maskr.datasets import shapes, wrappers
@@ -69,18 +70,6 @@ WRAPPERS: dict[str, Callable[[dict], dict]] = {
 STYLES = ("texts", "classes")
 
 
-def as_classes(value: object) -> object:
-    """Data sets and transforms named by their classes, as ``read_base()`` gives them."""
-    if isinstance(value, dict):
-        value = {key: as_classes(item) for key, item in value.items()}
-        kind = value.get("type")
-        if isinstance(kind, str):
-            value["type"] = DATASETS.get(kind) or TRANSFORMS.get(kind) or kind
-    elif isinstance(value, (list, tuple)):
-        value = type(value)(as_classes(item) for item in value)
-    return value
-
-
 def config(repo: Path, root: Path, wrapper: str, style: str, work_dir: Path) -> Config:
     cfg = Config.fromfile(repo / "configs/mini/maskr_shapes.py")
     replace_data_root(cfg, cfg.data_root, str(root))
@@ -90,7 +79,7 @@ def config(repo: Path, root: Path, wrapper: str, style: str, work_dir: Path) -> 
         dataset["indices"] = IMAGES
         dataset = WRAPPERS[wrapper](dataset)
         loader.update(num_workers=0, persistent_workers=False, batch_size=4)
-        loader.dataset = ConfigDict(as_classes(dataset) if style == "classes" else dataset)
+        loader.dataset = ConfigDict(dataset)
     cfg.train_cfg = dict(type="IterBasedTrainLoop", max_iters=1, val_interval=1)
     cfg.param_scheduler = []
     cfg.custom_hooks = [dict(type="DatasetFitHook"), dict(type="RLEMasksInEvaluationHook")]
@@ -99,7 +88,7 @@ def config(repo: Path, root: Path, wrapper: str, style: str, work_dir: Path) -> 
     cfg.launcher = "none"
     cfg.model.test_cfg.rcnn.update(score_thr=0.0, max_per_img=5)
     cfg.experiment_name = f"{wrapper}_{style}_{work_dir.name}"
-    return cfg
+    return Config.fromfile(write_new_style(cfg, work_dir / "new")) if style == "classes" else cfg
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -129,11 +118,6 @@ def cfg(request: pytest.FixtureRequest, repo: Path, shapes_root: Path, tmp_path:
 def matrix(*styles: str) -> Callable:
     cases = [(wrapper, style) for wrapper in WRAPPERS for style in styles or STYLES]
     return pytest.mark.parametrize("cfg", cases, indirect=True, ids="-".join)
-
-
-# of test-time augmentation and exports, which read the types of a config's pipeline
-READS_TYPES = (Path(mmdet_maskr.__file__).parent / "config_types.py").is_file()
-by_class = ("classes",) if READS_TYPES else ()
 
 
 @matrix()
@@ -172,13 +156,13 @@ def test_testing(cfg: Config, weights: Path, plain_scores: dict):
     assert plain_scores["coco/bbox_mAP"] >= 0
 
 
-@matrix("texts", *by_class)
+@matrix()
 def test_test_time_augmentation(cfg: Config, weights: Path):
     enable_tta(cfg)
     assert _test(cfg, weights)["coco/segm_mAP"] >= 0
 
 
-@matrix("texts", *by_class)
+@matrix()
 def test_export(cfg: Config):
     model = MODELS.build(cfg.model)
     described = metadata.describe(model, cfg, dict(classes=shapes.CLASSES))
@@ -358,3 +342,13 @@ def test_losses_of_zero_are_reported(repo: Path, shapes_root: Path, tmp_path: Pa
     text = next(line for line in said if "exactly 0" in line)
     assert "loss_bbox" in text and "loss_mask" in text and "first 2 iterations" in text
     assert "loss_cls" not in text
+
+
+def test_files_of_the_newer_style(repo: Path, shapes_root: Path, tmp_path: Path):
+    """Classes of every kind, from two files."""
+    cfg = config(repo, shapes_root, "RepeatDataset", "classes", tmp_path)
+    assert cfg.filename == str(tmp_path / "new" / "main.py")
+    parts = (cfg.model, cfg.model.roi_head.mask_head, cfg.train_dataloader.dataset,
+             cfg.train_cfg, cfg.optim_wrapper.optimizer, cfg.test_evaluator,
+             cfg.train_dataloader.dataset.dataset.pipeline[0])  # fmt: skip
+    assert all(isinstance(part.type, type) for part in parts)
