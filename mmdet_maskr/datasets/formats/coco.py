@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from mmdet_maskr.coco.check.crowds import Crowds
 from mmdet_maskr.coco.check.mending import mend
 from mmdet_maskr.coco.check.values import crowd_flag
 from mmdet_maskr.datasets.formats.agreement import joined_up
@@ -63,7 +64,11 @@ def _read_file(folder: Folder, path: Path, joined: dict | None, found: Collectio
     for annotation in content["annotations"]:
         if isinstance(annotation, dict):
             by_image[annotation.get("image_id")].append(annotation)
-    single = _single_crowds(content["annotations"], names, found)
+    crowds = Crowds(content["annotations"])
+    if crowds.single:
+        single = {names.get(category, category) for category in crowds.single}
+        count = sum(crowds.flagged[category] for category in crowds.single)
+        found.assumed[f"crowds of {', '.join(map(str, single))}, taken as single objects"] += count
     split = _split(path, folder)
     for image in content["images"]:
         annotations = by_image.pop(image["id"], [])
@@ -73,7 +78,7 @@ def _read_file(folder: Folder, path: Path, joined: dict | None, found: Collectio
             continue
         photo.split = split
         for annotation in annotations:
-            made = _object(annotation, names, single, found)
+            made = _object(annotation, names, crowds, found)
             if made is not None:
                 photo.objects.append(made)
     if by_image:
@@ -148,47 +153,13 @@ def _class_names(categories: list[dict], used: Counter, found: Collection) -> di
     return names
 
 
-def _single_crowds(annotations: list, names: dict, found: Collection) -> set[str] | None:
-    """Classes whose crowds are single objects; None for all of them.
-
-    A class is not made of crowds alone. CVAT marks what was drawn with its brush as crowds.
-    """
-    crowds: Counter[str] = Counter()
-    total: Counter[str] = Counter()
-    brush = 0
-    for a in annotations:
-        if not isinstance(a, dict) or a.get("category_id") not in names:
-            continue
-        name = names[a["category_id"]]
-        total[name] += 1
-        if crowd_flag(a.get("iscrowd")):
-            crowds[name] += 1
-            attributes = a.get("attributes")
-            brush += isinstance(attributes, dict) and "occluded" in attributes and not (
-                attributes.get("is_crowd")
-            )  # fmt: skip
-    if not crowds:
-        return set()
-    if brush == sum(crowds.values()):
-        found.assumed["crowds that CVAT's brush drew, taken as single objects"] += brush
-        return None
-    single = {name for name in crowds if crowds[name] == total[name]}
-    for name in single:
-        found.assumed[f"crowds of class {name!r}, all that it has, taken as single objects"] += (
-            crowds[name]
-        )
-    return single
-
-
-def _object(
-    annotation: dict, names: dict, single: set[str] | None, found: Collection
-) -> Object | None:
+def _object(annotation: dict, names: dict, crowds: Crowds, found: Collection) -> Object | None:
     if annotation.get("category_id") not in names:
         found.assumed["annotations of a category that the file does not list, left out"] += 1
         return None
     made = Object(names[annotation["category_id"]], box=annotation.get("bbox") or None)
-    crowd = crowd_flag(annotation.get("iscrowd"))
-    made.crowd = bool(crowd) and single is not None and made.label not in single
+    flagged = crowd_flag(annotation.get("iscrowd")) == 1
+    made.crowd = flagged and not crowds.is_single(annotation)
     mask = annotation.get("segmentation")
     if isinstance(mask, dict):
         made.rle = mask
