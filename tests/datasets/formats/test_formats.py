@@ -170,13 +170,13 @@ def test_shapes_with_an_area(tmp_path: Path):
 
 def crowds(names: str, attributes: bool) -> dict:
     """A file with one annotation for each letter: 'c' for a crowd, 'o' for an object."""
-    rle = coco.encode(np.asfortranarray(writers.mask_of([5, 5, 30, 5, 30, 30]), np.uint8))
+    outline = [[5, 5, 30, 5, 30, 30]]
+    rle = coco.encode(np.asfortranarray(writers.mask_of(outline[0]), np.uint8))
     size = dict(size=[writers.HEIGHT, writers.WIDTH], counts=rle["counts"].decode())
     extra = dict(attributes=dict(occluded=False)) if attributes else {}
-    whole = dict(image_id=1, category_id=1, segmentation=size, bbox=[5, 5, 25, 25], area=300)
-    annotations = [
-        dict(whole, id=i, iscrowd=int(letter == "c"), **extra) for i, letter in enumerate(names)
-    ]
+    whole = dict(image_id=1, category_id=1, bbox=[5, 5, 25, 25], area=300, **extra)
+    kinds = dict(c=dict(iscrowd=1, segmentation=size), o=dict(iscrowd=0, segmentation=outline))
+    annotations = [dict(whole, **kinds[letter], id=i) for i, letter in enumerate(names)]
     image = dict(id=1, file_name="a.png", width=writers.WIDTH, height=writers.HEIGHT)
     return dict(images=[image], annotations=annotations, categories=[dict(id=1, name="leaf")])
 
