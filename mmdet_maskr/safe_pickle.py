@@ -245,7 +245,9 @@ def load_pickle(file: BinaryIO, **kwargs: Any) -> Any:
     except (UserError, OSError):
         raise
     except Exception as error:  # damaged pickles end in errors of many types
-        raise UserError(f"the file is no pickle, or damaged ({error}).") from error
+        # torch reads tensors in the file, and wraps its reason in advice to load code
+        reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n")[0]
+        raise UserError(f"the file is no pickle, or damaged ({reason}).") from error
 
 
 class _Bounded:

@@ -54,7 +54,7 @@ def build(text: bytes, read_carefully: Callable[[bytes], dict]) -> Built:
         with _without_collecting():
             try:
                 return _fast(text)
-            except Doubt:
+            except (Doubt, OverflowError):  # or a number that no array holds
                 pass
             return _careful(read_carefully(text))
     finally:
