@@ -15,9 +15,10 @@ from mmdet.datasets.transforms import InferencerLoader
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
+from mmengine.infer import infer
 from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.registry import FUNCTIONS, init_default_scope
-from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint_to_model
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
 from mmdet_maskr import adjustments
@@ -77,7 +78,8 @@ def build_detector(
         cfg, checkpoint_file = _config_of(found, checkpoint_file, scope)
         checkpoint = None
         if checkpoint_file is not None:
-            checkpoint = CheckpointLoader.load_checkpoint(checkpoint_file, "cpu", logger="silent")
+            # by the name under which tests of DetInferencer replace it
+            checkpoint = infer._load_checkpoint(checkpoint_file, map_location="cpu")
         if cfg is None:
             cfg = _config_in(checkpoint, checkpoint_file)
         detector = _built(cfg)

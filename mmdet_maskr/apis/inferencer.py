@@ -8,21 +8,29 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import VISUALIZERS
 from mmengine.visualization import Visualizer
 
 from mmdet_maskr.apis import model_files, options, predictions
 from mmdet_maskr.apis.coco_json import CocoResults
-from mmdet_maskr.apis.detector import Detector, Samples, Wanted, build_detector, loader_of
+from mmdet_maskr.apis.detector import (
+    Detector,
+    FoundSample,
+    Samples,
+    Wanted,
+    build_detector,
+    loader_of,
+)
 from mmdet_maskr.apis.pictures import Pictures
 from mmdet_maskr.apis.predictions import Threshold
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_writable
 from mmdet_maskr.inference.inputs import ImageInput, check_names, open_source
-from mmdet_maskr.inference.sinks import CocoFile, Collected, Printed, json_sink
+from mmdet_maskr.inference.sinks import CocoFile, Collected, JsonFiles, Printed, json_sink
 from mmdet_maskr.inference.video import VideoFrames, film_of
-from mmdet_maskr.inference.walk import Counter, Sink, walk
+from mmdet_maskr.inference.walk import Counter, Image, Sink, walk
 
 
 class MaskRInferencer:
@@ -244,6 +252,23 @@ class MaskRInferencer:
             images=report.images,
             failed=report.failed,
         )
+
+    def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str | Path = "") -> dict:
+        """The predictions of an image as a dictionary, and as a file where a folder is given.
+
+        Args:
+            data_sample: what the model gives.
+            pred_out_dir: ``preds/NAME.json`` is written in it; '' for nothing.
+
+        Returns:
+            As in ``predictions`` of a call.
+        """
+        found = FoundSample(data_sample, len(self.model.dataset_meta["classes"]))
+        if pred_out_dir != "":
+            number = self._counter.done
+            image = Image(data_sample.get("img_path", number), "")
+            JsonFiles(Path(pred_out_dir) / "preds").add(image, number, found)
+        return found.lists
 
 
 def _build_visualizer(config: dict | None, meta: dict[str, Any]) -> Visualizer:

@@ -195,7 +195,7 @@ def _by_name(name: str, scope: str) -> str:
         raise UserError(
             f"there is no file {name}, and scope={scope!r} is no package with an index of models."
         ) from error
-    others = [str(model["Name"]) for model in index]
+    others = [name for model in index for name in _names_of(model)]
     if name.lower() in map(str.lower, others):
         return name
     close = difflib.get_close_matches(name, [*own, *paths, *others], n=3)
@@ -213,13 +213,17 @@ def published(name: str, weights: str | None, scope: str) -> tuple[Config, str |
     """
     folder = BaseInferencer._get_repo_or_mim_dir(scope)
     for model in BaseInferencer._get_models_from_metafile(folder):
-        aliases = model.get("Alias") or []
-        known = [model["Name"], *([aliases] if isinstance(aliases, str) else aliases)]
-        if name.lower() in map(str.lower, known):
+        if name.lower() in map(str.lower, _names_of(model)):
             own = model["Weights"]
             own = own[0] if isinstance(own, list) else own
             return Config.fromfile(str(Path(folder) / model["Config"])), weights or own
     raise UserError(f"there is no model {name} in the index of {scope}.")
+
+
+def _names_of(model: dict) -> list[str]:
+    """The names of an entry of a model index."""
+    aliases = model.get("Alias") or []
+    return [str(model["Name"]), *([aliases] if isinstance(aliases, str) else aliases)]
 
 
 def _own_models() -> list[dict]:

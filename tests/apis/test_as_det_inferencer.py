@@ -97,6 +97,25 @@ def test_options_by_place(both, photos: list[str], tmp_path: Path, capsys):
     assert not np.array_equal(plain, drawn)
 
 
+def test_a_sample_as_a_dictionary(both, photos: list[str], tmp_path: Path):
+    (sample,) = both[1](photos[0], return_datasamples=True)["predictions"]
+    found = both[1].pred2dict(sample, tmp_path)
+    assert found == both[1](photos[0])["predictions"][0]
+    assert json.loads((tmp_path / "preds" / f"{Path(photos[0]).stem}.json").read_text()) == found
+
+
+@pytest.mark.parametrize("name", ["rtmdet-t", "RTMDet_tiny_8xb32-300e_coco"])
+def test_names_of_the_index(name: str, monkeypatch: pytest.MonkeyPatch):
+    """With the weights of the index, by the name or another one of it, in any case."""
+    asked = []
+    monkeypatch.setattr(
+        "mmengine.infer.infer._load_checkpoint", lambda path, **options: asked.append(path)
+    )
+    inferencer = MaskRInferencer(name, device="cpu")
+    assert len(inferencer.model.dataset_meta["classes"]) == 80
+    assert len(asked) == 1 and "rtmdet_tiny_8xb32-300e_coco_" in asked[0]
+
+
 def test_pictures_come_back_where_they_are_wanted(both, photos: list[str], tmp_path: Path):
     """A folder of pictures is written one by one, and not kept in memory."""
     found = both[1](photos, out_dir=tmp_path)
