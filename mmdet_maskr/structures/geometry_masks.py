@@ -92,6 +92,7 @@ class GeometryMasks(BitmapMasks):
 
     @masks.setter
     def masks(self, pixels: np.ndarray) -> None:
+        """Take pixels (N, H, W) in place of what is kept."""
         self._pixels, self._drawn = np.asarray(pixels), None
 
     def _settle(self) -> None:

@@ -117,7 +117,7 @@ class AnnotationIndex:
         return {**found, **loads(rest)} if rest else found
 
     def annotations(self, numbers: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
-        """Some entries of ``annotations``."""
+        """Entries of ``annotations`` by their numbers (N,) in the file."""
         numbers = np.asarray(numbers, np.int64)
         arrays = self.arrays
         rows = arrays["image"][numbers].tolist()

@@ -104,7 +104,7 @@ class Ids:
 
 
 def list_of(values: np.ndarray | list) -> list:
-    """The values as Python's own."""
+    """Values (N,) as Python's own."""
     return values.tolist() if isinstance(values, np.ndarray) else values
 
 

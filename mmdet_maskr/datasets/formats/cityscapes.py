@@ -21,7 +21,11 @@ def find(folder: Folder) -> list[Path]:
 
 
 def read(folder: Folder, sources: list[Path]) -> Collection:
-    """Read them. Pixels with a class alone are crowds."""
+    """Read them. Pixels with a class alone are crowds.
+
+    Raises:
+        UserError: a label image that cannot be read.
+    """
     found = Collection(NAME, classes=list(CATEGORIES.values()))
     for path in sources:
         name = path.name.replace(_ENDING, "_leftImg8bit.png")

@@ -130,7 +130,11 @@ def _lines_of(path: Path) -> list | None:
 
 @contextmanager
 def reading(path: Path, tool: str) -> Iterator[None]:
-    """Turn what a damaged file raises into an error that names it."""
+    """Turn what a damaged file raises into an error that names it.
+
+    Raises:
+        UserError: instead of errors of missing keys, wrong types and values.
+    """
     try:
         yield
     except UserError:

@@ -30,7 +30,11 @@ def find(folder: Folder) -> list[Path]:
 
 
 def read(folder: Folder, sources: list[Path]) -> Collection:
-    """Read them; all objects are of one class."""
+    """Read them; all objects are of one class.
+
+    Raises:
+        UserError: a mask that cannot be read, is of another size, or fits two photos.
+    """
     found = Collection(NAME, classes=[CLASS])
     masks = set(sources)
     photos = [path for path in folder.images.images if path not in masks]
