@@ -383,16 +383,17 @@ def config_of_a_page(page: str, name: str, folder: Path) -> Config:
 def test_own_data_set_as_in_the_readme(tmp_path: Path):
     """The README's config for an own data set has its folders and classes in all three splits."""
     cfg = config_of_a_page("README.md", "pets", tmp_path)
-    for split, file in (("train", "train.json"), ("val", "val.json"), ("test", "val.json")):
+    for split, file in (("train", "train"), ("val", "val"), ("test", "val")):
         dataset = cfg[f"{split}_dataloader"].dataset
         assert dataset.type == "CocoInstanceDataset"
-        assert (dataset.data_root, dataset.ann_file) == ("pets/", file)
+        ann_file = f"annotations/instances_{file}.json"
+        assert (dataset.data_root, dataset.ann_file) == ("pets/", ann_file)
         assert dataset.data_root == cfg.data_root  # else --data-root would find nothing to replace
-        assert dataset.data_prefix.img == "photos/"
+        assert dataset.data_prefix.img == "images/"
         assert dataset.metainfo.classes == ("cat", "dog")
         if split != "train":
             evaluator = cfg[f"{split}_evaluator"]
-            assert evaluator.ann_file == "pets/val.json" and "segm" in evaluator.metric
+            assert evaluator.ann_file == f"pets/{ann_file}" and "segm" in evaluator.metric
     roi_head = MODELS.build(cfg.model).roi_head
     assert roi_head.bbox_head.num_classes == roi_head.mask_head.num_classes == 2
 

@@ -52,7 +52,9 @@ def read_image(source: str | Path | np.ndarray, load: dict[str, Any] | None = No
         try:
             content = np.fromfile(source, np.uint8)
             image = cv2.imdecode(content, flag) if content.size else None
-        except (OSError, cv2.error) as error:  # of larger ones than OpenCV takes, too
+        except OSError as error:
+            raise Unreadable(str(source), (error.strerror or str(error)).lower()) from error
+        except cv2.error as error:  # of larger ones than OpenCV takes, too
             reason = f"it is no image that OpenCV can read ({str(error).strip()})"
             raise Unreadable(str(source), reason) from error
         if image is None:

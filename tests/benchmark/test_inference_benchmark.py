@@ -52,7 +52,7 @@ def test_a_row_for_each_form(tmp_path: Path, capsys: pytest.CaptureFixture):
 def test_other_detections_and_bad_options_are_refused(monkeypatch: pytest.MonkeyPatch):
     for options, message in (
         (["--size", "16", "64"], "--size must be at least 32 by 32"),
-        (["--image", "nothing.jpg"], "nothing.jpg is no image"),
+        (["--image", "nothing.jpg"], "nothing.jpg cannot be read: no such file"),
     ):
         with pytest.raises(UserError, match=message):
             run(*SMALL, *options)

@@ -94,5 +94,5 @@ def test_photos(tmp_path: Path):
     assert photo.shape == (40, 60, 3) and photo.dtype == np.uint8
     assert photo.min() == 0 and photo.max() == 255
     assert (photo != synthetic_photo(40, 60, seed=1)).any()
-    with pytest.raises(UserError, match=r"none\.jpg is no image that can be read"):
+    with pytest.raises(UserError, match=r"none\.jpg cannot be read: no such file"):
         read_photo(tmp_path / "none.jpg", 40, 60)

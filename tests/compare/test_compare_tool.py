@@ -88,7 +88,7 @@ def test_page(
     ("args", "message"),
     [
         ([], r"--images is needed"),
-        (["--images", "nowhere.jpg"], r"no image or folder .*nowhere\.jpg"),
+        (["--images", "nowhere.jpg"], r"nowhere\.jpg"),
         (["--images", "photo.png", "--ann", "no.json"], r"--ann: there is no annotation file"),
         (["--images", "photo.png", "--out", "no/page.html"], r"--out no/page\.html: there is no"),
         (["--images", "photo.png", "--out", "."], r"--out \. is a folder"),
