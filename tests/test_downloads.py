@@ -17,6 +17,7 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmdet_maskr import downloads
+from mmdet_maskr.adjustments import own_calls
 from mmdet_maskr.downloads import _check_target, download
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference import inputs
@@ -80,9 +81,11 @@ def weights(value: float) -> bytes:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where weights are kept, while this package loads them."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    return tmp_path / "hub" / "checkpoints"
+    with own_calls():
+        yield tmp_path / "hub" / "checkpoints"
 
 
 def test_weights_of_two_addresses_are_two(cache: Path, serve):
