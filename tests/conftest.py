@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from mmengine.visualization import Visualizer
 
 from mmdet_maskr.datasets import shapes
 
@@ -76,6 +77,15 @@ def coco_mini() -> Path:
 def mmdet_scope() -> None:
     """Build by mmdet's names, as the Runner does for a config with default_scope='mmdet'."""
     init_default_scope("mmdet")
+
+
+@pytest.fixture(autouse=True)
+def no_visualizer_of_others() -> None:
+    """MMEngine's hooks take the newest one of the process, of whatever test that is."""
+    waiting: list[type] = [Visualizer]
+    for cls in waiting:
+        cls._instance_dict.clear()
+        waiting += cls.__subclasses__()
 
 
 @pytest.fixture(scope="session", autouse=True)

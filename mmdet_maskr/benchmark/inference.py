@@ -93,6 +93,7 @@ class Contender:
     batch: dict
     found: InstanceData | None = None
     parts: dict[str, list[float]] = field(default_factory=dict)
+    _inner: float = field(default=0.0, init=False)  # seconds of parts within the one that runs
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
@@ -120,7 +121,7 @@ class Contender:
         """Seconds of one detection."""
         batch = copy.deepcopy(self.batch)
         self._current: dict[str, float] = {}
-        self._inner = 0.0  # seconds of parts within the one that runs
+        self._inner = 0.0
         start = now(self.device)
         samples = self.model.test_step(batch)
         seconds = now(self.device) - start
