@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import mmdet.registry
-import pytest
-from mmdet.registry import HOOKS
 from mmengine.registry import Registry
 
-import mmdet_maskr
 from mmdet_maskr import registration
-from mmdet_maskr.engine import DatasetFitHook
 
 LIGHT = """
 import sys
@@ -62,28 +56,3 @@ def test_every_part_is_where_its_registry_looks():
             package, _, rest = part.__module__.partition(".")
             if package == "mmdet_maskr":
                 assert name in registration.PARTS[rest.partition(".")[0]], (name, part)
-
-
-def test_an_old_name_still_builds_and_warns():
-    old = HOOKS.get("ClassCountCheckHook")
-    assert old is not DatasetFitHook and issubclass(old, DatasetFitHook)
-    assert old is mmdet_maskr.engine.ClassCountCheckHook
-    with pytest.warns(FutureWarning, match="DatasetFitHook"):
-        assert isinstance(HOOKS.build(dict(type="ClassCountCheckHook")), DatasetFitHook)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        HOOKS.build(dict(type="DatasetFitHook"))
-
-
-def test_an_old_name_takes_the_same_options():
-    registry = Registry("sizes")
-
-    @registry.register_module()
-    class New:
-        def __init__(self, size: int = 1) -> None:
-            self.size = size
-
-    old = registration.keep_old_name(registry, "Old", New)
-    assert inspect.signature(old) == inspect.signature(New)
-    with pytest.warns(FutureWarning):
-        assert registry.build(dict(type="Old", size=3)).size == 3

@@ -13,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import VISUALIZERS
 from mmengine.visualization import Visualizer
 
+from mmdet_maskr.adjustments import own_calls
 from mmdet_maskr.apis import model_files, options, predictions
 from mmdet_maskr.apis.coco_json import CocoResults
 from mmdet_maskr.apis.detector import (
@@ -25,6 +26,7 @@ from mmdet_maskr.apis.detector import (
 )
 from mmdet_maskr.apis.pictures import Pictures
 from mmdet_maskr.apis.predictions import Threshold
+from mmdet_maskr.engine.config_errors import explain
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_writable
 from mmdet_maskr.inference.inputs import ImageInput, check_names, open_source
@@ -272,11 +274,22 @@ class MaskRInferencer:
 
 
 def _build_visualizer(config: dict | None, meta: dict[str, Any]) -> Visualizer:
-    """A visualizer under a name of its own, as mmengine keeps one for each name."""
-    args = ConfigDict(config or dict(type="InstanceVisualizer"))
-    now = str(datetime.timestamp(datetime.now()))
-    name = args.get("name", now)
-    args["name"] = f"{name}-{now}" if Visualizer.check_instance_created(name) else name
-    visualizer = VISUALIZERS.build(args)
-    visualizer.dataset_meta = meta
+    """A visualizer under a name of its own, as mmengine keeps one for each name.
+
+    Raises:
+        UserError: it cannot be built.
+    """
+    try:
+        with own_calls():
+            args = ConfigDict(config or dict(type="InstanceVisualizer"))
+            now = str(datetime.timestamp(datetime.now()))
+            name = args.get("name", now)
+            args["name"] = f"{name}-{now}" if Visualizer.check_instance_created(name) else name
+            visualizer = VISUALIZERS.build(args)
+            visualizer.dataset_meta = meta
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # what a config may ask for has no end
+        reason = explain(error) or f"{type(error).__name__}: {str(error)[:200]}"
+        raise UserError(f"visualizer={str(config)[:100]} cannot be built: {reason}") from error
     return visualizer

@@ -1,15 +1,13 @@
 """Training and testing: how a run is configured, launched, distributed, saved and resumed."""
 
-from mmdet_maskr import adjustments
+from mmdet.registry import HOOKS
+
+from mmdet_maskr import adjustments, old_names
 from mmdet_maskr.engine.channels_last import ChannelsLastHook
 from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_runner import DurableRunner
 from mmdet_maskr.engine.hang_guard import HangGuardHook
-from mmdet_maskr.engine.hooks import (
-    ClassCountCheckHook,
-    DatasetFitHook,
-    RLEMasksInEvaluationHook,
-)
+from mmdet_maskr.engine.hooks import DatasetFitHook, RLEMasksInEvaluationHook
 from mmdet_maskr.engine.load_hooks import CheckpointFitHook, ClassTransferHook
 from mmdet_maskr.engine.loops import ExactEpochTrainLoop
 from mmdet_maskr.engine.loss_guard import LossGuardHook
@@ -19,7 +17,6 @@ __all__ = [
     "BFloat16OptimWrapper",
     "ChannelsLastHook",
     "CheckpointFitHook",
-    "ClassCountCheckHook",
     "ClassTransferHook",
     "DatasetFitHook",
     "DurableCheckpointHook",
@@ -29,5 +26,8 @@ __all__ = [
     "LossGuardHook",
     "RLEMasksInEvaluationHook",
 ]
+
+old_names.register(HOOKS)
+__getattr__ = old_names.getter(__name__)
 
 adjustments.apply()

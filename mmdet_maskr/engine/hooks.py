@@ -16,7 +16,6 @@ from mmdet_maskr.engine import model_checks
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import last_mask_head
-from mmdet_maskr.registration import keep_old_name
 
 
 @HOOKS.register_module()
@@ -53,9 +52,6 @@ class DatasetFitHook(Hook):
         if not self._has_seen_batch:
             self._has_seen_batch = True
             model_checks.check_batch(unwrapped(runner), data_batch)
-
-
-ClassCountCheckHook = keep_old_name(HOOKS, "ClassCountCheckHook", DatasetFitHook)
 
 
 def _check_data(model: nn.Module, dataset: object, split: str, runner: Runner) -> None:

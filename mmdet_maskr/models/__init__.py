@@ -1,7 +1,8 @@
 """Model parts: what mmdet has not got, or has in another form."""
 
-from mmdet_maskr import adjustments
-from mmdet_maskr.models import old_names
+from mmdet.registry import MODELS
+
+from mmdet_maskr import adjustments, old_names
 from mmdet_maskr.models.backbones import FreeWidthResNet, PlainViT
 from mmdet_maskr.models.data_preprocessors import UnitRangePreprocessor
 from mmdet_maskr.models.dense_heads import SampledRPNHead
@@ -44,7 +45,7 @@ __all__ = [
     "WeightedBoxCoder",
 ]
 
-old_names.register()
+old_names.register(MODELS)
 __getattr__ = old_names.getter(__name__)
 
 adjustments.apply()

@@ -201,6 +201,12 @@ def test_any_argument_of_a_call(
     assert found
 
 
+@pytest.mark.parametrize("visualizer", [dict(type="x"), dict(name=[]), dict(type=3), dict(a=1)])
+def test_visualizer_that_cannot_be_built(repo: Path, visualizer: dict):
+    with pytest.raises(UserError, match="visualizer"):
+        MaskRInferencer(config_of(repo), device="cpu", visualizer=visualizer)
+
+
 def test_any_argument_of_the_constructor(repo: Path, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = config_of(repo)

@@ -8,7 +8,7 @@ from pathlib import Path
 import mmdet.registry
 from mmengine.registry import Registry
 
-from mmdet_maskr.models import old_names
+from mmdet_maskr import old_names
 
 
 def test_every_registered_part_is_listed_once(repo: Path):

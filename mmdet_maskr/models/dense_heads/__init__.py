@@ -1,6 +1,6 @@
 """Dense heads: the region proposal network."""
 
-from mmdet_maskr.models import old_names
+from mmdet_maskr import old_names
 from mmdet_maskr.models.dense_heads.rpn_head import SampledRPNHead
 
 __all__ = ["SampledRPNHead"]

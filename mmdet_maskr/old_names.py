@@ -6,10 +6,13 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable
+from typing import Any
 
-from mmdet.registry import MODELS
-
-NEW_NAMES = dict(MaskRRPNHead="SampledRPNHead", FPNRoIExtractor="LevelRoIExtractor")
+NEW_NAMES = dict(
+    MaskRRPNHead="SampledRPNHead",
+    FPNRoIExtractor="LevelRoIExtractor",
+    ClassCountCheckHook="DatasetFitHook",
+)
 
 
 def _warn(old: str) -> None:
@@ -40,14 +43,15 @@ def _alias(old: str, part: type) -> type:
     members = dict(
         __new__=__new__,
         __doc__=f"{part.__name__}'s former name.",
-        __module__=__name__,
+        __module__=part.__module__,
         __signature__=inspect.signature(part),
     )
     alias = type(old, (part,), members)
     return alias
 
 
-def register() -> None:
-    """Give the registry each part under its former name too."""
+def register(registry: Any) -> None:
+    """Give a registry of mmdet the parts that it has under their former names too."""
     for old, new in NEW_NAMES.items():
-        MODELS.register_module(module=_alias(old, MODELS.get(new)))
+        if new in registry.module_dict:
+            registry.register_module(module=_alias(old, registry.module_dict[new]))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import warnings
 
 import pytest
-from mmdet.registry import MODELS
+from mmdet.registry import HOOKS, MODELS
 
-import mmdet_maskr
-from mmdet_maskr.models import old_names
+import mmdet_maskr.engine
+import mmdet_maskr.models
+from mmdet_maskr import old_names
+from mmdet_maskr.engine import DatasetFitHook
 from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
 
 EXTRACTOR = dict(
@@ -29,10 +32,20 @@ def test_a_config_with_a_former_name():
 
 @pytest.mark.parametrize("old", old_names.NEW_NAMES)
 def test_imports_by_former_names(old: str):
-    new = getattr(mmdet_maskr.models, old_names.NEW_NAMES[old])
-    for module in (mmdet_maskr.models, importlib.import_module(new.__module__.rpartition(".")[0])):
-        with pytest.warns(FutureWarning, match=new.__name__):
-            assert getattr(module, old) is new
+    new = old_names.NEW_NAMES[old]
+    (place,) = [m for m in (mmdet_maskr.models, mmdet_maskr.engine) if new in m.__all__]
+    part = getattr(place, new)
+    for module in {place, importlib.import_module(part.__module__.rpartition(".")[0])}:
+        with pytest.warns(FutureWarning, match=new):
+            assert getattr(module, old) is part
+
+
+def test_a_hook_with_a_former_name():
+    with pytest.warns(FutureWarning, match="DatasetFitHook"):
+        assert type(HOOKS.build(dict(type="ClassCountCheckHook"))) is DatasetFitHook
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        HOOKS.build(dict(type="DatasetFitHook"))
 
 
 def test_what_derives_from_a_former_name():
