@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import os
 
-# Before torch is loaded: threads that spin while they wait slow one another on a busy machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Before torch is loaded: OpenMP's threads that spin for long slow one another on a busy machine.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from mmengine.registry import init_default_scope
 

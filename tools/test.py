@@ -14,8 +14,9 @@ import argparse
 import os
 from pathlib import Path
 
-# Before torch is loaded: threads that spin while they wait slow one another on a busy machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Before torch is loaded: OpenMP's threads that spin for long slow one another on a busy machine.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults

@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import os
 
-# Before torch is loaded: threads that spin while they wait slow one another on a busy machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Before torch is loaded: OpenMP's threads that spin for long slow one another on a busy machine.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from mmdet_maskr.engine.building import build_runner, enable_mixed_precision
 from mmdet_maskr.engine.durable_files import has_checkpoint

@@ -1,4 +1,4 @@
-"""Tools let OpenMP's threads wait passively before torch is loaded, unless the user has chosen."""
+"""Tools bound how long OpenMP's threads spin, before torch is loaded and unless the user chose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ sys.meta_path.insert(0, Finder())
 try:
     runpy.run_path(sys.argv[1], run_name="__main__")
 except Found:
-    print(os.environ.get("OMP_WAIT_POLICY"))
+    print(os.environ.get("GOMP_SPINCOUNT"))
 """
 
 
@@ -28,12 +28,14 @@ except Found:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, "passive"),
-        (dict(OMP_WAIT_POLICY="active"), "active"),
+        ({}, "10000"),
+        (dict(GOMP_SPINCOUNT="7"), "7"),
+        (dict(OMP_WAIT_POLICY="active"), "None"),
     ],
 )
 def test_before_torch_is_loaded(repo: Path, tool: str, given: dict[str, str], expected: str):
-    own = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "PYTHONPATH")}
+    chosen = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "PYTHONPATH")
+    own = {key: value for key, value in os.environ.items() if key not in chosen}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(repo / "tools" / tool)],
         env={**own, **given},
