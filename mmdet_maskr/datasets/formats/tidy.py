@@ -1,4 +1,4 @@
-"""Leaves out what no reader of masks can draw: whatever a file holds, records are sound."""
+"""Leaves out what no reader of masks can draw, so that records are sound for any file."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def _joint_names(data: dict, joints: int) -> list[str]:
 
 
 def _labels_for(image: Path, texts: set[Path]) -> Path | None:
-    """The text file of an image: beside it, or in ``labels`` where the image is in ``images``."""
+    """The text file of an image: next to it, or in ``labels`` where the image is in ``images``."""
     bare = image.with_suffix("")
     places = [bare]
     for i, part in enumerate(bare.parts):
@@ -141,7 +141,7 @@ def _labels_for(image: Path, texts: set[Path]) -> Path | None:
     same_split = [t for t in named if split_of(t.parts[:-1]) == split_of(bare.parts[:-1])]
     if len(same_split) > 1:
         raise UserError(f"image {image} can have the labels {same_split[0]}.txt or {same_split[1]}"
-                        ".txt: put them into labels/ beside images/.")  # fmt: skip
+                        ".txt: put them into labels/ next to images/.")  # fmt: skip
     return same_split[0] if same_split else None
 
 
