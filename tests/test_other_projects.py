@@ -121,6 +121,7 @@ def test_mmdet_trains_and_infers(project: Path, shapes_root: Path):
     assert prediction["masks"][0]["size"] == [96, 96]
 
 
+@pytest.mark.slow
 def test_guards_as_on_the_page(repo: Path, project: Path):
     """The lines of long_runs.md over mmdet's base, by its tool: durable, resumed, guarded."""
     page = (repo / "docs" / "long_runs.md").read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ import pytest
 from mmdet_maskr import platforms
 
 
+@pytest.mark.slow
 def test_train_resume_test_detect_and_export_elsewhere(
     repo: Path, shapes_root: Path, tmp_path: Path
 ):

@@ -32,6 +32,9 @@ def parse_args() -> tuple[argparse.Namespace, list[str]]:
         action="store_true",
         help="build MMCV's compiled ops beside the environment, and run what touches ops with them",
     )
+    parser.add_argument(
+        "--all", action="store_true", help="the tests marked slow as well: 15 seconds and more each"
+    )
     return parser.parse_known_args()
 
 
@@ -48,6 +51,8 @@ def main() -> int:
         # files stay together, which share what they build; the last are taken from who is behind
         commands[1] += ["-n", str(os.cpu_count() or 1), "--dist", "worksteal"]
         env.setdefault("OMP_NUM_THREADS", "1")
+    if args.all:
+        commands[1] += ["-m", ""]
     if args.compiled:
         folder = str(_setup.REPO / "build" / "compiled_mmcv")
         commands[0] = [python, "tools/install_mmcv.py", "--cpu-only", "--target", folder]

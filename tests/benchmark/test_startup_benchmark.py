@@ -23,6 +23,7 @@ def run(*args: str) -> None:
     parsed.run(parsed)
 
 
+@pytest.mark.slow
 def test_a_row_for_each_start(tmp_path: Path):
     file = tmp_path / "rows.json"
     run("--images", "30", "--ranks", "1", "--workers", "1", "--json", str(file))

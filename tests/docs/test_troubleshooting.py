@@ -67,6 +67,7 @@ def test_ten_sections(repo: Path):
 
 
 @pytest.mark.parametrize("name", [*SECTIONS, *SECOND_QUOTE])
+@pytest.mark.slow
 def test_message_is_quoted(name: str, said: dict[str, str], repo: Path):
     if name.startswith("mmcv") and compat.check_dependencies() != "openmmlab":
         pytest.skip("the page quotes the versions of OpenMMLab's stack")

@@ -41,6 +41,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, repo: Path) -> tuple[Path
     return out, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_runs_to_the_end(finished: tuple[Path, str]):
     out, output = finished
     assert (out / "iter_4.pth").is_file()
@@ -50,6 +51,7 @@ def test_runs_to_the_end(finished: tuple[Path, str]):
     assert (out / "exported" / "model.pt").is_file()
 
 
+@pytest.mark.slow
 def test_checks_find_the_mistakes_and_mend_them(finished: tuple[Path, str]):
     out, output = finished
     for code in ("box-degenerate", "file-missing"):
@@ -61,6 +63,7 @@ def test_checks_find_the_mistakes_and_mend_them(finished: tuple[Path, str]):
     assert "lost.png" not in [image["file_name"] for image in after["images"]]
 
 
+@pytest.mark.slow
 def test_model_is_usable(finished: tuple[Path, str]):
     out, _ = finished
     inferencer = MaskRInferencer(out / "own.py", out / "iter_4.pth", device="cpu")

@@ -76,6 +76,7 @@ def largest_difference(a: dict, b: dict) -> float:
     return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path, repo: Path, toy_data: Path):
     """Four SGD steps: 2 processes x 2 images against 1 x 4 images, within 3e-4.
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import child_training as child
+import pytest
 from test_distributed import free_port
 
 CONFIG = """
@@ -45,6 +46,7 @@ def output_of(process: subprocess.Popen) -> str:
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_process_dies(tmp_path: Path, repo: Path, shapes_root: Path):
     """Rank 1 is killed in the second epoch; another run is left in peace."""
     calm, disturbed = tmp_path / "calm", tmp_path / "disturbed"

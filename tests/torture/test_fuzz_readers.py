@@ -1,6 +1,6 @@
 """Whatever a file holds, its reader gives values or one sentence.
 
-FUZZ_SECONDS is the time of all tests here together (15; `.ci/run` takes a minute), FUZZ_SEED
+FUZZ_SECONDS is the time of all tests here together (15; `.ci/run` takes 100), FUZZ_SEED
 another beginning. Annotation files and run-length codes have tests of their own.
 """
 

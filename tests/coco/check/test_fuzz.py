@@ -1,6 +1,6 @@
 """Whatever an annotation file or a run-length code holds, reading it ends well.
 
-FUZZ_SECONDS is the time of all tests here together (15; `.ci/run` takes a minute), FUZZ_SEED
+FUZZ_SECONDS is the time of all tests here together (15; `.ci/run` takes 100), FUZZ_SEED
 another beginning.
 """
 
