@@ -11,7 +11,7 @@ import numpy as np
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.image_sizes import resized_shape
-from mmdet_maskr.inference.walk import Unreadable
+from mmdet_maskr.inference.walk import Unreadable, is_out_of_memory
 
 DECODERS = ("cv2", "pillow")
 LOAD = dict(decoder="cv2", orientation=True, float32=False)  # where the metadata says nothing
@@ -41,6 +41,7 @@ def read_image(source: str | Path | np.ndarray, load: dict[str, Any] | None = No
 
     Raises:
         Unreadable: a file that the decoder cannot read.
+        MemoryError: there is not enough for its pixels.
     """
     load = {**LOAD, **(load or {})}
     if isinstance(source, np.ndarray):
@@ -55,6 +56,8 @@ def read_image(source: str | Path | np.ndarray, load: dict[str, Any] | None = No
         except OSError as error:
             raise Unreadable(str(source), (error.strerror or str(error)).lower()) from error
         except cv2.error as error:  # of larger ones than OpenCV takes, too
+            if is_out_of_memory(error):
+                raise MemoryError(str(error).strip()) from error
             reason = f"it is no image that OpenCV can read ({str(error).strip()})"
             raise Unreadable(str(source), reason) from error
         if image is None:

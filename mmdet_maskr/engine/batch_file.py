@@ -15,6 +15,23 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.structures import GeometryMasks
 
 
+def is_batch_of_detector(data_batch: Any) -> bool:
+    """Whether it is ``inputs``, a list of images, and ``data_samples``, a list of mmdet's.
+
+    A semi-supervised model's is a dictionary of branches, that of a model of another package may be
+    anything.
+    """
+    if not isinstance(data_batch, dict):
+        return False
+    inputs, samples = data_batch.get("inputs"), data_batch.get("data_samples")
+    return (
+        isinstance(inputs, list)
+        and isinstance(samples, list)
+        and all(isinstance(image, torch.Tensor) for image in inputs)
+        and all(isinstance(sample, DetDataSample) for sample in samples)
+    )
+
+
 def pack_batch(data_batch: dict) -> dict[str, Any]:
     """A batch of the data loader as plain tensors, strings and numbers.
 

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 
 from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.engine import resume
-from mmdet_maskr.engine.batch_file import pack_batch
+from mmdet_maskr.engine.batch_file import is_batch_of_detector, pack_batch
 from mmdet_maskr.engine.optimizers import optim_wrappers
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.engine.zero_losses import ZeroLosses
@@ -31,9 +31,9 @@ class LossGuardHook(Hook):
     Warns of parts of the loss that are exactly 0 from the first iteration on.
 
     The first of such iterations in a row is saved with all that its replay needs, as
-    ``bad_batch_iter_N_rank_R.pth`` in the work dir (``python tools/replay_batch.py``); the files
-    of the last :data:`KEPT` rows are kept. How many there were so far is logged as
-    ``skipped_steps``.
+    ``bad_batch_iter_N_rank_R.pth`` in the work dir (``python tools/replay_batch.py``), if it is a
+    list of images and mmdet's samples; the files of the last :data:`KEPT` rows are kept. How many
+    there were so far is logged as ``skipped_steps``.
 
     Args:
         stop_after: so many in a row stop the run; 1 stops at the first, any larger number skips
@@ -109,21 +109,26 @@ class LossGuardHook(Hook):
         runner.message_hub.update_info("skipped_steps", self._skipped)
         runner.message_hub.update_scalar("train/skipped_steps", self._skipped)
         parts = _as_numbers(outputs)
-        batch = data_batch or {}
-        ids = [sample.img_id for sample in batch["data_samples"]]
-        if self._in_row == 1:
+        batch = data_batch if is_batch_of_detector(data_batch) else None
+        ids = None if batch is None else [s.get("img_id") for s in batch["data_samples"]]
+        if self._in_row == 1 and batch is not None:
             self._save(runner, batch, parts)
         found = all_gather_object(
-            f"rank {get_rank()}: images {ids}, "
+            f"rank {get_rank()}: {'' if ids is None else f'images {ids}, '}"
             + ", ".join(f"{name} {value:g}" for name, value in parts.items())
         )
         message = f"the loss of iteration {runner.iter + 1} is not finite ({'; '.join(found)})"
         if self._in_row < self.stop_after:
             runner.logger.warning(f"{message}: its step is left out, {self._skipped} so far.")
             return
+        saved = (
+            f"The batch is in {self._path(runner, self._in_row)}: see `python "
+            "tools/replay_batch.py --help`."
+            if batch is not None
+            else "The batch is not saved: it is not of mmdet's samples."
+        )
         raise UserError(
-            f"{message}, {self._in_row} in a row. The weights are untouched by it. The batch is in "
-            f"{self._path(runner, self._in_row)}: see `python tools/replay_batch.py --help`. To "
+            f"{message}, {self._in_row} in a row. The weights are untouched by it. {saved} To "
             f"skip single ones, set LossGuardHook.stop_after; it is {self.stop_after}."
         )
 

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from mmdet.registry import TRANSFORMS
@@ -75,6 +76,15 @@ def test_pixels_of_the_pipeline(tmp_path: Path, backend, color_type: str, to_flo
 def test_options_that_the_runtime_has_not(options: dict, message: str):
     with pytest.raises(UserError, match=f"{message}.* cannot be exported"):
         load_of(pipeline(**options))
+
+
+def test_too_little_memory_is_no_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def decode(*args):
+        raise cv2.error("(-4:Insufficient memory) Failed to allocate 108000000 bytes")
+
+    monkeypatch.setattr(cv2, "imdecode", decode)
+    with pytest.raises(MemoryError, match="108000000"):
+        images.read_image(write(tmp_path, "RGB", 1))
 
 
 def test_other_pipelines():

@@ -13,7 +13,7 @@ import child_training as child
 import pytest
 import torch
 from mmdet.registry import DATASETS
-from mmdet.structures import DetDataSample
+from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
@@ -115,6 +115,30 @@ def test_keeps_a_few_batches(tmp_path: Path):
         hook = resumed
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted(f"bad_batch_iter_{i}_rank_0.pth" for i in (8, 9, 10))
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        None,
+        [torch.zeros(2, 3), torch.zeros(2)],
+        dict(inputs=torch.zeros(2, 3)),
+        dict(inputs=dict(sup=[torch.zeros(3, 2, 2)]), data_samples=dict(sup=[DetDataSample()])),
+        dict(inputs=[torch.zeros(1, 3, 2, 2)], data_samples=[TrackDataSample()]),
+    ],
+    ids=["none", "tensors", "inputs", "semi-supervised", "tracking"],
+)
+def test_batches_of_other_models(tmp_path: Path, batch: object):
+    """The message has no images, and no file that could not be replayed is written."""
+    hook = LossGuardHook()
+    hook._is_bad = True
+    info = SimpleNamespace(update_info=lambda *a: None, update_scalar=lambda *a: None)
+    runner = SimpleNamespace(work_dir=str(tmp_path), iter=6, message_hub=info)
+    with pytest.raises(
+        UserError, match=r"iteration 7 .*\(rank 0: loss nan\), 1 in a row.*not saved"
+    ):
+        hook.after_train_iter(runner, 6, batch, dict(loss=torch.tensor(float("nan"))))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("bad", [(), (1,), (0, 1), (0, 1, 2, 3)])
