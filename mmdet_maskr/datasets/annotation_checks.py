@@ -111,6 +111,8 @@ class ChecksAnnotations(CocoDataset):
             raise UserError(left)
         if tally.total and not tally.used and not self.test_mode:
             raise UserError(f"nothing is left to be trained on. {left}")
+        if not tally.total and not self.test_mode:
+            _say(f"{self.ann_file} has no annotations: its images are background.", logging.WARNING)
         if tally.is_much or tally.reasons["category"] or tally.reasons["image"]:
             _say(left, logging.WARNING)
         elif set(tally.reasons) - {"crowd", "other-class"}:

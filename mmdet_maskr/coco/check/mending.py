@@ -228,6 +228,25 @@ def _category_shift(content: dict) -> Iterator[tuple[int, Problem]]:
             yield index, Problem("category-ids-shifted", where, detail, repair)
 
 
+def _image_shift(content: dict) -> Iterator[tuple[int, Problem]]:
+    """Annotations whose ``image_id`` may be one off: of some there is no image.
+
+    There is another reading, a file that lacks an image; so none is changed.
+    """
+    known = {i["id"] for _, i in _dicts(content, "images") if is_id(i.get("id"))}
+    used = {a["image_id"] for _, a in _dicts(content, "annotations") if is_id(a.get("image_id"))}
+    if used <= known or not all(isinstance(i, int) for i in used | known):
+        return
+    fits = [step for step in (1, -1) if all(i + step in known for i in used)]
+    if len(fits) != 1:
+        return
+    detail = f"annotations have {min(used)} to {max(used)}, images {min(known)} to {max(known)}"
+    for index, annotation in _dicts(content, "annotations"):
+        if is_id(annotation.get("image_id")):
+            where = _name(annotation, index, ANNOTATION_ENTRY)
+            yield index, Problem("image-ids-shifted", where, detail)
+
+
 def _crowds(content: dict) -> Iterator[tuple[int, Problem]]:
     """``iscrowd`` of single objects."""
     crowds = Crowds(content["annotations"])
@@ -277,6 +296,7 @@ _STEPS: list[tuple[str, Step]] = [
     (ANNOTATION_ENTRY, _annotation_ids),
     (ANNOTATION_ENTRY, _references),
     (ANNOTATION_ENTRY, _numbers),
+    (ANNOTATION_ENTRY, _image_shift),
     (ANNOTATION_ENTRY, _category_shift),
     (ANNOTATION_ENTRY, _crowds),
     (ANNOTATION_ENTRY, _fractions),

@@ -21,6 +21,10 @@ CATALOGUE = {
     "annotation-id-doubled": (ERROR, "annotation id given twice"),
     "image-unknown": (ERROR, "annotation of an image that is not in the file"),
     "category-unknown": (ERROR, "annotation of a category that is not in the file"),
+    "image-ids-shifted": (
+        ERROR,
+        "image ids that are one off: annotations are on the image before or after",
+    ),
     "category-ids-shifted": (ERROR, "category ids that are shifted against the file's categories"),
     "boxes-in-fractions": (ERROR, "box in fractions of the image, not in pixels"),
     "nothing-trainable": (ERROR, "no annotation that a training uses"),

@@ -155,7 +155,8 @@ class Tally:
         return {
             "rle": "Set poly2mask=True in the pipeline's LoadAnnotations.",
             "area": "area is that of the mask in pixels.",
-            "image": "image_id of an annotation is the id of an entry of images.",
+            "image": "image_id of an annotation is the id of an entry of images; where ids are "
+            "shifted, the other annotations are on a wrong image.",
             "category": "category_id of an annotation is the id of an entry of categories.",
         }.get(most or "", "")
 

@@ -159,6 +159,35 @@ def test_found_refused_and_mended(case: Case, content: dict, tmp_path: Path, sha
     build(tmp_path, shapes_root / "train", clean)
 
 
+@pytest.mark.parametrize("step", [-1, 1])
+def test_image_ids_that_are_one_off(
+    content: dict, step: int, tmp_path: Path, shapes_root: Path, said: list
+):
+    """Most are on the next image then: no copy of the rest is written as if it were good."""
+    wrong = broken(content, Case("", each(lambda a: a.update(image_id=a["image_id"] + step)),
+                                 None, None))  # fmt: skip
+    assert "image-ids-shifted" in errors(wrong)
+    clean, _ = check.cleaned(check.check_content(wrong))
+    assert clean["annotations"] == []
+    build(tmp_path, shapes_root / "train", wrong)
+    level, text = said.pop()
+    assert "of images that are not in the file" in text and "on a wrong image" in text
+    assert level == logging.WARNING
+    one = copy.deepcopy(content)
+    one["annotations"][0]["image_id"] = 99
+    assert "image-ids-shifted" not in errors(one)
+
+
+def test_no_annotations_at_all(content: dict, tmp_path: Path, shapes_root: Path, said: list):
+    """Images of background alone may be part of a training, but not unsaid."""
+    empty = dict(content, annotations=[])
+    assert len(build(tmp_path, shapes_root / "train", empty)) == len(content["images"])
+    assert said.pop() == (logging.WARNING, f"{tmp_path}/train.json has no annotations: its "
+                          "images are background.")  # fmt: skip
+    build(tmp_path, shapes_root / "train", empty, test_mode=True)
+    assert not said
+
+
 def test_run_length_codes_that_polygons_alone_ignore(
     content: dict, tmp_path: Path, shapes_root: Path
 ):
