@@ -124,7 +124,7 @@ def parse_args() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", type=Path, help="folder with train.json, val.json and images/")
-    add("--classes", default=",".join(CLASSES), help="names in the file's order (%(default)s)")
+    add("--classes", default=",".join(CLASSES), help="names of the classes (%(default)s)")
     add("--out", type=Path, default=Path("work_dirs/tutorial"), help="of results (%(default)s)")
     add("--iterations", type=int, default=300, help="of 4 images each (default: 300)")
     add("--images", type=int, default=120, help="training images of the stand-in (default: 120)")

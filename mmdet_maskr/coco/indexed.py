@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mmdet.datasets.api_wrappers import COCO
 
-from mmdet_maskr.coco.reader import check_classes, read_checked
+from mmdet_maskr.coco.reader import category_ids, read_checked
 
 
 class CheckedCOCO(COCO):
@@ -28,8 +28,8 @@ class CheckedCOCO(COCO):
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
     def get_cat_ids(self, cat_names: Sequence[str] = (), **kwargs) -> list[int]:
-        """Category ids in the file's order; each of ``cat_names`` must be there, in that order."""
-        if cat_names:
-            in_file = [category["name"] for category in self.dataset["categories"]]
-            check_classes(cat_names, in_file, self.annotation_file)
-        return super().get_cat_ids(cat_names=cat_names, **kwargs)
+        """Category ids of ``cat_names``, each of which must be there, in the order of the names."""
+        if not cat_names or kwargs:
+            return super().get_cat_ids(cat_names=cat_names, **kwargs)
+        used = {annotation["category_id"] for annotation in self.dataset["annotations"]}
+        return category_ids(cat_names, self.dataset["categories"], used, self.annotation_file)

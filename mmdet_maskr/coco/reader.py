@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,32 +101,51 @@ def checked_index(
     return open_index(path, may_lack_annotations)
 
 
-def check_classes(classes: Sequence[str], in_file: Sequence[str], ann_file: str) -> None:
-    """Check that the configured classes are in the annotation file, in the file's order.
+def category_ids(
+    classes: Sequence[str],
+    categories: Sequence[Mapping[str, Any]],
+    used: Collection[Any],
+    ann_file: str,
+) -> list[Any]:
+    """Ids of the categories of some names: one for each name, in the order of the names.
 
-    A subset of the file's categories is fine: annotations of the others are left out.
+    A subset of the file's categories is fine: annotations of the others are left out. Of entries
+    with the same name the one counts that has annotations, or the first.
 
     Args:
-        classes: class names of the data set, in label order.
-        in_file: names of the file's ``categories``, in the file's order.
+        classes: class names of the data set, in label order; empty for all of the file's.
+        categories: the file's entries, with ``id`` and ``name``.
+        used: category ids of the file's annotations.
         ann_file: path of the annotation file, for messages.
 
     Raises:
-        UserError: a name that the file lacks, no name in common, another order than the file's, or
-            a file that has one name twice.
+        UserError: a name that the file lacks, no name in common, or annotations of several
+            categories with the same name.
     """
-    doubled = [name for name, count in Counter(in_file).items() if count > 1]
+    by_name: dict[str, list[Any]] = {}
+    for category in categories:
+        ids = by_name.setdefault(category["name"], [])
+        if category["id"] not in ids:
+            ids.append(category["id"])
+    for ids in by_name.values():
+        ids[:] = [i for i in ids if i in used] or ids[:1]
+    doubled = [name for name, ids in by_name.items() if len(ids) > 1]
     if doubled:
         raise UserError(
-            f"{ann_file} has several categories with the same name: {doubled}. "
-            "Labels would be shifted; give each category its own name."
+            f"{ann_file} has annotations of several categories with the same name: {doubled}. "
+            "Give each category its own name, or its annotations one category_id."
         )
+    _check_names(classes, list(by_name), ann_file)
+    return [by_name[name][0] for name in classes or by_name]
+
+
+def _check_names(classes: Sequence[str], in_file: Sequence[str], ann_file: str) -> None:
     missing = [name for name in classes if name not in set(in_file)]
-    if len(missing) == len(classes):
+    if missing and len(missing) == len(classes):
         raise UserError(
             f"none of the {len(classes)} classes of the data set is in {ann_file}: the config has "
             f"{_shorten(classes)}, the file has {_shorten(in_file)}. Set "
-            f"metainfo=dict(classes={_as_tuple(in_file)}) in the data set (and num_classes="
+            f"metainfo=dict(classes={tuple(in_file)!r}) in the data set (and num_classes="
             f"{len(in_file)} in the heads)."
         )
     if missing:
@@ -136,23 +154,12 @@ def check_classes(classes: Sequence[str], in_file: Sequence[str], ann_file: str)
             + "; ".join(_with_guess(name, in_file) for name in missing)
             + f". The file has {_shorten(in_file)}."
         )
-    in_file_order = [name for name in in_file if name in set(classes)]
-    if list(classes) != in_file_order:
-        raise UserError(
-            f"the classes are in another order than the categories of {ann_file}, and labels "
-            f"follow the file: names would be swapped. Set metainfo=dict(classes="
-            f"{_as_tuple(in_file_order)}); the config has {_as_tuple(classes)}."
-        )
 
 
 def _with_guess(name: str, known: Sequence[str]) -> str:
     lowered = {other.lower(): other for other in known}
     close = difflib.get_close_matches(name.lower(), list(lowered), n=1)
     return f"{name!r} (did you mean {lowered[close[0]]!r}?)" if close else repr(name)
-
-
-def _as_tuple(names: Sequence[str]) -> str:
-    return repr(tuple(names))
 
 
 def _shorten(names: Sequence[str], limit: int = 12) -> str:

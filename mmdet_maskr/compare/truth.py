@@ -16,8 +16,8 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation import backends, scores
 from mmdet_maskr.evaluation.ground_truth import (
     GroundTruthFile,
-    check_segmentations,
     keypoint_truth,
+    mask_truth,
     number_annotations,
 )
 from mmdet_maskr.evaluation.metric_options import KEYPOINT_MAX_DETS
@@ -107,9 +107,10 @@ class Truth:
 
     def _has_masks(self, shared: Mapping[int, int]) -> bool:
         try:
-            check_segmentations(self.coco, shared.values(), str(self.path))
+            self._mask_truth = mask_truth(self.coco, shared.values(), str(self.path))
         except UserError:  # a file of boxes
             return False
+        number_annotations(self._mask_truth)
         return True
 
     def _has_keypoints(self, results: Mapping, meta: Mapping, shared: Mapping) -> bool:
@@ -125,7 +126,7 @@ class Truth:
     def _ap(
         self, kind: str, found: Detections, results: Mapping, shared: Mapping, **options
     ) -> float:
-        options.setdefault("truth", self.coco)
+        options.setdefault("truth", self._mask_truth if kind == "segm" else self.coco)
         options.setdefault("max_dets", MAX_DETS)
         comparison = backends.EvaluationInput(
             kind=kind,

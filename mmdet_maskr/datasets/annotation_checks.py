@@ -13,7 +13,7 @@ from mmdet_maskr.coco.check.trainable import Tally
 from mmdet_maskr.coco.index import AnnotationIndex, usage_of
 from mmdet_maskr.datasets.indexed_items import IndexedItems
 from mmdet_maskr.datasets.transforms import check_pipeline
-from mmdet_maskr.datasets.transforms.pipeline_check import loads_polygons_only
+from mmdet_maskr.datasets.transforms.pipeline_check import loads_masks, loads_polygons_only
 from mmdet_maskr.errors import UserError
 
 FIX = "`python tools/check_dataset.py FILE --fix COPY` lists all such annotations and mends a copy."
@@ -33,8 +33,14 @@ class ChecksAnnotations(CocoDataset):
     Raises:
         UserError: none is left to be trained on; category ids are shifted, boxes are fractions of
             an image; more boxes than ``max_box_mismatch`` allows do not fit their masks; a
-            pipeline that would leave masks or keypoints behind.
+            pipeline that would leave masks or keypoints behind, or needs masks of objects that
+            have a box only.
+
+    Attributes:
+        box_only: how many objects have a box and no mask.
     """
+
+    box_only = 0
 
     def __init__(self, *args, max_box_mismatch: float = 0.05, **kwargs) -> None:
         if not 0 <= max_box_mismatch <= 1:
@@ -101,7 +107,24 @@ class ChecksAnnotations(CocoDataset):
             tally.add(annotation, images.get(annotation["image_id"]))
         return tally
 
+    def _report_box_only(self, tally: Tally) -> None:
+        self.box_only = tally.box_only
+        if self.test_mode or not tally.box_only or not loads_masks(self.pipeline):
+            return
+        text = f"{tally.box_only} of {tally.used} objects have a box and no mask"
+        if loads_masks(self.pipeline, as_pixels=True):
+            raise UserError(
+                f"{self.ann_file}: {text}, and the pipeline loads masks as mmdet does, which needs "
+                "one of each: use LoadInstanceAnnotations (or LoadKeypointAnnotations with "
+                "poly2mask=None) in train_pipeline, and they train boxes alone."
+            )
+        _say(
+            f"{self.ann_file}: {text}: they train boxes, and are left out of the mask loss.",
+            logging.WARNING,
+        )
+
     def _report(self, tally: Tally) -> None:
+        self._report_box_only(tally)
         cause = tally.cause()
         left = (
             f"{self.ann_file}: {tally.total - tally.used} of {tally.total} annotations are not "

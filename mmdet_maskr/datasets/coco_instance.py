@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.dataset import force_full_init
 from mmengine.fileio import get_local_path
 
 from mmdet_maskr.coco.indexed import CheckedCOCO
-from mmdet_maskr.coco.reader import check_classes, checked_index, crowds_of, tell_crowds
+from mmdet_maskr.coco.reader import category_ids, checked_index, crowds_of, tell_crowds
 from mmdet_maskr.datasets import option_checks
 from mmdet_maskr.datasets.annotation_checks import ChecksAnnotations
 from mmdet_maskr.datasets.indexed_items import IndexedItems
+from mmdet_maskr.datasets.transforms.loading import BOX_ONLY
 from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
 
 
@@ -24,7 +26,7 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
     """mmdet's CocoDataset with checked class names, annotations and image folder.
 
     Takes the options of CocoDataset, SurvivesUnreadableImages and ChecksAnnotations. Own classes go
-    into ``metainfo=dict(classes=(...))``, in the order of the file's categories; a subset is fine.
+    into ``metainfo=dict(classes=(...))``, in any order; a subset of the file's is fine.
 
     Args:
         crowds: what annotations with iscrowd=1 are. 'auto' takes those of a class that has none
@@ -80,14 +82,31 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
             if crowds.single:
                 return None
             tell_crowds(crowds, index.categories, path)
-            classes = self.metainfo["classes"]
-            names = [category["name"] for category in index.categories]
-            if classes:
-                check_classes(classes, names, str(path))
-        chosen = set(classes or names)
-        self.cat_ids = [c["id"] for c in index.categories if c["name"] in chosen]
+            counts = np.bincount(index.arrays["category"], minlength=len(index.category_ids))
+            used = {i for i, count in zip(index.category_ids, counts, strict=True) if count}
+            classes = self.metainfo["classes"] or ()
+            self.cat_ids = category_ids(classes, index.categories, used, str(path))
         self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
         return self._load_index(index)
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """mmdet's; objects with a box only get it as their mask, and ``box_only``."""
+        boxes = {}
+        annotations = []
+        for annotation in raw_data_info["raw_ann_info"]:
+            if not annotation.get("segmentation"):
+                x, y, w, h = annotation["bbox"]
+                outline = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+                boxes[id(outline)] = outline
+                annotation = {**annotation, "segmentation": outline}
+            annotations.append(annotation)
+        if not boxes:
+            return super().parse_data_info(raw_data_info)
+        info = super().parse_data_info({**raw_data_info, "raw_ann_info": annotations})
+        for instance in info["instances"]:
+            if id(instance["mask"]) in boxes:
+                instance[BOX_ONLY] = True
+        return info
 
     def filter_data(self) -> Any:
         """Leave images out as ``filter_cfg`` says.

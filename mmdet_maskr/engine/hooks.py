@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from mmdet_maskr.datasets.wrappers import one_metainfo
+from mmdet_maskr.datasets.wrappers import leaves, one_metainfo
 from mmdet_maskr.engine import model_checks
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
@@ -44,6 +44,9 @@ class DatasetFitHook(Hook):
                 if split == "train":
                     model_checks.check_batch_augments(model)
                     model_checks.check_mask_activation(model)
+                    parts = leaves(loop.dataloader.dataset)
+                    box_only = sum(getattr(part, "box_only", 0) for part in parts)
+                    model_checks.check_box_only(model, box_only, split)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None

@@ -132,6 +132,31 @@ def check_mask_activation(model: nn.Module) -> None:
             head.check_sigmoids()
 
 
+def check_box_only(model: nn.Module, box_only: int, split: str) -> None:
+    """Refuse objects without a mask where their boxes would be trained as masks.
+
+    Args:
+        model: the model, not wrapped.
+        box_only: how many objects of the data set have a box and no mask.
+        split: 'train', for messages.
+
+    Raises:
+        UserError: a mask branch that does not leave them out.
+    """
+    roi_head = getattr(model, "roi_head", None)
+    if not box_only or not getattr(roi_head, "with_mask", False):
+        return
+    further = [n for n in ("mask_iou_head", "point_head") if getattr(roi_head, n, None) is not None]
+    head = last_mask_head(roi_head)
+    if further or not isinstance(head, ComposedMaskHead):
+        name = further[0] if further else "mask_head"
+        raise UserError(
+            f"{box_only} objects of {split}_dataloader have a box and no mask, and model.roi_head."
+            f"{name} would learn that their masks are their boxes: train a model with "
+            "ComposedMaskHead alone, which leaves them out, or draw their masks."
+        )
+
+
 def check_batch(model: nn.Module, batch: object) -> None:
     """Check that a batch for training has images, and the ground truth of the model's branches.
 

@@ -22,8 +22,8 @@ from mmdet_maskr.evaluation.backends import EvaluationInput
 from mmdet_maskr.evaluation.ground_truth import (
     GroundTruth,
     GroundTruthFile,
-    check_segmentations,
     keypoint_truth,
+    mask_truth,
     number_annotations,
     warn_of_many,
 )
@@ -135,14 +135,14 @@ class CocoInstanceMetric(CocoMetric):
         """Take the data set's metainfo, and look up its classes in the annotation files.
 
         Raises:
-            UserError: they lack classes or masks, or have classes in another order, or keypoints
-                do not fit.
+            UserError: they lack classes or masks, or keypoints do not fit.
         """
         self._dataset_meta = dataset_meta = one_metainfo(dataset_meta, "the data set")
         if self._coco_api is not None:
             self.cat_ids = self._coco_api.get_cat_ids(cat_names=dataset_meta["classes"])
             if "segm" in self.metrics and not self.format_only:
-                check_segmentations(self._coco_api, self.cat_ids, self._coco_api.annotation_file)
+                file = self._coco_api.annotation_file
+                self._mask_truth = mask_truth(self._coco_api, self.cat_ids, file)
             if not self.format_only:
                 warn_of_many(self._coco_api, self.cat_ids, self.max_dets or MAX_DETS)
         if self.with_keypoints:
@@ -190,6 +190,8 @@ class CocoInstanceMetric(CocoMetric):
         if not self.format_only:
             number_annotations(self._coco_api)
             for metric in self.metrics:
+                if metric == "segm":
+                    number_annotations(self._mask_truth)
                 MMLogger.get_current_instance().info(f"Evaluating {metric}...")
                 score = self._fast_recall if metric == "proposal_fast" else self._score
                 recorded.update(score(metric, found))
@@ -227,7 +229,7 @@ class CocoInstanceMetric(CocoMetric):
             truth = GroundTruth(self.gt_to_coco_json(truths, prefix))
         truth.dataset.setdefault("annotations", [])
         if "segm" in self.metrics:
-            check_segmentations(truth, truth.cats, "the data samples")
+            self._mask_truth = mask_truth(truth, truth.cats, "the data samples")
         return truth
 
     def _prepare_keypoints(self, meta: Mapping) -> None:
@@ -305,6 +307,8 @@ class CocoInstanceMetric(CocoMetric):
 
     def truth_of(self, metric: str) -> GroundTruth:
         """The annotations that a metric compares with."""
+        if metric == "segm":
+            return self._mask_truth
         return self._keypoint_truth if metric == KEYPOINTS else self._coco_api
 
     def comparison(self, metric: str, found: Detections) -> EvaluationInput:
@@ -331,7 +335,7 @@ class CocoInstanceMetric(CocoMetric):
             )
         return EvaluationInput(
             kind="segm" if metric == "segm" else "bbox",  # proposals are boxes
-            truth=self._coco_api,
+            truth=self.truth_of(metric),
             found=found,
             category_ids=self.cat_ids,
             max_dets=sorted({*self.proposal_nums, self.counted(metric)}),

@@ -90,23 +90,62 @@ def warn_of_many(coco: COCO, category_ids: Collection[int], max_dets: int) -> No
     )
 
 
-def check_segmentations(coco: COCO, category_ids: Collection[int], ann_file: str) -> None:
-    """Check that each annotation of some categories has a mask that pycocotools can read.
+def mask_truth(coco: COCO, category_ids: Collection[int], ann_file: str) -> COCO:
+    """The annotations of some categories, each with a mask that pycocotools can read.
+
+    An object with a box only counts as a crowd in its box: its mask is not looked for, and a
+    detection within it is no mistake.
+
+    Args:
+        coco: all annotations.
+        category_ids: of the categories that are scored.
+        ann_file: path of the annotation file, for messages.
+
+    Returns:
+        ``coco`` itself where all have masks.
 
     Raises:
-        UserError: there is none, or a polygon of fewer than three points.
+        UserError: none has a mask, or one has a polygon of fewer than three points.
     """
     wanted = set(category_ids)
+    lacking = 0
+    total = 0
     for annotation in coco.dataset["annotations"]:
-        segmentation = annotation.get("segmentation")
-        if annotation["category_id"] not in wanted or isinstance(segmentation, dict):
+        if annotation["category_id"] not in wanted:
             continue
-        if not segmentation or min(map(len, segmentation)) < 6:
+        segmentation = annotation.get("segmentation")
+        total += 1
+        lacking += not segmentation
+        if segmentation and not isinstance(segmentation, dict) and min(map(len, segmentation)) < 6:
             raise UserError(
                 f"annotation {annotation['id']} of {ann_file} has segmentation "
                 f"{segmentation!r}, but metric 'segm' needs a mask: polygons of three or more "
-                "points, or an RLE. Set metric='bbox' where there are only boxes."
+                "points, or an RLE."
             )
+    if lacking == 0:
+        return coco
+    if lacking == total:
+        raise UserError(
+            f"none of the {total} objects of {ann_file} has a mask, which metric 'segm' needs: set "
+            "metric='bbox' where there are only boxes."
+        )
+    MMLogger.get_current_instance().warning(
+        f"{ann_file}: {lacking} of {total} objects have a box and no mask, and are not looked for "
+        "in the scores of masks."
+    )
+    truth = GroundTruth()
+    truth.annotation_file = ann_file
+    annotations = [_as_crowd(a) if not a.get("segmentation") else a
+                   for a in coco.dataset["annotations"]]  # fmt: skip
+    truth.dataset = {**coco.dataset, "annotations": annotations}
+    truth.createIndex()
+    return truth
+
+
+def _as_crowd(annotation: dict) -> dict:
+    x, y, w, h = annotation["bbox"]
+    outline = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    return {**annotation, "segmentation": outline, "iscrowd": 1}
 
 
 def keypoint_truth(

@@ -109,6 +109,12 @@ class GeometryMasks(BitmapMasks):
             if shape.rle["counts"] != rle["counts"]:
                 self.shapes[i], self.matrices[i], self.windows[i] = shape, np.eye(3), None
 
+    @property
+    def known(self) -> np.ndarray:
+        """(N,) bool: False for objects with a box only, whose box stands for the mask."""
+        self._settle()
+        return np.array([shape.known for shape in self.shapes], bool)
+
     def outlines(self) -> Outlines:
         """Edges of all masks in pixels of this image, and of the windows that cut them."""
         self._settle()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import pycocotools.mask
@@ -37,13 +37,15 @@ class Polygons:
     Attributes:
         corners: (P, 2) float64 x, y of all polygons, continuous.
         lengths: number of corners of each.
+        known: False where they are the box of an object whose mask nobody has drawn.
     """
 
     corners: np.ndarray
     lengths: tuple[int, ...]
+    known: bool = True
 
     @classmethod
-    def of(cls, polygons: Sequence[Any]) -> Polygons:
+    def of(cls, polygons: Sequence[Any], known: bool = True) -> Polygons:
         """From polygons x1, y1, x2, y2, ..., lists or arrays.
 
         Raises:
@@ -54,7 +56,7 @@ class Polygons:
         if odd:
             raise UserError(f"a polygon is x, y, x, y, ...; one has {odd[0]} numbers.")
         corners = np.concatenate(flat) if flat else np.zeros(0)
-        return cls(corners.reshape(-1, 2), tuple(len(polygon) // 2 for polygon in flat))
+        return cls(corners.reshape(-1, 2), tuple(len(polygon) // 2 for polygon in flat), known)
 
     def outline(self) -> Outline:
         """The edges from corner to corner."""
@@ -69,7 +71,8 @@ class Polygons:
 
     def state(self) -> dict:
         """As tensors and lists, for :func:`shape_of_state`."""
-        return dict(corners=torch.from_numpy(self.corners), lengths=list(self.lengths))
+        kept: dict[str, Any] = dict(corners=torch.from_numpy(self.corners))
+        return dict(kept, lengths=list(self.lengths), known=self.known)
 
     def __deepcopy__(self, memo: dict) -> Polygons:
         return self
@@ -84,6 +87,7 @@ class RunLengths:
     """
 
     rle: dict
+    known: ClassVar[bool] = True
 
     @classmethod
     def of(cls, rle: dict) -> RunLengths:
@@ -184,7 +188,7 @@ def shape_of_state(state: dict) -> Shape:
     corners, lengths = np.asarray(state["corners"], np.float64), tuple(state["lengths"])
     if corners.shape != (sum(lengths), 2) or min(lengths, default=0) < 0:
         raise UserError("a polygon that was stored is damaged.")
-    return Polygons(corners, lengths)
+    return Polygons(corners, lengths, bool(state.get("known", True)))
 
 
 def _columns(ends: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmdet.structures.mask import BaseInstanceMasks
 from torch import Tensor
@@ -14,6 +15,30 @@ from torch import Tensor
 from mmdet_maskr.ops.mask_targets import inside_image, mask_targets
 from mmdet_maskr.structures.drawing import draw_in_boxes
 from mmdet_maskr.structures.geometry_masks import GeometryMasks
+
+
+def known_of(gt_indices: Sequence[Tensor], gt_masks: Sequence[BaseInstanceMasks]) -> Tensor | None:
+    """Which positive RoIs are of ground truths whose mask is known; None where all are.
+
+    Args:
+        gt_indices: for each image (N,) the ground truth of each RoI.
+        gt_masks: for each image its G masks.
+
+    Returns:
+        (sum of N,) bool.
+    """
+    known = [
+        masks.known if isinstance(masks, GeometryMasks) else np.ones(len(masks), bool)
+        for masks in gt_masks
+    ]
+    if all(own.all() for own in known):
+        return None
+    return torch.cat(
+        [
+            torch.from_numpy(own).to(rows.device)[rows]
+            for own, rows in zip(known, gt_indices, strict=True)
+        ]
+    )
 
 
 def targets_of(

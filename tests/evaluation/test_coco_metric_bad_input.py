@@ -50,7 +50,6 @@ FOUR = dict(keypoints=("a", "b", "c", "d"), keypoint_sigmas=SIGMAS[:4])
         (dict(TINY, **FOUR), r"annotation 1 of .*tiny.json has 15 .*3 x 4"),
         (dict(TINY, keypoint_classes=("cow",)), r"\['cow'\] are none of the classes"),
         (dict(TINY, classes=("fish", "Bird")), r"'Bird' \(did you mean 'bird'\?\)"),
-        (dict(TINY, classes=("bird", "fish")), "in another order than the categories of"),
     ],
 )
 def test_wrong_metainfo_ends_before_the_first_image(tiny: Path, meta: dict, message: str):
@@ -91,9 +90,7 @@ def test_no_masks_end_at_the_first_image(tiny: Path):
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
-        (None, "annotation 3 of .*tiny.json has segmentation None"),
-        ([], r"has segmentation \[\], but metric 'segm' needs a mask"),
-        ([[1, 1, 5, 5]], "polygons of three or more points"),
+        ([[1, 1, 5, 5]], "annotation 3 of .*polygons of three or more points"),
     ],
 )
 def test_ground_truth_without_masks(tiny: Path, segmentation: list | None, message: str):

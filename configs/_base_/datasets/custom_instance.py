@@ -15,7 +15,7 @@
 _base_ = 'coco_instance.py'
 
 data_root = 'data/custom/'  # <-- or --data-root FOLDER
-# <-- in the order of the file's categories; a subset is fine; one class is ('cat', )
+# <-- in any order; a subset of the file's is fine; one class is ('cat', )
 metainfo = dict(classes=('cat', 'dog', 'bird'))
 
 train_dataloader = dict(

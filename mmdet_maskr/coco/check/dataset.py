@@ -54,7 +54,7 @@ def check_content(
 
     Args:
         content: with the lists ``images``, ``annotations`` and ``categories``.
-        classes: of the config, in label order; they must be the categories, in the file's order.
+        classes: of the config; each must be one of the categories.
         keypoints: whether to check keypoints.
         progress: called with annotations done and to do.
         num_keypoints: K by the config, of each of its classes with keypoints; of use for categories
@@ -154,10 +154,9 @@ def _check_categories(found: Found, classes: Sequence[str] | None) -> dict:
         found.problems += [(None, index, problem) for problem in problems]
     if classes is not None:
         in_file = [category["name"] for category in categories.values()]
-        ordered = [name for name in in_file if name in set(classes)]
-        if list(classes) != ordered:
+        if not set(classes) <= set(in_file):
             detail = f"config {list(classes)[:8]}, file {in_file[:8]}"
-            found.problems.append((None, 0, Problem("class-order", "categories", detail)))
+            found.problems.append((None, 0, Problem("class-unknown", "categories", detail)))
     return categories
 
 

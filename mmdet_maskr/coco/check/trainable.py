@@ -44,6 +44,7 @@ class Tally:
         used_images: ids of images with an annotation that is used, or with a crowd.
         mismatches: used annotations whose box is not the bounds of the mask, by id.
         compared: how many have a mask to compare with.
+        box_only: how many of those that are used have no mask.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Tally:
         self.reasons: Counter[str] = Counter()
         self.used_images: set = set()
         self.mismatches: dict[Any, Mismatch] = {}
-        self.compared = 0
+        self.compared = self.box_only = 0
         self.total = 0
         self._used_categories: Counter = Counter()
         self._fractions = 0
@@ -75,6 +76,7 @@ class Tally:
         if reason in (None, "crowd"):
             self.used_images.add(annotation["image_id"])
         mask = annotation.get("segmentation")
+        self.box_only += reason is None and not mask
         if reason not in (None, "crowd", "rle") or image is None or not mask:
             return
         self.compared += 1

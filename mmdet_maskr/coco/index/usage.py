@@ -80,6 +80,7 @@ def usage_of(index: AnnotationIndex, wanted: Collection[Any], polygons_only: boo
     looked_at = left | used | (loaded & ~index.has(Flag.CROWD) & tests["rle"])
     has_mask = polygons | index.has(RLE)
     tally.compared = int((looked_at & has_mask).sum())
+    tally.box_only = int((left & ~has_mask).sum())
     differs = np.flatnonzero(looked_at & index.has(Flag.BOX_DIFFERS))
     for number, annotation in zip(differs.tolist(), index.annotations(differs), strict=True):
         width, height = size[number].tolist()

@@ -10,6 +10,9 @@ from mmdet_maskr.coco.form import annotated_keypoints
 from mmdet_maskr.datasets.transforms._in_step import KeypointsInStep, is_unmoved, record_step
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.structures import GeometryMasks
+from mmdet_maskr.structures.shapes import Polygons
+
+BOX_ONLY = "box_only"  # of an instance whose mask is its box, as the file has none
 
 
 @TRANSFORMS.register_module()
@@ -35,6 +38,9 @@ class LoadInstanceAnnotations(LoadAnnotations):
         if not self.as_geometry:
             return super()._load_masks(results)
         masks = self._process_masks(results)
+        for i, instance in enumerate(results.get("instances", ())):
+            if instance.get(BOX_ONLY):
+                masks[i] = Polygons.of(masks[i], known=False)
         try:
             results["gt_masks"] = GeometryMasks(masks, *results["ori_shape"])
         except UserError as error:

@@ -110,6 +110,20 @@ def loads_polygons_only(pipeline: Callable | Iterable[Callable]) -> bool:
     return any(POLYGONS in _loads(transform) for transform in leaves(transforms))
 
 
+def loads_masks(pipeline: Callable | Iterable[Callable], as_pixels: bool = False) -> bool:
+    """Whether a built pipeline loads masks.
+
+    Args:
+        pipeline: a Compose, or built transforms.
+        as_pixels: count those alone that are mmdet's bitmaps or polygons, and no geometry.
+    """
+    transforms = [pipeline] if callable(pipeline) else pipeline
+    return any(
+        MASKS in _loads(transform) and not (as_pixels and getattr(transform, "as_geometry", False))
+        for transform in leaves(transforms)
+    )
+
+
 def leaves(transforms: Iterable[Callable]) -> Iterator[Callable]:
     """All transforms of built ones in order, those within wrappers instead of the wrappers."""
     for transform in transforms:

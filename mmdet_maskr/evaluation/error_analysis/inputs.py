@@ -87,7 +87,7 @@ def comparisons(
 
 def _meta_of(categories: Sequence[Mapping]) -> dict:
     """What an annotation file tells: its classes, and keypoints if they are COCO's persons'."""
-    meta: dict = dict(classes=tuple(category["name"] for category in categories))
+    meta: dict = dict(classes=tuple(dict.fromkeys(c["name"] for c in categories)))
     with_keypoints = [c for c in categories if c.get("keypoints")]
     if with_keypoints and all(
         tuple(c["keypoints"]) == COCO_PERSON["keypoints"] for c in with_keypoints

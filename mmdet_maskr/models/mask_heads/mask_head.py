@@ -18,7 +18,7 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import predictors, towers
 from mmdet_maskr.models.mask_heads.paste import check_mask_output, paste, size_of
 from mmdet_maskr.ops.boxes import rescaled
-from mmdet_maskr.structures.targets import targets_of
+from mmdet_maskr.structures.targets import known_of, targets_of
 
 
 @MODELS.register_module()
@@ -225,7 +225,7 @@ class ComposedMaskHead(BaseModule):
         batch_gt_instances: InstanceList,
         rcnn_train_cfg: ConfigDict,
     ) -> dict:
-        """The mask loss of the positive RoIs of a batch.
+        """The mask loss of the positive RoIs of a batch, of objects whose mask is known.
 
         Args:
             mask_preds: logits (N, 1 or all channels, m, m) from :meth:`forward`.
@@ -234,7 +234,7 @@ class ComposedMaskHead(BaseModule):
             rcnn_train_cfg: ``mask_size`` and, optional, ``soft_mask_target``.
 
         Returns:
-            ``loss_mask`` (a dictionary of the loss, zero with a graph where N is 0) and
+            ``loss_mask`` (a dictionary of the loss, zero with a graph where none is known) and
             ``mask_targets``.
 
         Raises:
@@ -248,10 +248,16 @@ class ComposedMaskHead(BaseModule):
                 f"train_cfg.rcnn.mask_size={rcnn_train_cfg.mask_size}, but the mask head gives "
                 f"{mask_preds.shape[2]} x {mask_preds.shape[3]}: set one to the other."
             )
-        if len(mask_preds) == 0:
-            loss = mask_preds.sum()
+        known = known_of(
+            [result.pos_assigned_gt_inds for result in sampling_results],
+            [instances.masks for instances in batch_gt_instances],
+        )
+        chosen = slice(None) if known is None else known
+        logits = mask_preds[chosen]
+        if len(logits) == 0:
+            loss = logits.sum()  # of nothing, but with a graph
         else:
-            loss = self.predictor.loss(self.loss_mask, mask_preds, targets, labels)
+            loss = self.predictor.loss(self.loss_mask, logits, targets[chosen], labels[chosen])
         return dict(loss_mask=dict(loss_mask=loss), mask_targets=targets)
 
     def check_sigmoids(self) -> None:
