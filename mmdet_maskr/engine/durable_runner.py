@@ -10,8 +10,14 @@ from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import BaseLoop, Priority, Runner
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.runner import (
+    BaseLoop,
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    Priority,
+    Runner,
+)
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -141,6 +147,21 @@ class DurableRunner(Runner):
         if self.settings is not None and "optimizer" in loaded:
             for line in self.settings.prevail(self, loaded):
                 self.logger.warning(line)
+        self._say_if_done()
+
+    def _say_if_done(self) -> None:
+        loop = self._train_loop
+        if isinstance(loop, EpochBasedTrainLoop):
+            unit, done, last = "epochs", loop.epoch, loop.max_epochs
+        elif isinstance(loop, IterBasedTrainLoop):
+            unit, done, last = "iterations", loop.iter, loop.max_iters
+        else:
+            return
+        if done >= last:
+            self.logger.warning(
+                f"nothing is left to train: the checkpoint has {done} {unit}, and train_cfg asks "
+                f"for {last}."
+            )
 
     def register_hook(
         self, hook: Hook | dict, priority: str | int | Priority | None = None
@@ -184,6 +205,26 @@ class DurableRunner(Runner):
             checkpoint.setdefault("message_hub", self.message_hub.state_dict())
             self._loaded = dict(checkpoint)  # before hooks take from it
             check_optimizer(self.settings, checkpoint, str(self._load_from))
+            if not any(isinstance(hook, EMAHook) for hook in self.hooks):
+                self._take_trained(checkpoint)
+
+    def _take_trained(self, checkpoint: dict) -> None:
+        """Put the weights that were trained in the place of their averages.
+
+        EMAHook saves them the other way round, and alone would turn them when resuming.
+        """
+        trained = checkpoint.pop("ema_state_dict", None)
+        if not isinstance(trained, dict):
+            return
+        weights = dict(checkpoint["state_dict"])
+        for name, value in trained.items():
+            if name.startswith("module.") and name.removeprefix("module.") in weights:
+                weights[name.removeprefix("module.")] = value
+        checkpoint["state_dict"] = weights
+        self.logger.warning(
+            "custom_hooks has no EMAHook, and the checkpoint is of a run with one: training goes "
+            "on without averages, from the weights that were trained."
+        )
 
     def _resume_after_restart(self) -> None:
         """After a restart by torchrun, go on from what this launch has saved, if anything.

@@ -28,6 +28,7 @@ from toy_training import (
     weights_of,
 )
 
+from mmdet_maskr import checkpoint_files
 from mmdet_maskr.engine import run_state
 from mmdet_maskr.engine.resume import remove_functions
 from mmdet_maskr.errors import UserError
@@ -383,6 +384,33 @@ def test_weights_alone_and_ema(tmp_path: Path):
     runner.train()
     assert seen == [(sorted(weights), {})]
     assert BATCHES * 3 == runner.iter
+
+
+def test_resumed_without_averages(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """EMAHook saves averages as the model's weights; without it the trained ones are taken."""
+    calm = toy_runner(tmp_path / "calm")
+    calm.train()
+    toy_runner(tmp_path / "averaged", hooks=[dict(type="EMAHook", momentum=0.5)]).train()
+    saved = checkpoint_files.load(tmp_path / "averaged" / "epoch_1.pth")
+    assert not torch.equal(
+        saved["state_dict"]["head.bias"], saved["ema_state_dict"]["module.head.bias"]
+    )
+    resumed = toy_runner(tmp_path / "resumed", resume=tmp_path / "averaged" / "epoch_1.pth")
+    with caplog.at_level("WARNING", logger="mmengine"):
+        resumed.logger.addHandler(caplog.handler)
+        resumed.train()
+    assert "goes on without averages" in caplog.text
+    assert_equal(weights_of(resumed), weights_of(calm))
+
+
+@pytest.mark.parametrize("epochs", [3, 2])
+def test_nothing_left_to_train(tmp_path: Path, epochs: int, caplog: pytest.LogCaptureFixture):
+    toy_runner(tmp_path, epochs=3).train()
+    again = toy_runner(tmp_path, resume=tmp_path / "epoch_3.pth", epochs=epochs)
+    with caplog.at_level("WARNING", logger="mmengine"):
+        again.logger.addHandler(caplog.handler)
+        again.train()
+    assert f"the checkpoint has 3 epochs, and train_cfg asks for {epochs}" in caplog.text
 
 
 def test_what_a_crash_at_the_end_leaves(tmp_path: Path):
