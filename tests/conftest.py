@@ -12,6 +12,8 @@ import torch
 from mmengine.registry import init_default_scope
 from mmengine.visualization import Visualizer
 
+from mmdet_maskr.benchmark.pretended_gpu import Counts
+from mmdet_maskr.benchmark.pretended_gpu import pretended_gpu as pretence
 from mmdet_maskr.datasets import shapes
 
 REPO = Path(__file__).resolve().parent.parent
@@ -71,6 +73,13 @@ def coco_mini() -> Path:
     if not root.is_dir():
         pytest.skip(f"needs the folder {root} with a small piece of COCO")
     return root
+
+
+@pytest.fixture
+def pretended_gpu() -> Iterator[Counts]:
+    """A GPU that is not there: tensors go to ``cuda``, what it would have to do is counted."""
+    with pretence() as counts:
+        yield counts
 
 
 @pytest.fixture(autouse=True)

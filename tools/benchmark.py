@@ -23,6 +23,7 @@ from mmdet_maskr.benchmark.export import add_export
 from mmdet_maskr.benchmark.guards import add_guards
 from mmdet_maskr.benchmark.inference import add_inference
 from mmdet_maskr.benchmark.keypoint_decode import add_keypoint_decode
+from mmdet_maskr.benchmark.launches import add_launches
 from mmdet_maskr.benchmark.mask import add_mask_head, add_mask_paste
 from mmdet_maskr.benchmark.ops import add_ops
 from mmdet_maskr.benchmark.roi_align import add_roi_align
@@ -42,6 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         add_inference,
         add_roi_align,
         add_train_step,
+        add_launches,
         add_ops,
         add_mask_head,
         add_mask_paste,

@@ -70,9 +70,10 @@ class LossGuardHook(Hook):
         """Look at each loss before the optimizer does."""
         self._skipped = int(runner.message_hub.runtime_info.get("skipped_steps", 0))
         for wrapper in optim_wrappers(runner.optim_wrapper).values():
-            self._guard(wrapper)
+            self.guard(runner.model, wrapper)
 
-    def _guard(self, wrapper: OptimWrapper) -> None:
+    def guard(self, model: torch.nn.Module, wrapper: OptimWrapper) -> None:
+        """Let ``wrapper.update_params`` leave out losses of ``model`` that are not finite."""
         update = wrapper.update_params
 
         def guarded_update(loss: torch.Tensor, *args, **kwargs) -> None:

@@ -1,0 +1,267 @@
+"""What a step asks of a GPU, counted on a CPU: launches, synchronizations, copies to the device."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import PolygonMasks
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
+from mmengine.optim import OptimWrapper
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.benchmark.pretended_gpu import Counts, on_gpu, pretended_gpu
+from mmdet_maskr.benchmark.random_model import (
+    PEER,
+    STOCK,
+    batch_of,
+    build,
+    calibrate,
+    our_config,
+    synthetic_photo,
+)
+from mmdet_maskr.engine.loss_guard import LossGuardHook
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.structures.geometry_masks import GeometryMasks
+
+CORNERS = 12  # of each object
+HEAD = ("case", "launches", "syncs", "copies", "KiB")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The counts of one case."""
+
+    case: str
+    counts: Counts
+
+    def cells(self) -> list[str]:
+        """As :data:`HEAD` names them."""
+        found = self.counts.totals()
+        numbers = [found["launches"], found["syncs"], found["copies"], found["copied_bytes"] / 1024]
+        return [self.case, *(f"{number:,.0f}" for number in numbers)]
+
+
+def training_batch(
+    model: nn.Module, size: tuple[int, int], objects: int, batch: int = 2, geometry: bool = True
+) -> dict[str, list]:
+    """What the data loader gives for training: noise with polygons.
+
+    Args:
+        model: whose classes and keypoints the objects have.
+        size: height and width of the images.
+        objects: of each image.
+        batch: number of images.
+        geometry: masks as our datasets load them; else as mmdet's PolygonMasks.
+    """
+    height, width = size
+    rng = np.random.default_rng(0)
+    inputs, samples = [], []
+    for index in range(batch):
+        inputs.append(torch.from_numpy(rng.integers(256, size=(3, *size)).astype(np.uint8)))
+        sides = min(size) * (0.1 * 6 ** rng.random((objects, 2)))
+        corner = rng.random((objects, 2)) * (np.array([width, height]) - sides)
+        boxes = np.concatenate([corner, corner + sides], axis=1)
+        angle = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
+        circle = np.stack([np.cos(angle), np.sin(angle)], 1) / 2
+        polygons = [[((circle + 0.5) * s + c).ravel()] for c, s in zip(corner, sides, strict=True)]
+        kind = GeometryMasks if geometry else PolygonMasks
+        truth = InstanceData(
+            bboxes=torch.from_numpy(boxes.astype(np.float32)),
+            labels=torch.from_numpy(rng.integers(_classes(model), size=objects)),
+            masks=kind(polygons, height, width),
+        )
+        keypoints = getattr(getattr(model.roi_head, "keypoint_head", None), "num_keypoints", 0)
+        if keypoints:
+            place = rng.random((objects, keypoints, 2)) * sides[:, None] + corner[:, None]
+            seen = np.full((objects, keypoints, 1), 2.0)
+            truth.keypoints = torch.from_numpy(np.concatenate([place, seen], 2).astype(np.float32))
+        meta = dict(img_id=index, img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))
+        sample = DetDataSample(metainfo=meta)
+        sample.gt_instances = truth
+        sample.ignored_instances = InstanceData(
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+        )
+        samples.append(sample)
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def _classes(model: nn.Module) -> int:
+    head = model.roi_head.bbox_head
+    return (head[0] if isinstance(head, nn.ModuleList) else head).num_classes
+
+
+def count_training_step(
+    model: nn.Module,
+    data: Callable[[], dict],
+    guarded: bool,
+    autocast: torch.dtype | None = None,
+    steps: int = 2,
+) -> tuple[Counts, dict[str, float]]:
+    """Counts of one training step, with the losses' numbers for the log.
+
+    Args:
+        model: on a CPU; it is moved to the pretended GPU.
+        data: gives a batch of the data loader.
+        guarded: whether :class:`.LossGuardHook` looks at the loss, as in our configs.
+        autocast: type of mixed precision.
+        steps: the last one is counted; those before it fill caches.
+
+    Returns:
+        The counts, and the losses by name.
+    """
+    with pretended_gpu() as counts:
+        on_gpu(model).train()
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(parameters, lr=0.0, momentum=0.9, foreach=True)
+        wrapper = OptimWrapper(optimizer)
+        guard = LossGuardHook()
+        if guarded:
+            guard.guard(model, wrapper)
+        for step in range(steps):
+            batch = data()
+            torch.manual_seed(step)
+            counts.clear()
+            with torch.autocast("cuda", autocast, enabled=autocast is not None):
+                outputs = model.train_step(batch, wrapper)
+            # what RuntimeInfoHook does for the log
+            losses = {n: v.item() if isinstance(v, Tensor) else v for n, v in outputs.items()}
+        return counts, losses
+
+
+def count_prediction(
+    model: nn.Module, image: np.ndarray, autocast: torch.dtype | None = None, runs: int = 2
+) -> tuple[Counts, InstanceData]:
+    """Counts of the detection on one image, until everything is in the host's memory.
+
+    Args:
+        model: on a CPU; it is moved to the pretended GPU.
+        image: (H, W, 3) uint8.
+        autocast: type of mixed precision.
+        runs: the last one is counted.
+
+    Returns:
+        The counts, and the detections.
+    """
+    with pretended_gpu() as counts, torch.no_grad():
+        on_gpu(model).eval()
+        for _ in range(runs):
+            batch = batch_of(image)
+            counts.clear()
+            with torch.autocast("cuda", autocast, enabled=autocast is not None):
+                found = model.test_step(batch)[0].pred_instances.cpu()
+        return counts, found
+
+
+def add_launches(subparsers: argparse._SubParsersAction) -> None:
+    """Add the subcommand launches."""
+    parser = subparsers.add_parser(
+        "launches",
+        help="launches, synchronizations and copies of a GPU, counted on a CPU",
+        description="Counts what a training step (two images) and a detection (one image) ask of a "
+        "GPU, on a CPU: kernel launches, times that the host waits for the GPU, copies to the "
+        "device. Tensors pass for ones on cuda:0, and an operator that mixes devices ends in an "
+        "error. The first step is not counted: it fills caches.",
+        epilog="example: python tools/benchmark.py launches --sites 20",
+    )
+    parser.add_argument(
+        "configs",
+        nargs="*",
+        help="config files; default: R50-FPN against stock mmdet, and R50-FPN with keypoints",
+    )
+    parser.add_argument(
+        "--objects", type=int, nargs="+", default=[10, 50], help="in each image (%(default)s)"
+    )
+    parser.add_argument(
+        "--image", type=int, nargs=2, default=(800, 1333), metavar=("H", "W"), help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--sites", type=int, default=0, metavar="N", help="also the N lines of code that wait most"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts here too")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Count, print the table, write the file that was asked for.
+
+    Raises:
+        UserError: sizes or numbers that are not positive; a config that is no two-stage model.
+    """
+    if min(*args.objects, *args.image) < 1:
+        raise UserError(f"--objects and --image must be positive: {args.objects}, {args.image}.")
+    rows: list[Row] = []
+    for label, config, stock in _contenders(args.configs):
+        for objects in args.objects:
+            rows.append(_training_row(label, config, stock, args, objects))
+        rows.append(_prediction_row(label, config, args))
+    print_rows(rows)
+    if args.sites:
+        for row in rows:
+            print(f"\n{row.case}")
+            for where, launches, syncs, copies in row.counts.by_place()[: args.sites]:
+                print(f"  {syncs:4d} syncs {launches:5d} launches {copies:3d} copies  {where}")
+    if args.json is not None:
+        content = [dict(case=row.case, **row.counts.totals()) for row in rows]
+        write_whole(args.json, json.dumps(content, indent=2) + "\n")
+        print(f"written: {args.json}")
+
+
+def _contenders(configs: Sequence[str]) -> list[tuple[str, ConfigDict, bool]]:
+    """Label, model, and whether it is stock mmdet's."""
+    if configs:
+        return [(Path(name).stem, _model_of(name), False) for name in configs]
+    return [
+        ("R50-FPN", our_config("maskr_r50_fpn.py"), False),
+        (f"R50-FPN, {PEER} mmdet", get_config(STOCK).model, True),
+        ("R50-FPN with keypoints", our_config("maskr_keypoint_r50_fpn.py"), False),
+    ]
+
+
+def _model_of(name: str) -> ConfigDict:
+    model = Config.fromfile(name).get("model")
+    if model is None or "roi_head" not in model:
+        raise UserError(f"{name} has no two-stage detector (model.roi_head).")
+    return model
+
+
+def _training_row(
+    label: str, config: ConfigDict, stock: bool, args: argparse.Namespace, objects: int
+) -> Row:
+    model = build(config)
+    counts, _ = count_training_step(
+        model,
+        lambda: training_batch(model, tuple(args.image), objects, geometry=not stock),
+        guarded=not stock,
+    )
+    return Row(f"{label}: training step, 2 images, {objects} objects each", counts)
+
+
+def _prediction_row(label: str, config: ConfigDict, args: argparse.Namespace) -> Row:
+    model = build(config)
+    image = synthetic_photo(*args.image)
+    calibrate(model, batch_of(image))
+    counts, found = count_prediction(model, image)
+    return Row(f"{label}: prediction, 1 image, {len(found)} detections", counts)
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """A table in Markdown, as the documentation has it."""
+    for line in table(rows):
+        print(line)
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """The lines of a table in Markdown."""
+    lines: list[Any] = [HEAD, ["---"] * len(HEAD), *(row.cells() for row in rows)]
+    return ["| " + " | ".join(line) + " |" for line in lines]
