@@ -45,6 +45,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["mmdet_maskr", "mmdet_maskr.*"]),
+    py_modules=["maskr"],
+    entry_points={"console_scripts": ["maskr = maskr:main"]},
     package_data={
         "mmdet_maskr": ["py.typed"],
         "mmdet_maskr.catalogue": ["published.json"],

@@ -1,16 +1,10 @@
-"""``python -m mmdet_maskr``: what is installed here, for bug reports."""
+"""``python -m mmdet_maskr COMMAND`` is ``maskr COMMAND``; without a command it is ``maskr env``."""
 
 from __future__ import annotations
 
-import argparse
+import sys
 
-from mmdet_maskr.environment import describe
+import maskr
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        prog="python -m mmdet_maskr",
-        description="Print versions, devices, MMCV's ops and the registered parts: paste it into "
-        "bug reports. It has no paths and no names of yours.",
-    )
-    parser.parse_args()
-    print(describe())
+    maskr.main(sys.argv[1:] or ["env"])

@@ -35,14 +35,21 @@ OPTIONAL = (
 
 
 def describe() -> str:
-    """Versions, devices, which of MMCV's ops run on them, and this package's registered parts."""
-    sections = dict(
-        Versions=versions(), Devices=devices(), **{"MMCV's ops": ops()}, Registered=parts()
-    )
+    """:func:`sections` as text."""
     lines = []
-    for title, rows in sections.items():
+    for title, rows in sections().items():
         lines += [title, *(f"  {name + ':':<20} {value}" for name, value in rows.items()), ""]
     return "\n".join(lines).rstrip()
+
+
+def sections() -> dict[str, dict[str, str]]:
+    """Versions, devices, which of MMCV's ops run on them, and this package's registered parts."""
+    return {
+        "Versions": versions(),
+        "Devices": devices(),
+        "MMCV's ops": ops(),
+        "Registered": parts(),
+    }
 
 
 def versions() -> dict[str, str]:

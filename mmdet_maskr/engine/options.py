@@ -1,4 +1,4 @@
-"""Options that tools/train.py and tools/test.py share, and the config that they change."""
+"""What the options that training and testing share do to a config."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.errors import UserError, no_file
 from mmdet_maskr.folders import check_writable
 
-LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 # Top-level settings that a Runner reads, also where a config has them not.
 _SETTINGS = {
     *inspect.signature(Runner.__init__).parameters,
@@ -44,28 +43,6 @@ class OptionAction(DictAction):
             if "=" not in value:
                 parser.error(f"{option_string} {value}: KEY=VALUE is wanted, without blanks.")
         super().__call__(parser, namespace, values, option_string)
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that training and testing share; names and meaning are those of mmdet's tools."""
-    parser.add_argument("--work-dir", help="folder for logs, checkpoints and results")
-    parser.add_argument(
-        "--data-root",
-        help="folder of the data set (default: data_root of the config); replaces it everywhere in "
-        "the config, the evaluators' annotation files included",
-    )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=OptionAction,
-        metavar="KEY=VALUE",
-        help="override settings of the config, e.g. model.backbone.depth=101 or "
-        "'train_cfg.max_epochs=24'; lists as key=\"[a,b]\" or key=a,b, without blanks",
-    )
-    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="job launcher")
-    parser.add_argument(
-        "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
-    )  # torch.distributed.launch passes it
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from small_models import write_model
 
+from mmdet_maskr.cli.parser import parser_of
 from mmdet_maskr.compare import live
 from mmdet_maskr.engine.launch import run_tool
 
@@ -120,5 +121,9 @@ def test_without_gradio(call: Callable, texts: list[str], monkeypatch: pytest.Mo
     assert code == 2 and "newer gradio than 5.49.1: pip install" in output
 
 
-def test_served_to_this_machine(tool):
-    assert tool.parse_args(["--models", "x"]).host == live.HOST == "127.0.0.1"
+def test_served_to_this_machine():
+    assert (
+        parser_of("compare", "compare.py").parse_args(["--models", "x"]).host
+        == live.HOST
+        == "127.0.0.1"
+    )

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
+from mmdet_maskr.cli.dispatch import end, run_command
 from mmdet_maskr.datasets import shapes
 from mmdet_maskr.datasets.shapes import paint, scene, write
 
@@ -44,12 +44,13 @@ def scenes() -> list[tuple]:
     return [write._scene(k, "train", SIZE, SEED)[1:] for k in range(IMAGES)]
 
 
-@pytest.fixture(scope="module")
-def make_shapes(repo: Path):
-    spec = importlib.util.spec_from_file_location("make_shapes", repo / "tools" / "make_shapes.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def make_shapes(*words: str) -> int:
+    """Exit code of the command."""
+    try:
+        end("shapes", lambda: run_command("shapes", words, "maskr shapes"))
+    except SystemExit as ending:
+        return int(ending.code or 0)
+    return 0
 
 
 # ----------------------------------------------------------------------------------- determinism
@@ -336,10 +337,10 @@ def test_sizes(size: int):
 
 
 # ------------------------------------------------------------------------------------------- CLI
-def test_cli(tmp_path: Path, make_shapes, capsys, monkeypatch):
+def test_cli(tmp_path: Path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["out", "--images", "5", "--val-images", "2", "--size", "64"]
-    assert make_shapes.main(options) == 0
+    assert make_shapes(*options) == 0
     text = capsys.readouterr().out
     assert "7/7 images" in text and str(tmp_path / "out") in text
     found = json.loads((tmp_path / "out" / "annotations" / "instances_train.json").read_text())
@@ -347,23 +348,21 @@ def test_cli(tmp_path: Path, make_shapes, capsys, monkeypatch):
     assert f"disc {discs}," in text
     assert digests(tmp_path / "out") == digests(shapes.write_dataset(tmp_path / "b", **SETTINGS))
 
-    assert make_shapes.main([*options, "--seed", "1"]) == 2
+    assert make_shapes(*options, "--seed", "1") == 2
     assert "seed is 0 there and 1 here" in capsys.readouterr().err
-    assert make_shapes.main([*options, "--seed", "1", "--force"]) == 0
-    assert make_shapes.main(["small", "--size", "10"]) == 2
+    assert make_shapes(*options, "--seed", "1", "--force") == 0
+    assert make_shapes("small", "--size", "10") == 2
     assert "size must be an integer from 64 to 1024" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
-    assert make_shapes.main(["file"]) == 2
-    for argv, code in ((["--help"], 0), ([], 2), (["out", "--size", "big"], 2)):
-        with pytest.raises(SystemExit) as stop:
-            make_shapes.main(argv)
-        assert stop.value.code == code
+    assert make_shapes("file") == 2
+    for words, code in ((["--help"], 0), ([], 2), (["out", "--size", "big"], 2)):
+        assert make_shapes(*words) == code
 
 
-def test_cli_can_be_stopped(tmp_path: Path, make_shapes, capsys, monkeypatch):
+def test_cli_can_be_stopped(tmp_path: Path, capsys, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(shapes, "write_dataset", stop)
-    assert make_shapes.main([str(tmp_path / "a")]) == 130
+    assert make_shapes(str(tmp_path / "a")) == 130
     assert "goes on" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 from forked import run_tool
 from mmengine.config import Config
 
+from mmdet_maskr.cli.arguments.common import add_config_arguments
 from mmdet_maskr.engine import launch, options
 from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.errors import UserError
@@ -19,7 +20,7 @@ from mmdet_maskr.errors import UserError
 def arguments(config: Path, *args: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("config")
-    options.add_common_arguments(parser)
+    add_config_arguments(parser)
     return parser.parse_args([str(config), *args])
 
 

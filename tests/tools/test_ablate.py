@@ -11,6 +11,7 @@ import pytest
 
 from mmdet_maskr.ablations.jobs import Settings, jobs_of, write_json
 from mmdet_maskr.ablations.tables import TABLES
+from mmdet_maskr.cli import ablate as body
 from mmdet_maskr.errors import UserError
 
 
@@ -143,27 +144,27 @@ def test_refused(ablate, monkeypatch, tmp_path: Path, arguments: tuple, message:
         ablate.main()
 
 
-def test_slots(ablate, monkeypatch: pytest.MonkeyPatch):
+def test_slots(monkeypatch: pytest.MonkeyPatch):
     """A row a core, or a row for each set of GPUs; ports that do not collide."""
-    monkeypatch.setattr(ablate.torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(ablate.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
-    assert [slot["OMP_NUM_THREADS"] for slot in ablate.slots(None, 1)] == ["1"] * 4
-    assert [slot["OMP_NUM_THREADS"] for slot in ablate.slots(2, 1)] == ["2"] * 2
-    assert len(ablate.slots(None, 8)) == 1  # processes, which may be more than cores
+    monkeypatch.setattr(body.torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(body.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    assert [slot["OMP_NUM_THREADS"] for slot in body.slots(None, 1)] == ["1"] * 4
+    assert [slot["OMP_NUM_THREADS"] for slot in body.slots(2, 1)] == ["2"] * 2
+    assert len(body.slots(None, 8)) == 1  # processes, which may be more than cores
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(ablate.torch.cuda, "device_count", lambda: 8)
-    found = ablate.slots(None, 4)
+    monkeypatch.setattr(body.torch.cuda, "device_count", lambda: 8)
+    found = body.slots(None, 4)
     assert [slot["CUDA_VISIBLE_DEVICES"] for slot in found] == ["0,1,2,3", "4,5,6,7"]
     assert len({slot["PORT"] for slot in found}) == 2
 
 
-def test_slots_are_of_the_visible_gpus(ablate, monkeypatch: pytest.MonkeyPatch):
+def test_slots_are_of_the_visible_gpus(monkeypatch: pytest.MonkeyPatch):
     """CUDA_VISIBLE_DEVICES names them, by number or otherwise; a row has each of its GPUs once."""
-    monkeypatch.setattr(ablate.torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(body.torch.cuda, "device_count", lambda: 3)
 
     def given(visible: str, *args) -> list[str]:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        return [slot["CUDA_VISIBLE_DEVICES"] for slot in ablate.slots(*args)]
+        return [slot["CUDA_VISIBLE_DEVICES"] for slot in body.slots(*args)]
 
     assert given("4,5,7", None, 1) == ["4", "5", "7"]
     assert given("GPU-a, GPU-b, GPU-c", None, 3) == ["GPU-a,GPU-b,GPU-c"]

@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 
 from mmdet_maskr.benchmark.random_model import batch_of, build, calibrate, synthetic_photo
+from mmdet_maskr.cli import export as body
 from mmdet_maskr.deploy.export.check import Limits
 from mmdet_maskr.engine.launch import run_tool
 from mmdet_maskr.errors import UserError
@@ -61,7 +62,7 @@ def test_export_and_scores(
 def test_exit_code_if_too_far(tool, checkpoint, monkeypatch, capsys, tmp_path: Path):
     pytest.importorskip("onnxruntime")
     nothing = Limits(iou=0.9, matched=1, score=-1, box=1, mask=1, keypoint=1)
-    monkeypatch.setattr(tool.check, "FP32", nothing)
+    monkeypatch.setattr(body.check, "FP32", nothing)
     with pytest.raises(SystemExit) as caught:
         call(tool, monkeypatch, *checkpoint, tmp_path / "out")
     assert caught.value.code == 1

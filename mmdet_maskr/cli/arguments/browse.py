@@ -1,0 +1,51 @@
+"""Draw what a config's data set gives: images with boxes, masks and keypoints, transformed.
+
+Examples:
+    %(prog)s configs/mini/maskr_shapes.py --out-dir browse
+    %(prog)s CONFIG --mode pipeline --number 4    # transform by transform
+    %(prog)s CONFIG --split val --mode original --show
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmdet_maskr.cli.arguments.common import add_cfg_options
+
+MODES = ("transformed", "original", "pipeline")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.add_argument("config", help="path of the config")
+    parser.add_argument(
+        "--out-dir", type=Path, default=Path("browse"),
+        help="folder for a picture of each image, and sheet.png with all of them (default: "
+        "%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--number",
+        type=int,
+        default=12,
+        help="how many images, evenly spread over the data set (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--mode", choices=MODES, default=MODES[0],
+        help="transformed: what comes out of the pipeline, which the training sees (default); "
+        "original: the images as they are; pipeline: a picture after each transform that changes "
+        "something",
+    )  # fmt: skip
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), default="train",
+        help="whose data loader (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--data-root", help="folder of the data set (default: the config's)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of random transforms (default: 0)"
+    )
+    parser.add_argument(
+        "--show", action="store_true",
+        help="show each in a window, too; the space key goes on to the next",
+    )  # fmt: skip
+    add_cfg_options(parser)

@@ -1,0 +1,33 @@
+"""Write the annotated photos of a folder as a COCO dataset, whichever tool annotated them.
+
+Reads COCO JSON in its dialects, YOLO, labelme, VGG VIA, CVAT XML, PASCAL VOC, Supervisely, Label
+Studio, Labelbox, VoTT, Cityscapes and PNG masks. Photos may be anywhere below the folder. Writes
+OUT/annotations/instances_{train,val,test}.json and OUT/images. Splits that the folder has are kept;
+otherwise a fifth of the photos validates. Says what was assumed, repaired or left out, with counts.
+
+Examples:
+    %(prog)s ~/photos data/leaves
+    %(prog)s ~/export data/leaves --format coco --val-share 0.1
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+FORMATS = (
+    *("coco", "yolo", "labelme", "via", "cvat", "voc", "supervisely", "label-studio"),
+    *("labelbox", "vott", "cityscapes", "png"),
+)
+VAL_SHARE = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.add_argument("folder", type=Path, help="photos and annotations, or an annotation file")
+    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("--format", choices=FORMATS, help="where the folder has several")
+    parser.add_argument(
+        "--val-share", type=float, default=VAL_SHARE, help="where it has no split (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the split (%(default)s)")

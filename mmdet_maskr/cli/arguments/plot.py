@@ -1,0 +1,33 @@
+"""Draw what trainings have logged: losses, AP, learning rate, time; of one run or several.
+
+Examples:
+    %(prog)s work_dirs/maskr_r50_fpn_1x --out curves.png
+    %(prog)s work_dirs/A work_dirs/B --keys loss 'loss_*' 'coco/*_mAP' --smooth 20
+    %(prog)s work_dirs/A --list
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+USUAL = ("loss", "loss_*", "coco/*_mAP")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.add_argument("logs", nargs="+", type=Path, help="work dirs, or files scalars.json")
+    parser.add_argument(
+        "--keys", nargs="+", metavar="KEY",
+        help="names or patterns of what to draw, a panel each; --list prints the names (default: "
+        f"what was logged of {' '.join(USUAL)})",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("curves.png"),
+                        help="the picture to write (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--labels", nargs="+", help="names of the runs in the picture (default: of their folders)"
+    )
+    parser.add_argument(
+        "--smooth", type=int, default=1, help="draw means over so many logged values (default: 1)"
+    )
+    parser.add_argument("--list", action="store_true", help="print the names that were logged")

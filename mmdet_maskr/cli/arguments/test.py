@@ -1,0 +1,63 @@
+"""Test a checkpoint: AP, pictures, predictions. Takes the options of mmdet's maskr test.
+
+Examples:
+    %(prog)s configs/maskr_r50_fpn_1x.py work_dirs/maskr_r50_fpn_1x/epoch_12.pth
+    %(prog)s CONFIG CHECKPOINT --show-dir pictures --out predictions.pkl
+    %(prog)s CONFIG CHECKPOINT --tta --tta-scales 0.75 1 1.25
+    %(prog)s CONFIG CHECKPOINT --optimize
+    bash tools/dist_test.sh CONFIG CHECKPOINT 8
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mmdet_maskr.cli.arguments.common import add_config_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.add_argument("config", help="path of the config")
+    parser.add_argument("checkpoint", help="path or URL of the checkpoint")
+    add_config_arguments(parser)
+    parser.add_argument("--out", metavar="FILE.pkl", help="write the predictions to this file")
+    parser.add_argument(
+        "--show", action="store_true", help="show each image with its predictions in a window"
+    )
+    parser.add_argument(
+        "--show-dir",
+        metavar="NAME",
+        help="write pictures of ground truth beside predictions to WORK_DIR/TIMESTAMP/NAME",
+    )
+    parser.add_argument(
+        "--wait-time",
+        type=float,
+        default=2,
+        metavar="SECONDS",
+        help="how long --show shows a picture (default: 2)",
+    )
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="test-time augmentation of boxes, masks and keypoints: each image is also seen "
+        "flipped (or as tta_pipeline of the config says), and the results are averaged",
+    )
+    parser.add_argument(
+        "--tta-scales",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="S",
+        help="with --tta: see each image in these sizes, as factors of the test size (default: 1)",
+    )
+    parser.add_argument(
+        "--optimize",
+        action="store_true",
+        help="test a fast inference form of the model (mmdet_maskr.deploy.optimize): the same "
+        "results but for rounding",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="with --optimize: also torch.compile its parts, which costs up to minutes at first",
+    )

@@ -1,0 +1,127 @@
+"""``maskr check``: what is wrong in an annotation file and its images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+
+from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.coco import check
+from mmdet_maskr.coco.reader import read_annotations
+from mmdet_maskr.datasets import wrappers
+from mmdet_maskr.datasets.transforms.pipeline_check import loads_polygons_only
+from mmdet_maskr.errors import UserError, no_file
+
+LOUD_SHARE = 0.02  # of entries that a cleaned copy lacks
+
+
+def from_config(config: str) -> tuple[dict, bool]:
+    """``metainfo`` of a config's training data, and whether it loads masks as polygons alone.
+
+    Annotations are not read.
+    """
+    if not Path(config).is_file():
+        raise no_file("config file", config)
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.get("default_scope", "mmdet"))
+    dataset = cfg.train_dataloader.dataset
+    polygons = False
+    for leaf in wrappers.leaves(dataset):
+        polygons |= loads_polygons_only(Compose(leaf.get("pipeline", ())))
+    return wrappers.metainfo_of(dataset), polygons
+
+
+def bar(what: str):
+    """A progress function: a bar on a terminal, a line every tenth elsewhere."""
+    start, last = time.monotonic(), -1
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        tenth = 10 * done // max(total, 1)
+        text = f"{what}: {done}/{total}, {time.monotonic() - start:.0f} s"
+        if sys.stderr.isatty():
+            filled = 30 * done // max(total, 1)
+            end = "\n" if done == total else ""
+            print(f"\r[{'#' * filled:.<30}] {text} ", end=end, file=sys.stderr, flush=True)
+        elif tenth > last:
+            print(text, file=sys.stderr, flush=True)
+        last = tenth
+
+    return progress
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Refuse an output that is an input."""
+    if args.fix is None:
+        return
+    for path in (args.fix, args.fix.with_name(args.fix.name + ".log")):
+        if path.exists() and path.resolve() == args.annotations.resolve():
+            raise UserError(f"--fix {args.fix} is the input: name another file.")
+        if path.is_dir():
+            raise UserError(f"--fix {args.fix} is a folder: name a file.")
+    try:
+        args.fix.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--fix {args.fix} cannot be written: {error.strerror}.") from error
+
+
+def write_clean(path: Path, content: dict, clean: dict, log: list[str]) -> None:
+    """Write the cleaned copy and its log; say loudly where much of the file is lost.
+
+    Raises:
+        UserError: nothing would be left. The log is written all the same.
+    """
+    log_file = path.with_name(path.name + ".log")
+    write_whole(log_file, "".join(f"{line}\n" for line in log))
+    lost = {}
+    for section in ("images", "annotations"):
+        before, after = len(content[section]), len(clean[section])
+        if before and not after:
+            raise UserError(
+                f"--fix {path} is not written: none of the {before} {section} could be mended. "
+                f"{log_file} has the reason for each."
+            )
+        if before - after > LOUD_SHARE * before:
+            lost[section] = f"{before - after} of {before} {section}"
+    write_whole(path, json.dumps(clean))
+    print(f"{len(log)} changes; cleaned copy: {path}, changes: {log_file}")
+    if lost:
+        print(
+            f"WARNING: {' and '.join(lost.values())} are left out of the cleaned copy, as they "
+            f"could not be mended: see {log_file}.",
+            file=sys.stderr,
+        )
+
+
+def run(args: argparse.Namespace) -> None:
+    check_output(args)
+    if args.images is not None and not args.images.is_dir():
+        raise UserError(f"there is no image folder {args.images.absolute()}.")
+    classes, num_keypoints, polygons = None, {}, False
+    if args.config is not None:
+        metainfo, polygons = from_config(args.config)
+        classes = list(metainfo["classes"])
+        if "keypoints" in metainfo:
+            having = metainfo.get("keypoint_classes", classes)
+            num_keypoints = dict.fromkeys(having, len(metainfo["keypoints"]))
+    content = read_annotations(args.annotations)
+    progress = bar("annotations")
+    found = check.check_content(content, classes, args.keypoints, progress, num_keypoints, polygons)
+    if args.images is not None:
+        check.check_files(found, args.images, bar("images"))
+    report = check.Report(args.first)
+    for _, _, problem in found.problems:
+        report.add(problem)
+    sizes = ", ".join(f"{len(content[key])} {key}" for key in ("images", "annotations"))
+    print(f"{args.annotations}: {sizes}, {len(content['categories'])} categories")
+    print(report.table())
+    if args.fix is not None:
+        write_clean(args.fix, content, *check.cleaned(found))
+    sys.exit(1 if report.errors else 0)

@@ -1,0 +1,38 @@
+"""``maskr test``: score a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmdet.engine.hooks.utils import trigger_visualization_hook
+from mmdet.evaluation import DumpDetResults
+
+from mmdet_maskr.deploy.hook import OptimizeHook
+from mmdet_maskr.engine.building import build_runner
+from mmdet_maskr.engine.options import load_config
+from mmdet_maskr.engine.tta_config import enable_tta
+from mmdet_maskr.errors import UserError, no_file
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
+        raise UserError(f"--out {args.out}: the name must end in .pkl or .pickle.")
+    if "://" not in args.checkpoint and not Path(args.checkpoint).is_file():
+        raise no_file("checkpoint", args.checkpoint)
+    cfg = load_config(args)
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        trigger_visualization_hook(cfg, args)
+    if args.tta:
+        enable_tta(cfg, args.tta_scales)
+    elif args.tta_scales != [1.0]:
+        raise UserError("--tta-scales does nothing without --tta.")
+    if args.compile and not args.optimize:
+        raise UserError("--compile does nothing without --optimize.")
+    runner = build_runner(cfg, needs="test")
+    if args.optimize:
+        runner.register_hook(OptimizeHook(compile=args.compile))
+    if args.out is not None:
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    runner.test()
