@@ -28,11 +28,13 @@ from mmdet_maskr.benchmark.measure import (
 from mmdet_maskr.errors import UserError
 
 PEER = "mmdet"
-# how the loader of the masks is changed; with the last one RLEs are left out
-MASKS: dict[str, dict] = {
-    "ours": {},
-    PEER: dict(type="LoadAnnotations", poly2mask=True),
-    "mmdet, polygons": dict(type="LoadAnnotations", poly2mask=False),
+# mmdet's transform for each of ours
+STOCK = {"LoadInstanceAnnotations": "LoadAnnotations", "PackInstanceInputs": "PackDetInputs"}
+# options of the loader of masks with mmdet's transforms; with the last one RLEs are left out
+MASKS: dict[str, dict | None] = {
+    "ours": None,
+    PEER: dict(poly2mask=True),
+    "mmdet, polygons": dict(poly2mask=False),
 }
 ALONE = "image alone"
 MB = 1e6
@@ -43,8 +45,8 @@ def add_data(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "data",
         help="a training sample by transform, and images a second of workers",
-        description="The training pipeline of a config with masks as geometry, with mmdet's "
-        "bitmaps and with mmdet's polygons, on the same images with the same random numbers, in "
+        description="The training pipeline of a config, and with mmdet's transforms that load "
+        "bitmaps or polygons, on the same images with the same random numbers, in "
         "one thread; the image alone, read and resized; then images a second that workers give to "
         "a consumer that does nothing, and megabytes of a sample.",
         epilog="example: python tools/benchmark.py data --root ../shared/data/coco_mini "
@@ -98,7 +100,7 @@ def _measure(datasets: dict[str, BaseDataset], args: argparse.Namespace) -> list
         if name not in ("ours", PEER):
             rows.append(TimedCase(f"a sample, {name}", ours, timing))
     for step, seconds in parts["ours"].items():
-        stock = parts[PEER][step.replace("LoadInstanceAnnotations", "LoadAnnotations")]
+        stock = parts[PEER][STOCK.get(step, step)]
         mine, theirs = (Timing.of(every[-args.repeats :]) for every in (seconds, stock))
         rows.append(TimedCase(f"- {step}", mine, theirs))
     for workers in args.workers:
@@ -116,8 +118,12 @@ def _measure(datasets: dict[str, BaseDataset], args: argparse.Namespace) -> list
     return rows
 
 
-def build(args: argparse.Namespace, changes: dict) -> BaseDataset:
-    """The training set of the config, with its loader of masks changed.
+def build(args: argparse.Namespace, stock: dict | None) -> BaseDataset:
+    """The training set of the config.
+
+    Args:
+        args: of the command.
+        stock: options of the loader of masks, for mmdet's transforms in place of ours.
 
     Raises:
         UserError: the config has no LoadInstanceAnnotations.
@@ -128,7 +134,10 @@ def build(args: argparse.Namespace, changes: dict) -> BaseDataset:
     loaders = [step for step in cfg.pipeline if step["type"] == "LoadInstanceAnnotations"]
     if not loaders:
         raise UserError(f"{args.config}: its training pipeline has no LoadInstanceAnnotations.")
-    loaders[0].update(changes)
+    if stock is not None:
+        loaders[0].update(stock)
+        for step in cfg.pipeline:
+            step["type"] = STOCK.get(step["type"], step["type"])
     return DATASETS.build(cfg)
 
 

@@ -76,8 +76,10 @@ class GeometryMasks(BitmapMasks):
         windows: list[Window | None],
         size: tuple[int, int],
     ) -> GeometryMasks:
-        made = cls([], *size)
+        made = cls.__new__(cls)
+        made.height, made.width = size
         made.shapes, made.matrices, made.windows = shapes, matrices, windows
+        made._pixels = made._drawn = None
         return made
 
     # Pixels -----------------------------------------------------------------------------------

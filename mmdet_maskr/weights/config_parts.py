@@ -225,6 +225,7 @@ def pipelines(
     load = dict(type="LoadImageFromFile", imdecode_backend="pillow")
     kind = "Keypoint" if keypoints else ""
     annotations = dict(type=f"Load{kind}Annotations", with_bbox=True, with_mask=True)
+    geometry = dict(annotations, type=f"Load{kind or 'Instance'}Annotations", poly2mask=None)
     # says to what follows that nothing was resized
     unchanged: dict = dict(type=f"{kind}Resize", scale_factor=1.0, keep_ratio=True)
 
@@ -245,8 +246,8 @@ def pipelines(
             resize_type="SourceResize",
             convention=convention,
         )
-    packing = "PackKeypointInputs" if keypoints else "PackDetInputs"
-    train: list[dict] = [load, annotations, train_resize, dict(type=packing)]
+    packing = "PackKeypointInputs" if keypoints else "PackInstanceInputs"
+    train: list[dict] = [load, geometry, train_resize, dict(type=packing)]
     if flip:
         train.insert(3, dict(type=f"{kind}RandomFlip", prob=0.5))
     meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")

@@ -29,7 +29,7 @@ def test_rows(coco_mini: Path, repo: Path, tmp_path: Path, capsys: pytest.Captur
     rows = {row["case"]: row for row in json.loads(file.read_text())["rows"]}
     assert [case for case in rows if case.startswith("- ")] == [
         f"- {step}" for step in ("LoadImageFromFile", "LoadInstanceAnnotations", "Resize",
-                                 "RandomFlip", "PackDetInputs")
+                                 "RandomFlip", "PackInstanceInputs")
     ]  # fmt: skip
     assert {"a sample", "a sample, mmdet, polygons", "a sample, image alone"} <= set(rows)
     sizes = rows["a sample"]["megabytes"]

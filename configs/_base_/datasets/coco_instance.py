@@ -6,7 +6,7 @@ train_pipeline = [
     dict(type='LoadInstanceAnnotations', with_bbox=True, with_mask=True),
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs')
+    dict(type='PackInstanceInputs')
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -13,7 +13,7 @@ from mmdet_maskr.datasets.transforms.loading import (
     LoadInstanceAnnotations,
     LoadKeypointAnnotations,
 )
-from mmdet_maskr.datasets.transforms.packing import PackKeypointInputs
+from mmdet_maskr.datasets.transforms.packing import PackInstanceInputs, PackKeypointInputs
 from mmdet_maskr.datasets.transforms.pipeline_check import check_pipeline
 from mmdet_maskr.datasets.transforms.resize import SourceResize
 from mmdet_maskr.datasets.transforms.with_masks import (
@@ -44,6 +44,7 @@ __all__ = [
     "KeypointResize",
     "LoadInstanceAnnotations",
     "LoadKeypointAnnotations",
+    "PackInstanceInputs",
     "PackKeypointInputs",
     "SourceResize",
     "check_pipeline",

@@ -1,22 +1,40 @@
-"""Packing ground truth with keypoints, after a last check that they are in step."""
+"""Packing: an image's channels as planes in one pass; keypoints, after a check of their step."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
 
+import cv2
+import numpy as np
+import torch
 from mmdet.datasets.transforms import PackDetInputs
 from mmdet.registry import TRANSFORMS
+from torch import Tensor
 
 from mmdet_maskr.datasets.transforms._in_step import check_in_step
 from mmdet_maskr.errors import UserError
 
 _META_KEYS = inspect.signature(PackDetInputs).parameters["meta_keys"].default
+_SPLIT = ("uint8", "uint16", "int16", "int32", "float32", "float64")  # what cv2.split takes
 
 
 @TRANSFORMS.register_module()
-class PackKeypointInputs(PackDetInputs):
-    """mmdet's PackDetInputs that packs ``gt_keypoints`` as ``gt_instances.keypoints`` (N, K, 3).
+class PackInstanceInputs(PackDetInputs):
+    """mmdet's PackDetInputs with the same results, several times as fast on the image."""
+
+    def transform(self, results: dict) -> dict:
+        """Pack; ``inputs`` is the image (C, H, W)."""
+        image = results.get("img")
+        if image is None or not _splits(image):
+            return super().transform(results)
+        others = {key: value for key, value in results.items() if key != "img"}
+        return dict(inputs=planes(image), **super().transform(others))
+
+
+@TRANSFORMS.register_module()
+class PackKeypointInputs(PackInstanceInputs):
+    """PackInstanceInputs that packs ``gt_keypoints`` as ``gt_instances.keypoints`` (N, K, 3).
 
     Args:
         meta_keys: default mmdet's and ``keypoint_flip_indices`` (K ints).
@@ -43,3 +61,28 @@ class PackKeypointInputs(PackDetInputs):
                 )
             check_in_step(results)
         return super().transform(results)
+
+
+def planes(image: np.ndarray) -> Tensor:
+    """The channels of an image one after the other.
+
+    Args:
+        image: (H, W, C), of a type that OpenCV has; a flipped view of an array is fine.
+
+    Returns:
+        (C, H, W), a tensor of its own.
+    """
+    height, width, channels = image.shape
+    found = np.empty((channels, height, width), image.dtype)
+    places = list(found)
+    down, right, forward = (-1 if stride < 0 else 1 for stride in image.strides)
+    cv2.split(image[::down, ::right, ::forward], places[::forward])
+    if min(down, right) < 0:  # planes are flipped faster than pixels of several channels
+        code = -1 if down == right else int(right < 0)
+        for place in places:
+            cv2.flip(place, code, dst=place)
+    return torch.from_numpy(found)
+
+
+def _splits(image: np.ndarray) -> bool:
+    return image.ndim == 3 and image.size > 0 and image.dtype.name in _SPLIT

@@ -32,6 +32,7 @@ NEUTRAL = (
     "LoadInstanceAnnotations",
     "LoadKeypointAnnotations",
     "PackDetInputs",
+    "PackInstanceInputs",
     "PackKeypointInputs",
 )
 KEYPOINT_META = ("keypoints", "keypoint_swaps", "keypoint_sigmas", "skeleton")
