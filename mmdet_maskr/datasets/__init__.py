@@ -1,7 +1,8 @@
-"""Data sets (COCO, Cityscapes, LVIS, VOC, synthetic shapes) with checks; transforms in step."""
+"""Data sets (any folder, COCO, Cityscapes, LVIS, VOC, shapes) with checks; transforms in step."""
 
 from mmdet_maskr import adjustments
 from mmdet_maskr.datasets import transforms
+from mmdet_maskr.datasets.any_folder import AnyInstanceDataset, AnyKeypointDataset
 from mmdet_maskr.datasets.cityscapes import CityscapesInstanceDataset
 from mmdet_maskr.datasets.coco_instance import CocoInstanceDataset
 from mmdet_maskr.datasets.coco_keypoint import CocoJointDataset, CocoKeypointDataset
@@ -10,6 +11,8 @@ from mmdet_maskr.datasets.shapes.dataset import ShapesDataset
 from mmdet_maskr.datasets.voc import VOCBoxDataset
 
 __all__ = [
+    "AnyInstanceDataset",
+    "AnyKeypointDataset",
     "CityscapesInstanceDataset",
     "CocoInstanceDataset",
     "CocoJointDataset",

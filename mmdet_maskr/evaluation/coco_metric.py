@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from mmdet.datasets.api_wrappers import COCOeval
@@ -31,6 +32,7 @@ from mmdet_maskr.evaluation.metric_options import (
     KEYPOINT_MAX_DETS,
     KEYPOINTS,
     MAX_DETS,
+    OF_DATASET,
     check_counts,
     check_metrics,
     split_items,
@@ -66,9 +68,11 @@ class CocoInstanceMetric(CocoMetric):
     ``outfile_prefix`` is set, and only then.
 
     Args:
-        ann_file: path of the annotation file. None takes boxes and masks from the data samples, as
-            CocoMetric does; these have no areas, so keypoints cannot be scored then. With
-            ``format_only`` the file may lack annotations, as COCO's test sets do.
+        ann_file: path of the annotation file; 'dataset' for that of the data set which is
+            evaluated, where it is one that finds its files (AnyInstanceDataset). None takes boxes
+            and masks from the data samples, as CocoMetric does; these have no areas, so keypoints
+            cannot be scored then. With ``format_only`` the file may lack annotations, as COCO's
+            test sets do.
         metric: any of :data:`.METRIC_NAMES`.
         keypoint_ann_file: path of the file with the keypoints, where ``ann_file`` has none (80
             classes with masks, people with keypoints); it has to list ``ann_file``'s images.
@@ -93,6 +97,7 @@ class CocoInstanceMetric(CocoMetric):
             or keypoints, or with other than K keypoints, at the first image.
     """
 
+    _coco_api: Any  # None until a file is known
     accepts_rle = True  # see RLEMasksInEvaluationHook
 
     def __init__(
@@ -122,13 +127,10 @@ class CocoInstanceMetric(CocoMetric):
         self.metrics = names
         self.backend = backend
         self._check_options()
-        if ann_file is not None:
-            self._coco_api = self._read(ann_file)
-            if sort_categories:
-                self._coco_api.dataset["categories"].sort(key=lambda category: category["id"])
-                self._coco_api.createIndex()
-        if self.with_keypoints:
-            self._keypoint_api = self._read_keypoints(keypoint_ann_file)
+        self._of_dataset = ann_file == OF_DATASET
+        self._sort_categories, self._keypoint_file = sort_categories, keypoint_ann_file
+        if ann_file is not None and not self._of_dataset:
+            self._read_all(ann_file)
 
     @CocoMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: Mapping) -> None:
@@ -138,6 +140,13 @@ class CocoInstanceMetric(CocoMetric):
             UserError: they lack classes or masks, or keypoints do not fit.
         """
         self._dataset_meta = dataset_meta = one_metainfo(dataset_meta, "the data set")
+        if self._of_dataset:
+            if "ann_file" not in dataset_meta:
+                raise UserError(
+                    "the evaluator's ann_file='dataset' needs AnyInstanceDataset, which finds its "
+                    "annotations: name the data set's ann_file there, too."
+                )
+            self._read_all(dataset_meta["ann_file"])
         if self._coco_api is not None:
             self.cat_ids = self._coco_api.get_cat_ids(cat_names=dataset_meta["classes"])
             if "segm" in self.metrics and not self.format_only:
@@ -205,6 +214,14 @@ class CocoInstanceMetric(CocoMetric):
                 f"use_mp_eval=True lets pycocotools evaluate in eight processes, but backend="
                 f"{self.backend!r}: leave one of them out."
             )
+
+    def _read_all(self, ann_file: str) -> None:
+        self._coco_api = self._read(ann_file)
+        if self._sort_categories:
+            self._coco_api.dataset["categories"].sort(key=lambda category: category["id"])
+            self._coco_api.createIndex()
+        if self.with_keypoints:
+            self._keypoint_api = self._read_keypoints(self._keypoint_file)
 
     def _read(self, ann_file: str) -> GroundTruthFile:
         with get_local_path(ann_file, backend_args=self.backend_args) as path:

@@ -9,6 +9,7 @@ from mmdet_maskr.evaluation import scores
 
 KEYPOINTS = "keypoints"
 METRIC_NAMES = ("bbox", "segm", KEYPOINTS, "proposal", "proposal_fast")
+OF_DATASET = "dataset"  # an ann_file that the data set knows
 MAX_DETS = 100  # an image and class; COCO's
 KEYPOINT_MAX_DETS = 20
 

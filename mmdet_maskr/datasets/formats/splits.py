@@ -91,11 +91,34 @@ def folds(
     ]
 
 
+def assign_folds(collection: Collection, count: int, fold: int, seed: int = 0) -> None:
+    """Let one of ``count`` folds validate, and the others train; photos to test stay so.
+
+    Raises:
+        UserError: there are fewer groups of photos than folds.
+    """
+    photos = [photo for photo in collection.photos if photo.split != "test"]
+    train, val = folds(photos, count, seed)[fold]
+    for split, chosen in (("train", train), ("val", val)):
+        for photo in chosen:
+            photo.split = split
+    what = f"photos that validate in fold {fold} of {count} (seed {seed})"
+    collection.assumed[what] = len(val)
+
+
 def leaks(photos: Iterable[Photo]) -> list[tuple[Path, Path]]:
     """Photos that train, and the same ones, by their bytes or as copies, that validate or test."""
     photos = list(photos)
+    sizes = [photo.path.stat().st_size for photo in photos]
+    occurring = Counter(sizes)
     with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(_digest, (photo.path for photo in photos)))
+        digests = list(
+            pool.map(
+                lambda path, size: _digest(path) if occurring[size] > 1 else str(path),
+                (photo.path for photo in photos),
+                sizes,
+            )
+        )
     training: dict[str, Path] = {}
     for photo, digest in zip(photos, digests, strict=True):
         if photo.split == "train":
