@@ -83,6 +83,7 @@ setup(
         # The other fast library, where hotcoco has no wheel.
         "evaluation": ["faster-coco-eval>=1.8"],
         "deploy": ["onnx>=1.16", "onnxruntime>=1.19", "openvino>=2024.4", "nncf>=2.13"],
+        "tiff": ["rasterio>=1.3", "tifffile>=2023.7.10"],  # windows and bands of large TIFFs
         "serve": ["gradio>=6"],  # tools/compare.py --serve
         "docs": ["mkdocs-material>=9.5", "mkdocstrings-python>=1.10"],
         "test": ["pytest", "pytest-xdist", "ruff", "mypy", "hypothesis", "playwright"],

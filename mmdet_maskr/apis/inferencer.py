@@ -26,13 +26,15 @@ from mmdet_maskr.apis.detector import (
 )
 from mmdet_maskr.apis.pictures import Pictures
 from mmdet_maskr.apis.predictions import Threshold
+from mmdet_maskr.apis.tiled import tiled, tiling_of
 from mmdet_maskr.engine.config_errors import explain
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_writable
 from mmdet_maskr.inference.inputs import ImageInput, check_names, open_source
 from mmdet_maskr.inference.sinks import CocoFile, Collected, JsonFiles, Printed, json_sink
+from mmdet_maskr.inference.tiles.grid import OVERLAP
 from mmdet_maskr.inference.video import VideoFrames, film_of
-from mmdet_maskr.inference.walk import Counter, Image, Sink, walk
+from mmdet_maskr.inference.walk import Counter, Image, Model, Sink, walk
 
 
 class MaskRInferencer:
@@ -128,6 +130,8 @@ class MaskRInferencer:
         outputs: Sequence[str] | None = None,
         coco_json: str | Path | None = None,
         ann_file: str | Path | None = None,
+        tile: int | str | None = None,
+        overlap: float | None = None,
         **unknown: Any,
     ) -> dict[str, Any]:
         """Detect on images, or on the frames of a video.
@@ -145,7 +149,8 @@ class MaskRInferencer:
             no_save_vis: write no pictures.
             draw_pred: draw what is found, or the images alone.
             pred_score_thr: ``score_thr`` of pictures alone.
-            return_datasamples: give mmdet's DetDataSample, with dense masks, and not dictionaries.
+            return_datasamples: give mmdet's DetDataSample, with dense masks (RLEs with ``tile``),
+                and not dictionaries.
             print_result: print the predictions.
             no_save_pred: write no predictions.
             out_dir: folder for pictures (``vis/NAME``, of a video ``vis/NAME.mp4``) and
@@ -160,6 +165,11 @@ class MaskRInferencer:
             coco_json: write all detections as one file of COCO's results, see
                 :class:`.CocoResults`.
             ann_file: COCO annotation file, for the ids of images and classes in ``coco_json``.
+            tile: detect on square tiles of so many pixels and join what is found: for images that
+                are much larger than those of the training. 'auto' takes the size that the test
+                pipeline resizes to. ``batch_size`` then counts tiles. See docs/large_images.md.
+            overlap: of neighboring tiles, as a share of ``tile``; None for 0.2. An object that is
+                smaller than the overlap is whole in one of the tiles.
             **unknown: refused, by name.
 
         Returns:
@@ -196,10 +206,13 @@ class MaskRInferencer:
             custom_entities=custom_entities,
             tokens_positive=tokens_positive,
         )
-        more = ("pred_score_thr", "out_dir", "score_thr", "outputs", "coco_json", "ann_file")
+        more = ("pred_score_thr", "out_dir", "score_thr", "outputs", "coco_json", "ann_file",
+                "tile", "overlap")  # fmt: skip
         options.check(options.CALL, {**unknown, **given}, more)
         if ann_file is not None and coco_json is None:
             raise UserError("ann_file has the ids for coco_json, which is not given.")
+        if overlap is not None and tile is None:
+            raise UserError("overlap is that of tiles: give tile, e.g. tile=1024, or leave it out.")
         named = out_dir is not None and not (isinstance(out_dir, str) and out_dir == "")
         folder = as_path(out_dir, "out_dir") if named else None
         vis = None if folder is None or no_save_vis else folder / "vis"
@@ -212,6 +225,11 @@ class MaskRInferencer:
                 predictions.thresholds_of_classes(score_thr, classes, "score_thr", 0.0),
                 predictions.check_outputs(outputs, self.model, self._named),
             )
+            model: Model = wanted
+            if tile is not None:
+                share = OVERLAP if overlap is None else overlap
+                tiling = tiling_of(tile, share, self.model, self.pipeline)
+                model = tiled(wanted, tiling, batch_size, bool(self.show_progress))
             drawn = predictions.thresholds_of_classes(
                 pred_score_thr, classes, "pred_score_thr", 0.3
             )
@@ -244,9 +262,11 @@ class MaskRInferencer:
                 sinks.append(CocoFile(CocoResults(coco_json, classes, images, ann_file)))
             if print_result:
                 sinks.append(Printed())
-            with predictions.rle_masks(self.model, enabled=not return_datasamples):
+            at_once = batch_size if tile is None else 1
+            as_rle = not return_datasamples or tile is not None
+            with predictions.rle_masks(self.model, enabled=as_rle):
                 report = walk(
-                    source, wanted, sinks, batch_size, self._counter, bool(self.show_progress)
+                    source, model, sinks, at_once, self._counter, bool(self.show_progress)
                 )
         return dict(
             predictions=found.results,

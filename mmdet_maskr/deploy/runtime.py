@@ -16,7 +16,10 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_writable
 from mmdet_maskr.inference.inputs import ImageInput, open_source
 from mmdet_maskr.inference.sinks import Collected, json_sink
-from mmdet_maskr.inference.walk import Counter, Image, Sink, walk
+from mmdet_maskr.inference.tiles.grid import LEAST_TILE, OVERLAP, check_tiling
+from mmdet_maskr.inference.tiles.model import TiledModel
+from mmdet_maskr.inference.tiles.rasters import Raster, open_raster
+from mmdet_maskr.inference.walk import Counter, Image, Model, Sink, walk
 
 MASKS = ("rle", "bitmaps")
 
@@ -82,6 +85,9 @@ class ExportedModel:
         inputs: ImageInput | Sequence[ImageInput],
         masks: str = "rle",
         out_dir: str | Path | None = None,
+        tile: int | str | None = None,
+        overlap: float | None = None,
+        show_progress: bool = False,
     ) -> dict[str, Any]:
         """Detect on images or the frames of a video, one at a time; threads wait for one another.
 
@@ -93,6 +99,10 @@ class ExportedModel:
             masks: 'rle' (COCO's, ``counts`` as a string) or 'bitmaps' (arrays (D, H, W) of bool).
             out_dir: where ``preds/NAME.json`` is written for each image; only for RLEs. Files of
                 an array have a running number, that of the image since the model was loaded.
+            tile: detect on square tiles of so many pixels and join what is found, as RLEs; 'auto'
+                takes the size that the model's images are resized to.
+            overlap: of neighboring tiles, as a share of ``tile``; None for 0.2.
+            show_progress: show a bar, where rich is installed.
 
         Returns:
             A dictionary with ``predictions``, for each image what MaskRInferencer gives:
@@ -109,6 +119,13 @@ class ExportedModel:
             raise UserError(f"masks must be one of {MASKS}, not {masks!r}.")
         if out_dir is not None and masks != "rle":
             raise UserError("out_dir writes JSON, which holds masks='rle' only.")
+        if tile is not None and masks != "rle":
+            raise UserError("tile joins masks of large images, as masks='rle' only.")
+        if overlap is not None and tile is None:
+            raise UserError("overlap is that of tiles: give tile, e.g. tile=1024, or leave it out.")
+        model: Model = _AsWanted(self, masks)
+        if tile is not None:
+            model = self._tiled(model, tile, OVERLAP if overlap is None else overlap, show_progress)
         source = open_source(inputs)
         kept = Collected()
         sinks: list[Sink] = [kept]
@@ -117,8 +134,30 @@ class ExportedModel:
             sinks.append(json_sink(source, folder))
             check_writable(folder, f"out_dir={str(out_dir)!r}")
         with self._lock:
-            report = walk(source, _AsWanted(self, masks), sinks, counter=self._counter)
+            report = walk(source, model, sinks, counter=self._counter, show_progress=show_progress)
         return dict(predictions=kept.results, images=report.images, failed=report.failed)
+
+    def _tiled(
+        self, model: Model, tile: object, overlap: object, show_progress: bool
+    ) -> TiledModel:
+        """The model on tiles.
+
+        Raises:
+            UserError: as :func:`.grid.check_tiling`.
+        """
+        steps = self.metadata["preprocessing"]
+        scale = (steps["resize"] or {}).get("scale")
+        tiling = check_tiling(tile, overlap, int(min(scale)) if scale else None, LEAST_TILE)
+
+        def open_image(image: Image) -> Raster:
+            return open_raster(
+                image.content, lambda path: read_image(path, steps.get("load")), 3, is_color=True
+            )
+
+        def found(image: Image, raster: Raster, lists: dict[str, Any]) -> _Lists:
+            return _Lists(lists)
+
+        return TiledModel(model, tiling, open_image, found, show_progress=show_progress)
 
     def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """The graph's outputs by name, of its input (1, 3, H, W)."""

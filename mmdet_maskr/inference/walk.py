@@ -232,6 +232,12 @@ class _Steps:
         """Images with what is found on them; one by one where memory lacks for all of them."""
         try:
             found = self._model.detect([data for _, data in batch])
+        except Unreadable as error:  # a part of a file that is read by and by
+            if len(batch) > 1:
+                raise
+            name = batch[0][0].name
+            self._leave_out(name, error.reason, Unreadable(str(name), error.reason), error)
+            return
         except Exception as error:
             if len(batch) == 1:
                 self._without_memory(batch[0][0], error)
