@@ -49,6 +49,10 @@ def expand(inputs: ImageInput | Sequence[ImageInput], channels: int = 3) -> list
     entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
     found: list[str | np.ndarray] = []
     for i, entry in enumerate(entries):
+        if isinstance(entry, str) and not entry.strip():  # Path would take it for the folder '.'
+            raise UserError(
+                f"image {i} is an empty text: it must be a path, folder, pattern or URL."
+            )
         try:
             found.extend(_expand_one(entry, i, channels))
         except (OSError, ValueError, RuntimeError, re.error) as error:  # odd names of files

@@ -69,6 +69,7 @@ def test_a_name_that_looks_like_a_pattern(folder: Path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ("", "image 0 is an empty text"),
         ("nowhere.png", r"there is no image .*nowhere\.png"),
         ("nothing*.png", r"no file matches the pattern nothing\*\.png"),
         ([], "the list is empty"),
