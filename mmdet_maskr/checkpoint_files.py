@@ -87,18 +87,27 @@ def read_checkpoint(filename: str, map_location: Any = None) -> dict:
         reason = first_line(error)
         if _OTHER_DEVICE in reason:
             raise
-        refused = re.search(_REFUSALS, str(error))
+        refused = refusal(error)
         if refused is None:
             raise UserError(
                 f"checkpoint {filename} cannot be read: it is damaged, cut off, or no checkpoint "
                 f"of torch ({reason})."
             ) from error
         raise UnsafeCheckpointError(
-            f"checkpoint {filename} was refused: it holds more than weights, and loading it "
-            f"could run code ({refused.group().rstrip('.')}). If you trust its author, convert "
+            f"checkpoint {filename} was refused: {refused}. If you trust its author, convert "
             "it once: load it with torch.load(..., weights_only=False) in a separate process "
             "and save only its 'state_dict'."
         ) from error
+
+
+def refusal(error: Exception) -> str | None:
+    """Why a checkpoint is not loaded, if :func:`load` ended so for what could run code."""
+    refused = re.search(_REFUSALS, str(error))
+    if refused is None:
+        return None
+    return (
+        f"it holds more than weights, and loading it could run code ({refused.group().rstrip('.')})"
+    )
 
 
 def check_archive(path: Path) -> None:
@@ -149,10 +158,8 @@ def load_url(
         if _OTHER_DEVICE in first_line(error):
             raise
         path.unlink(missing_ok=True)  # or it would stay
-        raise UserError(
-            f"checkpoint {url} was refused: it is damaged, or holds more than weights, and "
-            f"loading it could run code ({first_line(error)})."
-        ) from error
+        reason = refusal(error) or f"it is damaged ({first_line(error)})"
+        raise UserError(f"checkpoint {url} was refused: {reason}.") from error
 
 
 # ----------------------------------------------------------------------------------- torch's list

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmdet.registry import HOOKS
@@ -14,6 +14,7 @@ from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.runner import BaseLoop, Runner
 
 from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.checksums import checksum_file
 from mmdet_maskr.engine import resume, run_state
 from mmdet_maskr.engine.durable_files import (
     LAST_CHECKPOINT,
@@ -281,7 +282,8 @@ class DurableCheckpointHook(CheckpointHook):
             path = str(self.file_backend.join_path(self.out_dir, name))
             if self._is_local():
                 path = os.path.abspath(path)
-            write_whole(Path(runner.work_dir) / LAST_CHECKPOINT, os.fsencode(path))
+            pointer = Path(runner.work_dir) / LAST_CHECKPOINT
+            _or_told(pointer, lambda: write_whole(pointer, os.fsencode(path)))
 
     def _is_local(self) -> bool:
         return isinstance(self.file_backend, LocalBackend)
@@ -290,7 +292,7 @@ class DurableCheckpointHook(CheckpointHook):
         """Finish what a crash has kept the run from doing with the checkpoint it goes on from."""
         loaded = Path(str(runner._load_from)).expanduser()
         if loaded.is_file() and loaded.resolve().parent == Path(self.out_dir).resolve():
-            add_checksum(loaded)
+            _or_told(checksum_file(loaded), lambda: add_checksum(loaded))
             self._point_to(runner, loaded.name)
             self._remove_outdated(runner.iter + 1, keep=loaded.name)
         else:
@@ -350,6 +352,16 @@ class DurableCheckpointHook(CheckpointHook):
             self.best_ckpt_path = paths[None]
         else:
             self.best_ckpt_path_dict = paths
+
+
+def _or_told(path: Path, write: Callable[[], None]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror or error}. Mend that, then the same "
+            "command with --resume goes on."
+        ) from error
 
 
 def _numbered(folder: Path, template: str, below: int) -> list[Path]:

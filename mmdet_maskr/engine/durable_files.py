@@ -76,7 +76,7 @@ def find_damage(path: Path) -> str | None:
             checkpoint_files.load(path, "cpu", mmap=True)
         return damage
     except Exception as error:  # torch ends in errors of many types
-        return f"it cannot be read ({first_line(error)})"
+        return checkpoint_files.refusal(error) or f"it cannot be read ({first_line(error)})"
 
 
 def has_checkpoint(work_dir: str | Path) -> bool:
@@ -118,7 +118,7 @@ def newest_checkpoint(
     if pointed is not None and "://" in pointed:
         return pointed
     name = None if pointed is None else os.path.basename(pointed)
-    named = [folder / name for folder in folders if name and (folder / name).is_file()]
+    named = [folder / name for folder in folders if name and os.path.isfile(folder / name)]
     damaged: list[Path] = []
 
     def content_of(path: Path) -> dict | None:
@@ -158,7 +158,7 @@ def newest_checkpoint(
         )
     if name and not named:
         raise UserError(
-            f"{Path(work_dir) / LAST_CHECKPOINT} names {pointed}, which is not in "
+            f"{Path(work_dir) / LAST_CHECKPOINT} names {(pointed or '')[:200]}, which is not in "
             f"{' or '.join(map(str, folders))}: name it with --resume CHECKPOINT, or remove "
             f"{LAST_CHECKPOINT} to start anew."
         )

@@ -181,6 +181,31 @@ def test_pointer_leads_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         newest_checkpoint(own, LOGGER)
 
 
+@pytest.mark.parametrize("name", ["x" * 100_000, "a\0b", "\udcff\udcfe", "  \n"])
+def test_pointer_that_names_nothing(tmp_path: Path, name: str):
+    (tmp_path / "last_checkpoint").write_bytes(os.fsencode(name))
+    if name.strip():
+        with pytest.raises(UserError, match=r"names .{1,200}, which is not in") as caught:
+            newest_checkpoint(tmp_path, LOGGER)
+        assert len(str(caught.value)) < 1000
+    path = write_checkpoint(tmp_path, "epoch_1.pth", 10)
+    assert newest_checkpoint(tmp_path, LOGGER) == str(path)
+
+
+def test_what_could_run_code_is_told_so(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """torch's own message is a piece of advice to run it."""
+
+    class Runs:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "witness"),)
+
+    torch.save(dict(meta=Runs()), tmp_path / "epoch_2.pth")
+    path = write_checkpoint(tmp_path, "epoch_1.pth", 10)
+    assert newest_checkpoint(tmp_path, LOGGER) == str(path)
+    assert "could run code (" in caplog.text
+    assert "weights_only" not in caplog.text and not (tmp_path / "witness").exists()
+
+
 def test_restart_knows_its_launch_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A clock that jumps, or a folder with times of another machine, changes nothing."""
     monkeypatch.setenv("MMDET_MASKR_LAUNCH", "second")

@@ -431,6 +431,17 @@ def test_what_a_crash_at_the_end_leaves(tmp_path: Path):
     assert pointer.read_text() == str(tmp_path / "epoch_2.pth")
 
 
+@pytest.mark.parametrize("name", ["last_checkpoint", "epoch_2.pth.sha256"])
+def test_places_that_cannot_be_written(tmp_path: Path, name: str):
+    """A folder of that name, say: told in a sentence."""
+    toy_runner(tmp_path, epochs=2).train()
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    again = toy_runner(tmp_path, resume=tmp_path / "epoch_2.pth")
+    with pytest.raises(UserError, match=f"{name} cannot be written: Is a directory.*--resume"):
+        again.train()
+
+
 def test_broken_validation_does_not_block(tmp_path: Path):
     """Each resume trains on up to the next validation; mended, it ends as an undisturbed run."""
     options = dict(epochs=4, val_interval=1, hooks=[dict(type="EMAHook", momentum=0.3)])
