@@ -54,6 +54,9 @@ class Pictures(Sink):
         self.place = film.path if film is not None else folder
         self._visualizer, self._loader, self._least = visualizer, loader, least
         self._folder, self._film, self._keep = folder, film, keep
+        self._legend = getattr(visualizer, "legend", None)
+        if film is not None and self._legend:
+            visualizer.legend = False  # frames are of one size
         self._options: dict[str, Any] = dict(show=show, wait_time=wait_time, draw_pred=draw_pred)
 
     def add(self, image: Image, number: int, found: FoundSample) -> None:
@@ -77,6 +80,8 @@ class Pictures(Sink):
                 self.results.append(picture)
 
     def close(self, whole: bool) -> None:
+        if self._legend:
+            self._visualizer.legend = True
         if self._film is not None:
             self._film.close(whole)
 

@@ -19,9 +19,10 @@ from mmdet_maskr.compare.photos import as_data_uri
 from mmdet_maskr.compare.truth import Truth
 from mmdet_maskr.deploy.images import read_image
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.draw import Colour, class_colours
+from mmdet_maskr.visualization.colors import class_colours, colored_by_instance, instance_colors
 from mmdet_maskr.visualization.skeleton import (
     KEYPOINT_THR,
+    Colour,
     Skeleton,
     make_skeleton,
     with_visibility,
@@ -31,6 +32,7 @@ LEAST_SCORE = 0.05  # detections below it are not on the page; AP counts them
 MOST_DETECTIONS = 100  # on an image of the page, the best ones
 
 Progress = Callable[[int, int], None]
+Colored = tuple[np.ndarray, list[Colour]]  # boxes (N, 4) and a color for each
 
 
 class Comparison:
@@ -109,6 +111,7 @@ class Comparison:
                 )
                 for i, model in enumerate(self.models)
             ],
+            by_instance=self._by_instance(),
             measured=self._measured(sum(i is not None for i in ids)),
             truth=None if self.truth is None else dict(name="Ground truth"),
             images=images,
@@ -119,8 +122,10 @@ class Comparison:
         self, path: Path, image: np.ndarray, image_id: int | None, results: list[dict]
     ) -> dict:
         truth = None
+        known = None  # boxes and colors of the panel on the left
         if self.truth is not None and image_id is not None:
             truth = self._annotations(self.truth, image_id, image.shape[:2])
+            known = self._give_colors(truth, known)
         entry = dict(
             name=path.name,
             width=image.shape[1],
@@ -136,6 +141,7 @@ class Comparison:
             found = self._detect(model, path)
             milliseconds = 1000 * (time.perf_counter() - started)
             detections = [self._entry(model, found, i) for i in _shown(found["scores"])]
+            known = self._give_colors(detections, known)
             entry["results"].append(
                 dict(milliseconds=round(milliseconds, 1), detections=detections)
             )
@@ -144,9 +150,25 @@ class Comparison:
         self._warm = True
         return entry
 
+    def _by_instance(self) -> bool:
+        """Whether colors are those of instances: there is one class, whose color nobody chose."""
+        palettes = [model.meta.get("palette") for model in self.models]
+        return len(self._colours) == 1 and all(colored_by_instance(p, 1) for p in palettes)
+
     @staticmethod
     def _detect(model: ComparedModel, path: Path) -> dict:
         return model.inferencer(str(path), no_save_vis=True)["predictions"][0]
+
+    def _give_colors(self, entries: list[dict], known: Colored | None) -> Colored | None:
+        """Give instances colors of their own where classes do not tell, the same ones as ``known``;
+        returns those that the next panel takes up."""
+        if not self._by_instance():
+            return None
+        boxes = np.array([entry["box"] for entry in entries], float).reshape(-1, 4)
+        colors = instance_colors(boxes, known)
+        for entry, color in zip(entries, colors, strict=True):
+            entry["colour"] = _hex(color)
+        return (boxes, colors) if known is None else known
 
     def _entry(self, model: ComparedModel, found: dict, index: int) -> dict:
         name = model.meta["classes"][found["labels"][index]]

@@ -2,6 +2,9 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const LETTERS = 12; // pixels of the screen
+const SMALL = 40; // pixels of the screen: a box around a smaller mask would hide it
+const SCORE_ROOM = 10; // of an object whose class goes without saying, for its score
+const MOST_COVERED = 0.25; // of another object, by a label
 const PLAIN = "#3cc83c"; // keypoints without names
 const ruler = document.createElement("canvas").getContext("2d");
 ruler.font = `600 ${LETTERS}px system-ui, sans-serif`;
@@ -14,6 +17,8 @@ function shape(parent, tag, attributes) {
 }
 
 const areaOf = ({ box }) => (box[2] - box[0]) * (box[3] - box[1]);
+
+const sideOf = ({ box }) => Math.sqrt(Math.max(0, areaOf({ box })));
 
 function textOf(detection, classes) {
   const name = classes[detection.label].name + (detection.crowd ? " (crowd)" : "");
@@ -50,10 +55,12 @@ class Drawing {
 
   group(detection) {
     const group = document.createElementNS(SVG, "g");
-    const { colour } = this.classes[detection.label];
+    const colour = detection.colour ?? this.classes[detection.label].colour;
+    const small = sideOf(detection) < SMALL * this.unit && this.layers.masks && detection.mask;
     shape(group, "title", {}).textContent = textOf(detection, this.classes);
+    if (small) group.dataset.small = ""; // its lines are thin, its mask is light
     if (this.layers.masks && detection.mask) drawMask(group, detection.mask, colour);
-    if (this.layers.boxes) drawBox(group, detection.box, colour);
+    if (this.layers.boxes && !small) drawBox(group, detection.box, colour);
     if (this.layers.keypoints && detection.keypoints) {
       const skeleton = this.skeletons[detection.keypoints.length];
       drawKeypoints(group, detection.keypoints, skeleton, this.unit);
@@ -61,20 +68,38 @@ class Drawing {
     return group;
   }
 
+  // The small ones first: they have the least choice. What has no room has no label; pointing at it
+  // tells what it is, and the buttons of the classes are the legend.
   placedLabels(marks) {
     const taken = [];
     const shown = marks.filter(([, mark]) => mark !== "common");
-    return shown.map(([detection, mark]) => {
+    const boxes = shown.map(([detection]) => detection.box);
+    const groups = [];
+    for (const [detection, mark] of shown) {
       const sign = { extra: "+ ", missing: "− " }[mark] ?? "";
-      const text = sign + textOf(detection, this.classes);
-      const label = cached(this.labels, `${text} ${detection.box}`, () =>
-        makeLabel(text, this.classes[detection.label].colour, this.unit),
-      );
-      const place = placeLabel(this.image, detection.box, label, taken);
-      taken.push(place);
-      change(label.group, "transform", `translate(${place[0]} ${place[1]})`);
-      return label.group;
-    });
+      for (const text of this.texts(detection)) {
+        const label = cached(this.labels, `${sign}${text} ${detection.box}`, () =>
+          makeLabel(sign + text, detection.colour ?? this.classes[detection.label].colour, this.unit),
+        );
+        const room = this.classes.length === 1 ? SCORE_ROOM : 1;
+        if (areaOf(detection) < room * label.width * label.height) continue;
+        const place = placeLabel(this.image, detection.box, label, taken, boxes);
+        if (place === null) continue;
+        taken.push(place);
+        change(label.group, "transform", `translate(${place[0]} ${place[1]})`);
+        groups.push(label.group);
+        break;
+      }
+    }
+    return groups;
+  }
+
+  // What may be written at an object, the fullest first.
+  texts(detection) {
+    const score = "score" in detection ? [detection.score.toFixed(2)] : [];
+    if (this.classes.length === 1) return score;
+    const name = textOf({ label: detection.label, crowd: detection.crowd }, this.classes);
+    return [[name, ...score].join(" "), name];
   }
 }
 
@@ -148,15 +173,22 @@ function makeLabel(text, colour, unit) {
   return { group, width, height };
 }
 
-// Where no other label is, inside of the image: at a corner of its box, else along its left side.
-function placeLabel(image, [x1, y1, x2, y2], { width, height }, taken) {
+// Where no other label is and no other object is covered, inside of the image: at a corner of its box,
+// else along its left side; null where there is no such place.
+function placeLabel(image, box, { width, height }, taken, boxes) {
+  const [x1, y1, x2, y2] = box;
   const corners = [[x1, y1 - height], [x1, y1], [x1, y2], [x2 - width, y2 - height], [x2, y1]];
-  for (let y = y1 + height; y < image.height; y += height) corners.push([x1, y]);
+  for (let y = y1 + height; y < Math.min(y2, image.height); y += height) corners.push([x1, y]);
   const places = corners.map(([x, y]) => {
     const left = Math.max(0, Math.min(x, image.width - width));
     const up = Math.max(0, Math.min(y, image.height - height));
     return [left, up, left + width, up + height];
   });
-  const apart = (a, b) => a[0] >= b[2] || b[0] >= a[2] || a[1] >= b[3] || b[1] >= a[3];
-  return places.find((p) => taken.every((other) => apart(p, other))) ?? places[0];
+  const common = (a, b) =>
+    Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) *
+    Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
+  const isFree = (place) =>
+    taken.every((other) => common(place, other) === 0) &&
+    boxes.every((b) => b === box || common(place, b) <= MOST_COVERED * areaOf({ box: b }));
+  return places.find(isFree) ?? null;
 }

@@ -18,7 +18,8 @@ from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.engine.config_reading import read_config
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
-from mmdet_maskr.visualization.draw import Colour, class_colours
+from mmdet_maskr.visualization.colors import class_colours
+from mmdet_maskr.visualization.skeleton import Colour
 
 FORM = "CONFIG.py:WEIGHTS.pth or NAME=CONFIG.py:WEIGHTS.pth"
 _SOURCE = re.compile(

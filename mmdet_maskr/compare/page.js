@@ -196,8 +196,10 @@ function updateClasses(image) {
   for (const label of labels) {
     const pressed = String(!state.hidden.has(label));
     const button = add(group, "button", { type: "button" }, { "aria-pressed": pressed });
-    const patch = shape(button, "svg", { viewBox: "0 0 12 12", "aria-hidden": "true" });
-    shape(patch, "circle", { cx: 6, cy: 6, r: 6, fill: classes[label].colour });
+    if (!content.by_instance) {
+      const patch = shape(button, "svg", { viewBox: "0 0 12 12", "aria-hidden": "true" });
+      shape(patch, "circle", { cx: 6, cy: 6, r: 6, fill: classes[label].colour });
+    }
     button.append(classes[label].name);
     button.addEventListener("click", () => {
       if (!state.hidden.delete(label)) state.hidden.add(label);

@@ -15,12 +15,12 @@ from mmengine.structures import InstanceData
 
 from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.draw import FONT, class_colours, draw_instances, enlarge, shown
-from mmdet_maskr.visualization.skeleton import make_skeleton
-from mmdet_maskr.visualization.visualizer import to_arrays
+from mmdet_maskr.visualization.draw import shown
+from mmdet_maskr.visualization.labels import FONT, Texts
+from mmdet_maskr.visualization.mask_arrays import to_arrays
+from mmdet_maskr.visualization.panels import draw_panels, make_panel
 
 MODES = ("transformed", "original", "pipeline")
-SHORT_SIDE = 480
 CAPTION = 26  # pixels above each picture of a pipeline
 GAP = 8
 
@@ -162,8 +162,6 @@ def _draw(
     image: np.ndarray, parts: list[dict], meta: Mapping, scale: Sequence[float] = (1, 1)
 ) -> np.ndarray:
     """Draw ground truth on an image (H, W, 3) uint8 RGB that is ``scale`` (x, y) times its size."""
-    classes = meta["classes"]
-    colours = class_colours(meta.get("palette"), len(classes))
     boxes = np.concatenate([np.zeros((0, 4)), *(part["boxes"] for part in parts)])
     labels = [label for part in parts for label in part["labels"]]
     ignored = [flag for part in parts for flag in part["ignored"]]
@@ -176,14 +174,13 @@ def _draw(
         keypoints = keypoints * [*scale, 1]
     if masks is not None:
         masks = [_of_size(mask, image.shape) for mask in masks]
-    image, boxes, masks, keypoints = enlarge(image, boxes, masks, keypoints, SHORT_SIDE)
-    texts = [
-        f"{classes[label]} (ignored)" if flag else classes[label]
-        for label, flag in zip(labels, ignored, strict=True)
+    panel = make_panel("", boxes, labels, meta, None, masks, keypoints)
+    full = [
+        f"{text} (ignored)".strip() if flag else text
+        for text, flag in zip(panel.texts.full, ignored, strict=True)
     ]
-    skeleton = None if keypoints is None else make_skeleton(meta, keypoints.shape[1])
-    chosen = [colours[label] for label in labels]
-    return draw_instances(image, boxes, masks, texts, chosen, keypoints, skeleton)
+    panel.texts = Texts(full, panel.texts.short, panel.texts.room)
+    return draw_panels(image, [panel], meta)
 
 
 def _of_size(mask: np.ndarray, shape: Sequence[int]) -> np.ndarray:

@@ -18,21 +18,18 @@ from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.coco.check.values import is_number
 from mmdet_maskr.coco.form import to_corners, to_pixels
 from mmdet_maskr.coco.results import check_results, read_results
+from mmdet_maskr.deploy.images import read_image
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation.ground_truth import GroundTruthFile
-from mmdet_maskr.visualization.draw import FONT, draw_instances, enlarge
-from mmdet_maskr.visualization.skeleton import (
-    KEYPOINT_THR,
-    Colour,
-    make_skeleton,
-    with_visibility,
-)
+from mmdet_maskr.visualization.draw import shown
+from mmdet_maskr.visualization.labels import FONT, Texts
+from mmdet_maskr.visualization.panels import Panel, draw_panels, make_panel
+from mmdet_maskr.visualization.skeleton import KEYPOINT_THR, Colour, with_visibility
 
-SHORT_SIDE = 480
 CAPTION = 28  # pixels above the pictures of a sheet
 SHRINK = 0.65  # of pictures in a sheet; their labels are just readable then
 GREY = (128, 128, 128)  # of categories without a colour
-GAP = 8  # white pixels between ground truth and prediction
+GAP = 8  # white pixels between pictures of a sheet
 
 
 def draw_predictions(
@@ -84,6 +81,9 @@ def draw_predictions(
     for entry in results:
         if entry["score"] >= score_thr:
             found[entry["image_id"]].append(entry)
+    names = [category.get("name", str(i)) for i, category in truth.cats.items()]
+    colours = [palette.get(category, GREY) for category in truth.cats]
+    meta = {**(metainfo or {}), "classes": names, "palette": colours}
     image_ids = sorted(truth.imgs, key=lambda name: (isinstance(name, str), name))
     chosen = [image_ids[i] for i in np.linspace(0, len(image_ids) - 1, count).round().astype(int)]
     out_dir = Path(out_dir)
@@ -91,29 +91,19 @@ def draw_predictions(
     paths, pairs = [], []
     for image_id in dict.fromkeys(chosen):
         file = Path(image_dir) / truth.imgs[image_id]["file_name"]
-        image = cv2.imread(str(file))
-        if image is None:
-            raise UserError(f"the image {file} cannot be read.")
-        image = image[..., ::-1]
+        image = shown(read_image(file))
         size = truth.imgs[image_id]["height"], truth.imgs[image_id]["width"]
         if image.shape[:2] != size:
             raise UserError(
                 f"{ann_file}: image {image_id} has height and width {size}, and {file} "
                 f"{image.shape[:2]}."
             )
-        sides = [
-            _draw_annotations(image, truth, annotations, palette, metainfo or {}, has_masks)
-            for annotations, has_masks in (
-                (truth.imgToAnns[image_id], True),
-                (found[image_id], with_masks),
-            )
-        ]
-        gap = np.full((sides[0].shape[0], GAP, 3), 255, np.uint8)
-        pairs.append(np.hstack([sides[0], gap, sides[1]]))
+        panels = panels_of(truth, image_id, found[image_id], meta, with_masks)
+        pairs.append(draw_panels(image, panels, meta))
         paths.append(out_dir / f"{file.stem}.png")
         write_picture(paths[-1], pairs[-1])
     paths.append(out_dir / "sheet.png")
-    write_picture(paths[-1], contact_sheet(pairs, 2, "left: ground truth, right: prediction"))
+    write_picture(paths[-1], contact_sheet(pairs, 2, "ground truth next to prediction"))
     return paths
 
 
@@ -132,32 +122,58 @@ def _add_keypoints(results: list[dict], keypoint_file: str | Path, results_file:
         waiting[key].popleft()["keypoints"] = entry.get("keypoints")
 
 
-def _draw_annotations(
-    image: np.ndarray,
+def panels_of(
+    truth: COCO, image_id: Any, results: list[dict], meta: Mapping, with_masks: bool = True
+) -> list[Panel]:
+    """Ground truth and results of an image, to be drawn next to each other.
+
+    Args:
+        truth: the annotation file.
+        image_id: of the image.
+        results: COCO's, of this image.
+        meta: with ``classes`` in the order of the file's categories, and perhaps ``palette``.
+        with_masks: whether the results have masks.
+    """
+    left = _panel("ground truth", truth, truth.imgToAnns[image_id], meta, True)
+    return [left, _panel("prediction", truth, results, meta, with_masks, left)]
+
+
+def _panel(
+    title: str,
     coco: COCO,
     annotations: list[dict],
-    palette: dict[int, Colour],
-    metainfo: Mapping,
+    meta: Mapping,
     with_masks: bool,
-) -> np.ndarray:
-    side = max(image.shape[:2])  # far outside there is nothing to see, and cv2 takes no more
-    boxes = np.clip(to_corners([_box(coco, ann) for ann in annotations]), -side, 2 * side)
+    next_to: Panel | None = None,
+) -> Panel:
+    place = {category: label for label, category in enumerate(coco.cats)}
+    boxes = to_corners([_box(coco, ann) for ann in annotations])
     masks = None
     if with_masks:
         masks = [pycocotools.mask.decode(_rle(coco, ann)) for ann in annotations]
     keypoints = _stack_keypoints(annotations)
-    if keypoints is not None:
-        keypoints[..., :2] = np.clip(keypoints[..., :2], -side, 2 * side)
-    image, boxes, masks, keypoints = enlarge(image, boxes, masks, keypoints, SHORT_SIDE)
-    texts = []
-    for ann in annotations:
-        text = "crowd" if ann.get("iscrowd") and "score" not in ann else ""
-        category = coco.cats.get(ann["category_id"], {})
-        text = text or category.get("name", str(ann["category_id"]))
-        texts.append(f"{text} {ann['score']:.2f}" if "score" in ann else text)
-    colours = [palette.get(ann["category_id"], GREY) for ann in annotations]
-    skeleton = None if keypoints is None else make_skeleton(metainfo, keypoints.shape[1])
-    return draw_instances(image, boxes, masks, texts, colours, keypoints, skeleton)
+    if annotations:  # far outside there is nothing to see, and cv2 takes no more
+        info = coco.imgs[annotations[0]["image_id"]]
+        side = max(info["height"], info["width"])
+        boxes = np.clip(boxes, -side, 2 * side)
+        if keypoints is not None:
+            keypoints[..., :2] = np.clip(keypoints[..., :2], -side, 2 * side)
+    scored = bool(annotations) and "score" in annotations[0]
+    panel = make_panel(
+        title,
+        boxes,
+        [place[ann["category_id"]] for ann in annotations],
+        meta,
+        [ann["score"] for ann in annotations] if scored else None,
+        masks,
+        keypoints,
+        next_to,
+    )
+    if not scored:
+        crowds = [bool(ann.get("iscrowd")) for ann in annotations]
+        full = ["crowd" if c else t for c, t in zip(crowds, panel.texts.full, strict=True)]
+        panel.texts = Texts(full, full, panel.texts.room)
+    return panel
 
 
 def _rle(coco: COCO, annotation: dict) -> dict:

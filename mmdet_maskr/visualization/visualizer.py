@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import pycocotools.mask
+import torch
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import get_box_tensor
-from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmdet.visualization import DetLocalVisualizer, get_palette
 from mmengine.dist import master_only
 from mmengine.structures import InstanceData
-from torch import Tensor
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.ops.mask_rle import RLEMasks
+from mmdet_maskr.visualization.colors import class_colours, colored_by_instance, instance_colors
 from mmdet_maskr.visualization.draw import (
+    LEAST_SIDE,
     MASK_ALPHA,
-    Colour,
-    class_colours,
     draw_instances,
     enlarge,
     enlargement,
 )
-from mmdet_maskr.visualization.skeleton import KEYPOINT_THR, make_skeleton, with_visibility
+from mmdet_maskr.visualization.labels import Texts, texts_of
+from mmdet_maskr.visualization.mask_arrays import one_by_one
+from mmdet_maskr.visualization.panels import Panel, legends, with_gap
+from mmdet_maskr.visualization.skeleton import (
+    KEYPOINT_THR,
+    Colour,
+    make_skeleton,
+    with_visibility,
+)
 
-LEAST_SIDE = 192  # pixels; on smaller pictures labels hide what they name
+COLORED_BY = ("auto", "class", "instance")
 WINDOWLESS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # matplotlib's backends
 MAPS = ("gt_sem_seg", "pred_sem_seg", "gt_panoptic_seg", "pred_panoptic_seg")
 
@@ -39,7 +43,9 @@ class InstanceVisualizer(DetLocalVisualizer):
 
     Works wherever mmdet's DetLocalVisualizer does: ``visualizer.type`` of a config, for
     DetVisualizationHook, ``tools/test.py --show-dir`` and the inferencers. Sizes of lines and
-    letters follow the image. Names, colours and skeleton are those of ``dataset_meta``.
+    letters follow the image and each object. Names, colours and skeleton are those of
+    ``dataset_meta``. Where there is one class, each instance has a color of its own, on both sides
+    of a pair the same one. Labels that have no room are in a legend under the picture.
 
     Args:
         name: name of the instance.
@@ -56,9 +62,14 @@ class InstanceVisualizer(DetLocalVisualizer):
         keypoint_thr: predicted keypoints with a lower score are left out, with their limbs.
         least_side: small images are drawn enlarged, by the least whole factor that gives their
             shorter side so many pixels; 0 for never. Images with semantic or panoptic maps are not.
+        color_by: 'class' or 'instance'; 'auto' for instances where there is one class whose color
+            ``dataset_meta`` does not name.
+        legend: whether a strip under the picture names the classes, in pairs of ground truth and
+            prediction always, else where labels are left out. False for mmdet's sizes: H x W, or
+            H x 2 W for pairs.
 
     Raises:
-        UserError: both ``alpha`` and ``mask_alpha``.
+        UserError: both ``alpha`` and ``mask_alpha``; an unknown ``color_by``.
     """
 
     def __init__(
@@ -75,7 +86,11 @@ class InstanceVisualizer(DetLocalVisualizer):
         mask_alpha: float | None = None,
         keypoint_thr: float = KEYPOINT_THR,
         least_side: int = LEAST_SIDE,
+        color_by: str = "auto",
+        legend: bool = True,
     ) -> None:
+        if color_by not in COLORED_BY:
+            raise UserError(f"visualizer has color_by={color_by!r}: it is one of {COLORED_BY}.")
         if alpha is not None and mask_alpha is not None:
             raise UserError(
                 f"visualizer has alpha={alpha} and mask_alpha={mask_alpha}: leave one out."
@@ -90,24 +105,50 @@ class InstanceVisualizer(DetLocalVisualizer):
             mask_color=mask_color,
             **{option: value for option, value in stock.items() if value is not None},
         )
-        own = alpha if mask_alpha is None else mask_alpha
-        self.mask_alpha = MASK_ALPHA if own is None else own
+        self.mask_alpha = alpha if mask_alpha is None else mask_alpha
         self._ink, self._line_width = text_color, line_width
         self.keypoint_thr = keypoint_thr
         self.least_side = least_side
+        self.color_by, self.legend = color_by, legend
         self._has_maps = False
+        self._strips: list[np.ndarray] = []  # legends of these panels
+        self._known: tuple[np.ndarray, Sequence[Colour]] | None = None  # of the panel next to it
 
+    @master_only
     def add_datasample(
         self,
         name: str,
         image: np.ndarray,
         data_sample: DetDataSample | None = None,
-        *args,
-        **kwargs,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        pred_score_thr: float = 0.3,
+        step: int = 0,
     ) -> None:
         """DetLocalVisualizer's; maps are drawn over instances, and have the image's size."""
         self._has_maps = data_sample is not None and any(key in data_sample for key in MAPS)
-        super().add_datasample(name, image, data_sample, *args, **kwargs)
+        self._known, self._strips = None, []
+        if data_sample is not None and not self._has_maps:
+            data_sample = data_sample.cpu()
+            # an empty panel, too, is enlarged
+            if draw_gt and "gt_instances" not in data_sample:
+                data_sample.gt_instances = InstanceData()
+            if draw_pred and "pred_instances" not in data_sample:
+                data_sample.pred_instances = InstanceData(scores=torch.zeros(0))
+            panels = [data_sample.gt_instances] if draw_gt else []
+            if draw_pred:
+                found = data_sample.pred_instances
+                panels.append(found[found.scores > pred_score_thr])
+            if self.legend:
+                self._strips = self._legends(image, panels)
+        super().add_datasample(
+            name, image, data_sample, draw_gt, draw_pred, show, wait_time, out_file,
+            pred_score_thr, step,
+        )  # fmt: skip
+        self._known, self._strips = None, []
 
     @master_only
     def get_image(self) -> np.ndarray:
@@ -173,43 +214,81 @@ class InstanceVisualizer(DetLocalVisualizer):
         """
         factor = 1 if self._has_maps else enlargement(image, self.least_side)
         side = factor * min(image.shape[:2])
-        if "bboxes" not in instances or len(instances) == 0:
-            return enlarge(image, np.zeros((0, 4)), None, None, side)[0]
-        labels = instances.labels.tolist()
-        if isinstance(palette, str) and palette != "random":  # 'coco', 'voc', a colour's name ...
-            palette = get_palette(palette, max(labels) + 1)
-        colours = class_colours(palette, max(labels) + 1)
-        names = [classes[label] if classes else f"class {label}" for label in labels]
-        if "scores" in instances:
-            scores = instances.scores.tolist()
-            names = [f"{name} {score:.2f}" for name, score in zip(names, scores, strict=True)]
-        keypoints = self._keypoints(instances)
-        skeleton = None
-        if keypoints is not None:
-            skeleton = make_skeleton(self.dataset_meta, keypoints.shape[1])
-        boxes = get_box_tensor(instances.bboxes).numpy()
-        masks = one_by_one(instances.masks) if "masks" in instances else None
-        image, boxes, masks, keypoints = enlarge(image, boxes, masks, keypoints, side)
-        given = [self._given(c, labels) for c in (self.bbox_color, self.mask_color, self._ink)]
-        chosen = [colours[label] for label in labels]
-        return draw_instances(
-            image,
-            boxes,
-            masks,
-            names,
-            chosen if given[0] is None else given[0],
-            keypoints,
-            skeleton,
-            self.mask_alpha,
-            chosen if given[1] is None else given[1],
-            given[2],
-            self._line_width,
-        )
+        panel = self._panel("", instances, classes, palette)
+        if len(panel.boxes) == 0:
+            picture = enlarge(image, panel.boxes, None, None, side)[0]
+        else:
+            keypoints = self._keypoints(instances)
+            skeleton = None
+            if keypoints is not None:
+                skeleton = make_skeleton(self.dataset_meta, keypoints.shape[1])
+            masks = one_by_one(instances.masks) if "masks" in instances else None
+            image, boxes, masks, keypoints = enlarge(image, panel.boxes, masks, keypoints, side)
+            picture = draw_instances(
+                image,
+                boxes,
+                masks,
+                panel.texts,
+                self._given(self.bbox_color, instances) or panel.colours,
+                keypoints,
+                skeleton,
+                MASK_ALPHA if self._has_maps and self.mask_alpha is None else self.mask_alpha,
+                self._given(self.mask_color, instances) or panel.colours,
+                self._given(self._ink, instances),
+                self._line_width,
+            )
+        self._known = panel.boxes, panel.colours
+        if self._strips:
+            picture = np.vstack([picture, self._strips.pop(0)])
+            picture = with_gap(picture) if self._strips else picture
+        return picture
 
-    def _given(self, colour: Colour | str | None, labels: list[int]) -> list[Colour] | None:
-        """The colour of each label that an option names; None where it does not."""
+    def _panel(
+        self,
+        title: str,
+        instances: InstanceData,
+        classes: Sequence[str] | None,
+        palette: Sequence[Colour] | str | None,
+    ) -> Panel:
+        """Boxes, names, labels and colors of N instances; without masks and keypoints."""
+        one_class = classes is not None and len(classes) == 1
+        by_instance = self.color_by == "instance"
+        if self.color_by == "auto":
+            by_instance = one_class and colored_by_instance(palette, 1)
+        if "bboxes" not in instances or len(instances) == 0:
+            return Panel(title, np.zeros((0, 4)), [], Texts([], []), [], by_instance)
+        labels = instances.labels.tolist()
+        boxes = get_box_tensor(instances.bboxes).numpy()
+        names = [classes[label] if classes else f"class {label}" for label in labels]
+        scores = instances.scores.tolist() if "scores" in instances else None
+        texts = texts_of(names, scores, one_class)
+        if by_instance:
+            colours = instance_colors(boxes, self._known)
+        else:
+            if isinstance(palette, str) and palette != "random":  # 'coco', 'voc', a color's name
+                palette = get_palette(palette, max(labels) + 1)
+            of_classes = class_colours(palette, max(labels) + 1)
+            colours = [of_classes[label] for label in labels]
+        return Panel(title, boxes, names, texts, colours, by_instance)
+
+    def _legends(self, image: np.ndarray, instances: Sequence[InstanceData]) -> list[np.ndarray]:
+        """Legends of the panels."""
+        titles = ("ground truth", "prediction") if len(instances) == 2 else ("",)
+        meta = self.dataset_meta
+        panels = []
+        for title, shown in zip(titles, instances, strict=False):
+            panel = self._panel(title, shown, meta.get("classes"), meta.get("palette"))
+            given = self._given(self.mask_color, shown) if len(panel.boxes) else None
+            if given is not None:
+                panel.colours, panel.by_instance = given, False
+            panels.append(panel)
+        return legends(image.shape, panels, enlargement(image, self.least_side))
+
+    def _given(self, colour: Colour | str | None, instances: InstanceData) -> list[Colour] | None:
+        """The colour of each instance's class that an option names; None where it does not."""
         if colour is None:
             return None
+        labels = instances.labels.tolist()
         palette = get_palette(colour, max(labels) + 1)
         return [
             (int(red), int(green), int(blue))
@@ -224,32 +303,3 @@ class InstanceVisualizer(DetLocalVisualizer):
         if "keypoint_scores" not in instances:
             return keypoints
         return with_visibility(keypoints, instances.keypoint_scores, self.keypoint_thr)
-
-
-def one_by_one(
-    masks: Tensor | np.ndarray | BitmapMasks | PolygonMasks | RLEMasks,
-) -> Sequence[np.ndarray] | np.ndarray:
-    """N masks (H, W) uint8; RLEs are decoded when they are asked for, and not kept."""
-    return _Decoded(masks) if isinstance(masks, RLEMasks) else to_arrays(masks)
-
-
-class _Decoded(Sequence):
-    def __init__(self, masks: RLEMasks) -> None:
-        self._masks = masks
-
-    def __len__(self) -> int:
-        return len(self._masks)
-
-    def __getitem__(self, index: Any) -> Any:
-        return np.ascontiguousarray(pycocotools.mask.decode(self._masks[int(index)]))
-
-
-def to_arrays(
-    masks: Tensor | np.ndarray | BitmapMasks | PolygonMasks | RLEMasks,
-) -> np.ndarray:
-    """Masks of any kind as (N, H, W) uint8."""
-    if isinstance(masks, (BitmapMasks, PolygonMasks)):
-        masks = masks.to_ndarray()
-    elif isinstance(masks, (Tensor, RLEMasks)):
-        masks = masks.numpy()
-    return np.asarray(masks, np.uint8)

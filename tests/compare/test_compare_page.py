@@ -228,6 +228,24 @@ def test_labels_keep_clear(show: Callable, size: tuple[int, int]):
     assert heights == {17}, "as large on any screen"
 
 
+@SIZES
+def test_small_objects_of_one_class(show: Callable, size: tuple[int, int]):
+    """No letters, no boxes around masks, a color for each; a large one has its score."""
+    content = make_content(models=1, images=1, truth=False)
+    content["classes"], content["by_instance"] = content["classes"][:1], True
+    colours = ["#ff6347", "#40c8ff", "#ffd700"]
+    boxes = [[10, 10, 14, 14], [20, 10, 24, 14], [60, 30, 190, 110]]
+    content["images"][0]["results"][0]["detections"] = [
+        detection(0, box, 0.9, colour=colour) for box, colour in zip(boxes, colours, strict=True)
+    ]
+    page = show(content, size)
+    fills = "nodes => nodes.map(n => n.getAttribute('fill'))"
+    assert sorted(page.eval_on_selector_all("#panel-0 .mask", fills)) == sorted(colours)
+    assert page.locator("#panel-0 .box").count() == 1
+    assert page.locator("#panel-0 .labels text").all_text_contents() == ["0.90"]
+    assert page.locator("#classes button svg").count() == 0
+
+
 def test_narrower_window(show: Callable):
     """Lines and letters keep their size when the window changes."""
     page = show(make_content(models=2, images=1), DESKTOP)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.draw import class_colours, draw_instances, enlarge, shown
+from mmdet_maskr.visualization.colors import class_colours
+from mmdet_maskr.visualization.draw import draw_instances, enlarge, shown
 from mmdet_maskr.visualization.skeleton import Limb, Skeleton
 
 LEFT, RIGHT = (0, 0, 255), (255, 200, 0)
@@ -109,14 +110,53 @@ def test_lines_grow_with_the_image(side: int):
 
 
 def test_labels_of_a_crowd_keep_clear_of_each_other():
-    """Nine objects in a corner of the picture, and room for their labels around them."""
+    """Nine objects in the middle of the picture, and room for their labels around them."""
     image = np.zeros((400, 400, 3), np.uint8)
-    corners = [(x, y) for x in (200, 215, 230) for y in (200, 215, 230)]
-    boxes = np.array([[x, y, x + 12, y + 12] for x, y in corners], float)
+    corners = [(x, y) for x in (100, 160, 220) for y in (100, 160, 220)]
+    boxes = np.array([[x, y, x + 30, y + 30] for x, y in corners], float)
     colours = [(0, 20 * i + 40, 255) for i in range(9)]
     drawn = draw_instances(image, boxes, None, ["thing"] * 9, colours)
     areas = [int((drawn == colour).all(-1).sum()) for colour in colours]
-    assert min(areas) > 0.9 * max(areas)
+    assert min(areas) > 0.9 * max(areas) > 100
+
+
+def test_objects_smaller_than_their_labels_have_none():
+    """The picture of a small object is that without its label, and has no box around the mask."""
+    image = np.full((400, 400, 3), 100, np.uint8)
+    masks = np.zeros((2, 400, 400), np.uint8)
+    masks[0, 20:32, 20:32] = masks[1, 200:300, 200:300] = 1
+    boxes = np.array([[20, 20, 32, 32], [200, 200, 300, 300]], float)
+    red = [(255, 0, 0)] * 2
+    drawn = draw_instances(image, boxes, masks, ["nucleus", "nucleus"], red)
+    bare = draw_instances(image, boxes, masks, ["", ""], red)
+    changed = (drawn != bare).any(-1)
+    assert not changed[:100].any() and changed[150:210].sum() > 300
+    small = (bare[:100] != 100).any(-1)
+    ys, xs = np.nonzero(small)
+    assert (xs.min(), xs.max(), ys.min(), ys.max()) == (19, 32, 19, 32), "as far as its contour"
+    light = np.abs(bare[26, 26].astype(int) - 100).max()
+    assert light < 0.7 * np.abs(bare[250, 250].astype(int) - 100).max(), "the image shines through"
+
+
+def test_labels_cover_no_other_object():
+    """Two objects that fill the picture's width leave no room above each other."""
+    image = np.zeros((300, 300, 3), np.uint8)
+    boxes = np.array([[0, 0, 300, 60], [0, 60, 300, 74], [0, 74, 300, 300]], float)
+    drawn = draw_instances(
+        image, boxes, None, ["a", "b", "c"], [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    )
+    row = drawn[62:72, 20:280]
+    assert (row[:, :, [0, 2]] == 0).all(), "neither a's nor c's label lies on b"
+
+
+def test_given_widths_and_opacity_hold_for_small_objects():
+    image = np.zeros((400, 400, 3), np.uint8)
+    masks = np.zeros((1, 400, 400), np.uint8)
+    masks[0, 100:120, 100:120] = 1
+    box = np.array([[100, 100, 120, 120]], float)
+    drawn = draw_instances(image, box, masks, [""], [(200, 100, 0)], mask_alpha=0.25, line_width=5)
+    assert drawn[110, 110].tolist() == [50, 25, 0]
+    assert 5 <= (drawn[90:110, 110] == (200, 100, 0)).all(-1).sum() <= 7
 
 
 @pytest.mark.parametrize("side", [100, 640, 4000])
@@ -125,7 +165,8 @@ def test_contours_have_light_edges_at_any_size(side: int):
     image = np.full((side, side, 3), (200, 0, 0), np.uint8)
     mask = np.zeros((side, side), np.uint8)
     mask[side // 4 : side // 2, side // 4 : side // 2] = 1
-    drawn = draw_instances(image, np.zeros((1, 4)), [mask], [""], [(200, 0, 0)])
+    box = np.array([[side // 4, side // 4, side // 2, side // 2]])
+    drawn = draw_instances(image, box, [mask], [""], [(200, 0, 0)])
     row = drawn[3 * side // 8]
     light = (row.min(-1) > 100).sum()
     assert light >= (side > 400) + side // 1000 and (row[side // 4] == (200, 0, 0)).all()

@@ -42,18 +42,15 @@ def test_pictures_of_ground_truth_beside_predictions(
         ann_file, shapes_root / "val", results, tmp_path / "out", PALETTE, count=3
     )
     assert [p.name for p in paths][-1] == "sheet.png" and len(paths) == 4
-    pair = cv2.imread(str(paths[0]))
-    half = (pair.shape[1] - 8) // 2
-    left, right = pair[:, :half], pair[:, half + 8 :]
+    left, right = sides(paths[0])
     different = (left != right).any(-1).mean()
     assert 0 < different < 0.1, "the same instances; only the labels have scores on the right"
     nothing = draw_predictions(
         ann_file, shapes_root / "val", results, tmp_path / "none", PALETTE, count=3, score_thr=0.95
     )
-    bare = cv2.imread(str(nothing[0]))
-    original = cv2.imread(str(shapes_root / "val" / nothing[0].name))
-    enlarged, _, _, _ = enlarge(original, np.zeros((0, 4)), [], None, 480)
-    assert np.abs(bare[:, half + 8 :].astype(int) - enlarged).max() <= 1
+    original = cv2.imread(str(shapes_root / "val" / nothing[0].name))[..., ::-1]
+    enlarged, _, _, _ = enlarge(original, np.zeros((0, 4)), [], None, 384)
+    assert np.abs(sides(nothing[0])[1].astype(int) - enlarged).max() <= 1
 
 
 def test_no_predictions_at_all(shapes_root: Path, tmp_path: Path):
@@ -97,10 +94,11 @@ def one_person(tmp_path: Path) -> Path:
 
 
 def sides(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Ground truth and prediction of a pair, RGB."""
+    """Ground truth and prediction of a pair of square images, RGB; without their legends."""
     pair = cv2.imread(str(path))[..., ::-1]
     half = (pair.shape[1] - 8) // 2
-    return pair[:, :half], pair[:, half + 8 :]
+    assert (pair[half:] == 255).all(-1).mean() > 0.5, "a legend"
+    return pair[:half, :half], pair[:half, half + 8 :]
 
 
 @pytest.mark.parametrize("results", ["bbox", "keypoints"])
@@ -112,8 +110,8 @@ def test_keypoints_of_files(one_person: Path, results: str):
         keypoint_file=one_person / "keypoints.json" if results == "bbox" else None,
     )  # fmt: skip
     truth, found = sides(paths[0])
-    assert truth.shape == (480, 480, 3)  # 2.4 times as large
-    row, left, right = (int(2.4 * (index + 0.5)) for index in (99, 139, 49))
+    assert truth.shape == (400, 400, 3)  # twice as large
+    row, left, right = (int(2 * (index + 0.5)) for index in (99, 139, 49))
     left_elbow, right_elbow = (row, left), (row, right)
     assert tuple(truth[left_elbow]) == (255, 255, 255), "occluded"
     colour = tuple(truth[right_elbow])

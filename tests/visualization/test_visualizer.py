@@ -35,7 +35,7 @@ POINTS = [[150.5, 60.5], [190.5, 150.5], [110.5, 150.5]]
 
 @pytest.fixture
 def visualizer() -> InstanceVisualizer:
-    built = InstanceVisualizer()
+    built = InstanceVisualizer(least_side=0, legend=False)
     built.dataset_meta = META
     return built
 
@@ -176,6 +176,7 @@ def test_from_a_test_run(repo: Path, shapes_root: Path, tmp_path: Path):
             "work_dir": str(tmp_path),
             "visualizer.type": "InstanceVisualizer",
             "visualizer.least_side": 0,
+            "visualizer.legend": False,
             "visualizer.name": tmp_path.name,  # the hook takes the newest name's
             "default_hooks.visualization.draw": True,
             "default_hooks.visualization.score_thr": 0.0,
@@ -203,7 +204,7 @@ def test_from_a_test_run(repo: Path, shapes_root: Path, tmp_path: Path):
 
 def test_small_images_are_drawn_enlarged():
     """By a whole factor, with or without instances; large ones and those with maps are not."""
-    visualizer = InstanceVisualizer(least_side=100)
+    visualizer = InstanceVisualizer(least_side=100, legend=False)
     visualizer.dataset_meta = dict(classes=("disc",), palette=[(255, 0, 0)])
     image = np.full((30, 40, 3), 100, np.uint8)
     masks = torch.zeros((1, 30, 40), dtype=torch.bool)
@@ -234,3 +235,80 @@ def test_windows(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("matplotlib.pyplot.get_backend", lambda: "TkAgg")
     visualizer.show(picture, "a.jpg", wait_time=1)
     assert shown == [(picture, "a.jpg", 1, " ", "matplotlib")]
+
+
+def cells(scores: bool) -> InstanceData:
+    """Nine of 10 x 10 pixels, and two that overlap."""
+    corners = [(20 * i, 20 * j) for i in range(3) for j in range(3)] + [(100, 40), (105, 45)]
+    found = InstanceData(
+        bboxes=torch.tensor([[x, y, x + 10.0, y + 10] for x, y in corners]),
+        labels=torch.zeros(11, dtype=torch.long),
+    )
+    masks = torch.zeros((11, 100, 150), dtype=torch.bool)
+    for mask, (x, y) in zip(masks, corners, strict=True):
+        mask[y : y + 10, x : x + 10] = True
+    found.masks = masks
+    if scores:
+        found.scores = torch.full((11,), 0.9)
+    return found
+
+
+def test_one_class_has_colors_by_instance_and_a_legend():
+    """Enlarged fourfold, no letters on the picture, the same colors on both sides."""
+    visualizer = InstanceVisualizer()
+    visualizer.dataset_meta = dict(classes=("cell",), palette=[(220, 20, 60)] * 80)
+    image = np.full((100, 150, 3), 100, np.uint8)
+    sample = DetDataSample(gt_instances=cells(False), pred_instances=cells(True))
+    visualizer.add_datasample("x", image, sample)
+    picture = visualizer.get_image()
+    height, width = 400, 600
+    assert picture.shape[0] > height and picture.shape[1] == 2 * width + 8
+    left, right = picture[:height, :width], picture[:height, width + 8 :]
+    assert np.array_equal(left, right), "and neither has letters"
+    inside = [left[4 * y + 20, 4 * x + 20] for x, y in [(0, 0), (20, 0), (100, 40), (105, 45)]]
+    assert len({tuple(color.tolist()) for color in inside}) == 4
+    strips = picture[height:]
+    assert (strips == 255).all(-1).mean() > 0.5 and (strips < 100).any()
+    visualizer.legend = False
+    visualizer.add_datasample("x", image, sample)
+    assert visualizer.get_image().shape == (height, 2 * width, 3)
+
+
+def test_a_color_that_was_chosen_stays():
+    """A palette of one color, a mask's color, or color_by decide."""
+    image = np.full((100, 150, 3), 100, np.uint8)
+    chosen = dict(classes=("cell",), palette=[(255, 0, 0)])
+    inherited = dict(classes=("cell",))
+    for options, meta in (
+        (dict(), chosen),
+        (dict(color_by="class"), dict(inherited, palette=[(255, 0, 0)] * 80)),
+        (dict(mask_color=(255, 0, 0)), inherited),
+    ):
+        visualizer = InstanceVisualizer(least_side=0, mask_alpha=0.5, legend=False, **options)
+        visualizer.dataset_meta = meta
+        sample = DetDataSample(gt_instances=cells(False))
+        visualizer.add_datasample("x", image, sample, draw_pred=False)
+        drawn = visualizer.get_image()
+        for x, y in [(5, 5), (25, 5), (112, 52)]:
+            assert np.abs(drawn[y, x].astype(int) - [178, 50, 50]).max() <= 40, options
+    with pytest.raises(UserError, match="color_by"):
+        InstanceVisualizer(color_by="mood")
+
+
+def test_labels_without_room_are_in_a_legend():
+    """A single panel has one only where a label is left out."""
+    visualizer = InstanceVisualizer()
+    visualizer.dataset_meta = dict(classes=("stone", "tree"), palette=[(255, 0, 0), (0, 200, 0)])
+    image = np.full((400, 400, 3), 100, np.uint8)
+    found = InstanceData(
+        bboxes=torch.tensor([[50.0, 50, 350, 350]]), labels=torch.tensor([1]),
+        scores=torch.tensor([0.9]),
+    )  # fmt: skip
+    sample = DetDataSample(pred_instances=found)
+    visualizer.add_datasample("x", image, sample, draw_gt=False)
+    assert visualizer.get_image().shape == (400, 400, 3)
+    found.bboxes = torch.tensor([[50.0, 50, 60, 60]])
+    visualizer.add_datasample("x", image, sample, draw_gt=False)
+    picture = visualizer.get_image()
+    assert picture.shape[0] > 400
+    assert (picture[400:] == (0, 200, 0)).all(-1).sum() > 30, "the class's color"
