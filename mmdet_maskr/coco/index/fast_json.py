@@ -35,4 +35,15 @@ def loads(text: bytes) -> Any:
 
 def dumps(value: Any) -> bytes:
     """A value as JSON; NaN and infinite numbers are kept, which orjson would write as null."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    if orjson is not None:
+        try:
+            text = orjson.dumps(value)
+        except TypeError:  # whole numbers of more than 64 bits, halves of characters
+            pass
+        else:
+            if b"null" not in text:
+                return text
+    return _ENCODE(value).encode()
+
+
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode

@@ -25,10 +25,11 @@ from mmdet_maskr.coco.index import (
     Flag,
     annotation_index,
     cache,
+    fast_json,
     open_index,
     storage,
 )
-from mmdet_maskr.coco.index.build import build
+from mmdet_maskr.coco.index.build import _codes, build
 from mmdet_maskr.coco.index.run_lengths import total_lengths
 from mmdet_maskr.coco.index.sections import Doubt, pieces
 from mmdet_maskr.errors import UserError
@@ -85,6 +86,26 @@ def content() -> dict[str, Any]:
     )
 
 
+def alike(**further: list) -> dict[str, Any]:
+    """A file whose entries have the same fields, as COCO's.
+
+    Args:
+        further: fields of annotations, with a value for each of the first ones.
+    """
+    parsed = content()
+    kept = [a for a in parsed["annotations"] if isinstance(a.get("segmentation"), list | dict)]
+    kept = kept[: min([len(kept), *map(len, further.values())])]
+    for number, annotation in enumerate(kept):
+        for field in ("attributes", "ignore"):
+            annotation.pop(field, None)
+        annotation["iscrowd"] = number % 2
+        annotation.update({field: values[number] for field, values in further.items()})
+    for image in parsed["images"]:
+        image.setdefault("license", 4)
+        image["coco_url"] = f"http://x/{image['id']}.jpg"
+    return dict(parsed, annotations=kept)
+
+
 def write(path: Path, parsed: Any, **options: Any) -> Path:
     path.write_text(json.dumps(parsed, **options), encoding="utf-8")
     return path
@@ -109,6 +130,40 @@ def test_the_fast_way_reads_a_good_file() -> None:
     text = json.dumps(content()).encode()
     built = build(text, refuse)
     assert AnnotationIndex(Path("a"), built).content() == content()
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        {},
+        dict(keypoints=[[1, 2, 2], [0.5, 3.25, 1]], num_keypoints=[1, 1]),
+        dict(keypoints=[[1, 2, 2], [], [4, 5, 2]], num_keypoints=[1, 0, 1]),
+        dict(keypoints=[[1, 2, 2], None], num_keypoints=[1, "two"]),
+        dict(keypoints=[[1, 2, 1e16], [3, 4, 2]], ignore=[0, 1]),
+        dict(keypoints=[[1 << 63, 2, 2], [3, 4, 2]], ignore=[1, True]),
+        dict(text=["null", "é \u2028"], parts=[[{"a": None}], 2.5], number=[1 << 63, -0.125]),
+    ],
+)
+def test_nothing_is_lost_of_entries_that_are_alike(further: dict[str, list]) -> None:
+    parsed = alike(**further)
+    index = AnnotationIndex(Path("a"), build(json.dumps(parsed).encode(), refuse))
+    assert index.content() == parsed
+    assert [type(a["id"]) for a in index.content()["annotations"]] == [int] * len(
+        parsed["annotations"]
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1 << 63, "\ud800", None, [1.5, {}]])
+def test_values_without_an_array_are_kept_as_they_are(value: Any) -> None:
+    kept = fast_json.loads(fast_json.dumps(dict(a=value, b="null")))
+    assert repr(kept) == repr(dict(a=value, b="null"))
+
+
+@pytest.mark.parametrize("ids", [[3, 9, 3, 4], [-5, 1 << 40, 7, -5], [2], []])
+def test_codes_of_categories(ids: list[int]) -> None:
+    found, codes = _codes(np.array(ids, np.int64))
+    assert found == sorted(set(ids)) and codes.dtype == np.int32
+    assert [found[code] for code in codes] == ids
 
 
 def test_annotations_of_an_image_in_the_files_order(tmp_path: Path, folder: Path) -> None:
@@ -246,10 +301,11 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("make", [content, alike])
 def test_mistakes_are_named_as_by_the_careful_way(
-    tmp_path: Path, folder: Path, mistake: str
+    tmp_path: Path, folder: Path, make: Callable[[], dict], mistake: str
 ) -> None:
-    parsed = content()
+    parsed = make()
     MISTAKES[mistake](parsed)
     file = write(tmp_path / "a.json", parsed)
     with pytest.raises(UserError) as careful:
