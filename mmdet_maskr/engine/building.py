@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import torch
@@ -28,6 +29,14 @@ def enable_mixed_precision(cfg: Config) -> None:
         wrapper.type = "mmdet.BFloat16OptimWrapper"
 
 
+# What a launcher sets for each process, and how it is started.
+_STARTED_WITH = {
+    "pytorch": ("RANK", "torchrun (bash tools/dist_train.sh CONFIG PROCESSES)"),
+    "slurm": ("SLURM_PROCID", "srun (bash tools/slurm_train.sh)"),
+    "mpi": ("OMPI_COMM_WORLD_LOCAL_RANK", "mpirun"),
+}
+
+
 def build_runner(cfg: Config, needs: str | None = None) -> Runner:
     """Build the Runner of a config, distributed as ``cfg.launcher`` says, on GPUs or CPUs.
 
@@ -41,18 +50,26 @@ def build_runner(cfg: Config, needs: str | None = None) -> Runner:
         needs: 'train' or 'test', what the Runner is for.
 
     Raises:
-        UserError: a launcher other than pytorch on a machine without GPUs; what
+        UserError: a launcher that has not started this process, or other than pytorch on a
+            machine without GPUs; what
             :func:`.config_checks.check_config` and :func:`.config_parts.check_parts` find, and
             what cannot be built, with its key in the config.
     """
     check_config(cfg, cfg.filename or "the config", needs)
     check_parts(cfg, _BUILT[needs])
-    if cfg.launcher != "none" and not torch.cuda.is_available():
-        if cfg.launcher != "pytorch":
-            raise UserError(
-                f"--launcher {cfg.launcher} needs GPUs, and torch sees none: use --launcher "
-                "pytorch (tools/dist_train.sh) for several processes on CPUs."
-            )
+    on_cpus = cfg.launcher != "none" and not torch.cuda.is_available()
+    if on_cpus and cfg.launcher != "pytorch":
+        raise UserError(
+            f"--launcher {cfg.launcher} needs GPUs, and torch sees none: use --launcher "
+            "pytorch (tools/dist_train.sh) for several processes on CPUs."
+        )
+    variable, starter = _STARTED_WITH.get(cfg.launcher, (None, None))
+    if variable is not None and variable not in os.environ:
+        raise UserError(
+            f"--launcher {cfg.launcher} is for a process that {starter} starts, and {variable} is "
+            "not set."
+        )
+    if on_cpus:
         if not torch.distributed.is_initialized():
             seconds = cfg.env_cfg.get("dist_cfg", {}).get("timeout", 1800)
             torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=seconds))

@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mmdet_maskr import adjustments
 from mmdet_maskr.engine.child_processes import end_with_parent
@@ -25,6 +25,10 @@ _PLACE_ERRORS = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.E
 _MISTAKES = {
     r"each data_item.* in list of batch should be of equal size": "the samples of a batch cannot "
     "be put together: does the pipeline end with PackDetInputs or PackKeypointInputs?",
+    r"expected input\[.*\] to have \d+ channels|mat1 and mat2 shapes cannot be multiplied|"
+    r"running_\w+ should contain \d+ elements|channels in input to be divisible by num_groups|"
+    r"Given normalized_shape=": "parts of the model "
+    "do not fit each other: in_channels of each is what the one before it gives (out_channels)",
 }
 
 
@@ -55,11 +59,18 @@ def _run(main: Callable[[], None], stopped: str) -> None:
         if explanation is not None:
             _print_error(f"{explanation}. The same command with --resume goes on.")
             sys.exit(1)
-        mistakes = (text for pattern, text in _MISTAKES.items() if re.search(pattern, str(error)))
+        mistakes = _mistakes(str(error))
         explanation = next(mistakes, None) or explain(error)
         if explanation is None:
             raise
         _leave(explanation)
+
+
+def _mistakes(text: str) -> Iterator[str]:
+    for pattern, explanation in _MISTAKES.items():
+        if re.search(pattern, text):
+            end = "" if explanation.endswith("?") else f" ({text.splitlines()[0][:200]})."
+            yield explanation + end
 
 
 def _leave(message: str) -> None:

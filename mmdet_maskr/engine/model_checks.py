@@ -114,6 +114,24 @@ def check_batch_augments(model: nn.Module) -> None:
             )
 
 
+def check_train_cfg(model: nn.Module) -> None:
+    """Check that the heads of a two-stage model have settings for training.
+
+    Args:
+        model: the model, not wrapped.
+
+    Raises:
+        UserError: it is None, as in a config for inference.
+    """
+    for head, key in (("rpn_head", "rpn"), ("roi_head", "rcnn")):
+        part = getattr(model, head, None)
+        if part is not None and getattr(part, "train_cfg", part) is None:
+            raise UserError(
+                f"model.train_cfg.{key} is None, and {head} cannot be trained without: it has the "
+                "assigner and the sampler."
+            )
+
+
 def check_mask_activation(model: nn.Module) -> None:
     """Refuse masks that are a softmax over classes where mmdet's cascade takes sigmoids of them.
 

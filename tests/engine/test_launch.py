@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from forked import run_tool
 from mmengine.config import Config
 
@@ -130,6 +131,7 @@ def test_config_without_data_root(tmp_path: Path):
         ("test.py", ["{config}", "none.pth"], "error: there is no checkpoint none.pth."),
         ("test.py", ["{config}", "x", "--out", "x.txt"], "must end in .pkl or .pickle"),
         ("train.py", ["{config}", "--launcher", "slurm"], "--launcher slurm needs GPUs"),
+        ("train.py", ["{config}", "--launcher", "pytorch"], "that torchrun (bash tools/dist_tr"),
         ("train.py", ["{config}", "--work-dir", "/proc/work"], "folder /proc/work cannot be wri"),
         ("train.py", ["{config}", "--data-root", "nowhere"], "there is no annotation file"),
         (
@@ -164,6 +166,23 @@ def test_work_dir_that_is_no_text(config_file: Path, tmp_path: Path, monkeypatch
     monkeypatch.chdir(os.fsdecode(odd))
     with pytest.raises(UserError, match=r"\\xff"):
         options.load_config(arguments(config_file, "--work-dir", "work"))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(5, 4, 1)],
+        [torch.nn.Linear(8, 4), torch.nn.Linear(5, 4)],
+        [torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(5)],
+        [torch.nn.Conv2d(3, 4, 1), torch.nn.GroupNorm(5, 5)],
+    ],
+    ids=lambda layers: type(layers[1]).__name__,
+)
+def test_widths_that_do_not_fit(layers: list, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as ended:
+        launch.run_tool(lambda: torch.nn.Sequential(*layers)(torch.zeros(2, 3, 8, 8)))
+    assert ended.value.code == 2
+    assert "parts of the model do not fit each other" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ours", [True, False])

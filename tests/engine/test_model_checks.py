@@ -8,7 +8,7 @@ from torch import nn
 
 from mmdet_maskr.datasets import shapes
 from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
-from mmdet_maskr.engine.model_checks import check_batch_augments, check_keypoints
+from mmdet_maskr.engine.model_checks import check_batch_augments, check_keypoints, check_train_cfg
 from mmdet_maskr.errors import UserError
 
 PERSON = dict(classes=("person",), **COCO_PERSON)
@@ -84,6 +84,17 @@ def test_heads_within_a_wrapper_are_found():
     wrapper.module = model(9)
     with pytest.raises(UserError, match=r"model\.module\.roi_head\.keypoint_head\.num_keypoints=9"):
         check_keypoints(wrapper, PERSON, "test")
+
+
+def test_heads_without_settings_for_training():
+    detector = model()
+    detector.rpn_head = nn.Module()
+    check_train_cfg(detector)
+    detector.rpn_head.train_cfg = detector.roi_head.train_cfg = dict(assigner=None)
+    check_train_cfg(detector)
+    detector.roi_head.train_cfg = None
+    with pytest.raises(UserError, match=r"model\.train_cfg\.rcnn is None, and roi_head"):
+        check_train_cfg(detector)
 
 
 @pytest.mark.parametrize(
