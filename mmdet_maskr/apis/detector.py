@@ -88,9 +88,9 @@ def build_detector(
             detector, cfg, checkpoint, checkpoint_file, named, palette, classes
         )
         detector = revert_sync_batchnorm(detector.to(device).eval())
-        pipeline = _pipeline_of(cfg)
+        pipeline = pipeline_of(cfg)
         model_files.check_augmentation(detector, pipeline)
-        collate = _collate_of(cfg)
+        collate = collate_of(cfg)
         if optimize:
             detector = fast_form(detector, inplace=True)
     except (UserError, MemoryError):
@@ -154,7 +154,7 @@ def _load(model: nn.Module, checkpoint: Any, weights: str | None, named: str) ->
         _load_checkpoint_to_model(inner, checkpoint)
 
 
-def _pipeline_of(cfg: Config | ConfigDict) -> Compose:
+def pipeline_of(cfg: Config | ConfigDict) -> Compose:
     """The test pipeline, that of the data sets within where they are wrapped.
 
     It takes files and arrays, which have no id.
@@ -174,7 +174,7 @@ def _pipeline_of(cfg: Config | ConfigDict) -> Compose:
     return Compose(steps)
 
 
-def _collate_of(cfg: Config | ConfigDict) -> Callable[[list], Any]:
+def collate_of(cfg: Config | ConfigDict) -> Callable[[list], Any]:
     """The config's, from mmengine's registry: mmdet has none, of which its own would warn."""
     collate_fn = cfg.test_dataloader.get("collate_fn", "pseudo_collate")
     args = dict(collate_fn) if isinstance(collate_fn, dict) else dict(type=collate_fn)

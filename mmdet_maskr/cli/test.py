@@ -8,11 +8,13 @@ from pathlib import Path
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 
+from mmdet_maskr.apis.tiled_test import tiles_hook
 from mmdet_maskr.deploy.hook import OptimizeHook
 from mmdet_maskr.engine.building import build_runner
 from mmdet_maskr.engine.options import load_config
 from mmdet_maskr.engine.tta_config import enable_tta
 from mmdet_maskr.errors import UserError, no_file
+from mmdet_maskr.inference.tiles.grid import OVERLAP
 
 
 def run(args: argparse.Namespace) -> None:
@@ -30,7 +32,14 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("--tta-scales does nothing without --tta.")
     if args.compile and not args.optimize:
         raise UserError("--compile does nothing without --optimize.")
+    tiles = None
+    if args.tile is not None:
+        tiles = tiles_hook(cfg, args.tile, OVERLAP if args.overlap is None else args.overlap)
+    elif args.overlap is not None:
+        raise UserError("--overlap does nothing without --tile.")
     runner = build_runner(cfg, needs="test")
+    if tiles is not None:
+        runner.register_hook(tiles)
     if args.optimize:
         runner.register_hook(OptimizeHook(compile=args.compile))
     if args.out is not None:

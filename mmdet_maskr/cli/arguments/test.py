@@ -4,6 +4,7 @@ Examples:
     %(prog)s configs/maskr_r50_fpn_1x.py work_dirs/maskr_r50_fpn_1x/epoch_12.pth
     %(prog)s CONFIG CHECKPOINT --show-dir pictures --out predictions.pkl
     %(prog)s CONFIG CHECKPOINT --tta --tta-scales 0.75 1 1.25
+    %(prog)s CONFIG CHECKPOINT --tile 1024
     %(prog)s CONFIG CHECKPOINT --optimize
     bash tools/dist_test.sh CONFIG CHECKPOINT 8
 """
@@ -49,6 +50,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[1.0],
         metavar="S",
         help="with --tta: see each image in these sizes, as factors of the test size (default: 1)",
+    )
+    parser.add_argument(
+        "--tile",
+        type=lambda text: text if text == "auto" else int(text),
+        metavar="PIXELS",
+        help="see each image in square tiles of so many pixels, or 'auto' for the size that the "
+        "test pipeline resizes to, and join what is found; for large images",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        metavar="SHARE",
+        help="with --tile: of neighboring tiles, as a share of their side (default: 0.2)",
     )
     parser.add_argument(
         "--optimize",

@@ -13,7 +13,11 @@ from mmdet_maskr.datasets.transforms.loading import (
     LoadInstanceAnnotations,
     LoadKeypointAnnotations,
 )
-from mmdet_maskr.datasets.transforms.packing import PackInstanceInputs, PackKeypointInputs
+from mmdet_maskr.datasets.transforms.packing import (
+    PackImagePath,
+    PackInstanceInputs,
+    PackKeypointInputs,
+)
 from mmdet_maskr.datasets.transforms.pipeline_check import check_pipeline
 from mmdet_maskr.datasets.transforms.resize import SourceResize
 from mmdet_maskr.datasets.transforms.with_masks import (
@@ -44,6 +48,7 @@ __all__ = [
     "KeypointResize",
     "LoadInstanceAnnotations",
     "LoadKeypointAnnotations",
+    "PackImagePath",
     "PackInstanceInputs",
     "PackKeypointInputs",
     "SourceResize",

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
+from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import PackDetInputs
 from mmdet.registry import TRANSFORMS
+from mmdet.structures import DetDataSample
 from torch import Tensor
 
 from mmdet_maskr.datasets.transforms._in_step import check_in_step
@@ -30,6 +32,28 @@ class PackInstanceInputs(PackDetInputs):
             return super().transform(results)
         others = {key: value for key, value in results.items() if key != "img"}
         return dict(inputs=planes(image), **super().transform(others))
+
+
+@TRANSFORMS.register_module()
+class PackImagePath(BaseTransform):
+    """Packs an image's path and ids without reading it, for detection on tiles of it.
+
+    Args:
+        meta_keys: of what the data set knows, as PackDetInputs'.
+    """
+
+    def __init__(
+        self, meta_keys: Sequence[str] = ("img_id", "img_path", "keypoint_flip_indices")
+    ) -> None:
+        self.meta_keys = meta_keys
+
+    def transform(self, results: dict) -> dict:
+        """``inputs`` is the path."""
+        meta = {key: results[key] for key in self.meta_keys if key in results}
+        return dict(inputs=results["img_path"], data_samples=DetDataSample(metainfo=meta))
+
+    def __repr__(self) -> str:
+        return f"PackImagePath(meta_keys={self.meta_keys})"
 
 
 @TRANSFORMS.register_module()

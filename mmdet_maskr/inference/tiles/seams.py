@@ -4,8 +4,7 @@ Two tiles see the same pixels where they overlap, so what they found of one obje
 also where both see only a part of it. Pieces that agree are put together, at most one of each tile,
 since a detector does not find an object twice. Of the pieces of an object
 
-- those that end well inside of their tile are whole: the one with the most surroundings in view is
-  taken;
+- those that end well inside of their tile are whole: the one with the highest score is taken;
 - otherwise the object is larger than the overlap: its mask is the union of the pieces', its box the
   one around theirs, and each keypoint is that of the piece which is surest of it.
 
@@ -16,6 +15,7 @@ Symbols: D pieces, K keypoints.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -190,12 +190,11 @@ class Seams:
     def _object(self, group: list[Piece]) -> Piece:
         """The object that pieces of several tiles show."""
         best = max(group, key=lambda piece: piece.score)
-        widest = max(group, key=lambda piece: piece.room)
+        whole = max(group, key=lambda piece: (piece.room >= 0, piece.score))
         if len(group) == 1:
             return best
-        if widest.room >= 0:
-            return Piece(widest.tile, best.label, best.score, widest.box, widest.runs,
-                         widest.points, widest.room)  # fmt: skip
+        if whole.room >= 0:
+            return dataclasses.replace(whole, score=best.score)
         corners = np.array([piece.box for piece in group])
         box = np.concatenate([corners[:, :2].min(0), corners[:, 2:].max(0)])
         masks = [piece.runs for piece in group if piece.runs is not None]
@@ -213,8 +212,9 @@ class Seams:
     def _kept(self, objects: list[Piece]) -> list[int]:
         """Indices of the objects without what is left of others, for objects by falling score.
 
-        Left are pieces that agree with nothing enough, as one that a border cuts to a sliver does:
-        it lies within the object.
+        Left are pieces that agree with nothing enough, as one that a border cuts to a sliver: it
+        lies within the object. It may be taken for another class, as half a bar is a box; the tile
+        that shows all of the object knows better.
         """
         boxes = np.array([piece.box for piece in objects]).reshape(-1, 4)
         gone = np.zeros(len(objects), bool)
@@ -222,11 +222,15 @@ class Seams:
             near = np.flatnonzero(_overlap(boxes[i][None], boxes)[0] > 0)
             for j in near[near != i]:
                 other = objects[j]
-                if gone[j] or other.label != piece.label or piece.tile == other.tile != -1:
+                if gone[j] or piece.tile == other.tile != -1:
+                    continue
+                is_class = other.label == piece.label
+                seen_whole = other.room >= 0 and piece.runs is not None
+                if not is_class and not (piece.room < 0 and seen_whole):
                     continue
                 both, own, others = self._areas_of(piece, other)
                 is_part = piece.room < 0 and both > CONTAINED * own and own < others
-                is_same = j < i and both > AGREEMENT * (own + others - both)
+                is_same = is_class and j < i and both > AGREEMENT * (own + others - both)
                 if is_part or is_same:
                     gone[i] = True
                     break
