@@ -51,6 +51,7 @@ setup(
         "mmdet_maskr": ["py.typed"],
         "mmdet_maskr.catalogue": ["published.json"],
         "mmdet_maskr.compare": ["page.html", "page.css", "*.js"],
+        "mmdet_maskr.report": ["page.html.j2", "page.css", "page.js"],
     },
     cmdclass={"build_py": BuildWithConfigs},
     install_requires=[
@@ -66,6 +67,7 @@ setup(
         f"hotcoco>=1.3; {HAS_WHEELS}",
         f"orjson>=3.10; {HAS_WHEELS}",  # without it, annotation files are read three times as long
         "matplotlib",
+        "jinja2",
     ],
     extras_require={
         # Kernels of MMCV's ops for GPUs, as wheels. For MMCV's own compiled ops there is

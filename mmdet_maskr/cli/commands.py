@@ -37,6 +37,7 @@ COMMANDS: dict[str, Command] = {
         "write the synthetic SHAPES dataset", DATA,
         stopped="stopped; the same command without --force goes on",
     ),
+    "report": Command("write one HTML page about a trained model", STUDY),
     "errors": Command("say what a detector gets wrong, by kind and class", STUDY),
     "compare": Command("show several models side by side in one HTML page", STUDY),
     "plot": Command("draw what trainings have logged", STUDY),

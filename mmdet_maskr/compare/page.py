@@ -7,12 +7,12 @@ of the page's own style and script lets the browser run and load nothing else.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
 import re
 from pathlib import Path
+
+from mmdet_maskr.html_pages import content_policy
 
 SCRIPTS = ("matching.js", "drawing.js", "page.js")
 _ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -26,12 +26,8 @@ def render(content: dict) -> str:
     """
     style = _part("page.css")
     script = "(() => {\n" + "\n".join(_part(name) for name in SCRIPTS) + "})();\n"
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
-        f"script-src '{_hash(script)}'"
-    )
     parts = dict(
-        policy=policy,
+        policy=content_policy(style, script),
         title=html.escape(content["title"]),
         style=style,
         script=script,
@@ -42,8 +38,3 @@ def render(content: dict) -> str:
 
 def _part(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"

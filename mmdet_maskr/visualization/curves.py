@@ -139,7 +139,7 @@ def plot_runs(
                 axes.plot(steps, values, color=colours[label], alpha=0.25, linewidth=0.8)
                 values = _running_mean(values, smooth)
             axes.plot(steps, values, "o-" if few else "-", color=colours[label], markersize=3)
-        axes.set(title=_label(key), xlabel="epoch" if _is_of_epochs(runs, key) else "iteration")
+        axes.set(title=_label(key), xlabel="epoch" if is_of_epochs(runs, key) else "iteration")
         axes.grid(alpha=0.3)
         if key.startswith("loss") or "AP" in key:
             axes.set_ylim(0, None)
@@ -219,7 +219,13 @@ def _is_step(value: object) -> bool:
 def _series(files: Sequence[Path]) -> Series:
     """By name (step, value), ascending; a later file replaces what an earlier one has of a step."""
     tables: dict[str, dict[int, float]] = {}
+    trained = 0
     for entry, where in _entries(files):
+        step = int(entry["step"])
+        if "iter" in entry:
+            trained = step
+        elif step == 0:  # the epoch of a training that counts iterations
+            step = trained
         for name, value in entry.items():
             known = isinstance(value, (int, float)) and not isinstance(value, bool)
             if known and name not in ("step", "iter", "epoch"):
@@ -227,13 +233,11 @@ def _series(files: Sequence[Path]) -> Series:
                     raise UserError(f"{where}: {name} has {len(str(value))} digits.")
                 # "time" and "data_time" of a validation are others than those of iterations
                 timing = name in ("time", "data_time") and "iter" not in entry
-                tables.setdefault(f"val/{name}" if timing else name, {})[int(entry["step"])] = (
-                    float(value)
-                )
+                tables.setdefault(f"val/{name}" if timing else name, {})[step] = float(value)
     return {name: sorted(table.items()) for name, table in tables.items()}
 
 
-def _is_of_epochs(runs: dict[str, Series], key: str) -> bool:
+def is_of_epochs(runs: dict[str, Series], key: str) -> bool:
     """Whether the steps of what validations log are epochs: fewer than the iterations logged."""
     if "/" not in key:
         return False

@@ -85,7 +85,11 @@ def make_panel(
 
 
 def draw_panels(
-    image: np.ndarray, panels: Sequence[Panel], meta: Mapping, least_side: int = LEAST_SIDE
+    image: np.ndarray,
+    panels: Sequence[Panel],
+    meta: Mapping,
+    least_side: int = LEAST_SIDE,
+    with_legend: bool = True,
 ) -> np.ndarray:
     """Panels of one image next to one another, each with its legend.
 
@@ -94,6 +98,7 @@ def draw_panels(
         panels: one or more.
         meta: with the skeleton of keypoints, see :func:`.make_skeleton`.
         least_side: see :func:`.enlarge`.
+        with_legend: False for the panels alone.
 
     Returns:
         The picture, uint8 RGB; a single panel whose labels all have room has no legend.
@@ -107,7 +112,7 @@ def draw_panels(
         drawn.append(
             draw_instances(larger, boxes, masks, panel.texts, panel.colours, points, skeleton)
         )
-    strips = legends(image.shape, panels, enlargement(image, least_side))
+    strips = legends(image.shape, panels, enlargement(image, least_side)) if with_legend else []
     if strips:
         drawn = [np.vstack(both) for both in zip(drawn, strips, strict=True)]
     return np.hstack([with_gap(picture) for picture in drawn[:-1]] + drawn[-1:])

@@ -72,6 +72,14 @@ def test_several_runs(tmp_path: Path):
         read_run(tmp_path)
 
 
+def test_validations_of_a_training_that_counts_iterations(tmp_path: Path):
+    """mmengine logs them all at step 0, its epoch: they stand where the training was."""
+    entries = [dict(loss=3.0, iter=10, step=10), {"coco/bbox_mAP": 0.1, "step": 0},
+               dict(loss=2.0, iter=20, step=20), {"coco/bbox_mAP": 0.2, "step": 0}]  # fmt: skip
+    log(tmp_path, "20260101_000000", entries)
+    assert read_run(tmp_path)["coco/bbox_mAP"] == [(10, 0.1), (20, 0.2)]
+
+
 def test_running_means():
     assert _running_mean([1, 2, 3, 4], 2) == [1, 1.5, 2.5, 3.5]
 

@@ -30,7 +30,10 @@ _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError,
 
 
 def comparisons(
-    truth: str | Path, results: Sequence[str | Path], data_root: str | None = None
+    truth: str | Path,
+    results: Sequence[str | Path],
+    data_root: str | None = None,
+    meta: dict | None = None,
 ) -> dict[str, EvaluationInput]:
     """What can be compared of boxes, masks and keypoints: those that the results have.
 
@@ -40,6 +43,7 @@ def comparisons(
         results: files of COCO results, or one that ``tools/test.py --out`` wrote. Masks are taken
             from the first file that has them, and so on.
         data_root: the data set's folder instead of the config's.
+        meta: of the data set, with an annotation file: its classes, and what keypoints need.
 
     Returns:
         Some of 'bbox', 'segm' and 'keypoints'.
@@ -50,9 +54,9 @@ def comparisons(
     truth = Path(truth)
     if not truth.is_file():
         raise UserError(f"there is no config or annotation file {truth.absolute()}.")
-    options, meta = (
-        (dict(ann_file=str(truth)), None) if truth.suffix == ".json" else _of(truth, data_root)
-    )
+    options = dict(ann_file=str(truth))
+    if truth.suffix != ".json":
+        options, meta = _of(truth, data_root)
     found: dict[str, tuple[Path, list[dict]]] = {}
     for file in map(Path, results):
         entries = _read(file)

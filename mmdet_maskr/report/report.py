@@ -1,0 +1,199 @@
+"""One HTML file about a trained model: its data, its training, what it gets right and wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.evaluation.error_analysis.inputs import comparisons
+from mmdet_maskr.folders import check_new_file
+from mmdet_maskr.report import run_files
+from mmdet_maskr.report.data_facts import facts_of
+from mmdet_maskr.report.gallery import Gallery, drawable_records
+from mmdet_maskr.report.page import number, percent, render
+from mmdet_maskr.report.pictures import Album
+from mmdet_maskr.report.quality import (
+    KINDS,
+    Quality,
+    quality_of,
+    suspicious_labels,
+    worst_images,
+)
+from mmdet_maskr.report.scores import NAMES, score_sections
+from mmdet_maskr.report.training import training_charts
+from mmdet_maskr.visualization.browse import draw_item
+
+WORST, EXAMPLES, SUSPICIOUS = 12, 8, 12  # pictures; suspicious ones of each kind
+SUSPICION_TITLES = {
+    "unlabeled": "Found with a high score, not labeled",
+    "class": "Labeled as one class, found as another",
+    "never found": "Labeled, and never found at any score",
+}
+
+
+def write_report(
+    work_dir: str | Path,
+    *,
+    config: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    detections: Sequence[str | Path] = (),
+    out: str | Path | None = None,
+    title: str | None = None,
+    device: str | None = None,
+    speed: run_files.Speed | None = None,
+    commands: Sequence[tuple[str, str]] | None = None,
+) -> Path:
+    """Write a report about a trained model: one HTML file of at most 8 MB that needs no network.
+
+    Args:
+        work_dir: of the training; curves are read from its logs.
+        config: of the model; None for the one in ``work_dir``.
+        checkpoint: None for the best one in ``work_dir``, or its last.
+        detections: files of COCO results, or one of ``maskr test --out``, of the config's test
+            data. Without any, the model detects on them, and ``report.detections.json`` next to
+            the page holds the results.
+        out: path of the page; None for ``report.html`` in ``work_dir``.
+        title: of the page; None for the config's name.
+        device: to detect on; None for the first accelerator, or the CPU.
+        speed: how long detecting took, where ``detections`` are given.
+        commands: pairs of a heading and a command instead of the usual three.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: no such files; test data without a COCO annotation file.
+    """
+    work_dir = Path(work_dir)
+    if not work_dir.is_dir():
+        raise UserError(f"there is no work dir {work_dir.absolute()}.")
+    config = run_files.find_config(work_dir) if config is None else Path(config)
+    checkpoint = run_files.find_checkpoint(work_dir) if checkpoint is None else Path(checkpoint)
+    out = work_dir / "report.html" if out is None else Path(out)
+    check_new_file(out, "the report")
+    cfg = run_files.read_run_config(config)
+    test = run_files.build_dataset(cfg, "test")
+    if test is None:
+        raise UserError(f"{config} has no test_dataloader, whose images a report is about.")
+    leaf = run_files.the_leaf(test)
+    if not detections:
+        found = out.with_name(f"{out.stem}.detections.json")
+        speed = run_files.detect(config, checkpoint, leaf, found, device)
+        detections = [found]
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints while it reads
+        compared = comparisons(leaf.ann_file, detections, meta=dict(leaf.metainfo))
+    qualities = {kind: quality_of(compared[kind]) for kind in KINDS if kind in compared}
+    album = Album()
+    content: dict[str, Any] = dict(
+        title=title or f"Report: {config.stem}",
+        made=time.strftime("%Y-%m-%d %H:%M"),
+        refresh=None,
+        notes=[],
+        live=None,
+        live_step=None,
+        commands=commands or run_files.commands(config, checkpoint, work_dir),
+        files=[
+            f"config: {config}",
+            f"checkpoint: {checkpoint} ({checkpoint.stat().st_size / 2**20:.0f} MB)",
+            f"annotations: {leaf.ann_file}",
+        ],
+        speed=_speed_text(speed),
+        **_data(cfg, test, album),
+        charts=training_charts(work_dir),
+        **score_sections(qualities),
+        **_pictures(qualities, compared, leaf, album),
+    )
+    content["tiles"] = _tiles(qualities, content["data"], speed)
+    content["sections"] = sections_of(content)
+    content["sources"] = album.sources()
+    write_whole(out, render(content))
+    return out
+
+
+def sections_of(content: Mapping) -> list[tuple[str, str]]:
+    """Anchors and names of the sections that the page will have."""
+    every = (
+        ("data", "Data", content["data"]),
+        ("curves", "Training", content["charts"]),
+        ("live", "Validation images", content["live"]),
+        ("scores", "AP", content["scores"]),
+        ("threshold", "Thresholds", content["points"]),
+        ("errors", "Errors", content["errors"]),
+        ("worst", "Worst images", content["worst"]),
+        ("labels", "Labels", content["suspicious"] is not None),
+        ("use", "Use", content["commands"]),
+    )
+    return [(anchor, name) for anchor, name, there in every if there]
+
+
+def _data(cfg: Any, test: Any, album: Album) -> dict:
+    train = run_files.build_dataset(cfg, "train")
+    splits = [("train", train)] if train is not None else []
+    data = [(name, facts_of(dataset)) for name, dataset in (*splits, ("test", test))]
+    shown = test if train is None else train
+    count = min(EXAMPLES, len(shown))
+    examples = []
+    for index in np.linspace(0, len(shown) - 1, count).round().astype(int).tolist():
+        try:
+            path, picture = draw_item(shown, index, "original")
+        except UserError:  # an image that cannot be read
+            continue
+        name = Path(path).name
+        examples.append(
+            dict(picture=album.add(picture), title=name, text="", alt=f"{name} with its labels")
+        )
+    split = "test" if train is None else "train"
+    return dict(data=data, examples=examples, examples_title=f"Examples of {split}")
+
+
+def _pictures(qualities: Mapping[str, Quality], compared: Mapping, leaf: Any, album: Album) -> dict:
+    main = next(iter(qualities.values()))
+    truth = compared[main.kind].truth
+    infos = [leaf.get_data_info(index) for index in range(len(leaf))]
+    paths = {info["img_id"]: info["img_path"] for info in infos}
+    gallery = Gallery(main, truth, drawable_records(compared), paths, leaf.metainfo, album)
+    suspicious = gallery.suspicious(suspicious_labels(main, truth.anns, SUSPICIOUS))
+    groups = [
+        (title, [entry for entry in suspicious if entry["kind"] == kind])
+        for kind, title in SUSPICION_TITLES.items()
+    ]
+    return dict(
+        worst=gallery.worst(worst_images(main, WORST)),
+        suspicious=[group for group in groups if group[1]],
+    )
+
+
+def _tiles(
+    qualities: Mapping[str, Quality], data: Sequence, speed: run_files.Speed | None
+) -> list[tuple[str, str, str]]:
+    tiles = [
+        (f"{NAMES[kind]}: AP", percent(q.analysis["ap"]["all"]["mAP"]), "COCO's, %")
+        for kind, q in qualities.items()
+    ]
+    main = next(iter(qualities.values()))
+    tiles.append(
+        ("Best F1", percent(main.overall.f1), f"%, at score {number(main.overall.threshold)}")
+    )
+    tiles += [(f"{name} images", str(f["images"]), f"{f['objects']} objects") for name, f in data]
+    if speed is not None:
+        rate = 1000 * speed.seconds / speed.images
+        tiles.append(("Speed", f"{rate:.0f} ms", f"an image, {speed.device}"))
+    return tiles
+
+
+def _speed_text(speed: run_files.Speed | None) -> str:
+    if speed is None:
+        return "Not measured: the detections were given."
+    rate = 1000 * speed.seconds / speed.images
+    return (
+        f"{rate:.0f} ms an image, one after another, from the file to the masks: {speed.images} "
+        f"images in {speed.seconds:.1f} s on {speed.device}."
+    )
