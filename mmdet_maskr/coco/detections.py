@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -56,40 +57,33 @@ class Detections:
             kinds: what is taken, of 'bbox', 'segm' and 'keypoints'; with 'keypoints' alone,
                 detections without are left out.
         """
-        images: list = []
-        categories: list[int] = []
-        masks: list[dict] = []
-        parts: dict[str, list[np.ndarray]] = dict(scores=[], boxes=[], points=[], has=[])
-        for image_id, found in predictions:
-            labels = np.asarray(found["labels"], np.int64)
-            has = np.ones(len(labels), bool)
-            if "keypoints" in kinds:
-                has = np.array([len(points) > 0 for points in found["keypoints"]], bool)
-            kept = np.isin(labels, list(category_ids))
-            rows = np.flatnonzero(kept & has if set(kinds) == {"keypoints"} else kept)
-            images += [image_id] * len(rows)
-            categories += [category_ids[label] for label in labels[rows].tolist()]
-            parts["scores"].append(np.asarray(found["scores"], np.float64)[rows])
-            if "bbox" in kinds:
-                corners = np.asarray(found["bboxes"], np.float64).reshape(-1, 4)
-                parts["boxes"].append(corners[rows])
-            if "segm" in kinds:
-                masks += [found["masks"][row] for row in rows]
-            if "keypoints" in kinds:
-                parts["has"].append(has[rows])
-                parts["points"].append(_triples(found, rows[has[rows]]))
-        has, keypoints = np.concatenate([np.zeros(0, bool), *parts["has"]]), None
+        ids = [image_id for image_id, _ in predictions]
+        given = [found for _, found in predictions]
+        labels = _joined([np.asarray(found["labels"], np.int64) for found in given], ())
+        kept = np.isin(labels, list(category_ids))
+        has = np.ones(len(labels), bool)
         if "keypoints" in kinds:
-            known = [part for part in parts["points"] if len(part)]
-            keypoints = np.zeros((len(has), *(known[0].shape[1:] if known else (0, 3))))
-            if known:
-                keypoints[has] = np.concatenate(known)
+            has[:] = [len(points) > 0 for found in given for points in found["keypoints"]]
+            if set(kinds) == {"keypoints"}:
+                kept &= has
+        rows = np.flatnonzero(kept)
+        places = np.repeat(np.arange(len(given)), [len(found["labels"]) for found in given])
+        boxes = masks = keypoints = None
+        if "bbox" in kinds:
+            corners = [np.asarray(f["bboxes"], np.float64).reshape(-1, 4) for f in given]
+            boxes = _joined(corners, (4,))[rows]
+        if "segm" in kinds:
+            every = list(chain.from_iterable(found["masks"] for found in given))
+            masks = every if kept.all() else [every[row] for row in rows.tolist()]
+        if "keypoints" in kinds:
+            keypoints = _triples(given, has)[rows]
+        has = has[rows]
         return cls(
-            images,
-            categories,
-            np.concatenate([np.zeros(0), *parts["scores"]]),
-            np.concatenate([np.zeros((0, 4)), *parts["boxes"]]) if "bbox" in kinds else None,
-            masks if "segm" in kinds else None,
+            [ids[place] for place in places[rows].tolist()],
+            [category_ids[label] for label in labels[rows].tolist()],
+            _joined([np.asarray(found["scores"], np.float64) for found in given], ())[rows],
+            boxes,
+            masks,
             keypoints,
             None if has.all() else has,
         )
@@ -167,12 +161,24 @@ class Detections:
         return Detections(**{name: taken(column) for name, column in vars(self).items()})
 
 
-def _triples(found: Mapping, rows: np.ndarray) -> np.ndarray:
-    """(R, K, 3) keypoints and their scores of some detections of an image."""
-    if not len(rows):
-        return np.zeros((0, 0, 3))
-    points, scores = (
-        np.array([column[row] for row in rows] if isinstance(column, list) else column[rows])
-        for column in (found["keypoints"], found["keypoint_scores"])
-    )
-    return np.concatenate([points, scores[..., None]], axis=-1, dtype=np.float64)
+def _joined(parts: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Values of all images, each of a shape."""
+    return np.concatenate(parts) if len(parts) else np.zeros((0, *shape))
+
+
+def _triples(given: Sequence[Mapping], has: np.ndarray) -> np.ndarray:
+    """(D, K, 3) keypoints and their scores of all images; zeros for detections without."""
+    parts, begin = [], 0
+    for found in given:
+        own = has[begin : (begin := begin + len(found["labels"]))]
+        rows = np.flatnonzero(own)
+        if len(rows):
+            points, scores = (
+                np.asarray([column[row] for row in rows] if isinstance(column, list) else column)
+                for column in (found["keypoints"], found["keypoint_scores"])
+            )
+            parts.append(np.concatenate([points, scores[..., None]], axis=-1, dtype=np.float64))
+    triples = np.zeros((len(has), *(parts[0].shape[1:] if parts else (0, 3))))
+    if parts:
+        triples[has] = np.concatenate(parts)
+    return triples

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
-from mmdet_maskr.coco.check.crowds import Crowds
+from mmdet_maskr.coco.check.crowds import Crowds, Others
 from mmdet_maskr.coco.index import AnnotationIndex, open_index
-from mmdet_maskr.coco.index.columns import Flag
+from mmdet_maskr.coco.index.columns import RLE, Flag
 from mmdet_maskr.coco.parsing import parse_annotations
 from mmdet_maskr.errors import UserError
 
@@ -66,9 +66,19 @@ def read_checked(
 
 def crowds_of(index: AnnotationIndex, reading: str = "auto") -> Crowds:
     """What a file's annotations with iscrowd=1 are; see :class:`.Crowds`."""
-    flagged = np.flatnonzero(index.has(Flag.CROWD))
-    crowds = Crowds(index.annotations(flagged), reading)
-    return crowds if crowds.known else Crowds(index.content()["annotations"], reading)
+    maybe = index.has(Flag.CROWD)  # also of a text that means 0
+    annotations = index.annotations(np.flatnonzero(maybe))
+    crowds = Crowds(annotations, reading)
+    if crowds.known:
+        return crowds
+    codes = index.arrays["category"][~maybe]
+    counts = np.bincount(codes, minlength=len(index.category_ids)).tolist()
+    total = {i: count for i, count in zip(index.category_ids, counts, strict=True) if count}
+    as_of_brush = not (index.has(RLE) & ~maybe).any() and all(
+        isinstance(index.rest(number).get("attributes"), Mapping)
+        for number in np.flatnonzero(~maybe).tolist()
+    )
+    return Crowds(annotations, reading, Others(total, as_of_brush))
 
 
 def tell_crowds(crowds: Crowds, categories: Sequence[dict], path: str | Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmdet_maskr.coco.check.values import crowd_flag, is_id
 from mmdet_maskr.errors import UserError
@@ -19,12 +19,26 @@ FEW = 3  # of which no share is taken
 _LISTED = 8
 
 
+class Others(NamedTuple):
+    """Annotations with iscrowd=0.
+
+    Args:
+        total: how many there are, by category id.
+        as_of_brush: whether each has attributes and no RLE, as in a file that CVAT's brush was
+            used for.
+    """
+
+    total: Mapping[Any, int]
+    as_of_brush: bool
+
+
 class Crowds:
     """What the annotations of a file with iscrowd=1 are.
 
     Args:
         annotations: of a file; those that are no objects with ids are passed over.
         reading: 'auto'; 'keep' for crowds all, 'none' for single objects all.
+        others: what is known of further annotations, whose iscrowd is 0.
 
     Attributes:
         flagged: how many have iscrowd=1, by category id.
@@ -37,15 +51,18 @@ class Crowds:
         UserError: another ``reading``.
     """
 
-    def __init__(self, annotations: Iterable[Any], reading: str = "auto") -> None:
+    def __init__(
+        self, annotations: Iterable[Any], reading: str = "auto", others: Others | None = None
+    ) -> None:
         if reading not in READINGS:
             raise UserError(f"crowds={reading!r}: it must be one of {READINGS}.")
         self.reading = reading
         self.flagged: Counter = Counter()
-        self.total: Counter = Counter()
+        self.total: Counter = Counter(others.total if others else {})
         coco: Counter = Counter()  # that are crowds by their ids
         in_image: Counter = Counter()
-        brush = True  # all have CVAT's attributes, and iscrowd=1 goes with an RLE
+        # all have CVAT's attributes, and iscrowd=1 goes with an RLE
+        brush = others is None or others.as_of_brush
         for annotation in annotations:
             if not isinstance(annotation, Mapping) or not is_id(annotation.get("category_id")):
                 continue

@@ -151,6 +151,11 @@ class AnnotationIndex:
             found.append({**entry, **loads(rest)} if rest else entry)
         return found
 
+    def rest(self, number: int) -> dict[str, Any]:
+        """Fields of an annotation that have no array."""
+        text = self._text("rest", number)
+        return loads(text) if text else {}
+
     def mask(self, number: int) -> list | dict | None:
         """An annotation's ``segmentation``, where it has one."""
         flags = int(self.arrays["flags"][number])

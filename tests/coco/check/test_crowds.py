@@ -86,6 +86,31 @@ def test_readings(content: dict, single: set, doubtful: set):
         Crowds(annotations, "some")
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_of_an_index(tmp_path: Path, seed: int):
+    rng = np.random.default_rng(seed)
+    content = file_of(
+        *[(int(rng.integers(1, 4)), int(rng.integers(1, 3)), bool(rng.random() < 0.3))
+          for _ in range(int(rng.integers(1, 25)))],
+        cvat=seed % 2 == 0, ids={2: 900_100_000_001},
+    )  # fmt: skip
+    for annotation in content["annotations"]:
+        if seed % 3 == 0 and rng.random() < 0.1:
+            annotation["iscrowd"] = [True, "0", "yes", 2, None][int(rng.integers(5))]
+        if seed % 4 == 0 and rng.random() < 0.1:
+            annotation["attributes"] = [{}, "none", None][int(rng.integers(3))]
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(content))
+    index = reader.checked_index(file)
+    for reading in ("auto", "keep", "none"):
+        found = reader.crowds_of(index, reading)
+        expected = Crowds(content["annotations"], reading)
+        assert found.known == expected.known and found.flagged == expected.flagged
+        assert (found.single, found.doubtful) == (expected.single, expected.doubtful)
+        if not found.known:  # else nothing is told
+            assert found.total == expected.total
+
+
 def test_what_is_told():
     names = {1: "crack", 2: "corrosão"}
     text = Crowds(ONE_CLASS["annotations"]).told(names)
