@@ -79,7 +79,7 @@ def _check_loader(loader: object, key: str) -> None:
         return
     if "batch_size" in loader:
         _whole(loader["batch_size"], f"{key}.batch_size", 1)
-    workers = loader.get("num_workers", 0)
+    workers = loader.get("num_workers", 1)  # by the machine's cores, see loader_defaults
     _whole(workers, f"{key}.num_workers", 0)
     if workers == 0 and loader.get("persistent_workers"):
         raise UserError(

@@ -28,6 +28,7 @@ from mmdet_maskr.engine.config_errors import explained
 from mmdet_maskr.engine.config_parts import check_parts
 from mmdet_maskr.engine.durable_files import newest_checkpoint
 from mmdet_maskr.engine.exact_loading import exact_loader
+from mmdet_maskr.engine.loader_defaults import with_defaults
 from mmdet_maskr.engine.loops import exact_loop, exact_settings
 from mmdet_maskr.engine.optimizers import check_optimizers
 from mmdet_maskr.engine.schedule_changes import Settings, check_optimizer
@@ -73,12 +74,15 @@ class DurableRunner(Runner):
     ) -> DataLoader:
         """Build a data loader as mmengine does; what it loads depends on seed and position alone.
 
-        A DataLoader that is passed in is taken as it is.
+        Options of workers that the config leaves out are those of :mod:`.loader_defaults`. A
+        DataLoader that is passed in is taken as it is.
 
         Raises:
             UserError: it would give no batch; data sets within a wrapper do not fit each other,
                 or its pipeline leaves masks behind.
         """
+        if isinstance(dataloader, dict):
+            dataloader = with_defaults(dataloader)
         built = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if isinstance(dataloader, DataLoader):
             return built

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.dist import get_rank
@@ -118,7 +119,8 @@ class WorkerStart:
 
     A process that is killed cannot end its workers, and these then hang for good in a queue that
     nobody reads, with their memory. One that saves at a signal needs them until it has saved.
-    Then the loader's own ``worker_init_fn`` is called.
+    OpenCV gets one thread, as torch has in a worker: the cores are for the other workers. Then the
+    loader's own ``worker_init_fn`` is called.
     """
 
     def __init__(self, init: Callable[[int], None] | None) -> None:
@@ -127,6 +129,7 @@ class WorkerStart:
     def __call__(self, worker_id: int) -> None:
         end_with_parent(KILL)
         leave_signals_to_parent()
+        cv2.setNumThreads(0)
         if self.init is not None:
             self.init(worker_id)
 

@@ -10,4 +10,4 @@ train_pipeline[2:3] = [
     # what the crop left of an object may be a sliver
     dict(type='FilterAnnotations', min_gt_bbox_wh=(0.01, 0.01))
 ]
-train_dataloader = dict(batch_size=8, num_workers=4, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
