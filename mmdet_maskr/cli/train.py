@@ -9,21 +9,24 @@ from mmdet_maskr.engine.building import build_runner, enable_mixed_precision
 from mmdet_maskr.engine.durable_files import has_checkpoint
 from mmdet_maskr.engine.options import load_config
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.recipe.run import train_folder
+
+ONLY_FOLDERS = ("minutes", "epochs", "classes", "val", "folds", "format", "flips", "device")
 
 
 def run(args: argparse.Namespace) -> None:
     if Path(args.config).is_dir():
+        if args.data_root is not None or args.auto_scale_lr:
+            raise UserError("--data-root and --auto-scale-lr are for a config, not for a folder.")
         train_folder(args)
     else:
+        given = [f"--{name}" for name in ONLY_FOLDERS if getattr(args, name) not in (None, "auto")]
+        if given:
+            raise UserError(
+                f"{', '.join(given)}: for a folder, of which the config is made; a config has its "
+                "own, which --cfg-options changes."
+            )
         train_config(args)
-
-
-def train_folder(args: argparse.Namespace) -> None:
-    """Write the config that fits a folder of annotated photos, and train it."""
-    raise UserError(
-        f"{args.config} is a folder: name a config, or write the folder as a COCO dataset with "
-        f"`maskr convert {args.config} OUT`."
-    )
 
 
 def train_config(args: argparse.Namespace) -> None:

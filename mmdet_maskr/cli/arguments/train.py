@@ -1,6 +1,9 @@
-"""Train a model. Takes the options of mmdet's tools/train.py, and --data-root.
+"""Train a model of a config, or on a folder of annotated photos, for which it writes the config.
+
+Takes the options of mmdet's tools/train.py, and --data-root.
 
 Examples:
+    %(prog)s my_photos --minutes 20
     %(prog)s configs/maskr_r50_fpn_1x.py
     %(prog)s configs/mini/maskr_coco_mini.py --data-root data/coco --amp
     bash tools/dist_train.sh configs/maskr_r50_fpn_1x.py 8 --auto-scale-lr
@@ -19,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "config", metavar="CONFIG|FOLDER", help="config, or a folder of photos and annotations"
     )
     add_config_arguments(parser)
+    _add_folder_arguments(parser.add_argument_group("for a folder"))
     parser.add_argument(
         "--amp",
         action="store_true",
@@ -37,3 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="go on from this checkpoint; without a path from the newest one in the work dir",
     )
+
+
+def _add_folder_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--minutes", type=float, help="time to train; iterations are measured, not guessed")
+    add("--epochs", type=float, help="passes over the photos, instead of a time")
+    add("--classes", metavar="A,B", help="train these classes alone")
+    add("--val", metavar="FOLDER|SHARE", help="another folder that validates, or a share of photos")
+    add("--folds", type=int, metavar="K", help="train K times; each photo validates once")
+    add("--seed", type=int, default=0, help="of split and training (%(default)s)")
+    add("--format", help="of the annotations, where the folder has several")
+    add("--flips", default="auto", help="none, horizontal, vertical, both, or auto (%(default)s)")
+    add("--device", choices=("cpu", "cuda"), help="where to train (default: a GPU if there is one)")
+    add("--weights", help="to begin with: a checkpoint or its address, or none")

@@ -1,0 +1,171 @@
+"""The data's part of a recipe: pipelines, loaders, repeated classes, scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmdet_maskr.datasets.formats.prepared import Reading
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.recipe.facts import Facts
+from mmdet_maskr.recipe.lines import Choice, Code
+from mmdet_maskr.recipe.machine import Machine
+from mmdet_maskr.recipe.model import detections_of
+from mmdet_maskr.recipe.plan import FEW_IMAGES, Plan, Wishes
+
+FLIPS = ("auto", "none", "horizontal", "vertical", "both")
+IMBALANCE = 10.0  # from so much on, photos of rare classes are repeated (mayaku)
+REPEATED_BELOW = 0.3  # of the photos
+JITTER = (0.8, 1.25)
+
+
+def metrics_of(facts: Facts) -> list[str]:
+    """What is scored: boxes, and masks and keypoints where there are any to compare with."""
+    metrics = ["bbox"]
+    if facts.masks and facts.val_masks:
+        metrics.append("segm")
+    return metrics + ["keypoints"] * (facts.keypoints is not None)
+
+
+def best_of(facts: Facts) -> str:
+    """The score that chooses the best checkpoint."""
+    return f"coco/{metrics_of(facts)[-1]}_mAP"
+
+
+def train_pipeline(facts: Facts, plan: Plan, wishes: Wishes) -> list[Any]:
+    """Transforms of photos that train."""
+    pre = "Keypoint" if facts.keypoints else ""
+    loading: dict[str, Any] = dict(
+        type="LoadKeypointAnnotations" if pre else "LoadInstanceAnnotations",
+        with_bbox=True,
+        with_mask=bool(facts.masks),
+    )
+    if pre:
+        loading["poly2mask"] = None
+    resize = dict(type="RandomResize", scale=Code("scale"), ratio_range=JITTER, keep_ratio=True)
+    if pre:
+        resize["resize_type"] = "KeypointResize"
+    steps: list[Any] = [dict(type="LoadImageFromFile"), loading]
+    steps.append(Choice(_dict(resize), "sizes vary by a quarter from photo to photo"))
+    flip, why = _flip(facts, wishes, pre)
+    if flip is None:
+        pass
+    else:
+        steps.append(Choice(_dict(flip), why))
+    if plan.iterations >= 300:
+        light = dict(type="PhotoMetricDistortion")
+        steps.append(Choice(_dict(light), "light and colors vary from photo to photo"))
+    return [*steps, dict(type="PackKeypointInputs" if pre else "PackDetInputs")]
+
+
+def _flip(facts: Facts, wishes: Wishes, pre: str) -> tuple[dict | None, str]:
+    kind = wishes.flips
+    if kind not in FLIPS:
+        raise UserError(f"--flips {kind}: it must be one of {', '.join(FLIPS)}.")
+    why = f"--flips {kind}"
+    if kind == "auto":
+        if facts.keypoints and not facts.keypoints["keypoint_swaps"]:
+            return None, ""
+        kind = "horizontal"
+        why = "left and right are swapped by name" if facts.keypoints else "things have no side"
+    if kind == "none":
+        return None, ""
+    flip: dict[str, Any] = dict(type=f"{pre}RandomFlip", prob=0.5)
+    if kind == "vertical":
+        flip["direction"] = "vertical"
+    if kind == "both":
+        flip |= dict(prob=[0.25] * 3, direction=["horizontal", "vertical", "diagonal"])
+    return flip, why
+
+
+def _dict(values: dict) -> Code:
+    return Code("dict(" + ", ".join(f"{key}={value!r}" for key, value in values.items()) + ")")
+
+
+def test_pipeline(facts: Facts) -> list[Any]:
+    """Transforms of photos that validate or test."""
+    pre = "Keypoint" if facts.keypoints else ""
+    loading: dict[str, Any] = dict(
+        type="LoadKeypointAnnotations" if pre else "LoadInstanceAnnotations",
+        with_bbox=True,
+        with_mask=bool(facts.masks),
+    )
+    if pre:
+        loading["poly2mask"] = None
+    keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+    return [
+        dict(type="LoadImageFromFile"),
+        _dict(dict(type=f"{pre}Resize", scale=Code("scale"), keep_ratio=True)),
+        loading,
+        dict(type="PackKeypointInputs" if pre else "PackDetInputs", meta_keys=keys),
+    ]
+
+
+def loaders_of(
+    facts: Facts, plan: Plan, machine: Machine, reading: Reading, splits: list[str]
+) -> dict[str, Any]:
+    """Data loaders and evaluators, which name the variables of the config's top."""
+    kind = "AnyKeypointDataset" if facts.keypoints else "AnyInstanceDataset"
+    own: dict[str, Any] = dict(type=kind, data_root=Code("data_root"), metainfo=Code("metainfo"))
+    if reading.kind is not None:
+        own["format"] = reading.kind
+    if reading.val_root is not None:
+        own["val_root"] = reading.val_root
+    elif reading.folds:
+        own |= dict(seed=reading.seed, folds=reading.folds)
+        own["fold"] = Choice(reading.fold, "this one validates")
+    else:
+        own |= dict(seed=reading.seed, val_share=reading.val_share)
+    train = dict(own, split="train", pipeline=Code("train_pipeline"))
+    if facts.imbalance > IMBALANCE and facts.images >= FEW_IMAGES and len(facts.classes) > 1:
+        rare = min((n, c) for c, n in facts.counts.items() if n)
+        why = f"classes in fewer photos come more often, as {rare[1]} with {rare[0]} of "
+        why += f"{facts.objects} objects"
+        train = dict(
+            type="ClassBalancedDataset", oversample_thr=Choice(REPEATED_BELOW, why),
+            dataset=train,
+        )  # fmt: skip
+    workers = min(max(machine.cores - (machine.gpu is None), 1), 8)
+    why_workers = f"{machine.cores} cores"
+    loading = Choice(workers, why_workers)
+    tree: dict[str, Any] = dict(
+        train_dataloader=dict(
+            batch_size=Choice(plan.batch, _why_batch(facts, plan, machine)),
+            num_workers=loading,
+            persistent_workers=True,
+            sampler=dict(type="InfiniteSampler", shuffle=True),
+            batch_sampler=Choice(_dict(dict(type="AspectRatioBatchSampler")), "least padding"),
+            dataset=train,
+        ),
+        val_dataloader=dict(
+            batch_size=1,
+            num_workers=loading,
+            persistent_workers=True,
+            drop_last=False,
+            sampler=dict(type="DefaultSampler", shuffle=False),
+            dataset=dict(own, split="val", test_mode=True, pipeline=Code("test_pipeline")),
+        ),
+    )
+    if "test" in splits:
+        tree["test_dataloader"] = dict(
+            tree["val_dataloader"],
+            dataset=dict(own, split="test", test_mode=True, pipeline=Code("test_pipeline")),
+        )
+    else:
+        tree["test_dataloader"] = Choice(Code("val_dataloader"), "the folder has no test photos")
+    tree["val_evaluator"] = dict(
+        type="CocoInstanceMetric",
+        ann_file=Choice("dataset", "the file that is made of data_root"),
+        metric=Choice(metrics_of(facts), "what the folder has"),
+        classwise=len(facts.classes) > 1,
+        max_dets=Choice(max(100, detections_of(facts)), "as many as the model gives"),
+    )
+    tree["test_evaluator"] = Code("val_evaluator")
+    return tree
+
+
+def _why_batch(facts: Facts, plan: Plan, machine: Machine) -> str:
+    if plan.batch >= facts.images:
+        return f"there are {facts.images} photos"
+    if plan.batch < (4 if plan.small else 2):
+        return "fewer than 4, for more iterations in the time"
+    return "what a CPU is fast with" if machine.gpu is None else f"what fits into {machine}"

@@ -1,0 +1,136 @@
+"""What a data set is like, as far as a recipe depends on it. Sizes in pixels of the photos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mmdet_maskr.coco.index import AnnotationIndex, Flag, open_index
+from mmdet_maskr.coco.index.columns import RLE
+from mmdet_maskr.datasets.formats.prepared import Prepared
+from mmdet_maskr.errors import UserError
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of a folder of annotated photos.
+
+    Attributes:
+        images: that train.
+        negatives: of these, those without objects.
+        counts: objects that train, by class, in the order of classes.
+        val_images: that validate.
+        val_counts: objects that validate, by class.
+        width: median of the photos.
+        height: median of the photos.
+        sizes: (N,) square roots of box areas, of objects that train.
+        aspects: (N,) heights by widths of these boxes.
+        most_objects: in one photo, of training and validation.
+        many_objects: 95 % of the photos have at most so many.
+        masks: share of objects with a mask, of training.
+        val_masks: objects with a mask, of validation.
+        keypoints: metainfo of the keypoints; None without.
+    """
+
+    images: int
+    negatives: int
+    counts: Mapping[str, int]
+    val_images: int
+    val_counts: Mapping[str, int]
+    width: float
+    height: float
+    sizes: np.ndarray
+    aspects: np.ndarray
+    most_objects: int
+    many_objects: int
+    masks: float
+    val_masks: int
+    keypoints: Mapping[str, Any] | None = None
+    classes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def objects(self) -> int:
+        """That train."""
+        return sum(self.counts.values())
+
+    @property
+    def imbalance(self) -> float:
+        """Objects of the most frequent class by those of the rarest that has any."""
+        present = [count for count in self.counts.values() if count]
+        return max(present) / min(present) if present else 1.0
+
+    def size(self, share: float) -> float:
+        """The size below which this share of the objects is."""
+        return float(np.quantile(self.sizes, share))
+
+
+def facts_of(prepared: Prepared, classes: Sequence[str] | None = None) -> Facts:
+    """Look at the annotations of a folder.
+
+    Args:
+        prepared: the folder.
+        classes: those that are trained; None for all.
+
+    Raises:
+        UserError: no photo validates, or no object trains.
+    """
+    if "train" not in prepared.files or "val" not in prepared.files:
+        have = " and ".join(prepared.files)
+        raise UserError(
+            f"{prepared.root} has photos for {have} alone: there must be some to train and some to "
+            "validate. Take the folder's splits away, or name one with --val."
+        )
+    wanted = tuple(classes or prepared.summary["classes"])
+    train, val = (open_index(prepared.files[split]) for split in ("train", "val"))
+    chosen, val_chosen = (_chosen(index, wanted) for index in (train, val))
+    if not chosen.any():
+        raise UserError(f"{prepared.root} has no object of {', '.join(wanted)} to train on.")
+    boxes = train.arrays["bbox"][chosen, 2:].astype(np.float64).clip(1)
+    per_image = np.concatenate(
+        [_per_image(index, of) for index, of in ((train, chosen), (val, val_chosen))]
+    )
+    return Facts(
+        images=train.num_images,
+        negatives=int((_per_image(train, chosen) == 0).sum()),
+        counts=_counts(train, chosen, wanted),
+        val_images=val.num_images,
+        val_counts=_counts(val, val_chosen, wanted),
+        width=float(np.median(train.arrays["width"])),
+        height=float(np.median(train.arrays["height"])),
+        sizes=np.sqrt(boxes.prod(1)),
+        aspects=boxes[:, 1] / boxes[:, 0],
+        most_objects=int(per_image.max(initial=0)),
+        many_objects=int(np.quantile(per_image, 0.95)),
+        masks=float(_has_mask(train)[chosen].mean()),
+        val_masks=int(_has_mask(val)[val_chosen].sum()),
+        keypoints=prepared.summary["keypoints"],
+        classes=wanted,
+    )
+
+
+def _chosen(index: AnnotationIndex, classes: Sequence[str]) -> np.ndarray:
+    """(N,) bool: objects of the classes that are no crowds."""
+    names = {category["id"]: category["name"] for category in index.categories}
+    wanted = np.array([names[i] in classes for i in index.category_ids], bool)
+    return wanted[index.arrays["category"]] & ~index.has(Flag.CROWD)
+
+
+def _counts(index: AnnotationIndex, chosen: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
+    names = {category["id"]: category["name"] for category in index.categories}
+    codes = np.bincount(index.arrays["category"][chosen], minlength=len(index.category_ids))
+    by_name = dict.fromkeys(classes, 0)
+    for category_id, count in zip(index.category_ids, codes.tolist(), strict=True):
+        if names[category_id] in by_name:
+            by_name[names[category_id]] += count
+    return by_name
+
+
+def _per_image(index: AnnotationIndex, chosen: np.ndarray) -> np.ndarray:
+    return np.bincount(index.arrays["image"][chosen], minlength=index.num_images)
+
+
+def _has_mask(index: AnnotationIndex) -> np.ndarray:
+    return (np.diff(index.arrays["polygon_end"], prepend=0) > 0) | index.has(RLE)

@@ -1,0 +1,37 @@
+"""The machine that trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mmdet_maskr.platforms import usable_cpus
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a recipe needs to know of a machine.
+
+    Attributes:
+        gpu: its GPU's name; None where a CPU trains.
+        gpu_memory: in GiB.
+        cores: that this process may use.
+    """
+
+    gpu: str | None
+    gpu_memory: float
+    cores: int
+
+    def __str__(self) -> str:
+        if self.gpu is None:
+            return f"CPU, {self.cores} cores"
+        return f"{self.gpu}, {self.gpu_memory:.0f} GiB"
+
+
+def this_machine() -> Machine:
+    """The machine at hand."""
+    if not torch.cuda.is_available():
+        return Machine(None, 0.0, usable_cpus())
+    facts = torch.cuda.get_device_properties(0)
+    return Machine(facts.name, facts.total_memory / 2**30, usable_cpus())

@@ -1,0 +1,161 @@
+"""The config that an expert would write for a folder, each value with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdet_maskr.catalogue import configs_dir
+from mmdet_maskr.datasets.formats.prepared import Prepared, Reading
+from mmdet_maskr.recipe import data, model
+from mmdet_maskr.recipe.facts import Facts
+from mmdet_maskr.recipe.lines import Choice, Code, set_value, text_of
+from mmdet_maskr.recipe.machine import Machine
+from mmdet_maskr.recipe.plan import EVALUATIONS, Plan, Wishes
+from mmdet_maskr.recipe.starting import Start
+
+RATE = 0.001  # of the small model, for 4 images an iteration
+TUNED = 3e-4  # of weights that are there, for 16 images an iteration (mayaku)
+TUNED_LIMITS = (5e-5, 1.5e-3)  # (mayaku)
+FEW_EVALUATIONS = 6  # below, early stopping would know too little
+
+
+def config_text(
+    facts: Facts,
+    plan: Plan,
+    machine: Machine,
+    wishes: Wishes,
+    start: Start,
+    prepared: Prepared,
+    reading: Reading,
+    data_root: str,
+    work_dir: Path,
+    options: Mapping[str, Any],
+) -> str:
+    """The config's text.
+
+    Args:
+        facts: of the data.
+        plan: the numbers.
+        machine: that trains.
+        wishes: of the user.
+        start: initial weights.
+        prepared: the folder.
+        reading: how it is read.
+        data_root: the folder's path.
+        work_dir: of the training.
+        options: ``--cfg-options``, which win.
+    """
+    base, why_base = model.base_of(facts, plan)
+    folder = configs_dir() / "_base_"
+    bases = [str(folder / "models" / f"{base}.py"), str(folder / "iteration_runtime.py")]
+    tree: dict[str, Any] = dict(_base_=Choice(bases, why_base))
+    tree["data_root"] = data_root
+    tree["work_dir"] = str(work_dir)
+    tree["metainfo"] = dict(classes=Choice(tuple(facts.classes), "any order; a subset is fine"))
+    tree["scale"] = Choice((plan.long, plan.short), plan.why_scale)
+    tree["load_from"] = Choice(start.load_from, f"initial weights: {start.reason}")
+    tree["model"] = model.model_of(facts, plan)
+    if start.body is not None:
+        body = Choice(dict(type="Pretrained", checkpoint=start.body), start.reason)
+        tree["model"]["backbone"]["init_cfg"] = body
+    tree["train_pipeline"] = data.train_pipeline(facts, plan, wishes)
+    tree["test_pipeline"] = data.test_pipeline(facts)
+    tree |= data.loaders_of(facts, plan, machine, reading, list(prepared.files))
+    tree |= _schedule(plan)
+    tree |= _runtime(facts, plan, start)
+    tree["randomness"] = dict(seed=Choice(wishes.seed, "the same seed gives the same training"))
+    for path, value in options.items():
+        set_value(tree, path, value, "--cfg-options")
+    return text_of(tree, _header(facts, prepared, machine, data_root))
+
+
+def _header(facts: Facts, prepared: Prepared, machine: Machine, data_root: str) -> str:
+    classes = ", ".join(f"{name} {count}" for name, count in list(facts.counts.items())[:20])
+    lines = [
+        f"Written by `maskr train {data_root}`. Change what you like and train it:",
+        "`maskr train` takes this file, too.",
+        "",
+        f"{prepared.summary['format']}; {facts.images} photos train ({facts.negatives} without "
+        f"objects), {facts.val_images} validate.",
+        f"Objects that train: {classes}.",
+        f"Machine: {machine}.",
+    ]
+    return "\n".join(lines)
+
+
+def _schedule(plan: Plan) -> dict[str, Any]:
+    total = plan.iterations
+    warm = min(max(total // 10, 1), 50 if plan.small else 200)
+    if plan.small:
+        rate = RATE * math.sqrt(plan.batch / 4)
+        why = f"what suits the small model, for {plan.batch} images an iteration"
+    else:
+        rate = min(max(TUNED * math.sqrt(plan.batch / 16), TUNED_LIMITS[0]), TUNED_LIMITS[1])
+        why = f"3e-4 for 16 images, for {plan.batch} of them"
+    optimizer = dict(
+        type=Choice("AdamW", "needs fewer iterations than SGD"),
+        lr=Choice(round(rate, 6), why),
+        weight_decay=Choice(0.01 if plan.small else 0.05, "against learning the photos by heart"),
+    )
+    return dict(
+        train_cfg=dict(
+            type="IterBasedTrainLoop",
+            max_iters=Choice(total, plan.why_iterations),
+            val_interval=Choice(plan.interval, f"{plan.evaluations} validations"),
+        ),
+        val_cfg=dict(type="ValLoop"),
+        test_cfg=dict(type="TestLoop"),
+        param_scheduler=[
+            dict(
+                type="LinearLR", by_epoch=False, begin=0,
+                start_factor=Choice(0.01, "the first steps of new heads are wild"),
+                end=Choice(warm, "a tenth of the iterations at most"),
+            ),
+            dict(
+                type="CosineAnnealingLR", by_epoch=False, begin=0, eta_min_ratio=0.01,
+                end=Choice(total, "the rate falls until the end"), T_max=total,
+            ),
+        ],
+        optim_wrapper=dict(
+            type="OptimWrapper",
+            optimizer=optimizer,
+            clip_grad=dict(max_norm=Choice(10, "one odd photo cannot spoil the weights")),
+        ),
+    )  # fmt: skip
+
+
+def _runtime(facts: Facts, plan: Plan, start: Start) -> dict[str, Any]:
+    best = data.best_of(facts)
+    hooks = []
+    if start.load_from is not None:
+        hooks.append(Code("dict(type='ClassTransferHook')"))
+    if plan.evaluations >= FEW_EVALUATIONS:
+        patience = max(3, EVALUATIONS // 3)
+        hooks.append(
+            Code(
+                f"dict(type='EarlyStoppingHook', monitor={best!r}, rule='greater', "
+                f"patience={patience}, min_delta=0.001)"
+            )
+        )
+    tree: dict[str, Any] = dict(
+        default_hooks=dict(
+            logger=dict(interval=Choice(10, "lines of the log")),
+            checkpoint=dict(
+                interval=Choice(plan.interval, "as often as it is validated"),
+                save_best=Choice(best, "the best of them is kept"),
+                rule="greater",
+                max_keep_ckpts=Choice(1, "of the others the newest"),
+            ),
+        ),
+        log_processor=dict(window_size=10),
+    )
+    if hooks:
+        listed = ", ".join(hook.text for hook in hooks)
+        why = "stops when validation has not improved for long" if len(hooks) == 1 else "and more"
+        if start.load_from is not None:
+            why = "classes of the same name keep their weights"
+        tree["custom_hooks"] = Choice(Code(f"[*_base_.custom_hooks, {listed}]"), why)
+    return tree

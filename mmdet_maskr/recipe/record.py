@@ -1,0 +1,70 @@
+"""What a work dir was started with, so that the same command goes on and another one says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.engine.durable_files import has_checkpoint
+from mmdet_maskr.errors import UserError
+
+_RECORD = "recipe.json"
+
+
+def write_record(folder: Path, digest: str, options: dict[str, Any]) -> None:
+    """Note what a recipe was made of; written after the config, which is whole then."""
+    content = dict(digest=digest, options=options)
+    write_whole(folder / _RECORD, json.dumps(content, indent=1))
+
+
+def goes_on(work_dir: Path, config: Path, digest: str, options: dict[str, Any]) -> bool:
+    """Whether the config that lies in a work dir is the one that is asked for.
+
+    Args:
+        work_dir: of the training.
+        config: that the recipe wrote.
+        digest: of the data, as it is now.
+        options: of the command, as JSON has them.
+
+    Raises:
+        UserError: a training of other data or options has begun there.
+    """
+    try:
+        record = json.loads((config.parent / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        record = None
+    begun = has_checkpoint(work_dir)
+    if record is None or not config.is_file():
+        if begun:
+            raise UserError(
+                f"{work_dir} has checkpoints of another training: name another --work-dir."
+            )
+        return False
+    if record["digest"] == digest and record["options"] == options:
+        return True
+    if not begun:
+        return False
+    if record["options"] != options:
+        before, now = record["options"], options
+        changed = [
+            f"--{key.replace('_', '-')} was {before.get(key)} and is {now.get(key)}"
+            for key in {**before, **now}
+            if before.get(key) != now.get(key)
+        ]
+        raise UserError(
+            f"{work_dir} has a training with other options ({'; '.join(changed)}): name another "
+            "--work-dir, or repeat the options to go on."
+        )
+    raise UserError(
+        f"the photos or annotations have changed since the training in {work_dir} began. To train "
+        "on what is there now from the start, name another --work-dir; to go on from its weights, "
+        f"add --weights {_best(work_dir)}; to go on as before with the changed data: "
+        f"`maskr train {config} --resume`."
+    )
+
+
+def _best(work_dir: Path) -> Path:
+    found = sorted(work_dir.glob("best_*.pth")) or sorted(work_dir.glob("iter_*.pth"))
+    return found[-1] if found else work_dir / "iter_N.pth"

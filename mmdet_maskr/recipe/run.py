@@ -1,0 +1,171 @@
+"""``maskr train FOLDER``: read, write the config, train it, say what came out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.coco.reader import category_ids
+from mmdet_maskr.datasets.formats.prepared import Prepared, Reading, prepare
+from mmdet_maskr.datasets.formats.splits import VAL_SHARE
+from mmdet_maskr.engine.building import build_runner, enable_mixed_precision
+from mmdet_maskr.engine.durable_files import has_checkpoint
+from mmdet_maskr.engine.options import load_config
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.folders import check_writable
+from mmdet_maskr.recipe import notes
+from mmdet_maskr.recipe.data import best_of
+from mmdet_maskr.recipe.facts import Facts, facts_of
+from mmdet_maskr.recipe.machine import this_machine
+from mmdet_maskr.recipe.outcome import Outcome, commands, outcome_of, table
+from mmdet_maskr.recipe.plan import Wishes, first_plan, fitted
+from mmdet_maskr.recipe.recipe import config_text
+from mmdet_maskr.recipe.record import goes_on, write_record
+from mmdet_maskr.recipe.speed import measure
+from mmdet_maskr.recipe.starting import start_of
+
+STARTING = 15.0  # seconds from the recipe to the first iteration
+# Options that make another training of a folder.
+KEPT = ("minutes", "epochs", "classes", "val", "folds", "seed", "format", "flips", "weights",
+        "amp", "cfg_options")  # fmt: skip
+
+
+def train_folder(args: argparse.Namespace) -> None:
+    """Train on a folder as the options say.
+
+    Raises:
+        UserError: what the folder or the options have wrong.
+    """
+    started = time.monotonic()
+    if args.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif args.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU.")
+    if args.folds is not None and args.folds < 2:
+        raise UserError(f"--folds {args.folds}: it must be 2 or more.")
+    root = Path(args.config)
+    work_dir = Path(args.work_dir or Path("work_dirs") / (root.resolve().name or "photos"))
+    check_writable(work_dir, "--work-dir")
+    if args.folds is None:
+        _show(_train(args, root, work_dir, _reading(args), started), args.config)
+        return
+    outcomes = []
+    for fold in range(args.folds):
+        print(f"\nfold {fold} of {args.folds}", flush=True)
+        reading = replace(_reading(args), folds=args.folds, fold=fold)
+        place = work_dir / f"fold_{fold}"
+        outcomes.append(_train(args, root, place, reading, time.monotonic()))
+    for fold, outcome in enumerate(outcomes):
+        print(f"\nfold {fold}: {outcome.checkpoint}\n{table(outcome.scores)}")
+    print(f"\nover {args.folds} folds, mean and standard deviation:")
+    for name in sorted({key for outcome in outcomes for key in outcome.scores}):
+        values = [o.scores[name] for o in outcomes if o.scores.get(name, -1) >= 0]
+        if name.startswith("coco/") and name.endswith("mAP") and values:
+            spread = statistics.pstdev(values)
+            mean = statistics.mean(values)
+            print(f"  {name.removeprefix('coco/'):16}{100 * mean:6.1f} +- {100 * spread:.1f}")
+
+
+def _reading(args: argparse.Namespace) -> Reading:
+    """How the folder is read; ``--val`` is a share or a folder."""
+    share, val_root = VAL_SHARE, None
+    if args.val is not None:
+        try:
+            share = float(args.val)
+        except ValueError:
+            val_root = os.path.abspath(args.val)
+    return Reading(args.format, share, args.seed, val_root=val_root)
+
+
+def _train(
+    args: argparse.Namespace, root: Path, work_dir: Path, reading: Reading, started: float
+) -> Outcome:
+    prepared = prepare(root, reading)
+    facts = facts_of(prepared, _classes(args.classes, prepared))
+    print(notes.told(prepared, facts), flush=True)
+    config = work_dir / "recipe" / f"{work_dir.name}.py"
+    options = {key: _as_json(getattr(args, key)) for key in KEPT}
+    options = {key: value for key, value in options.items() if value not in (None, False)}
+    if goes_on(work_dir, config, prepared.digest, options):
+        print(f"{config}: this training goes on, where it has begun", flush=True)
+    else:
+        _write_config(args, facts, prepared, reading, root, work_dir, config, started)
+        write_record(config.parent, prepared.digest, options)
+    cfg = load_config(argparse.Namespace(
+        config=str(config), work_dir=str(work_dir), data_root=None, cfg_options=None,
+        launcher=args.launcher, local_rank=args.local_rank,
+    ))  # fmt: skip
+    if args.amp:
+        enable_mixed_precision(cfg)
+    if has_checkpoint(work_dir):
+        cfg.resume, cfg.load_from = True, None
+    build_runner(cfg, needs="train").train()
+    return outcome_of(work_dir, config, best_of(facts))
+
+
+def _write_config(
+    args: argparse.Namespace,
+    facts: Facts,
+    prepared: Prepared,
+    reading: Reading,
+    root: Path,
+    work_dir: Path,
+    config: Path,
+    started: float,
+) -> None:
+    """Write the config; where minutes are given, after a few iterations that tell the speed."""
+    wishes = Wishes(args.minutes, args.epochs, args.weights, args.flips, args.seed)
+    machine = this_machine()
+    start = start_of(machine, wishes.weights)
+    plan = first_plan(facts, machine, start.load_from is not None or start.body is not None, wishes)
+    given = dict(args.cfg_options or {})
+
+    def write() -> Any:
+        text = config_text(
+            facts, plan, machine, wishes, start, prepared, reading,
+            str(root.absolute()), work_dir.absolute(), given,
+        )  # fmt: skip
+        write_whole(config, text)
+        return load_config(argparse.Namespace(
+            config=str(config), work_dir=str(work_dir), data_root=None, cfg_options=None,
+            launcher="none", local_rank=0,
+        ))  # fmt: skip
+
+    cfg = write()
+    if wishes.minutes is not None:
+        speed = measure(cfg)
+        left = wishes.minutes * 60 - (time.monotonic() - started) - STARTING
+        plan = fitted(plan, facts, speed, left, wishes.minutes)
+        cfg = write()
+    print(f"{config}: the config, each value with its reason", flush=True)
+
+
+def _classes(wanted: str | None, prepared: Prepared) -> list[str] | None:
+    if wanted is None:
+        return None
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    entries = [dict(id=i, name=name) for i, name in enumerate(prepared.summary["classes"])]
+    category_ids(names, entries, range(len(entries)), str(prepared.root))
+    return names
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _show(outcome: Outcome, data_root: str) -> None:
+    print(f"\n{table(outcome.scores)}\n")
+    print(f"best checkpoint (iteration {outcome.iteration}): {outcome.checkpoint}")
+    print(f"config: {outcome.config}")
+    print(commands(outcome, data_root), flush=True)

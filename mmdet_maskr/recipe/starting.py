@@ -1,0 +1,73 @@
+"""Where a training begins: weights by name where they can be had, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from mmdet_maskr.errors import no_file
+from mmdet_maskr.recipe.machine import Machine
+
+COCO = (  # MMDetection's
+    "https://download.openmmlab.com/mmdetection/v2.0/mask_rcnn/mask_rcnn_r50_fpn_1x_coco/"
+    "mask_rcnn_r50_fpn_1x_coco_20200205-d4b0c5d6.pth"
+)
+IMAGENET = "torchvision://resnet50"
+
+
+class Start(NamedTuple):
+    """Initial weights.
+
+    Attributes:
+        load_from: of the whole model; None for none.
+        body: of the backbone alone; None for none.
+        reason: why these.
+    """
+
+    load_from: str | None
+    body: str | None
+    reason: str
+
+
+def start_of(machine: Machine, wanted: str | None) -> Start:
+    """The weights to begin with.
+
+    Args:
+        machine: on a CPU the small model learns from scratch.
+        wanted: the user's ``--weights``: a file or an address; 'none' for none.
+
+    Raises:
+        UserError: what the user names cannot be had.
+    """
+    if wanted == "none":
+        return Start(None, None, "none, as --weights none says")
+    if wanted is not None:
+        return Start(_named(wanted), None, "--weights")
+    if machine.gpu is None:
+        return Start(None, None, "none: on a CPU the small model is faster from scratch")
+    try:
+        _load(COCO)
+        return Start(COCO, None, "COCO's: they know edges, parts and things already")
+    except Exception as error:  # no network, by any of its errors
+        lacking = f"COCO's cannot be had ({str(error)[:80]})"
+    try:
+        _load(IMAGENET)
+    except Exception as error:
+        return Start(None, None, f"none: {lacking}, nor ImageNet's ({str(error)[:80]})")
+    return Start(None, IMAGENET, f"ImageNet's for the body: {lacking}")
+
+
+def _named(name: str) -> str:
+    """A file or an address, as ``load_from`` has it."""
+    if "://" in name:
+        return name
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise no_file("checkpoint", path)
+    return str(path.absolute())
+
+
+def _load(name: str) -> None:
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    CheckpointLoader.load_checkpoint(name, map_location="cpu")
