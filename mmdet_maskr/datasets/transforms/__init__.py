@@ -2,6 +2,7 @@
 
 from mmdet_maskr.datasets.transforms._in_step import move_keypoints, record_step
 from mmdet_maskr.datasets.transforms.affine import KeypointRandomAffine
+from mmdet_maskr.datasets.transforms.copy_paste import InstanceCopyPaste
 from mmdet_maskr.datasets.transforms.geometric import (
     KeypointPad,
     KeypointRandomCrop,
@@ -34,6 +35,7 @@ from mmdet_maskr.datasets.transforms.with_masks import (
 __all__ = [
     "InstanceCachedMixUp",
     "InstanceCachedMosaic",
+    "InstanceCopyPaste",
     "InstanceMixUp",
     "InstanceMosaic",
     "InstanceRandomShift",

@@ -34,6 +34,7 @@ _AFFINE = "KeypointRandomAffine"
 _CROP = "KeypointRandomCrop"
 INSTEAD = {
     "CenterCrop": _CROP,
+    "CopyPaste": "InstanceCopyPaste",
     "Expand": f"{_AFFINE} with scaling_ratio_range below 1",
     "FilterAnnotations": "KeypointFilterAnnotations",
     "FixScaleResize": "KeypointResize",
@@ -68,7 +69,7 @@ MASKS_INSTEAD = {
 }
 _BITMAPS = "poly2mask=True in LoadAnnotations"
 POLYGONS_INSTEAD = {
-    "CopyPaste": _BITMAPS,
+    "CopyPaste": "InstanceCopyPaste with poly2mask=None",
     "Expand": f"{_AFFINE} with scaling_ratio_range below 1, or {_BITMAPS}",
     "RandomErasing": _BITMAPS,
     "Rotate": "InstanceRotate",

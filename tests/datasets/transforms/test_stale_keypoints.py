@@ -68,7 +68,7 @@ STOCK = {
         dict(type="FilterAnnotations", min_gt_bbox_wh=(40, 40)),
         "KeypointFilterAnnotations",
     ),
-    "CopyPaste": (dict(type="CopyPaste"), "Leave it out"),
+    "CopyPaste": (dict(type="CopyPaste"), "Use InstanceCopyPaste instead"),
     "Mosaic": (dict(type="Mosaic", prob=1.0, img_scale=(160, 220)), "Leave it out"),
     "MixUp": (dict(type="MixUp", img_scale=(160, 220)), "Leave it out"),
 }
