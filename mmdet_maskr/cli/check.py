@@ -13,6 +13,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
 from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.cli.output import only_json, print_json
 from mmdet_maskr.coco import check
 from mmdet_maskr.coco.reader import read_annotations
 from mmdet_maskr.datasets import wrappers
@@ -101,6 +102,16 @@ def write_clean(path: Path, content: dict, clean: dict, log: list[str]) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    with only_json(args.json):
+        report, content = check_dataset(args)
+    if args.json:
+        sizes = {key: len(content[key]) for key in ("images", "annotations", "categories")}
+        print_json(dict(file=str(args.annotations), **sizes, problems=report.rows()))
+    sys.exit(1 if report.errors else 0)
+
+
+def check_dataset(args: argparse.Namespace) -> tuple[check.Report, dict]:
+    """Check, print the table and write the cleaned copy; gives report and content."""
     check_output(args)
     if args.images is not None and not args.images.is_dir():
         raise UserError(f"there is no image folder {args.images.absolute()}.")
@@ -124,4 +135,4 @@ def run(args: argparse.Namespace) -> None:
     print(report.table())
     if args.fix is not None:
         write_clean(args.fix, content, *check.cleaned(found))
-    sys.exit(1 if report.errors else 0)
+    return report, content

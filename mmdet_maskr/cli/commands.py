@@ -25,6 +25,7 @@ MODEL, DATA, STUDY, HERE = "Models", "Data", "Study", "This installation"
 COMMANDS: dict[str, Command] = {
     "train": Command("train a model of a config", MODEL),
     "test": Command("score a checkpoint on the test data of its config", MODEL),
+    "predict": Command("detect on photos, folders, URLs or a video", MODEL),
     "export": Command("write ONNX, TorchScript or OpenVINO, and compare with PyTorch", MODEL),
     "zoo": Command("list the configs and their models", MODEL),
     "convert-weights": Command(
@@ -48,4 +49,5 @@ COMMANDS: dict[str, Command] = {
     ),
     "benchmark": Command("measure speed and memory against stock mmdet", STUDY, heavy=True),
     "env": Command("print versions and devices, for bug reports", HERE),
+    "completion": Command("print what completes this command in bash, zsh or fish", HERE),
 }  # fmt: skip

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from mmdet_maskr.cli.commands import COMMANDS
+from mmdet_maskr.cli.completion import COMPLETE, candidates
 from mmdet_maskr.cli.parser import (
     module_of,
     nested_commands,
@@ -34,6 +35,9 @@ def main(words: Sequence[str], load: Callable[[], None]) -> None:
         return
     if name in ("-V", "--version"):
         print(f"mmdet_maskr {__version__}")
+        return
+    if name == COMPLETE:
+        print("\n".join(candidates(rest)))
         return
     if name not in COMMANDS:
         print(f"error: {unknown_command(name)}", file=sys.stderr)

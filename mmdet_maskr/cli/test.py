@@ -7,8 +7,11 @@ from pathlib import Path
 
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
+from mmengine.config import Config
+from mmengine.hooks import Hook
 
 from mmdet_maskr.apis.tiled_test import tiles_hook
+from mmdet_maskr.cli.output import only_json, print_json
 from mmdet_maskr.deploy.hook import OptimizeHook
 from mmdet_maskr.engine.building import build_runner
 from mmdet_maskr.engine.options import load_config
@@ -37,6 +40,14 @@ def run(args: argparse.Namespace) -> None:
         tiles = tiles_hook(cfg, args.tile, OVERLAP if args.overlap is None else args.overlap)
     elif args.overlap is not None:
         raise UserError("--overlap does nothing without --tile.")
+    with only_json(args.json):
+        scores = score(cfg, args, tiles)
+    if args.json:
+        print_json(scores)
+
+
+def score(cfg: Config, args: argparse.Namespace, tiles: Hook | None) -> dict[str, float]:
+    """Test, and give the scores by name."""
     runner = build_runner(cfg, needs="test")
     if tiles is not None:
         runner.register_hook(tiles)
@@ -44,4 +55,4 @@ def run(args: argparse.Namespace) -> None:
         runner.register_hook(OptimizeHook(compile=args.compile))
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
-    runner.test()
+    return runner.test()

@@ -8,6 +8,7 @@ from mmengine.registry import init_default_scope
 
 from mmdet_maskr.catalogue import config_paths
 from mmdet_maskr.catalogue.describe import describe, table
+from mmdet_maskr.cli.output import print_json
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
 
@@ -19,4 +20,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"no config has {' or '.join(args.words)} in its name.")
     with quiet():
         rows = [describe(path) for path in paths]
-    print(table(rows))
+    if args.json:
+        print_json([row._asdict() for row in rows])
+    else:
+        print(table(rows))

@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mmdet_maskr.cli.arguments.common import add_json
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
@@ -36,3 +38,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--first", type=int, default=5, help="examples shown of each kind (default: 5)"
     )
+    add_json(parser, "counts, meaning and first entries of each kind of problem")

@@ -58,3 +58,42 @@ def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--json", action="store_true", help=f"print {what} as JSON, and nothing else"
     )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """A model to detect with, and how it runs."""
+    parser.add_argument(
+        "--weights", required=True, metavar="CHECKPOINT", help="path or URL of the checkpoint"
+    )
+    parser.add_argument(
+        "--config",
+        metavar="CONFIG",
+        help="its config, or a config's name (default: what the checkpoint has of it, or config.py "
+        "beside it)",
+    )
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: the first accelerator)")
+    parser.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images at once (default: 1)"
+    )
+    parser.add_argument(
+        "--optimize",
+        action="store_true",
+        help="a fast inference form of the model: the same results but for rounding",
+    )
+
+
+def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--tile`` and ``--overlap``."""
+    parser.add_argument(
+        "--tile",
+        type=lambda text: text if text == "auto" else int(text),
+        metavar="PIXELS",
+        help="see each image in square tiles of so many pixels, or 'auto' for the size that the "
+        "test pipeline resizes to, and join what is found; for large images",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        metavar="SHARE",
+        help="with --tile: of neighboring tiles, as a share of their side (default: 0.2)",
+    )

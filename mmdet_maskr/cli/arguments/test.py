@@ -1,4 +1,4 @@
-"""Test a checkpoint: AP, pictures, predictions. Takes the options of mmdet's maskr test.
+"""Test a checkpoint: AP, pictures, predictions. Takes the options of mmdet's tools/test.py.
 
 Examples:
     %(prog)s configs/maskr_r50_fpn_1x.py work_dirs/maskr_r50_fpn_1x/epoch_12.pth
@@ -13,7 +13,11 @@ from __future__ import annotations
 
 import argparse
 
-from mmdet_maskr.cli.arguments.common import add_config_arguments
+from mmdet_maskr.cli.arguments.common import (
+    add_config_arguments,
+    add_json,
+    add_tile_arguments,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,19 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="with --tta: see each image in these sizes, as factors of the test size (default: 1)",
     )
-    parser.add_argument(
-        "--tile",
-        type=lambda text: text if text == "auto" else int(text),
-        metavar="PIXELS",
-        help="see each image in square tiles of so many pixels, or 'auto' for the size that the "
-        "test pipeline resizes to, and join what is found; for large images",
-    )
-    parser.add_argument(
-        "--overlap",
-        type=float,
-        metavar="SHARE",
-        help="with --tile: of neighboring tiles, as a share of their side (default: 0.2)",
-    )
+    add_tile_arguments(parser)
     parser.add_argument(
         "--optimize",
         action="store_true",
@@ -75,3 +67,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --optimize: also torch.compile its parts, which costs up to minutes at first",
     )
+    add_json(parser, "the scores by name, not times 100,")

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import argparse
 
+from mmdet_maskr.cli.arguments.common import add_json
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.add_argument("words", nargs="*", help="show configs whose name contains one of these")
+    add_json(parser, "the list")

@@ -101,6 +101,20 @@ class Report:
         """How many problems are errors."""
         return sum(n for code, n in self.counts.items() if CATALOGUE[code][0] == ERROR)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """``severity``, ``code``, ``meaning``, ``count`` and ``first`` of each code found."""
+        return [
+            dict(
+                severity=severity,
+                code=code,
+                meaning=meaning,
+                count=self.counts[code],
+                first=[dict(where=p.where, detail=p.detail) for p in self.first[code]],
+            )
+            for code, (severity, meaning) in CATALOGUE.items()
+            if code in self.counts
+        ]
+
     def table(self) -> str:
         """One line a code: severity, count, meaning, the first entries; errors before notes."""
         lines = []

@@ -1,0 +1,18 @@
+"""Print what completes this command in a shell; the words come from the commands themselves.
+
+Put one of these lines where your shell reads it at its start:
+    eval "$(%(prog)s bash)"                                          # ~/.bashrc
+    eval "$(%(prog)s zsh)"                                           # ~/.zshrc, after compinit
+    %(prog)s fish > ~/.config/fish/completions/maskr.fish            # once
+"""
+
+from __future__ import annotations
+
+import argparse
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.add_argument("shell", choices=SHELLS, help="which shell")

@@ -1,0 +1,65 @@
+"""Detect on photos: pictures, and the predictions as files.
+
+Writes DIR/vis/NAME, a picture with what was found, and DIR/preds/NAME.json, one file a photo; of a
+video DIR/vis/NAME.mp4 and DIR/preds/NAME.json. A photo that cannot be read is left out and named
+at the end; the exit code is 1 then.
+
+Examples:
+    %(prog)s photos/ --weights work_dirs/leaves/best.pth --out-dir found
+    %(prog)s a.jpg 'more/*.png' https://example.com/b.jpg --weights model.pth --config config.py
+    %(prog)s street.mp4 --weights model.pth --score-thr 0.5 --optimize
+    %(prog)s photos/ --weights model.pth --coco-json found.json --ann-file instances_val2017.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmdet_maskr.cli.arguments.common import add_json, add_model_arguments, add_tile_arguments
+
+OUTPUTS = ("boxes", "masks", "keypoints")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.add_argument(
+        "photos",
+        nargs="+",
+        metavar="PHOTOS",
+        help="images, folders, patterns such as 'photos/**/*.jpg', URLs, or one video",
+    )
+    add_model_arguments(parser)
+    add_tile_arguments(parser)
+    parser.add_argument(
+        "--out-dir",
+        type=Path,
+        default=Path("predictions"),
+        metavar="DIR",
+        help="folder to write to (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--score-thr",
+        "--pred-score-thr",
+        type=float,
+        default=0.3,
+        metavar="S",
+        help="leave out detections below this score, from pictures and files; for APs take 0 "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--outputs",
+        nargs="+",
+        choices=OUTPUTS,
+        help="what to find (default: all that the model has)",
+    )
+    parser.add_argument(
+        "--coco-json", type=Path, metavar="FILE", help="all detections as one file of COCO results"
+    )
+    parser.add_argument(
+        "--ann-file", type=Path, metavar="FILE", help="its annotation file, for the ids in FILE"
+    )
+    parser.add_argument("--no-save-vis", action="store_true", help="write no pictures")
+    parser.add_argument("--no-save-pred", action="store_true", help="write no DIR/preds")
+    parser.add_argument("--show", action="store_true", help="show each picture in a window")
+    add_json(parser, "a summary: images, failures, detections of each class, seconds, files")

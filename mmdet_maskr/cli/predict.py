@@ -1,0 +1,114 @@
+"""``maskr predict``: the inferencer on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+from mmdet_maskr.apis import MaskRInferencer
+from mmdet_maskr.cli.output import only_json, print_json
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.quiet import quiet
+
+
+def run(args: argparse.Namespace) -> None:
+    check_args(args)
+    with only_json(args.json):
+        inferencer = load_inferencer(args)
+        begin = time.monotonic()
+        result = detect(inferencer, args)
+        seconds = time.monotonic() - begin
+        summary = summary_of(result, inferencer.model.dataset_meta["classes"], seconds, args)
+    if args.json:
+        print_json(summary)
+    else:
+        print_summary(summary)
+    if result["failed"]:
+        sys.exit(1)
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Refuse what needs no model to be seen as wrong.
+
+    Raises:
+        UserError: with the option's name.
+    """
+    if not 0 <= args.score_thr <= 1:
+        raise UserError(f"--score-thr {args.score_thr:g}: it must be from 0 to 1.")
+    if args.batch_size < 1:
+        raise UserError(f"--batch-size {args.batch_size}: it must be 1 or more.")
+    if args.ann_file is not None and args.coco_json is None:
+        raise UserError("--ann-file has the ids for --coco-json, which is not given.")
+    if args.overlap is not None and args.tile is None:
+        raise UserError("--overlap does nothing without --tile.")
+
+
+def load_inferencer(args: argparse.Namespace) -> MaskRInferencer:
+    """The model that ``--weights`` and ``--config`` name."""
+    with quiet():
+        return MaskRInferencer(
+            args.config,
+            args.weights,
+            device=args.device,
+            optimize=args.optimize,
+            show_progress=sys.stderr.isatty() and not args.json,
+        )
+
+
+def detect(inferencer: MaskRInferencer, args: argparse.Namespace) -> dict[str, Any]:
+    """What is found on the photos; pictures and files are written."""
+    return inferencer(
+        args.photos,
+        batch_size=args.batch_size,
+        show=args.show,
+        no_save_vis=args.no_save_vis,
+        no_save_pred=args.no_save_pred,
+        pred_score_thr=args.score_thr,
+        score_thr=args.score_thr,
+        outputs=args.outputs,
+        out_dir=args.out_dir,
+        coco_json=args.coco_json,
+        ann_file=args.ann_file,
+        tile=args.tile,
+        overlap=args.overlap,
+    )
+
+
+def summary_of(
+    result: dict[str, Any], classes: tuple[str, ...], seconds: float, args: argparse.Namespace
+) -> dict[str, Any]:
+    """What was found, and where it lies."""
+    labels = Counter(label for found in result["predictions"] for label in found["labels"])
+    files = {}
+    if not args.no_save_vis:
+        files["pictures"] = str(args.out_dir / "vis")
+    if not args.no_save_pred:
+        files["predictions"] = str(args.out_dir / "preds")
+    if args.coco_json is not None:
+        files["coco_json"] = str(args.coco_json)
+    return dict(
+        images=len(result["predictions"]),
+        failed=result["failed"],
+        detections={classes[label]: count for label, count in sorted(labels.items())},
+        seconds=round(seconds, 3),
+        files=files,
+    )
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """The summary for people."""
+    found = summary["detections"]
+    listed = ", ".join(f"{name} {count}" for name, count in found.items())
+    images = summary["images"]
+    pace = f", {1000 * summary['seconds'] / images:.0f} ms an image" if images else ""
+    print(
+        f"{images} images, {sum(found.values())} detections" + (f" ({listed})" if listed else "")
+        + pace
+    )  # fmt: skip
+    for what, place in summary["files"].items():
+        print(f"{what}: {place}")
+    for name, reason in summary["failed"].items():
+        print(f"left out: {name}: {reason}", file=sys.stderr)

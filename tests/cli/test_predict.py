@@ -1,0 +1,81 @@
+"""``maskr predict``: what it writes and prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import maskr
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "compare"))
+from small_models import write_model
+
+from mmdet_maskr.datasets.shapes.meta import CLASSES
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Config and weights that find six objects on any photo."""
+    text = write_model(tmp_path_factory.mktemp("model"), "shapes", 0)
+    config, _, weights = text.rpartition(":")
+    return config, weights
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(folder / name), rng.integers(0, 256, (64, 80, 3), np.uint8))
+    return folder
+
+
+def predict(model: tuple[str, str], *words: object) -> int:
+    config, weights = model
+    options = ["--config", config, "--weights", weights, "--device", "cpu", "--score-thr", "0"]
+    try:
+        maskr.main(["predict", *map(str, words), *options])
+    except SystemExit as ending:
+        return int(ending.code or 0)
+    return 0
+
+
+def test_folder(model, photos: Path, tmp_path: Path, capsys):
+    """Pictures and predictions of each photo; the summary counts what the files hold."""
+    out = tmp_path / "out"
+    assert predict(model, photos, "--out-dir", out, "--batch-size", "2", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["images"] == 2 and summary["failed"] == {} and summary["seconds"] > 0
+    assert sorted(p.name for p in (out / "vis").iterdir()) == ["a.png", "b.png"]
+    labels = []
+    for name in ("a", "b"):
+        labels += json.loads((out / "preds" / f"{name}.json").read_text())["labels"]
+    expected = {CLASSES[label]: labels.count(label) for label in sorted(set(labels))}
+    assert len(labels) == 12 and summary["detections"] == expected
+    assert summary["files"]["pictures"] == str(out / "vis")
+
+
+def test_unreadable_photo(model, photos: Path, tmp_path: Path, capsys):
+    """Named, left out, exit code 1; the others are done."""
+    (photos / "c.png").write_text("no image")
+    out = tmp_path / "out"
+    assert predict(model, photos / "*.png", "--out-dir", out, "--no-save-pred") == 1
+    captured = capsys.readouterr()
+    assert "2 images, 12 detections" in captured.out
+    assert "c.png" in captured.err
+    assert sorted(p.name for p in out.iterdir()) == ["vis"]
+
+
+def test_coco_json(model, photos: Path, tmp_path: Path, capsys):
+    file = tmp_path / "found.json"
+    out = tmp_path / "out"
+    options = ("--out-dir", out, "--no-save-vis", "--no-save-pred", "--coco-json", file)
+    assert predict(model, photos / "a.png", *options) == 0
+    assert "1 images, 6 detections" in capsys.readouterr().out
+    assert not out.exists() and len(json.loads(file.read_text())) == 6
