@@ -14,6 +14,8 @@ are three kinds:
 from __future__ import annotations
 
 import importlib
+import importlib.abc
+import importlib.util
 import sys
 import threading
 import types
@@ -25,7 +27,8 @@ from mmdet_maskr import registration
 
 _ABSENT = object()
 _LOCK = threading.RLock()
-_SCHEMES = "mmengine.runner.checkpoint:CheckpointLoader._schemes"
+_CHECKPOINTS = "mmengine.runner.checkpoint"
+_SCHEMES = f"{_CHECKPOINTS}:CheckpointLoader._schemes"
 _CONFIG = "mmengine.config.config:Config"
 _HANDLERS = "mmengine.fileio.handlers.registry_utils:file_handlers"
 _REGISTRIES = "mmengine.registry.registry"
@@ -196,12 +199,15 @@ OWN_CALLS = (
 def announce() -> None:
     """Add this package's folders to the locations of mmdet's registries.
 
-    A registry that has imported its locations already gets our parts at once. Where mmengine's
-    reading of checkpoints is imported already, :data:`LASTING` is applied, too: mmdet's inferencer
-    reads one before it asks a registry for the model.
+    A registry that has imported its locations already gets our parts at once. mmdet's inferencer
+    reads a checkpoint before it asks a registry for the model: where mmengine's reading of them is
+    imported already, :data:`LASTING` is applied, too, and elsewhere as far as it concerns them,
+    when it is imported.
     """
-    if "mmengine.runner.checkpoint" in sys.modules:
+    if _CHECKPOINTS in sys.modules:
         apply()
+    else:
+        sys.meta_path.insert(0, _WithCheckpoints())
     registries = importlib.import_module("mmdet.registry")
     for folder, names in registration.PARTS.items():
         location = f"mmdet_maskr.{folder}"
@@ -211,6 +217,26 @@ def announce() -> None:
                 registry._locations = [*registry._locations, location]
                 if registry._imported:
                     importlib.import_module(location)
+
+
+class _WithCheckpoints(importlib.abc.MetaPathFinder):
+    """Changes how mmengine reads checkpoints at the end of the import of the module that does."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name != _CHECKPOINTS:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: types.ModuleType) -> None:
+            execute(module)
+            _change([change for change in LASTING if change.owner == _SCHEMES])
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
 
 
 _applied = False

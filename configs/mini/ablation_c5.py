@@ -14,7 +14,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='KeypointResize', scale=scale),
+    dict(type='Resize', scale=scale),
     dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackKeypointInputs',

@@ -14,7 +14,7 @@ model = dict(
 train_pipeline = _base_.train_pipeline
 train_pipeline[2] = dict(type='KeypointResize', scale=(416, 256), keep_ratio=True)
 test_pipeline = _base_.test_pipeline
-test_pipeline[1] = dict(type='KeypointResize', scale=(416, 256), keep_ratio=True)
+test_pipeline[1] = dict(type='Resize', scale=(416, 256), keep_ratio=True)
 train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -60,11 +60,16 @@ class RLEMasks(Sequence):
         """(N, H, W) of the decoded masks."""
         return (len(self), *self.size)
 
+    def cpu(self) -> RLEMasks:
+        """The masks themselves, which are on no device; tools call it before :meth:`numpy`."""
+        return self
+
     def numpy(self) -> np.ndarray:
-        """(N, H, W) uint8."""
+        """(N, H, W) bool, as dense masks are."""
         if not self.rles:
-            return np.zeros(self.shape, np.uint8)
-        return np.ascontiguousarray(pycocotools.mask.decode(self.rles).transpose(2, 0, 1))
+            return np.zeros(self.shape, bool)
+        masks = pycocotools.mask.decode(self.rles)
+        return np.ascontiguousarray(masks.transpose(2, 0, 1)).view(bool)
 
     def astype(self, dtype: type) -> np.ndarray:
         """(N, H, W) of another type."""

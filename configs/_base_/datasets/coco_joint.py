@@ -15,7 +15,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='KeypointResize', scale=(1333, 800), keep_ratio=True),
+    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
     # ground truth is drawn beside the predictions; it keeps the original size
     dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True),
     dict(
