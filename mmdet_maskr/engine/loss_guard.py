@@ -17,7 +17,8 @@ from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.engine import resume
 from mmdet_maskr.engine.batch_file import is_batch_of_detector, pack_batch
 from mmdet_maskr.engine.optimizers import optim_wrappers
-from mmdet_maskr.engine.unwrap import unwrapped
+from mmdet_maskr.engine.step_reading import StepReading
+from mmdet_maskr.engine.unwrap import unwrapped, without_wrappers
 from mmdet_maskr.engine.zero_losses import ZeroLosses
 from mmdet_maskr.errors import UserError
 
@@ -73,11 +74,19 @@ class LossGuardHook(Hook):
             self.guard(runner.model, wrapper)
 
     def guard(self, model: torch.nn.Module, wrapper: OptimWrapper) -> None:
-        """Let ``wrapper.update_params`` leave out losses of ``model`` that are not finite."""
+        """Let ``wrapper.update_params`` leave out losses of ``model`` that are not finite.
+
+        On a GPU the losses for the log and the checks of the model's RoIs and labels are read
+        together with that, so that the host waits once.
+
+        Raises:
+            UserError: in the step, before the weights change, where a check failed.
+        """
+        reading = StepReading(without_wrappers(model), wrapper)
         update = wrapper.update_params
 
         def guarded_update(loss: torch.Tensor, *args, **kwargs) -> None:
-            if _is_bad_anywhere(loss):
+            if reading.is_bad_anywhere(loss):
                 self._is_bad = True
                 _count_without_step(wrapper)
             else:
@@ -171,13 +180,6 @@ def _as_numbers(parts: dict[str, Any] | None) -> dict[str, float]:
 def _warn(runner: Runner, text: str | None) -> None:
     if text is not None:
         runner.logger.warning(text)
-
-
-def _is_bad_anywhere(loss: torch.Tensor) -> bool:
-    # all ranks leave out the step, or none: gradients are averaged over them
-    bad = (~torch.isfinite(loss.detach())).to(torch.float32)
-    all_reduce(bad, op="max")
-    return bool(bad)
 
 
 def _count_without_step(wrapper: OptimWrapper) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.ops.late_checks import require
 from mmdet_maskr.tracing import is_traced
 
 POOL_MODES = ("avg", "max")
@@ -100,18 +101,25 @@ def check_rois(rois: Tensor, features: Tensor) -> Tensor:
     exact = torch.float64 if features.dtype == torch.float64 else torch.float32
     rois = rois.detach().to(exact).contiguous()
     if len(rois) and not is_traced():
-        good = _is_good(rois, len(features))
-        if not bool(good.all()):  # one comparison, so that a GPU is waited for once
-            _explain_bad_roi(rois, int((~good).int().argmax()), len(features))
+        good, given = _is_good(rois, len(features)), rois
+
+        def explain() -> None:
+            _explain_bad_roi(given, int((~good).int().argmax()), len(features))
+
+        require(good.all(), explain)
+        if rois.device.type != "cpu":  # a kernel may come before the verdict is read
+            rois = rois.where(good[:, None], 0)
     return rois
 
 
 def _is_good(rois: Tensor, batch: int) -> Tensor:
     """(N,) whether a RoI can be pooled; NaN fails every comparison, inf - inf is NaN."""
-    image = rois[:, 0]
+    image = rois[:, :1]
     size = rois[:, 3:] - rois[:, 1:3]
-    size_ok = ((size >= 0) & (size < float("inf"))).all(1)
-    return size_ok & (image >= 0) & (image < batch) & (image == image.floor())
+    largest = torch.finfo(rois.dtype).max
+    whole = image.floor().clamp(0, batch - 1)
+    given = torch.cat([size, image], 1)
+    return (given == torch.cat([size.clamp(0, largest), whole], 1)).all(1)
 
 
 def _explain_bad_roi(rois: Tensor, index: int, batch: int) -> None:
@@ -147,10 +155,13 @@ def check_levels(levels: Tensor | None, rois: Tensor, count: int) -> Tensor:
             f"levels must be ({len(rois)},) integers, got {tuple(levels.shape)} {levels.dtype}."
         )
     if len(levels) and not is_traced():
-        low, high = torch.stack(levels.aminmax()).tolist()
-        if low < 0 or high >= count:
-            bad = low if low < 0 else high
+        given = levels
+
+        def explain() -> None:
+            bad = given[given != given.clamp(0, count - 1)][0].item()
             raise UserError(f"RoI level {bad} is outside a pyramid of {count} levels.")
+
+        require((levels == levels.clamp(0, count - 1)).all(), explain)
     return levels.to(rois.device, torch.int64)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmdet_maskr.ops.constants import constant
+
 
 def clipped(boxes: Tensor, image_shape: Sequence[int]) -> Tensor:
     """Boxes clipped to an image.
@@ -27,4 +29,4 @@ def rescaled(boxes: Tensor, scale_factor: Sequence[float]) -> Tensor:
         boxes: in pixels of the network's input.
         scale_factor: pixels of the input per pixel of the image, (x, y).
     """
-    return boxes / boxes.new_tensor(scale_factor).repeat(2)
+    return boxes / constant([*scale_factor, *scale_factor], boxes)

@@ -26,6 +26,7 @@ from torch import Tensor
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops._checks import FLOAT_TYPES
 from mmdet_maskr.ops._workers import for_each
+from mmdet_maskr.ops.late_checks import require
 
 PIECE_MAPS = 68  # that a thread takes at a time: they and their bounds stay in its cache
 PIECE_MAPS_GPU = 1024
@@ -118,12 +119,15 @@ def _check(logits: Tensor, boxes: Tensor) -> None:
         raise UserError(f"boxes are on {boxes.device}, heatmap logits on {logits.device}.")
     boxes = boxes.float()
     finite = torch.isfinite(torch.cat([boxes, boxes[:, 2:] - boxes[:, :2]], dim=1)).all(1)
-    if not bool(finite.all()):
+
+    def explain() -> None:
         i = int((~finite).int().argmax())
         raise UserError(
             f"box {i} of {len(boxes)} is {boxes[i].tolist()}: it has no keypoints. "
             "NaN mostly means that training has diverged."
         )
+
+    require(finite.all(), explain)
 
 
 def _pieces(sizes: list[list[int]], keypoints: int, device: torch.device) -> list[list[int]]:

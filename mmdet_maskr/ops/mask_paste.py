@@ -20,6 +20,7 @@ from torch import Tensor
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.mask_crops import Crop, axis_weights, box_axis, regions_of
 from mmdet_maskr.ops._workers import for_each
+from mmdet_maskr.ops.late_checks import require
 
 PIECE = 4  # masks that a thread takes at a time
 CHUNK_PIXELS = 2**28  # of the float image that is pasted at once on a GPU: 1 GiB
@@ -140,12 +141,15 @@ def check_masks(masks: Tensor, boxes: Tensor) -> None:
             f"{tuple(boxes.shape)}."
         )
     finite = torch.isfinite(boxes).all(1)
-    if not bool(finite.all()):
+
+    def explain() -> None:
         i = int((~finite).int().argmax())
         raise UserError(
             f"box {i} of {len(boxes)} is {boxes[i].tolist()}: no mask can be pasted there. "
             "NaN mostly means that training has diverged."
         )
+
+    require(finite.all(), explain)
 
 
 def _sample(

@@ -14,6 +14,7 @@ from mmcv.ops import roi_align
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.ops.boxes import clipped
 
 if TYPE_CHECKING:
     from mmdet.structures.mask import BaseInstanceMasks
@@ -59,8 +60,7 @@ def mask_targets(
 
 def inside_image(boxes: Tensor, gt_masks: BaseInstanceMasks) -> Tensor:
     """Boxes (N, 4) without what lies outside of the image, detached."""
-    limits = boxes.new_tensor([gt_masks.width, gt_masks.height]).repeat(2)
-    return torch.minimum(boxes.detach().clamp(min=0), limits)
+    return clipped(boxes.detach(), (gt_masks.height, gt_masks.width))
 
 
 def _are_bitmaps(masks: BaseInstanceMasks) -> bool:

@@ -100,7 +100,8 @@ def roi_align_pyramid(
             return traced_roi_align(*args, bool(aligned), pool_mode)
         return _mmcv_roi_align(*args, pool_mode, aligned)
 
-    return pool_per_level(features, rois, levels, output_size, pool)
+    is_mean = pool_mode == "avg"
+    return pool_per_level(features, rois, levels, output_size, pool, is_mean)
 
 
 @torch.compiler.disable  # NumPy builds the matrix, from values

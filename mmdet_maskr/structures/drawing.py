@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmdet_maskr.ops.outline_fill import crossings, fill
+from mmdet_maskr.ops.constants import constant
+from mmdet_maskr.ops.outline_fill import crossings, fill, filled_at_once
 from mmdet_maskr.structures.outlines import Outlines
 
 _SUBPIXELS = 4  # along x and along y, for the covered share
 _MOST_EDGES = 1 << 20  # that are looked at together
+_MOST_CROSSINGS = 1 << 22  # edges times columns, of which some twenty numbers are held at a time
+_SHAPE, _WINDOW = 1, 2  # what a part is; 0 for none
 
 
 def draw_in_boxes(
@@ -68,26 +71,24 @@ def _draw(outlines: Outlines, boxes: Tensor, index: Tensor, size: tuple[int, int
     """(N, m, m) float32 of the masks ``index`` (N,) in ``boxes`` (N, 4)."""
     if len(boxes) == 0:
         return boxes.new_zeros((0, *size), dtype=torch.float32)
+    if boxes.device.type != "cpu":
+        return _draw_at_once(outlines, boxes, index, size)
     # 1. where edges and parts of each mask stand
     of_part = np.searchsorted(outlines.owner, np.arange(outlines.number + 1))
     of_edge = np.searchsorted(outlines.part, of_part)
     most = max(int(np.diff(of_edge).max(initial=0)), 1)
-    device = boxes.device
     edges, part, is_window, of_part, of_edge = (
-        torch.from_numpy(values).to(device, non_blocking=True)
+        torch.from_numpy(values)
         for values in (outlines.edges, outlines.part, outlines.is_window, of_part, of_edge)
     )
     # 2. corners relative to the box, in pixels of the target
-    boxes = boxes if boxes.dtype == torch.float64 else boxes.float()
-    corner = boxes[:, :2].double()
-    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
-    scale = (boxes.new_tensor(size).flip(0) / sides).double()
+    corner, scale = _frames(boxes, size)
     drawn = []
-    for rows in torch.arange(len(boxes), device=device).split(max(_MOST_EDGES // most, 1)):
+    for rows in torch.arange(len(boxes)).split(max(_MOST_EDGES // most, 1)):
         own = index[rows]
         edge, roi = _ranges(of_edge[own], of_edge[own + 1])
-        local = edges[edge] - corner[rows][roi].repeat(1, 2)
-        local *= scale[rows][roi].repeat(1, 2)
+        local = edges[edge] - corner[rows][roi]
+        local *= scale[rows][roi]
         # 3. one slot for each part of each RoI
         slot_part, slot_roi = _ranges(of_part[own], of_part[own + 1])
         number = of_part[own + 1] - of_part[own]
@@ -97,10 +98,54 @@ def _draw(outlines: Outlines, boxes: Tensor, index: Tensor, size: tuple[int, int
         filled = fill(slot, column, row, len(slot_part), size)
         # 4. in one of the parts, and outside of no window
         window = is_window[slot_part]
-        votes = torch.zeros((2, len(rows), *size), dtype=torch.int32, device=device)
+        votes = torch.zeros((2, len(rows), *size), dtype=torch.int32)
         votes[0].index_add_(0, slot_roi, (filled & ~window[:, None, None]).to(votes))
         votes[1].index_add_(0, slot_roi, (~filled & window[:, None, None]).to(votes))
         drawn.append(((votes[0] > 0) & (votes[1] == 0)).float())
+    return torch.cat(drawn)
+
+
+def _frames(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Corner of boxes (N, 4), and pixels of the target a pixel: (N, 4) x, y, x, y, float64."""
+    boxes = boxes if boxes.dtype == torch.float64 else boxes.float()
+    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
+    scale = constant((size[1], size[0]), boxes) / sides
+    return boxes[:, :2].double().repeat(1, 2), scale.double().repeat(1, 2)
+
+
+def _draw_at_once(
+    outlines: Outlines, boxes: Tensor, index: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """:func:`_draw` on a GPU, which nobody waits for: masks have tables of equal length."""
+    # 1. of each mask its edges, their parts, and what the parts are; points are no edges
+    first_part = np.searchsorted(outlines.owner, np.arange(outlines.number + 1))
+    first_edge = np.searchsorted(outlines.part, first_part)
+    most = max(int(np.diff(first_edge).max(initial=0)), 1)
+    parts = max(int(np.diff(first_part).max(initial=0)), 1)
+    of_edge = outlines.owner[outlines.part]
+    place = np.arange(len(of_edge)) - first_edge[of_edge]
+    edges = np.zeros((outlines.number, most, 4))
+    edges[of_edge, place] = outlines.edges
+    numbers = np.zeros((outlines.number, most + parts), np.int64)
+    numbers[of_edge, place] = outlines.part - first_part[of_edge]
+    of_part = np.arange(outlines.parts) - first_part[outlines.owner]
+    numbers[outlines.owner, most + of_part] = np.where(outlines.is_window, _WINDOW, _SHAPE)
+    device = boxes.device
+    all_edges = torch.from_numpy(edges).to(device, non_blocking=True)
+    all_numbers = torch.from_numpy(numbers).to(device, non_blocking=True)
+    # 2. the masks of the boxes, in pixels of the target
+    corner, scale = _frames(boxes, size)
+    drawn = []
+    step = max(_MOST_CROSSINGS // (most * size[1]), 1)
+    for begin in range(0, len(boxes), step):
+        rows = slice(begin, begin + step)
+        local = (all_edges[index[rows]] - corner[rows, None]) * scale[rows, None]
+        part, kind = all_numbers[index[rows]].split([most, parts], 1)
+        filled = filled_at_once(local, part, parts, size)
+        # 3. in one of the parts, and outside of no window
+        kind = kind[..., None, None]
+        inside = (filled & (kind == _SHAPE)).any(1) & (filled | (kind != _WINDOW)).all(1)
+        drawn.append(inside.transpose(1, 2).float())
     return torch.cat(drawn)
 
 

@@ -15,14 +15,17 @@ import torch
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import Runner
 
 from mmdet_maskr import checkpoint_files
+from mmdet_maskr.benchmark.pretended_gpu import Counts, on_gpu, real
 from mmdet_maskr.engine.batch_file import pack_batch, unpack_batch
 from mmdet_maskr.engine.loss_guard import LossGuardHook
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.ops.late_checks import late_checks, require
 
 SHORT = dict(
     train_cfg__max_epochs=1, val_cfg=None, val_dataloader=None, val_evaluator=None,
@@ -152,7 +155,11 @@ def test_accumulation_with_loss_scaling(monkeypatch: pytest.MonkeyPatch, bad: tu
         optimizer=torch.optim.SGD([weight], lr=1.0), loss_scale="dynamic", accumulative_counts=2
     )
     wrapper.initialize_count_status(torch.nn.Module(), 0, 4)
-    runner = SimpleNamespace(optim_wrapper=wrapper, message_hub=SimpleNamespace(runtime_info={}))
+    runner = SimpleNamespace(
+        model=torch.nn.Identity(),
+        optim_wrapper=wrapper,
+        message_hub=SimpleNamespace(runtime_info={}),
+    )
     LossGuardHook(stop_after=9).before_train(runner)
     for i in range(4):
         wrapper.update_params(weight.sum() * (float("nan") if i in bad else 1.0))
@@ -177,7 +184,9 @@ def test_accumulation_on_two_processes(tmp_path: Path, bad: tuple[int, ...]):
         wrapper.initialize_count_status(model, 0, 4)
         hub = SimpleNamespace(runtime_info={})
         hook = LossGuardHook(stop_after=9)
-        hook.before_train(SimpleNamespace(optim_wrapper=wrapper, message_hub=hub))
+        hook.before_train(
+            SimpleNamespace(model=torch.nn.Identity(), optim_wrapper=wrapper, message_hub=hub)
+        )
         for i, slope in enumerate(slopes[rank]):
             with wrapper.optim_context(model):
                 loss = model(torch.tensor([[slope]])).sum()
@@ -214,3 +223,59 @@ def test_batch_round_trip(shapes_root: Path, tmp_path: Path):
 def test_wrong_option():
     with pytest.raises(UserError, match=r"stop_after must be a whole number from 1, not 0"):
         LossGuardHook(stop_after=0)
+
+
+@pytest.mark.parametrize("fault", ["none", "loss", "check"])
+def test_one_wait_for_the_loss_the_log_and_the_checks(pretended_gpu: Counts, fault: str):
+    """On a GPU all are read at once, before the weights change; the log's numbers are the CPU's."""
+
+    class Model(BaseModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(2))
+
+        def forward(self, inputs: torch.Tensor, mode: str) -> dict[str, torch.Tensor]:
+            with late_checks():
+                require((inputs < 5).all(), explain)
+            return dict(loss_a=(self.weight * inputs).sum(), loss_b=self.weight.sum())
+
+    def explain() -> None:
+        raise UserError("an input is too large")
+
+    model = on_gpu(Model())
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1.0))
+    hook = LossGuardHook()
+    hook.guard(model, wrapper)
+    inputs = torch.tensor([1.0, dict(none=2.0, loss=float("nan"), check=7.0)[fault]])
+    inputs = inputs.nan_to_num(nan=-float("inf")).to("cuda")
+    if fault == "check":
+        with pytest.raises(UserError, match="too large"):
+            model.train_step(dict(inputs=inputs), wrapper)
+        assert real(model.weight).tolist() == [1, 1]
+        return
+    pretended_gpu.clear()
+    outputs = model.train_step(dict(inputs=inputs), wrapper)
+    assert pretended_gpu.totals()["syncs"] == 1
+    assert all(not value.is_cuda for value in outputs.values())
+    if fault == "loss":
+        assert real(model.weight).tolist() == [1, 1]
+        return
+    assert {name: value.item() for name, value in outputs.items()} == dict(
+        loss=5.0, loss_a=3.0, loss_b=2.0
+    )
+    assert real(model.weight).tolist() == [-1, -2]
+
+
+def test_checks_that_no_update_followed(pretended_gpu: Counts):
+    """They are read before the next forward pass."""
+    model = torch.nn.Identity()
+    wrapper = OptimWrapper(torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0))
+    LossGuardHook().guard(model, wrapper)
+
+    def explain() -> None:
+        raise UserError("bad")
+
+    with wrapper.optim_context(model):
+        require(torch.zeros((), dtype=torch.bool, device="cuda"), explain)
+    with pytest.raises(UserError, match="bad"), wrapper.optim_context(model):
+        pass

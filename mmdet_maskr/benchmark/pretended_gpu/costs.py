@@ -27,8 +27,6 @@ KERNELS = dict(
     index_put_=2,
     _index_put_impl_=2,
     bincount=3,
-    convolution_backward=3,  # of the input, the weight, the bias
-    native_batch_norm=2,
     native_group_norm=2,
     max_pool2d_with_indices_backward=2,
 )
@@ -74,11 +72,14 @@ def name_of(func: Any) -> str:
     return func._schema.name.split("::")[-1]
 
 
-def kernels(func: Any, tensors: Sequence[Tensor], results: Sequence[Tensor]) -> int:
+def kernels(
+    func: Any, args: Sequence[Any], tensors: Sequence[Tensor], results: Sequence[Tensor]
+) -> int:
     """How many kernels an operator launches.
 
     Args:
         func: the operator.
+        args: its positional arguments.
         tensors: its tensor arguments.
         results: what it gives.
     """
@@ -95,6 +96,12 @@ def kernels(func: Any, tensors: Sequence[Tensor], results: Sequence[Tensor]) -> 
             math.ceil(blocks / depth / FOREACH_BLOCKS),
             math.ceil(len(lists) / depth / FOREACH_TENSORS),
         )
+    if name == "convolution":
+        return 1 + (args[2] is not None)  # cuDNN adds the bias after the convolution
+    if name == "convolution_backward":
+        return sum(args[-1])  # of the input, the weight, the bias: those that are asked for
+    if name == "native_batch_norm":
+        return 2 if args[5] else 1  # with the images' statistics, and with the running ones
     return KERNELS.get(name, 1)
 
 

@@ -177,7 +177,7 @@ def dispatch(func: Any, args: tuple, kwargs: dict) -> Any:
             counts.sync(reason)
             if reason == "boolean index":
                 counts.launch("nonzero", costs.KERNELS["nonzero"])
-        counts.launch(name, costs.kernels(func, tensors, found))
+        counts.launch(name, costs.kernels(func, args, tensors, found))
         elements = costs.half_sum(func, tensors, found)
         if elements is not None and place() != BACKWARD:
             counts.half_sums[name, elements, place()] += 1

@@ -15,10 +15,13 @@ from torch import Tensor
 
 from mmdet_maskr import conventions
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.dense_heads.anchor_grids import AnchorGrids
 from mmdet_maskr.models.dense_heads.proposals import best_of_levels
 from mmdet_maskr.models.dense_heads.sampled_backward import hidden_and_outputs
 from mmdet_maskr.models.dense_heads.sampled_losses import sampled_losses
+from mmdet_maskr.models.task_modules.box_coding import decode
 from mmdet_maskr.ops.boxes import rescaled
+from mmdet_maskr.ops.constants import constant
 from mmdet_maskr.ops.nms import nms_per_level, plain_nms
 from mmdet_maskr.tracing import is_traced
 
@@ -53,6 +56,7 @@ class SampledRPNHead(RPNHead):
         super().__init__(*args, **kwargs)
         if self.test_cfg is not None:
             self._convention(self.test_cfg)
+        self.anchor_grids = AnchorGrids(self.prior_generator)
 
     def _convention(self, cfg: ConfigDict) -> conventions.Convention:
         convention = conventions.of_test_cfg("rpn", cfg)
@@ -117,7 +121,8 @@ class SampledRPNHead(RPNHead):
             batch_img_metas,
             batch_gt_instances_ignore or [None] * len(batch_img_metas),
         )
-        self._raw_positive_infos.update(sampling_results=samples)
+        if samples is not None:
+            self._raw_positive_infos.update(sampling_results=samples)
         return dict(loss_rpn_cls=[loss_cls], loss_rpn_bbox=[loss_bbox])
 
     def predict_by_feat(
@@ -134,10 +139,7 @@ class SampledRPNHead(RPNHead):
         cfg = self.test_cfg if cfg is None else cfg
         convention = self._convention(cfg)
         metas = cast(list[dict], batch_img_metas)  # mmdet's base class has None for others' sake
-        first = cls_scores[0]
-        anchors = self.prior_generator.grid_priors(
-            [level.shape[2:] for level in cls_scores], dtype=first.dtype, device=first.device
-        )
+        anchors = self.anchor_grids.anchors([lvl.shape[2:] for lvl in cls_scores], cls_scores[0])
         batch = len(metas)
         ranks, deltas, priors, level_ids = best_of_levels(
             [self._ranks(level.detach(), convention.ranks_logits) for level in cls_scores],
@@ -184,11 +186,11 @@ class SampledRPNHead(RPNHead):
         """Boxes of each image, from (B, K, 4) anchors and deltas, cut at its borders if given."""
         if len(set(shapes)) > 1:
             return [
-                self.bbox_coder.decode(*each, max_shape=shape)
-                for *each, shape in zip(priors, deltas, shapes, strict=True)
+                decode(self.bbox_coder, boxes, moves, max_shape=shape)
+                for boxes, moves, shape in zip(priors, deltas, shapes, strict=True)
             ]
-        boxes = self.bbox_coder.decode(
-            priors.flatten(0, 1), deltas.flatten(0, 1), max_shape=shapes[0]
+        boxes = decode(
+            self.bbox_coder, priors.flatten(0, 1), deltas.flatten(0, 1), max_shape=shapes[0]
         )
         return boxes.split(priors.shape[1])
 
@@ -205,14 +207,44 @@ class SampledRPNHead(RPNHead):
         if rescale or not with_nms or iou_threshold is None:
             return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
         boxes, scores, level_ids = results.bboxes, results.scores, results.level_ids
+        large = None
         smallest = cfg.get("min_bbox_size", -1)
         if smallest >= 0:
             large = ((boxes[:, 2:] - boxes[:, :2]) > smallest).all(1)
-            if not large.all():
-                boxes, scores, level_ids = boxes[large], scores[large], level_ids[large]
+        if boxes.device.type != "cpu":
+            return self._on_device(boxes, scores, level_ids, large, iou_threshold, cfg.max_per_img)
+        if large is not None and not large.all():
+            boxes, scores, level_ids = boxes[large], scores[large], level_ids[large]
         if len(boxes) == 0:
             return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
         keep = nms_per_level(boxes, scores, level_ids, iou_threshold, cfg.max_per_img)
+        return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=torch.zeros_like(keep))
+
+    @staticmethod
+    def _on_device(
+        boxes: Tensor,
+        scores: Tensor,
+        level_ids: Tensor,
+        large: Tensor | None,
+        iou_threshold: float,
+        max_num: int,
+    ) -> InstanceData:
+        """Proposals of an image on a GPU, which NMS alone is waited for.
+
+        Boxes that are too small are not taken out, which needs their number. They take the place
+        and the level of the best box, behind it: then NMS drops them for it.
+        """
+        ranks = scores
+        if large is not None:
+            ranks = scores.where(large, -1)
+            best = ranks.argmax(0, keepdim=True)
+            # NMS does not drop empty boxes: where all are, there is one that is not
+            place = boxes[best].where(large[best, None], constant((0, 0, 1, 1), boxes))
+            boxes = boxes.where(large[:, None], place)
+            level_ids = level_ids.where(large, level_ids[best])
+        keep = nms_per_level(boxes, ranks, level_ids, iou_threshold, max_num)
+        if large is not None and len(keep) == 1:
+            keep = keep[large[keep]]  # all are too small, if this one is
         return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=torch.zeros_like(keep))
 
     @staticmethod
@@ -220,7 +252,6 @@ class SampledRPNHead(RPNHead):
         """The IoU threshold, where NMS by level gives the same and mmcv does not do it anyway."""
         suits = (
             isinstance(results.bboxes, Tensor)
-            and results.bboxes.device.type == "cpu"
             and 0 < len(results) < SPLIT_THRESHOLD
             and cfg.max_per_img > 0
             and not is_traced()

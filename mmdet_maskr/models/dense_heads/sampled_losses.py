@@ -20,20 +20,27 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.dense_heads.device_losses import device_losses, suits
+from mmdet_maskr.models.task_modules.box_coding import encode
 
 if TYPE_CHECKING:
     from mmdet.models.dense_heads import AnchorHead
 
+    from mmdet_maskr.models.dense_heads.rpn_head import SampledRPNHead
+
 
 def sampled_losses(
-    head: AnchorHead,
+    head: SampledRPNHead,
     logits: Sequence[Tensor],
     deltas: Sequence[Tensor],
     gt_instances: Sequence[InstanceData],
     img_metas: Sequence[dict],
     gt_instances_ignore: Sequence[InstanceData | None],
-) -> tuple[Tensor, Tensor, list[SamplingResult]]:
+) -> tuple[Tensor, Tensor, list[SamplingResult] | None]:
     """Losses of a head with a sampler: those of ``AnchorHead.loss_by_feat``, summed over levels.
+
+    On a GPU the usual heads' stay there, see :mod:`.device_losses`, and draw other random numbers
+    than mmdet's sampler.
 
     Args:
         head: its assigner, sampler, coder and losses are used; random numbers are drawn in mmdet's
@@ -45,7 +52,8 @@ def sampled_losses(
         gt_instances_ignore: of each image, boxes that are not background, or None.
 
     Returns:
-        The loss of classification, that of regression, and the samples of each image.
+        The loss of classification, that of regression, and the samples of each image; None where
+        they stayed on the device.
 
     Raises:
         UserError: an image has no anchor that counts.
@@ -53,7 +61,27 @@ def sampled_losses(
     flat_logits = _flatten(logits, head.cls_out_channels)
     flat_deltas = _flatten(deltas, head.bbox_coder.encode_size)
     sizes = [level.shape[2:] for level in logits]
-    anchors = torch.cat(head.prior_generator.grid_priors(sizes, device=flat_logits.device))
+    # float32 whatever the logits have, as mmdet's
+    anchors = torch.cat(head.anchor_grids.anchors(sizes, flat_logits[:0].float()))
+    if flat_logits.device.type != "cpu" and suits(head, gt_instances):
+        border = head.train_cfg["allowed_border"]
+        counts = [
+            head.anchor_grids.flags(
+                sizes, anchors, tuple(meta["pad_shape"][:2]), tuple(meta["img_shape"][:2]), border
+            )
+            for meta in img_metas
+        ]
+        batch = len(img_metas)
+        losses = device_losses(
+            head,
+            flat_logits.view(batch, -1),
+            flat_deltas.view(batch, -1, 4),
+            anchors,
+            counts,
+            gt_instances,
+            gt_instances_ignore,
+        )
+        return (*losses, None)
     chosen = _anchors_that_count(head, sizes, anchors, img_metas)
     samples: list[SamplingResult] = []
     positive: list[Tensor] = []
@@ -85,7 +113,7 @@ def sampled_losses(
     if head.reg_decoded_bbox:
         predicted = get_box_tensor(head.bbox_coder.decode(priors, predicted))
     else:
-        targets = head.bbox_coder.encode(priors, targets)
+        targets = encode(head.bbox_coder, priors, targets)
     loss_bbox = head.loss_bbox(predicted, targets, torch.ones_like(targets), avg_factor=avg_factor)
     return loss_cls, loss_bbox, samples
 

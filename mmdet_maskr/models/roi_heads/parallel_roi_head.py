@@ -19,9 +19,11 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import check_rle
 from mmdet_maskr.models.mask_heads.paste import paste, size_of
+from mmdet_maskr.models.roi_heads import box_loss, device_samples
 from mmdet_maskr.models.roi_heads.detections import in_float32, predict_boxes
 from mmdet_maskr.models.roi_heads.keypoint_branch import KeypointBranch
 from mmdet_maskr.ops.boxes import rescaled
+from mmdet_maskr.ops.late_checks import late_checks
 
 
 @MODELS.register_module()
@@ -133,15 +135,30 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
             image has no ground truth, so that distributed training never waits for a gradient.
         """
         gt_instances, ignored_instances, _ = unpack_gt_instances(batch_data_samples)
-        sampling_results = self._sample(x, rpn_results_list, gt_instances, ignored_instances)
-
-        bbox_results = self.bbox_loss(x, sampling_results)
-        losses = dict(bbox_results["loss_bbox"])
-        for name in self.active_branches:
-            branch_loss = getattr(self, f"{name}_loss")
-            results = branch_loss(x, sampling_results, bbox_results["bbox_feats"], gt_instances)
-            losses.update(results[f"loss_{name}"])
+        with late_checks():
+            sampling_results = self._sample(x, rpn_results_list, gt_instances, ignored_instances)
+            bbox_results = self.bbox_loss(x, sampling_results)
+            losses = dict(bbox_results["loss_bbox"])
+            for name in self.active_branches:
+                branch_loss = getattr(self, f"{name}_loss")
+                results = branch_loss(x, sampling_results, bbox_results["bbox_feats"], gt_instances)
+                losses.update(results[f"loss_{name}"])
         return losses
+
+    def bbox_loss(self, x: tuple[Tensor], sampling_results: list[SamplingResult]) -> dict:
+        """mmdet's, without a wait for the GPU where the head is one of mmdet's usual ones."""
+        if not box_loss.suits(self.bbox_head):
+            return super().bbox_loss(x, sampling_results)
+        rois = bbox2roi([result.priors for result in sampling_results])
+        results = self._bbox_forward(x, rois)
+        losses = box_loss.box_losses(
+            self.bbox_head,
+            results["cls_score"],
+            results["bbox_pred"],
+            sampling_results,
+            self.train_cfg,
+        )
+        return dict(results, loss_bbox=losses)
 
     def _sample(
         self,
@@ -150,14 +167,22 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
         gt_instances: InstanceList,
         ignored_instances: InstanceList,
     ) -> list[SamplingResult]:
-        """Match proposals with ground truth and draw the RoIs to train on, image by image.
+        """Match proposals with ground truth and draw the RoIs to train on.
 
-        As with mmdet's RoI heads, ``bboxes`` of the caller's proposals are named ``priors``
-        afterwards: trackers read them there. Assigner and sampler see scores and labels too.
+        On a GPU mmdet's usual assigner and sampler work on all images together; else image by
+        image, and they see scores and labels too. As with mmdet's RoI heads, ``bboxes`` of the
+        caller's proposals are named ``priors`` afterwards: trackers read them there.
         """
+        for proposals in rpn_results_list:
+            proposals.priors = proposals.pop("bboxes")
+        priors = [proposals.priors for proposals in rpn_results_list]
+        boxes = [*priors, *(truth.bboxes for truth in gt_instances)]
+        if device_samples.suits(self.bbox_assigner, self.bbox_sampler, boxes):
+            return device_samples.sample(
+                self.bbox_assigner, self.bbox_sampler, priors, gt_instances, ignored_instances
+            )
         sampling_results = []
         for i, proposals in enumerate(rpn_results_list):
-            proposals.priors = proposals.pop("bboxes")
             assigned = self.bbox_assigner.assign(proposals, gt_instances[i], ignored_instances[i])
             feats = [level[i][None] for level in x]
             sampling_results.append(
@@ -315,11 +340,12 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
             branches add, such as ``masks`` (D, H, W).
         """
         metas = [sample.metainfo for sample in batch_data_samples]
-        results = self.predict_bbox(
-            x, metas, rpn_results_list, rcnn_test_cfg=self.test_cfg, rescale=False
-        )
-        for name in self.active_branches:
-            results = getattr(self, f"predict_{name}")(x, metas, results, rescale=rescale)
+        with late_checks():
+            results = self.predict_bbox(
+                x, metas, rpn_results_list, rcnn_test_cfg=self.test_cfg, rescale=False
+            )
+            for name in self.active_branches:
+                results = getattr(self, f"predict_{name}")(x, metas, results, rescale=rescale)
         if rescale:
             for result, meta in zip(results, metas, strict=True):
                 result.bboxes = rescaled(result.bboxes, meta["scale_factor"])

@@ -91,6 +91,10 @@ class SizedAnchorGenerator(AnchorGenerator):
             for sizes, base_size in zip(self.sizes, self.base_sizes, strict=True)
         ]
 
+    def placed_strides(self, featmap_sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """(x, y) pixels between the anchors of each level's cells, for maps of these sizes."""
+        return self._convention.anchor_strides(self.strides, featmap_sizes)
+
     def grid_priors(
         self,
         featmap_sizes: list[tuple[int, int]],
@@ -99,5 +103,5 @@ class SizedAnchorGenerator(AnchorGenerator):
     ) -> list[Tensor]:
         """mmdet's, with the convention's strides."""
         placed = copy.copy(self)
-        placed.strides = self._convention.anchor_strides(self.strides, featmap_sizes)
+        placed.strides = self.placed_strides(featmap_sizes)
         return AnchorGenerator.grid_priors(placed, featmap_sizes, dtype, device)

@@ -12,6 +12,7 @@ from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes, get_box_tensor
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.ops.constants import constant
 
 LARGEST_LOG_SCALE = math.log(1000 / 16)
 
@@ -88,7 +89,7 @@ class WeightedBoxCoder(DeltaXYWHBBoxCoder):
         boxes = bboxes.to(deltas.dtype)
         sizes = boxes[:, 2:] - boxes[:, :2]
         centres = boxes[:, :2] + 0.5 * sizes
-        weights = deltas.new_tensor(self.weights)
+        weights = constant(self.weights, deltas)
         moves = deltas[..., :2] / weights[:2]
         log_scales = (deltas[..., 2:] / weights[2:]).clamp(max=abs(math.log(wh_ratio_clip)))
         centres = moves * sizes[:, None] + centres[:, None]

@@ -1,0 +1,136 @@
+"""Anchors of any map's size from grids that are kept, without copies to the device.
+
+mmdet makes all anchors of a batch anew and copies those of a cell to the device each time. Anchors
+depend on the cell alone: those of a map are the upper left part of those of a larger one.
+
+Symbols: A anchors of a cell, N of all levels.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmdet.models.task_modules.prior_generators import AnchorGenerator, anchor_inside_flags
+from torch import Tensor
+
+from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.task_modules.anchor_generator import SizedAnchorGenerator
+from mmdet_maskr.ops.late_checks import require
+from mmdet_maskr.tracing import is_traced
+
+KEPT_FLAGS = 64  # combinations of sizes of maps and images
+
+
+class AnchorGrids:
+    """The anchors of a generator.
+
+    Args:
+        generator: mmdet's or this package's; others are asked each time.
+    """
+
+    def __init__(self, generator: Any) -> None:
+        self._generator = generator
+        self._grids: dict[tuple, Tensor] = {}
+        self._flags: dict[tuple, Tensor] = {}
+
+    def __deepcopy__(self, memo: dict) -> AnchorGrids:
+        return AnchorGrids(copy.deepcopy(self._generator, memo))
+
+    def __reduce__(self) -> tuple:
+        return AnchorGrids, (self._generator,)
+
+    def anchors(self, sizes: Sequence[tuple[int, int]], like: Tensor) -> list[Tensor]:
+        """For each level (h w A, 4) xyxy, in the type and on the device of ``like``.
+
+        Args:
+            sizes: height and width of each level's map.
+            like: any tensor.
+        """
+        own = self._generator
+        sizes = [(int(h), int(w)) for h, w in sizes]
+        strides: Any = own.strides
+        if type(own) is SizedAnchorGenerator:
+            strides = own.placed_strides(sizes)
+        elif type(own) is not AnchorGenerator:
+            return own.grid_priors(sizes, dtype=like.dtype, device=like.device)
+        if own.use_box_type or is_traced():
+            return own.grid_priors(sizes, dtype=like.dtype, device=like.device)
+        key = (tuple(map(tuple, strides)), like.dtype, like.device)
+        levels = []
+        grids = [self._grids.get((*key, level)) for level in range(len(sizes))]
+        if any(
+            grid is None or grid.shape[0] < h or grid.shape[1] < w
+            for grid, (h, w) in zip(grids, sizes, strict=True)
+        ):
+            self._grow(key, sizes, grids, like)
+        for level, (h, w) in enumerate(sizes):
+            levels.append(self._grids[(*key, level)][:h, :w].reshape(-1, 4))
+        return levels
+
+    def _grow(
+        self,
+        key: tuple,
+        sizes: Sequence[tuple[int, int]],
+        grids: Sequence[Tensor | None],
+        like: Tensor,
+    ) -> None:
+        own = self._generator
+        with torch.inference_mode(False), torch.no_grad():
+            for level, ((h, w), grid, stride) in enumerate(zip(sizes, grids, key[0], strict=True)):
+                if grid is not None:
+                    h, w = max(h, grid.shape[0]), max(w, grid.shape[1])
+                base = own.base_anchors[level].to(like.device).to(like.dtype)
+                x = torch.arange(0, w, device=like.device).to(like.dtype) * stride[0]
+                y = torch.arange(0, h, device=like.device).to(like.dtype) * stride[1]
+                place = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).repeat(1, 1, 2)
+                self._grids[(*key, level)] = place[:, :, None] + base
+
+    def flags(
+        self,
+        sizes: Sequence[tuple[int, int]],
+        anchors: Tensor,
+        pad_shape: tuple[int, int],
+        img_shape: tuple[int, int],
+        border: float,
+    ) -> Tensor | None:
+        """(N,) bool, which anchors are not in an image's padding; None for all.
+
+        Args:
+            sizes: height and width of each level's map.
+            anchors: (N, 4).
+            pad_shape: height and width of the image with its own padding.
+            img_shape: of the image alone.
+            border: pixels that an anchor may be outside of it; negative for any number.
+
+        Raises:
+            UserError: there is none.
+        """
+        own = self._generator
+        whole = all(
+            math.ceil(pad_shape[0] / stride[1]) >= h and math.ceil(pad_shape[1] / stride[0]) >= w
+            for (h, w), stride in zip(sizes, own.strides, strict=True)
+        )
+        if whole and border < 0:
+            return None
+        key = (tuple(map(tuple, sizes)), pad_shape, border < 0 or img_shape, border, anchors.device)
+        if key not in self._flags:
+            while len(self._flags) >= KEPT_FLAGS:
+                self._flags.pop(next(iter(self._flags)))
+            with torch.inference_mode(False), torch.no_grad():
+                valid = torch.cat(own.valid_flags(sizes, pad_shape, anchors.device))
+                flags = anchor_inside_flags(anchors, valid, img_shape, border)
+            self._flags[key] = flags
+        found = self._flags[key]
+
+        def explain() -> None:
+            raise UserError(
+                f"No anchor lies inside an image of {img_shape} (height, width): use smaller "
+                "anchors in rpn_head.anchor_generator, or train_cfg.rpn.allowed_border=-1."
+            )
+
+        require(found.any(), explain)
+        return found

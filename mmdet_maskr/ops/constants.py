@@ -1,0 +1,36 @@
+"""Numbers of the code as tensors, sent to a device once.
+
+``tensor.new_tensor(...)`` copies at each call, and on a GPU the host waits for the copy.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmdet_maskr.tracing import is_traced
+
+KEPT = 1024
+
+
+def constant(values: Sequence[float], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Numbers (n,) on the device of ``like``, in its type or ``dtype``; not to be written to."""
+    dtype = like.dtype if dtype is None else dtype
+    numbers = tuple(values)
+    if is_traced():  # a graph has constants of its own
+        return torch.tensor(numbers, dtype=dtype, device=like.device)
+    return _kept(numbers, dtype, like.device)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _kept(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # it may come into a gradient's graph later
+        return torch.tensor(numbers, dtype=dtype, device=device)
+
+
+def forget() -> None:
+    """Drop what is kept."""
+    _kept.cache_clear()

@@ -1,0 +1,22 @@
+"""Rows of several images as one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def padded(rows: Sequence[Tensor], fill: float = 0, least: int = 0) -> Tensor:
+    """Tensors (n_i, ...) of B images as (B, n, ...), n the largest n_i, with ``fill`` below.
+
+    Args:
+        rows: of each image, alike but for n_i.
+        fill: what rows that are not there hold.
+        least: n at least.
+    """
+    most = max(least, *(len(own) for own in rows))
+    whole = rows[0].new_full((len(rows), most, *rows[0].shape[1:]), fill)
+    for place, own in zip(whole, rows, strict=True):
+        place[: len(own)] = own
+    return whole
