@@ -84,13 +84,11 @@ def _percent(value: float | None) -> str:
     return f"{'-':>8}" if value is None or value < 0 else f"{100 * value:8.1f}"
 
 
-def commands(outcome: Outcome, data_root: str) -> str:
-    """How the model is used."""
+def commands(outcome: Outcome, data_root: str) -> list[tuple[str, str]]:
+    """What the model is for, and the command of each."""
     config, checkpoint = outcome.config, outcome.checkpoint
-    return "\n".join(
-        [
-            f"  test it:     maskr test {config} {checkpoint} --show-dir pictures",
-            f"  export it:   maskr export {config} {checkpoint} {outcome.work_dir / 'exported'}",
-            f"  train on:    maskr train {data_root} --weights {checkpoint} --work-dir NEW",
-        ]
-    )
+    return [
+        ("Test", f"maskr test {config} {checkpoint} --show-dir pictures"),
+        ("Export", f"maskr export {config} {checkpoint} {outcome.work_dir / 'exported'}"),
+        ("Train on", f"maskr train {data_root} --weights {checkpoint} --work-dir NEW"),
+    ]

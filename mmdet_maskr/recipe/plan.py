@@ -80,16 +80,15 @@ class Plan:
         return math.ceil(self.iterations / self.evaluations)
 
 
-def first_plan(facts: Facts, machine: Machine, pretrained: bool, wishes: Wishes) -> Plan:
+def first_plan(facts: Facts, machine: Machine, small: bool, wishes: Wishes) -> Plan:
     """A plan before anything is measured.
 
     Args:
         facts: of the data.
         machine: that trains.
-        pretrained: whether there are weights to begin with; without, the small model trains.
+        small: whether the small model trains.
         wishes: of the user.
     """
-    small = not pretrained
     short, long, why = _scale(facts, small)
     batch = _batch(facts, machine, small)
     iterations, why_iterations = _iterations(facts, batch, small, wishes.epochs)

@@ -32,6 +32,7 @@ from mmdet_maskr.recipe.recipe import config_text
 from mmdet_maskr.recipe.record import goes_on, write_record
 from mmdet_maskr.recipe.speed import measure
 from mmdet_maskr.recipe.starting import start_of
+from mmdet_maskr.report import write_report
 
 STARTING = 15.0  # seconds from the recipe to the first iteration
 # Options that make another training of a folder.
@@ -50,6 +51,11 @@ def train_folder(args: argparse.Namespace) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU.")
+    if args.launcher != "none":
+        raise UserError(
+            f"--launcher {args.launcher}: a folder is trained by one process. For several GPUs, let "
+            "this command write the config, and train that by tools/dist_train.sh."
+        )
     if args.folds is not None and args.folds < 2:
         raise UserError(f"--folds {args.folds}: it must be 2 or more.")
     root = Path(args.config)
@@ -126,7 +132,7 @@ def _write_config(
     wishes = Wishes(args.minutes, args.epochs, args.weights, args.flips, args.seed)
     machine = this_machine()
     start = start_of(machine, wishes.weights)
-    plan = first_plan(facts, machine, start.load_from is not None or start.body is not None, wishes)
+    plan = first_plan(facts, machine, start.small, wishes)
     given = dict(args.cfg_options or {})
 
     def write() -> Any:
@@ -165,7 +171,19 @@ def _as_json(value: Any) -> Any:
 
 
 def _show(outcome: Outcome, data_root: str) -> None:
+    """Say what came out, and write the report."""
+    uses = commands(outcome, data_root)
     print(f"\n{table(outcome.scores)}\n")
     print(f"best checkpoint (iteration {outcome.iteration}): {outcome.checkpoint}")
     print(f"config: {outcome.config}")
-    print(commands(outcome, data_root), flush=True)
+    if outcome.checkpoint is not None:
+        page = write_report(
+            outcome.work_dir,
+            config=outcome.config,
+            checkpoint=outcome.checkpoint,
+            title=outcome.work_dir.name,
+            commands=uses,
+        )
+        print(f"report: {page}")
+    for what, command in uses:
+        print(f"  {what:10} {command}", flush=True)

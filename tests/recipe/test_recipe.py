@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from PIL import Image
@@ -28,7 +29,7 @@ from mmdet_maskr.recipe.outcome import table
 from mmdet_maskr.recipe.plan import LEAST, Speed, Wishes, epochs_of, first_plan, fitted
 from mmdet_maskr.recipe.recipe import config_text
 from mmdet_maskr.recipe.record import goes_on, write_record
-from mmdet_maskr.recipe.starting import Start
+from mmdet_maskr.recipe.starting import Start, start_of
 
 CPU = Machine(None, 0.0, 2)
 NONE = Start(None, None, "none")
@@ -97,19 +98,19 @@ def test_epochs_of_mayaku(images: int, epochs: float):
 
 def test_small_objects_get_more_pixels():
     sides = [
-        first_plan(facts(sizes=np.full(100, size)), CPU, False, Wishes()).short
+        first_plan(facts(sizes=np.full(100, size)), CPU, True, Wishes()).short
         for size in (10.0, 30.0, 100.0, 300.0)
     ]
     assert sides == sorted(sides, reverse=True)
     assert sides[0] == 480
-    tiny = first_plan(facts(width=64.0, height=48.0), CPU, False, Wishes())
+    tiny = first_plan(facts(width=64.0, height=48.0), CPU, True, Wishes())
     assert tiny.short <= 96  # not more than twice the photo
 
 
 @pytest.mark.parametrize("iteration", [0.01, 0.3, 2.0, 30.0])
 @pytest.mark.parametrize("photo", [0.01, 1.0])
 def test_a_time_budget_is_kept_as_far_as_it_can_be(iteration: float, photo: float):
-    plan = first_plan(facts(), CPU, False, Wishes(minutes=2))
+    plan = first_plan(facts(), CPU, True, Wishes(minutes=2))
     found = fitted(plan, facts(), Speed(iteration, photo), 110.0, 2)
     assert found.iterations >= LEAST
     assert found.batch >= 2
@@ -124,13 +125,13 @@ def test_a_time_budget_is_kept_as_far_as_it_can_be(iteration: float, photo: floa
 
 
 def test_slow_machines_get_fewer_pixels():
-    plan = first_plan(facts(), CPU, False, Wishes(minutes=2))
+    plan = first_plan(facts(), CPU, True, Wishes(minutes=2))
     slow = fitted(plan, facts(), Speed(4.0, 0.1), 110.0, 2)
     assert (slow.batch, slow.short) == (2, 128)
 
 
 def test_wishes():
-    assert first_plan(facts(), CPU, False, Wishes(epochs=3)).iterations == 150
+    assert first_plan(facts(), CPU, True, Wishes(epochs=3)).iterations == 150
     for wrong in (dict(minutes=0), dict(epochs=-1), dict(minutes=1, epochs=1)):
         with pytest.raises(UserError, match=r"--minutes|--epochs"):
             Wishes(**wrong)
@@ -140,7 +141,7 @@ def test_wishes():
 def test_anchors_cover_the_objects():
     for size in (8.0, 40.0, 150.0):
         given = facts(sizes=np.linspace(0.6, 1.6, 500) * size)
-        plan = first_plan(given, CPU, False, Wishes())
+        plan = first_plan(given, CPU, True, Wishes())
         tree = model.model_of(given, plan)
         generator = tree["rpn_head"]["anchor_generator"]
         scale, strides = generator["scales"].value[0], generator["strides"].value
@@ -153,7 +154,7 @@ def test_anchors_cover_the_objects():
 
 
 def test_thin_objects_get_thin_anchors():
-    plan = first_plan(facts(), CPU, False, Wishes())
+    plan = first_plan(facts(), CPU, True, Wishes())
     thin = model.model_of(facts(aspects=np.geomspace(0.1, 8, 500)), plan)
     ratios = thin["rpn_head"]["anchor_generator"]["ratios"].value
     assert ratios[0] < 0.3
@@ -196,8 +197,7 @@ def test_text_reads_back(tmp_path: Path):
 def written(root: Path, tmp_path: Path, start: Start = NONE, **options: object) -> Config:
     prepared = prepare(root)
     found = facts_of(prepared)
-    pretrained = start != NONE
-    plan = first_plan(found, CPU, pretrained, Wishes())
+    plan = first_plan(found, CPU, start.small, Wishes())
     text = config_text(
         found,
         plan,
@@ -243,7 +243,7 @@ def test_config_of_keypoints_without_masks(tmp_path: Path):
 
 
 def test_config_with_weights(tmp_path: Path):
-    start = Start(str(tmp_path / "a.pth"), None, "COCO's")
+    start = Start(str(tmp_path / "a.pth"), None, "COCO's", small=False)
     (tmp_path / "a.pth").touch()
     cfg = written(photos(tmp_path / "photos"), tmp_path, start)
     assert cfg.load_from == start.load_from
@@ -253,7 +253,7 @@ def test_config_with_weights(tmp_path: Path):
 
 
 def test_flips():
-    plan = first_plan(facts(), CPU, False, Wishes())
+    plan = first_plan(facts(), CPU, True, Wishes())
 
     def flip(given: Facts, kind: str) -> str:
         steps = data.train_pipeline(given, plan, Wishes(flips=kind))
@@ -326,6 +326,7 @@ def arguments(line: str) -> argparse.Namespace:
     [
         ("--classes leaf,Stone", r"'Stone' \(did you mean 'stone'"),
         ("--folds 1", "--folds 1: it must be 2 or more"),
+        ("--launcher pytorch", "--launcher pytorch: a folder is trained by one process"),
         ("--val 1.5", "val_share=1.5 must be between"),
         ("--val nowhere", "there is no folder or annotation file .*nowhere"),
         ("--format pdf", "there is no format 'pdf'"),
@@ -357,6 +358,16 @@ def test_folders_that_cannot_be_trained(tmp_path: Path):
         run.train_folder(arguments(f"{only} --work-dir {tmp_path / 'work'}"))
 
 
+@pytest.mark.parametrize(("width", "small"), [(32, True), (64, False)])
+def test_whose_weights_they_are(tmp_path: Path, width: int, small: bool):
+    path = tmp_path / "a.pth"
+    torch.save(dict(state_dict={"backbone.conv1.weight": torch.zeros(width, 3, 7, 7)}), path)
+    assert start_of(CPU, str(path))[::3] == (str(path), small)
+    assert start_of(CPU, "none") == start_of(CPU, None)._replace(
+        reason="none, as --weights none says"
+    )
+
+
 @pytest.mark.slow
 def test_from_a_folder_to_a_model(tmp_path: Path, capsys: pytest.CaptureFixture):
     root, work = photos(tmp_path / "photos", count=6), tmp_path / "work"
@@ -367,6 +378,7 @@ def test_from_a_folder_to_a_model(tmp_path: Path, capsys: pytest.CaptureFixture)
     said = capsys.readouterr().out
     best = next(work.glob("best_*.pth"))
     assert str(best) in said
+    assert (work / "report.html").is_file()
     assert "mask" in said
     config = work / "recipe" / "work.py"
     assert config.is_file()
