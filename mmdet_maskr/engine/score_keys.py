@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from mmdet.evaluation import CityScapesMetric, CocoMetric, LVISMetric, VOCMetric
 from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation import CocoInstanceMetric
@@ -34,11 +34,11 @@ def check_score_keys(runner: Runner) -> None:
         UserError: names the setting and what it may be.
     """
     wanted = list(_wanted(runner))
-    if not isinstance(runner._val_loop, BaseLoop):
+    reason = _why_no_validation(runner)
+    if reason is not None:
         for setting, key in wanted:
-            runner.logger.warning(
-                f"{setting}={key!r} does nothing: the config has no validation (val_cfg)."
-            )
+            runner.logger.warning(f"{setting}={key!r} does nothing: {reason}.")
+    if not isinstance(runner._val_loop, BaseLoop):
         return
     metrics = getattr(runner._val_loop.evaluator, "metrics", None)
     if metrics is None:
@@ -53,6 +53,21 @@ def check_score_keys(runner: Runner) -> None:
                 f"{setting}={key!r}: no evaluator of val_evaluator gives this score, but "
                 f"{', '.join(sorted(known)) or 'none'}.{guess}"
             )
+
+
+def _why_no_validation(runner: Runner) -> str | None:
+    if not isinstance(runner._val_loop, BaseLoop):
+        return "the config has no validation (val_cfg)"
+    loop = runner._train_loop
+    if isinstance(loop, EpochBasedTrainLoop):
+        last = loop.max_epochs
+    elif isinstance(loop, IterBasedTrainLoop):
+        last = loop.max_iters
+    else:
+        return None
+    if loop.val_begin > last:
+        return f"validation begins after the training's end (train_cfg.val_begin={loop.val_begin})"
+    return None
 
 
 def names_of(metrics: list[BaseMetric]) -> tuple[set[str], list[str]]:

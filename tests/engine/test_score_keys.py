@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -49,6 +50,20 @@ def test_wrong_keys(tmp_path: Path, options: dict):
         runner.train()
     assert runner.iter == 0
     toy_runner(tmp_path, val_interval=0, **options).train()  # nothing to watch: said, no error
+
+
+@pytest.mark.parametrize(("begin", "told"), [(3, 0), (4, 1)])
+def test_validation_after_the_end(tmp_path: Path, begin: int, told: int):
+    """No best checkpoint can be found then."""
+    lines: list[str] = []
+    cfg = dict(by_epoch=True, max_epochs=3, val_interval=1, val_begin=begin)
+    best = dict(save_best="toy/score", rule="greater")
+    runner = toy_runner(tmp_path, val_interval=1, checkpoint=best, train_cfg=cfg)
+    runner.logger.addHandler(handler := logging.Handler())
+    handler.emit = lambda record: lines.append(record.getMessage())
+    runner.train()
+    assert sum("does nothing: validation begins after" in line for line in lines) == told
+    assert len(list(tmp_path.glob("best*.pth"))) == 1 - told
 
 
 def test_key_of_older_versions(tmp_path: Path, repo: Path, shapes_root: Path):
