@@ -53,8 +53,8 @@ def train_folder(args: argparse.Namespace) -> None:
         raise UserError("--device cuda: torch sees no GPU.")
     if args.launcher != "none":
         raise UserError(
-            f"--launcher {args.launcher}: a folder is trained by one process. For several GPUs, let "
-            "this command write the config, and train that by tools/dist_train.sh."
+            f"--launcher {args.launcher}: a folder is trained by one process. For several GPUs, "
+            "let this command write the config, and train that by tools/dist_train.sh."
         )
     if args.folds is not None and args.folds < 2:
         raise UserError(f"--folds {args.folds}: it must be 2 or more.")
