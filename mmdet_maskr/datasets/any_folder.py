@@ -15,6 +15,7 @@ from mmdet_maskr.datasets.formats.prepared import Prepared, Reading, prepare
 from mmdet_maskr.datasets.formats.splits import VAL_SHARE
 from mmdet_maskr.errors import UserError
 
+TOLD: set[str] = set()  # digests of folders of which this process has said what was assumed
 _SET = ("ann_file", "data_prefix", "keypoint_ann_file")
 
 
@@ -76,7 +77,8 @@ class ReadsFolder(CocoInstanceDataset):
             **options,
         )
         self._metainfo["ann_file"] = self.ann_file  # of CocoInstanceMetric(ann_file='dataset')
-        if split == "train":
+        if split == "train" and self.prepared.digest not in TOLD:
+            TOLD.add(self.prepared.digest)
             self._tell(data_root)
 
     def _given_by(self, prepared: Prepared) -> dict:

@@ -88,6 +88,7 @@ def commands(outcome: Outcome, data_root: str) -> list[tuple[str, str]]:
     """What the model is for, and the command of each."""
     config, checkpoint = outcome.config, outcome.checkpoint
     return [
+        ("Predict", f"maskr predict PHOTOS --weights {checkpoint} --config {config}"),
         ("Test", f"maskr test {config} {checkpoint} --show-dir pictures"),
         ("Export", f"maskr export {config} {checkpoint} {outcome.work_dir / 'exported'}"),
         ("Train on", f"maskr train {data_root} --weights {checkpoint} --work-dir NEW"),

@@ -65,7 +65,7 @@ def config_text(
     tree["test_pipeline"] = data.test_pipeline(facts)
     tree |= data.loaders_of(facts, plan, machine, reading, list(prepared.files))
     tree |= _schedule(plan)
-    tree |= _runtime(facts, plan, start)
+    tree |= _runtime(facts, plan, start, stops=wishes.minutes is None)
     tree["randomness"] = dict(seed=Choice(wishes.seed, "the same seed gives the same training"))
     for path, value in options.items():
         set_value(tree, path, value, "--cfg-options")
@@ -104,7 +104,7 @@ def _schedule(plan: Plan) -> dict[str, Any]:
         train_cfg=dict(
             type="IterBasedTrainLoop",
             max_iters=Choice(total, plan.why_iterations),
-            val_interval=Choice(plan.interval, f"{plan.evaluations} validations"),
+            val_interval=Choice(plan.interval, f"{plan.evaluations} times in all"),
         ),
         val_cfg=dict(type="ValLoop"),
         test_cfg=dict(type="TestLoop"),
@@ -127,12 +127,14 @@ def _schedule(plan: Plan) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _runtime(facts: Facts, plan: Plan, start: Start) -> dict[str, Any]:
+def _runtime(facts: Facts, plan: Plan, start: Start, stops: bool) -> dict[str, Any]:
+    """Hooks; ``stops`` lets the training end early, which has all the time that it needs."""
     best = data.best_of(facts)
     hooks = []
     if start.load_from is not None:
         hooks.append(Code("dict(type='ClassTransferHook')"))
-    if plan.evaluations >= FEW_EVALUATIONS:
+    # from scratch the score is 0 for long
+    if stops and not plan.small and plan.evaluations >= FEW_EVALUATIONS:
         patience = max(3, EVALUATIONS // 3)
         hooks.append(
             Code(

@@ -15,6 +15,7 @@ import torch
 
 from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.coco.reader import category_ids
+from mmdet_maskr.datasets import any_folder
 from mmdet_maskr.datasets.formats.prepared import Prepared, Reading, prepare
 from mmdet_maskr.datasets.formats.splits import VAL_SHARE
 from mmdet_maskr.engine.building import build_runner, enable_mixed_precision
@@ -98,6 +99,7 @@ def _train(
     prepared = prepare(root, reading)
     facts = facts_of(prepared, _classes(args.classes, prepared))
     print(notes.told(prepared, facts), flush=True)
+    any_folder.TOLD.add(prepared.digest)
     config = work_dir / "recipe" / f"{work_dir.name}.py"
     options = {key: _as_json(getattr(args, key)) for key in KEPT}
     options = {key: value for key, value in options.items() if value not in (None, False)}

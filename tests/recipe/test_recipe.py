@@ -227,6 +227,7 @@ def test_config_of_masks(tmp_path: Path):
     assert cfg.train_dataloader.dataset.dataset.data_root == str(root)
     assert cfg.val_evaluator.metric == ["bbox", "segm"]
     assert cfg.default_hooks.checkpoint.save_best == "coco/segm_mAP"
+    assert "EarlyStoppingHook" not in [hook["type"] for hook in cfg.custom_hooks]
     assert cfg.optim_wrapper.optimizer.lr == 0.5
     assert cfg.train_cfg.max_iters == cfg.param_scheduler[1].end == cfg.param_scheduler[1].T_max
 
@@ -250,6 +251,7 @@ def test_config_with_weights(tmp_path: Path):
     assert cfg.model.backbone.depth == 50
     assert "ClassTransferHook" in [hook["type"] for hook in cfg.custom_hooks]
     assert "LossGuardHook" in [hook["type"] for hook in cfg.custom_hooks]
+    assert "EarlyStoppingHook" in [hook["type"] for hook in cfg.custom_hooks]
 
 
 def test_flips():
