@@ -9,6 +9,7 @@ Transforms that keep images of earlier batches (mmdet's CachedMosaic, CachedMixU
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -110,8 +111,24 @@ class GuardedDataLoader(DataLoader):
     """A DataLoader whose workers no signal to a whole job ends, see :class:`WorkerStart`."""
 
     def _get_iterator(self) -> Any:
-        with blocked_signals(SIGNALS):  # until a worker's first act
+        with blocked_signals(SIGNALS), _out_of_collections():  # until a worker's first act
             return super()._get_iterator()
+
+
+@contextmanager
+def _out_of_collections() -> Iterator[None]:
+    """Let forked workers share what there is already.
+
+    Python's garbage collection writes to every object it looks at, so that each worker would soon
+    have a copy of all of this process; what is frozen at a fork it leaves alone.
+    """
+    was = gc.get_freeze_count()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not was:
+            gc.unfreeze()
 
 
 class WorkerStart:
