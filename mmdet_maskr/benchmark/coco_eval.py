@@ -49,8 +49,9 @@ def add_coco_eval(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "coco-eval",
         help="COCO's scores by every installed backend, and by mmdet's CocoMetric",
-        description="From stored predictions to scores (BaseMetric.evaluate), in memory or, as "
-        "mmdet does, through JSON files. Images of 640 x 480 with 7 annotations on average, half "
+        description="From a model's predictions to scores (BaseMetric's process, an image at a "
+        "time, and evaluate), in memory or, as mmdet does, through JSON files. Images of 640 x "
+        "480 with 7 annotations on average, half "
         "of the detections near one. The column of ours is the backend that the case names; all "
         "statistics, precisions and recalls must be pycocotools' to 6 decimals, and scores of "
         "mmdet's metric equal. pycocotools runs in one thread, hotcoco in RAYON_NUM_THREADS (all), "
@@ -68,7 +69,46 @@ def add_coco_eval(subparsers: argparse._SubParsersAction) -> None:
         default=["boxes-and-masks", "keypoints"],
         help="what is scored (boxes-and-masks keypoints)",
     )
-    parser.set_defaults(run=lambda args: compare(args, REFERENCE, measure))
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="time the fastest backend alone, without a comparison, which takes pycocotools "
+        "minutes for thousands of images",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compare the contenders, or time one of them alone.
+
+    Raises:
+        UserError: what :func:`measure` finds; ``--json`` with ``--alone``.
+    """
+    if not args.alone:
+        compare(args, REFERENCE, measure)
+        return
+    if args.json is not None:
+        raise UserError("--json keeps a comparison: leave out --alone, or --json.")
+    _check(args)
+    name = installed()[0]
+    for case in args.cases:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"{case}: {args.images * args.detections} detections are made ...", flush=True)
+            write_case(Path(folder), case, args.images, args.detections, args.classes)
+            found = time_in_turn({name: partial(time_one, name, folder, case)}, args.repeats, 0)
+        timing = found[name]
+        print(
+            f"{case}, {name}: {timing.median:.2f} s ({timing.min:.2f} to {timing.max:.2f}) with "
+            "the collection of predictions"
+        )
+
+
+def _check(args: argparse.Namespace) -> None:
+    if min(args.images, args.detections, args.classes) < 1:
+        raise UserError(
+            "--images, --detections and --classes must be positive, got "
+            f"{args.images}, {args.detections}, {args.classes}."
+        )
 
 
 def measure(args: argparse.Namespace) -> list[TimedCase]:
@@ -77,11 +117,7 @@ def measure(args: argparse.Namespace) -> list[TimedCase]:
     Raises:
         UserError: an option is out of range, or a number differs from pycocotools'.
     """
-    if min(args.images, args.detections, args.classes) < 1:
-        raise UserError(
-            "--images, --detections and --classes must be positive, got "
-            f"{args.images}, {args.detections}, {args.classes}."
-        )
+    _check(args)
     backends = installed()
     print(f"backends: {', '.join(backends)}")
     rows = []
@@ -116,17 +152,19 @@ def measure(args: argparse.Namespace) -> list[TimedCase]:
 
 # --------------------------------------------------------------------------------------- evaluation
 def time_one(name: str, folder: str, case: str) -> float:
-    """Seconds that a contender takes to evaluate stored predictions once."""
+    """Seconds that a contender takes to collect and evaluate stored predictions once."""
     return timed(prepare(name, folder, case))
 
 
 def prepare(name: str, folder: str, case: str) -> Callable[[], dict[str, float]]:
     """A function that evaluates stored predictions once; the data are read before, every time."""
-    metric, count = _metric_with_predictions(name, folder, case)
+    metric, samples = _metric_and_predictions(name, folder, case)
 
     def run() -> dict[str, float]:
         with contextlib.redirect_stdout(io.StringIO()):
-            return metric.evaluate(count)
+            for sample in samples:
+                metric.process({}, [sample])
+            return metric.evaluate(len(samples))
 
     return run
 
@@ -164,7 +202,8 @@ def largest_difference(
 
 def numbers_of(name: str, folder: str, case: str) -> dict[str, np.ndarray]:
     """Statistics, precisions and recalls of each metric of a case."""
-    metric, _ = _metric_with_predictions(name, folder, case)
+    metric, samples = _metric_and_predictions(name, folder, case)
+    metric.process({}, samples)
     results = [result for _, result in metric.results]
     numbers = {}
     with contextlib.redirect_stdout(io.StringIO()):
@@ -176,7 +215,7 @@ def numbers_of(name: str, folder: str, case: str) -> dict[str, np.ndarray]:
     return numbers
 
 
-def _metric_with_predictions(name: str, folder: str, case: str) -> tuple[CocoMetric, int]:
+def _metric_and_predictions(name: str, folder: str, case: str) -> tuple[CocoMetric, list[dict]]:
     MMLogger.get_instance("coco-eval").setLevel("WARNING")  # the last one made is the current one
     truth = str(Path(folder) / "truth.json")
     samples = pickle.loads((Path(folder) / "samples.pkl").read_bytes())
@@ -189,8 +228,7 @@ def _metric_with_predictions(name: str, folder: str, case: str) -> tuple[CocoMet
         metric.dataset_meta = dict(
             COCO_PERSON, classes=tuple(category["name"] for category in categories)
         )
-        metric.process({}, samples)
-    return metric, len(samples)
+    return metric, samples
 
 
 # --------------------------------------------------------------------------------------------- data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,12 @@ def test_other_numbers_and_bad_options_are_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(coco_eval, "CocoMetric", Other)
     with pytest.raises(UserError, match=r"boxes: a number of mmdet differs .* by 0.001"):
         run(*SMALL, "--cases", "boxes")
+
+
+def test_the_fastest_alone(tmp_path: Path, capsys: pytest.CaptureFixture):
+    run(*SMALL, "--alone", "--cases", "boxes-and-masks", "keypoints")
+    said = capsys.readouterr().out
+    for case in ("boxes-and-masks", "keypoints"):
+        assert re.search(rf"^{case}, {installed()[0]}: \d+\.\d\d s ", said, re.MULTILINE)
+    with pytest.raises(UserError, match="--json"):
+        run(*SMALL, "--alone", "--json", str(tmp_path / "a.json"))
