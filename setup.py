@@ -50,6 +50,7 @@ setup(
     package_data={
         "mmdet_maskr": ["py.typed"],
         "mmdet_maskr.catalogue": ["published.json"],
+        "mmdet_maskr.zoo": ["models.json"],
         "mmdet_maskr.compare": ["page.html", "page.css", "*.js"],
         "mmdet_maskr.report": ["page.html.j2", "page.css", "page.js"],
     },
@@ -68,6 +69,8 @@ setup(
         f"orjson>=3.10; {HAS_WHEELS}",  # without it, annotation files are read three times as long
         "matplotlib",
         "jinja2",
+        "filelock",  # as torch
+        "safetensors>=0.4",
     ],
     extras_require={
         # Kernels of MMCV's ops for GPUs, as wheels. For MMCV's own compiled ops there is
@@ -86,6 +89,7 @@ setup(
         "evaluation": ["faster-coco-eval>=1.8"],
         "deploy": ["onnx>=1.16", "onnxruntime>=1.19", "openvino>=2024.4", "nncf>=2.13"],
         "tiff": ["rasterio>=1.3", "tifffile>=2023.7.10"],  # windows and bands of large TIFFs
+        "hub": ["huggingface_hub>=0.30"],  # hf://org/name
         "serve": ["gradio>=6"],  # tools/compare.py --serve
         "docs": ["mkdocs-material>=9.5", "mkdocstrings-python>=1.10"],
         "test": ["pytest", "pytest-xdist", "ruff", "mypy", "hypothesis", "playwright"],

@@ -29,6 +29,7 @@ _ABSENT = object()
 _LOCK = threading.RLock()
 _CHECKPOINTS = "mmengine.runner.checkpoint"
 _SCHEMES = f"{_CHECKPOINTS}:CheckpointLoader._schemes"
+_LOADER = f"{_CHECKPOINTS}:CheckpointLoader"
 _CONFIG = "mmengine.config.config:Config"
 _HANDLERS = "mmengine.fileio.handlers.registry_utils:file_handlers"
 _REGISTRIES = "mmengine.registry.registry"
@@ -68,6 +69,15 @@ def _explained(old: Any) -> Any:
     from mmdet_maskr.pretrained import explained
 
     return explained(old)
+
+
+def _with_references(old: Any) -> Any:
+    from collections import OrderedDict
+
+    from mmdet_maskr.zoo.resolve import SCHEMES, load_checkpoint
+
+    # the first prefix that fits counts, and '' fits all
+    return OrderedDict([*((scheme, load_checkpoint) for scheme in SCHEMES), *old.items()])
 
 
 def _load_url(old: Any) -> Any:
@@ -117,6 +127,10 @@ def _without_pkg_resources(name: str) -> Callable[[Any], Any]:
 
 _EVALUATED = "it evaluates this text of a config at each call, and any code would run"
 LASTING = (
+    Change(
+        _LOADER, "_schemes", _with_references,
+        "load_from = 'pretrained://NAME' and 'hf://org/name' name models of others",
+    ),
     Change(
         _SCHEMES, "", _read_checkpoint,
         "torch >= 2.6 refuses what mmengine 0.10 puts into checkpoints (mmengine #1655), and "

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmdet_maskr import safe_arrays
+from mmdet_maskr import safe_arrays, safetensors_files
 from mmdet_maskr.checksums import CHECKSUM_SUFFIX, find_bad_bytes, first_line
 from mmdet_maskr.downloads import fetch_weights
 from mmdet_maskr.errors import UnsafeCheckpointError, UserError
@@ -76,6 +76,8 @@ def read_checkpoint(filename: str, map_location: Any = None) -> dict:
             f"checkpoint {filename} is refused: {damage}. Take another one (if you have changed "
             f"the file yourself, remove its checksum {path.name}{CHECKSUM_SUFFIX})."
         )
+    if path.suffix == safetensors_files.SUFFIX:
+        return safetensors_files.read(path, map_location)
     check_archive(path)
     try:
         return load(path, map_location)
@@ -150,6 +152,8 @@ def load_url(
         print_log(f"weights of {url} are kept in {folder}", logger="current")
     path = fetch_weights(url, folder)
     try:
+        if path.suffix == safetensors_files.SUFFIX:
+            return safetensors_files.read(path, map_location)
         check_archive(path)
         return load(path, map_location)
     except MemoryError:

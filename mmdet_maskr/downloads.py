@@ -16,8 +16,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -31,7 +32,7 @@ WEIGHTS_BYTES = 32 << 30
 WEIGHTS_SECONDS = 3600.0
 
 
-class _Watch:
+class Watch:
     """Ends connections when their time is over, whatever they are waiting for."""
 
     def __init__(self, seconds: float) -> None:
@@ -58,7 +59,7 @@ class _Watch:
         self._sockets.append(opened)
         return opened
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Watch:
         self._timer.start()
         return self
 
@@ -66,7 +67,7 @@ class _Watch:
         self._timer.cancel()
 
 
-def _watched(kind: type, watch: _Watch) -> Callable[..., Any]:
+def _watched(kind: type, watch: Watch) -> Callable[..., Any]:
     def connection(*args: Any, **options: Any) -> Any:
         made = kind(*args, **options)
         made._create_connection = watch.connect
@@ -76,7 +77,7 @@ def _watched(kind: type, watch: _Watch) -> Callable[..., Any]:
 
 
 class _Http(urllib.request.HTTPHandler):
-    def __init__(self, watch: _Watch) -> None:
+    def __init__(self, watch: Watch) -> None:
         super().__init__()
         self._watch = watch
 
@@ -85,7 +86,7 @@ class _Http(urllib.request.HTTPHandler):
 
 
 class _Https(urllib.request.HTTPSHandler):
-    def __init__(self, watch: _Watch) -> None:
+    def __init__(self, watch: Watch) -> None:
         super().__init__()
         self._watch = watch
 
@@ -150,6 +151,33 @@ def check_address(url: str) -> None:
         )
 
 
+def opened(url: str, watch: Watch, headers: Mapping[str, str] = MappingProxyType({})) -> Any:
+    """The answer of a server; its status, headers and bytes.
+
+    Args:
+        url: http or https.
+        watch: ends the connection.
+        headers: of the request.
+
+    Raises:
+        UserError: it leads to where nobody has asked for.
+        OSError: as from :mod:`urllib.request`.
+    """
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        _Http(watch),
+        _Https(watch),
+        _Redirects(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+    ):
+        opener.add_handler(handler)
+    # some servers refuse Python's own name
+    request = urllib.request.Request(url, headers={"User-Agent": "mmdet_maskr", **headers})
+    return opener.open(request, timeout=SILENCE)
+
+
 def download(url: str, path: Path, most_bytes: int, seconds: float) -> Path:
     """Fetch a file.
 
@@ -164,22 +192,10 @@ def download(url: str, path: Path, most_bytes: int, seconds: float) -> Path:
         OSError: as from writing.
     """
     check_address(url)
-    with _Watch(seconds) as watch:
-        opener = urllib.request.OpenerDirector()
-        for handler in (
-            urllib.request.ProxyHandler(),
-            _Http(watch),
-            _Https(watch),
-            _Redirects(),
-            urllib.request.HTTPErrorProcessor(),
-            urllib.request.HTTPDefaultErrorHandler(),
-        ):
-            opener.add_handler(handler)
+    with Watch(seconds) as watch:
         partial = partial_of(path)
         try:
-            # some servers refuse Python's own name
-            request = urllib.request.Request(url, headers={"User-Agent": "mmdet_maskr"})
-            with opener.open(request, timeout=SILENCE) as answer, partial.open("wb") as file:
+            with opened(url, watch) as answer, partial.open("wb") as file:
                 _copy(url, answer, file, most_bytes, watch)
             give_name(partial, path)
         except UserError:
@@ -197,7 +213,7 @@ def download(url: str, path: Path, most_bytes: int, seconds: float) -> Path:
     return path
 
 
-def _copy(url: str, answer: Any, file: Any, most_bytes: int, watch: _Watch) -> None:
+def _copy(url: str, answer: Any, file: Any, most_bytes: int, watch: Watch) -> None:
     announced = answer.headers.get("Content-Length")
     wanted = int(announced) if announced is not None and announced.isdigit() else None
     count = 0
@@ -215,7 +231,7 @@ def _copy(url: str, answer: Any, file: Any, most_bytes: int, watch: _Watch) -> N
         raise UserError(_failed(url, f"it was cut off after {count} of {wanted} bytes"))
 
 
-def _late(watch: _Watch, seconds: float) -> str | None:
+def _late(watch: Watch, seconds: float) -> str | None:
     late = watch.late or time.monotonic() >= watch.until
     return f"it is not there after {seconds:g} s" if late else None
 

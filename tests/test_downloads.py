@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from local_server import Answer, Server, ok
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmdet_maskr import downloads
@@ -21,39 +21,6 @@ from mmdet_maskr.adjustments import own_calls
 from mmdet_maskr.downloads import _check_target, download
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference import inputs
-
-Answer = Callable[[socket.socket, str], None]
-
-
-class Server:
-    """Answers each request by a function of the connection and the path; counts them."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.answer, self.requests = answer, []
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
-
-    def _one(self, connection: socket.socket) -> None:
-        with connection:
-            text = connection.recv(65536).decode()
-            path = text.split()[1] if text else ""
-            self.requests.append(path)
-            try:
-                self.answer(connection, path)
-            except OSError:
-                pass
-
-    def close(self) -> None:
-        self._listening.close()
 
 
 @pytest.fixture
@@ -67,11 +34,6 @@ def serve() -> Iterator[Callable[[Answer], Server]]:
     yield start
     for server in servers:
         server.close()
-
-
-def ok(content: bytes, announced: int | None = None) -> bytes:
-    length = len(content) if announced is None else announced
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (length, content)
 
 
 def weights(value: float) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.registry import VISUALIZERS
 from mmengine.visualization import Visualizer
 
@@ -35,6 +36,7 @@ from mmdet_maskr.inference.sinks import CocoFile, Collected, JsonFiles, Printed,
 from mmdet_maskr.inference.tiles.grid import OVERLAP
 from mmdet_maskr.inference.video import VideoFrames, film_of
 from mmdet_maskr.inference.walk import Counter, Image, Model, Sink, walk
+from mmdet_maskr.zoo.resolve import resolve
 
 
 class MaskRInferencer:
@@ -96,6 +98,32 @@ class MaskRInferencer:
         self.visualizer = _build_visualizer(visualizer, self.model.dataset_meta)
         self._counter = Counter()
         self._lock = threading.RLock()
+
+    @classmethod
+    def from_pretrained(cls, reference: str | Path, **options: Any) -> MaskRInferencer:
+        """A published model by its name: fetched and converted once, then kept. ::
+
+            MaskRInferencer.from_pretrained('mask_rcnn_R_50_FPN_3x')('photo.jpg')
+
+        Args:
+            reference: a name that ``maskr zoo --pretrained`` lists, a folder
+                that ``maskr publish`` wrote, or ``hf://org/name[@revision]`` of the Hugging Face
+                hub.
+            **options: of the constructor, but for ``model`` and ``weights``.
+
+        Raises:
+            UserError: there is no such model, with the nearest names; it cannot be fetched, with
+                what to do; it is another file than the published one.
+        """
+        given = sorted({"model", "weights"} & set(options))
+        if given:
+            raise UserError(f"from_pretrained names model and weights: leave out {given[0]}.")
+        if not isinstance(reference, (str, Path)) or str(reference) in ("", "."):
+            raise UserError(f"from_pretrained: {reference!r} is no name of a model.")
+        with own_calls():
+            local = resolve(reference)
+        print_log(local.title, logger="current")
+        return cls(local.config, local.weights, **options)
 
     @property
     def num_predicted_imgs(self) -> int:

@@ -24,10 +24,13 @@ from mmdet_maskr.engine.unwrap import predicting_part
 from mmdet_maskr.errors import UserError, no_file
 from mmdet_maskr.folders import as_path
 from mmdet_maskr.models import InstanceTTAModel
+from mmdet_maskr.zoo import catalogue
+from mmdet_maskr.zoo.resolve import is_reference, resolve
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
-WEIGHTS_SUFFIXES = (".pth", ".pt")
-CONVERTED = ("config.py", "model.pth")  # what tools/convert_weights.py writes
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
+CONFIG = "config.py"
+WEIGHTS = ("model.safetensors", "model.pth")  # of maskr publish and tools/convert_weights.py
 
 Model: TypeAlias = str | Config | ConfigDict | dict
 
@@ -48,6 +51,8 @@ def find_model(
         UserError: there is no such file or name; a name of this package without weights, as none
             are published.
     """
+    if is_reference(model) or is_reference(checkpoint):
+        return _referenced(model, checkpoint, scope)
     if not isinstance(model, Config | dict | None):
         model = str(as_path(model, "model"))
     weights: str | None = None
@@ -63,7 +68,7 @@ def find_model(
     if model is None:
         if weights is None:
             raise UserError("neither model nor weights is given: name a config or a checkpoint.")
-        beside = Path(weights).with_name(CONVERTED[0])
+        beside = Path(weights).with_name(CONFIG)
         return (str(beside) if "://" not in weights and beside.is_file() else None), weights
     if not isinstance(model, str):
         return model, weights
@@ -74,17 +79,30 @@ def find_model(
             raise no_file("config", Path(model).absolute())
     else:
         name, model = model, _by_name(model, scope)
+        if is_reference(model):
+            return _referenced(model, weights, scope)
         if weights is None and model != name:
-            raise UserError(
-                f"no weights are published for {name} yet: pass weights=, a checkpoint that you "
-                "have trained, MMDetection's of the same model (a file or URL) or what "
-                "tools/convert_weights.py made of Detectron2's or torchvision's. Models of "
-                "MMDetection's index bring their weights: 'mask-rcnn_r50_fpn_1x_coco'."
-            )
-    beside = Path(model).with_name(CONVERTED[1])
-    if weights is None and Path(model).name == CONVERTED[0] and beside.is_file():
-        weights = str(beside)
+            raise UserError(_without_weights(name, model))
+    if weights is None and Path(model).name == CONFIG:
+        beside_it = (Path(model).with_name(name) for name in WEIGHTS)
+        weights = next((str(path) for path in beside_it if path.is_file()), None)
     return model, weights
+
+
+def _referenced(
+    model: Model | Path | None, checkpoint: str | Path | None, scope: str
+) -> tuple[Model | None, str | None]:
+    """Config and weights where one of both is named by ``pretrained://`` or ``hf://``."""
+    weights = checkpoint
+    if is_reference(checkpoint):
+        local = resolve(str(checkpoint))
+        weights = local.weights
+        model = local.config if model is None else model
+    if is_reference(model):
+        local = resolve(str(model))
+        model = local.config
+        weights = local.weights if weights is None else weights
+    return find_model(model, weights, scope)
 
 
 def check_device(device: str | None) -> str:
@@ -174,21 +192,39 @@ def check_augmentation(model: nn.Module, pipeline: Compose) -> None:
 
 
 def _config_in(folder: Path) -> str:
-    config = folder / CONVERTED[0]
+    config = folder / CONFIG
     if not config.is_file():
         raise UserError(
-            f"the folder {folder} has no {CONVERTED[0]}, so it is not from "
+            f"the folder {folder} has no {CONFIG}, so it is neither from maskr publish nor from "
             "tools/convert_weights.py: name a config and a checkpoint."
         )
     return str(config)
 
 
+def _without_weights(name: str, config: str) -> str:
+    """Says that a config of ours has no checkpoint of ours, and which others there are."""
+    stem = Path(config).relative_to(configs_dir()).with_suffix("").as_posix()
+    others = [model.name for model in catalogue.models() if stem in model.configs]
+    hint = (
+        f"take what others publish for this model: MaskRInferencer.from_pretrained({others[0]!r})"
+        if others
+        else "take another model: `maskr zoo --pretrained`"
+    )
+    return (
+        f"no weights of ours are published for {name} yet: pass weights=, a checkpoint that you "
+        f"have trained, or {hint}."
+    )
+
+
 def _by_name(name: str, scope: str) -> str:
-    """The config of this name in this package, or the name itself if ``scope`` knows it."""
+    """The config of this name in this package, a reference, or the name if ``scope`` knows it."""
     own = {model["Name"]: model["Config"] for model in _own_models()}
     paths = {path.removeprefix("configs/").removesuffix(".py"): path for path in own.values()}
     if name in own or name in paths:
         return str(configs_dir().parent / (own.get(name) or paths[name]))
+    published_by_others = catalogue.get(name)
+    if published_by_others is not None and published_by_others.source != scope:
+        return f"{catalogue.SCHEME}{published_by_others.name}"
     try:
         index = BaseInferencer._get_models_from_metafile(BaseInferencer._get_repo_or_mim_dir(scope))
     except Exception as error:  # a package without an index ends in errors of many types
@@ -198,6 +234,7 @@ def _by_name(name: str, scope: str) -> str:
     others = [name for model in index for name in _names_of(model)]
     if name.lower() in map(str.lower, others):
         return name
+    others += [model.name for model in catalogue.models()]
     close = difflib.get_close_matches(name, [*own, *paths, *others], n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else "tools/list_configs.py lists ours."
     raise UserError(

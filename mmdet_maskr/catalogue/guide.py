@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet_maskr.catalogue.files import configs_dir
-from mmdet_maskr.catalogue.published import DETECTRON2_ROWS, PAPER_ROWS
+from mmdet_maskr.catalogue.published import DETECTRON2_RECIPES, PAPER_ROWS
 from mmdet_maskr.errors import UserError
 
 # What one wants, and the config to start from.
@@ -97,7 +97,7 @@ def group_of(name: str) -> str:
         return "Keypoints"
     if name in PAPER_ROWS:
         return "The paper's recipe"
-    return "Detectron2's recipes" if name in DETECTRON2_ROWS else "Masks on COCO"
+    return "Detectron2's recipes" if name in DETECTRON2_RECIPES else "Masks on COCO"
 
 
 def _link(name: str) -> str:

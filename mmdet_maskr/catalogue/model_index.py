@@ -1,4 +1,4 @@
-"""The files that are written from the configs: ``model-index.yml``, metafile and their guide."""
+"""The files that are written from configs and zoo: ``model-index.yml``, metafile, guide, tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 import yaml
 
 from mmdet_maskr.catalogue.describe import ConfigSummary
+from mmdet_maskr.catalogue.files import configs_dir
 from mmdet_maskr.catalogue.guide import guide
-from mmdet_maskr.catalogue.published import published
+from mmdet_maskr.catalogue.published import counterparts, published
+from mmdet_maskr.catalogue.zoo_page import sections
 
 HEADER = "# Written by python tools/make_model_index.py: do not edit.\n"
 GUIDE = "configs/README.md"
@@ -40,6 +42,9 @@ def entry(row: ConfigSummary) -> dict:
     }
     if found is not None:
         model["Published By Others"] = dict(Source=found.source, Row=found.row, Scores=found.scores)
+    others = [other.name for other in counterparts(row.name)]
+    if others:
+        model["Pretrained"] = others  # MaskRInferencer.from_pretrained(NAME)
     return model
 
 
@@ -52,7 +57,7 @@ def contents(rows: list[ConfigSummary]) -> dict[str, str]:
         path: HEADER + yaml.safe_dump(content, sort_keys=False, width=100)
         for path, content in (("model-index.yml", index), ("configs/metafile.yml", metafile))
     }
-    return {**texts, GUIDE: GUIDE_HEADER + guide(models)}
+    return {**texts, GUIDE: GUIDE_HEADER + guide(models), **sections(configs_dir().parent)}
 
 
 def outdated(root: Path, rows: list[ConfigSummary]) -> list[str]:

@@ -1,7 +1,8 @@
 """What others published for the counterparts of our configs: the paper, Detectron2 and mmdet.
 
-The numbers are in ``published.json``; here is which of them belong to which config. They are
-theirs, got with their code: ours are what a trained checkpoint of this repository gives.
+The paper's numbers are in ``published.json``, those of models that can be fetched in the zoo's
+``models.json``; here is which of them belong to which config. They are theirs, got with their code:
+ours are what a trained checkpoint of this repository gives.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from mmdet_maskr.zoo.catalogue import PretrainedModel, models
+
 PAPER = "He et al. 2017, arXiv 1703.06870v3, {}"
-DETECTRON2 = "Detectron2 MODEL_ZOO.md"
 OTHER_BODY = "; its body is Caffe's, with fixed batch normalisation"
-MMDET = "mmdet mask_rcnn metafile"
+SOURCES = dict(detectron2="Detectron2", mmdet="mmdet", torchvision="torchvision")
 KINDS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 # config: row of a table of the paper
 PAPER_ROWS = {
@@ -44,29 +46,15 @@ PAPER_ROWS = {
     "cityscapes/maskr_r50_fpn_24k": ("7", "fine"),
     "cityscapes/maskr_r50_fpn_coco_4k": ("7", "fine + COCO"),
 }
-DETECTRON2_ROWS = {
-    "maskr_r50-caffe_c4_ms-1x": "R50-C4 1x",
-    "maskr_r50-caffe_c4_ms-3x": "R50-C4 3x",
-    "maskr_r101-caffe_c4_ms-3x": "R101-C4 3x",
-    "maskr_r50-caffe_dc5_ms-1x": "R50-DC5 1x",
-    "maskr_r50-caffe_dc5_ms-3x": "R50-DC5 3x",
-    "maskr_r101-caffe_dc5_ms-3x": "R101-DC5 3x",
-    "maskr_r50-caffe_fpn_ms-1x": "R50-FPN 1x",
-    "maskr_r50-caffe_fpn_ms-3x": "R50-FPN 3x",
-    "maskr_r50-caffe_fpn_ms-270k": "R50-FPN 3x",
-    "maskr_r101-caffe_fpn_ms-3x": "R101-FPN 3x",
-    "maskr_x101-32x8d_fpn_ms-3x": "X101-32x8d-FPN 3x",
-    "maskr_keypoint_r50_fpn_90k": "keypoint R50-FPN 1x",
-}
+# Configs that train as Detectron2's baselines do.
+DETECTRON2_RECIPES = (
+    *("maskr_r50-caffe_c4_ms-1x", "maskr_r50-caffe_c4_ms-3x", "maskr_r101-caffe_c4_ms-3x"),
+    *("maskr_r50-caffe_dc5_ms-1x", "maskr_r50-caffe_dc5_ms-3x", "maskr_r101-caffe_dc5_ms-3x"),
+    *("maskr_r50-caffe_fpn_ms-1x", "maskr_r50-caffe_fpn_ms-3x", "maskr_r50-caffe_fpn_ms-270k"),
+    *("maskr_r101-caffe_fpn_ms-3x", "maskr_x101-32x8d_fpn_ms-3x", "maskr_keypoint_r50_fpn_90k"),
+)
 # ours have torchvision's body and batch normalisation that learns
 OTHER_BODIES = ("maskr_keypoint_r50_fpn_90k",)
-MMDET_ROWS = {
-    "maskr_r50_fpn_1x": "R50-FPN 1x",
-    "maskr_r50_fpn_2x": "R50-FPN 2x",
-    "maskr_r50_fpn_ms-3x": "R50 ms-poly-3x",
-    "maskr_r101_fpn_1x": "R101-FPN 1x",
-    "maskr_x101-64x4d_fpn_1x": "X101-64x4d 1x",
-}
 
 
 class Published(NamedTuple):
@@ -95,7 +83,6 @@ def published(name: str) -> Published | None:
     Args:
         name: of the config, relative to the folder of configs, without ``.py``.
     """
-    zoo = numbers()["zoo"]
     if name in PAPER_ROWS:
         table_name, row = PAPER_ROWS[name]
         table = numbers()["tables"][table_name]
@@ -107,14 +94,18 @@ def published(name: str) -> Published | None:
         scores = {name: score for name, score in scores.items() if score is not None}
         place = "section 4.2" if table_name == "class_specific" else f"Table {table_name}"
         return Published(PAPER.format(place), row, scores)
-    if name in DETECTRON2_ROWS:
-        row = DETECTRON2_ROWS[name]
-        box, other = zoo[row][3:]
-        kind = "keypoint" if row.startswith("keypoint") else "mask"
-        source = DETECTRON2 + (OTHER_BODY if name in OTHER_BODIES else "")
-        return Published(source, row, {"box AP": box, f"{kind} AP": other})
-    if name in MMDET_ROWS:
-        row = MMDET_ROWS[name]
-        box, mask = zoo["mmdet mask_rcnn metafile (box, mask)"][row]
-        return Published(MMDET, row, {"box AP": box, "mask AP": mask})
-    return None
+    others = counterparts(name)
+    if not others:
+        return None
+    model = others[0]
+    kinds = dict(box="box AP", mask="mask AP", keypoint="keypoint AP", PQ="PQ")
+    place = model.facts.rpartition("/blob/")[2].partition("/")[2] if "/blob/" in model.facts else ""
+    source = f"{SOURCES[model.source]} {place or 'model index'}"
+    if name in OTHER_BODIES:
+        source += OTHER_BODY
+    return Published(source, model.name, {kinds[kind]: value for kind, value in model.ap.items()})
+
+
+def counterparts(name: str) -> list[PretrainedModel]:
+    """Pretrained models of others that correspond to a config, the nearest first."""
+    return [model for model in models() if name in model.configs]

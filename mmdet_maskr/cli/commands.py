@@ -27,7 +27,8 @@ COMMANDS: dict[str, Command] = {
     "test": Command("score a checkpoint on the test data of its config", MODEL),
     "predict": Command("detect on photos, folders, URLs or a video", MODEL),
     "export": Command("write ONNX, TorchScript or OpenVINO, and compare with PyTorch", MODEL),
-    "zoo": Command("list the configs and their models", MODEL),
+    "zoo": Command("list the configs, and the pretrained models", MODEL),
+    "publish": Command("make a folder of a checkpoint that loads with nothing else", MODEL),
     "convert-weights": Command(
         "make config and checkpoint of a model of Detectron2, torchvision or mmdet", MODEL
     ),

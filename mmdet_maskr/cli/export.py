@@ -21,6 +21,7 @@ from mmdet_maskr.deploy.files import FILES
 from mmdet_maskr.deploy.images import prepare, read_image
 from mmdet_maskr.deploy.runtime import ExportedModel
 from mmdet_maskr.engine.data_root import replace_data_root
+from mmdet_maskr.engine.options import weights_of
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference.inputs import expand
 from mmdet_maskr.quiet import quiet
@@ -35,8 +36,9 @@ def check_args(args: argparse.Namespace) -> None:
         UserError: a file that is not there, options that do not go together.
     """
     write.check_format(args.format, args.opset)
+    place_words(args)
     for path in (args.config, args.checkpoint):
-        if not Path(path).is_file():
+        if "://" not in path and not Path(path).is_file():
             raise UserError(f"there is no file {path}.")
     if args.data_root is not None and not args.evaluate:
         raise UserError("--data-root needs --evaluate.")
@@ -50,6 +52,20 @@ def check_args(args: argparse.Namespace) -> None:
             raise UserError(
                 f"--calibration-images must be positive, not {args.calibration_images}."
             )
+
+
+def place_words(args: argparse.Namespace) -> None:
+    """Say which word is the folder: CONFIG CHECKPOINT OUT, or ``--weights NAME`` [CONFIG] OUT.
+
+    Raises:
+        UserError: a word too few, or too many.
+    """
+    words = [word for word in (args.config, args.checkpoint, args.out) if word is not None]
+    if len(words) not in ((3,) if args.weights is None else (1, 2)):
+        raise UserError("name CONFIG CHECKPOINT OUT, or --weights NAME and OUT.")
+    args.out = Path(words.pop())
+    args.config = words.pop(0) if words else None
+    args.checkpoint = weights_of(args, words.pop() if words else None)
 
 
 def images_to_check(args: argparse.Namespace) -> list:

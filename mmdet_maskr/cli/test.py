@@ -14,7 +14,7 @@ from mmdet_maskr.apis.tiled_test import tiles_hook
 from mmdet_maskr.cli.output import only_json, print_json
 from mmdet_maskr.deploy.hook import OptimizeHook
 from mmdet_maskr.engine.building import build_runner
-from mmdet_maskr.engine.options import load_config
+from mmdet_maskr.engine.options import load_config, weights_of
 from mmdet_maskr.engine.tta_config import enable_tta
 from mmdet_maskr.errors import UserError, no_file
 from mmdet_maskr.inference.tiles.grid import OVERLAP
@@ -23,6 +23,9 @@ from mmdet_maskr.inference.tiles.grid import OVERLAP
 def run(args: argparse.Namespace) -> None:
     if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
         raise UserError(f"--out {args.out}: the name must end in .pkl or .pickle.")
+    args.checkpoint = weights_of(args, args.checkpoint)
+    if args.checkpoint is None:
+        raise UserError("name a checkpoint, or a pretrained model by --weights NAME.")
     if "://" not in args.checkpoint and not Path(args.checkpoint).is_file():
         raise no_file("checkpoint", args.checkpoint)
     cfg = load_config(args)

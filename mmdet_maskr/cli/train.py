@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmdet_maskr.engine.building import build_runner, enable_mixed_precision
+from mmdet_maskr.engine.building import begin_from, build_runner, enable_mixed_precision
 from mmdet_maskr.engine.durable_files import has_checkpoint
-from mmdet_maskr.engine.options import load_config
+from mmdet_maskr.engine.options import load_config, weights_of
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.recipe.run import train_folder
 
@@ -15,7 +15,7 @@ ONLY_FOLDERS = ("minutes", "epochs", "classes", "val", "folds", "format", "flips
 
 
 def run(args: argparse.Namespace) -> None:
-    if Path(args.config).is_dir():
+    if args.config is not None and Path(args.config).is_dir():
         if args.data_root is not None or args.auto_scale_lr:
             raise UserError("--data-root and --auto-scale-lr are for a config, not for a folder.")
         train_folder(args)
@@ -26,12 +26,19 @@ def run(args: argparse.Namespace) -> None:
                 f"{', '.join(given)}: for a folder, of which the config is made; a config has its "
                 "own, which --cfg-options changes."
             )
-        train_config(args)
+        train_config(args, weights_of(args))
 
 
-def train_config(args: argparse.Namespace) -> None:
-    """Train as a config says."""
+def train_config(args: argparse.Namespace, begin: str | None = None) -> None:
+    """Train as a config says.
+
+    Args:
+        args: of the command line.
+        begin: weights to begin from, in place of the config's ``load_from``.
+    """
     cfg = load_config(args)
+    if begin is not None:
+        begin_from(cfg, begin)
     if args.amp:
         enable_mixed_precision(cfg)
     if args.auto_scale_lr:

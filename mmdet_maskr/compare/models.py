@@ -20,8 +20,9 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
 from mmdet_maskr.visualization.colors import class_colours
 from mmdet_maskr.visualization.skeleton import Colour
+from mmdet_maskr.zoo.resolve import resolve
 
-FORM = "CONFIG.py:WEIGHTS.pth or NAME=CONFIG.py:WEIGHTS.pth"
+FORM = "CONFIG.py:WEIGHTS.pth or NAME=CONFIG.py:WEIGHTS.pth, or the name of a pretrained model"
 _SOURCE = re.compile(
     r"(?:(?P<name>[^=/]+)=)?(?P<config>.+?\.(?:py|json|ya?ml)):(?P<weights>.+)", re.DOTALL
 )
@@ -75,13 +76,15 @@ def read_sources(texts: Sequence[str]) -> list[Source]:
     of the weights too, and then that of the weights' folder.
 
     Raises:
-        UserError: another form, a file that is not there, the same name twice.
+        UserError: another form, a file or a pretrained model that is not there, the same name
+            twice.
     """
     found = []
     for text in texts:
         match = _SOURCE.fullmatch(text)
         if match is None:
-            raise UserError(f"--models {text}: write {FORM}.")
+            found.append(_pretrained(text))
+            continue
         for part in ("config", "weights"):
             path = match[part]
             if not ("://" in path and part == "weights") and not Path(path).is_file():
@@ -100,6 +103,15 @@ def read_sources(texts: Sequence[str]) -> list[Source]:
             f"--models has several models that would be called {doubled[0]!r}: write {FORM}."
         )
     return [Source(name, *found[i][1:]) for i, name in enumerate(names)]
+
+
+def _pretrained(text: str) -> tuple[str, str, str]:
+    """Name, config and weights of ``[NAME=]MODEL``, where MODEL is a pretrained one."""
+    name, _, reference = text.rpartition("=")
+    if reference.endswith((".py", ".json", ".yaml", ".yml", ".pth")):  # a half of FORM
+        raise UserError(f"--models {text}: write {FORM}.")
+    local = resolve(reference)
+    return name or Path(reference.rpartition("://")[2]).name, local.config, local.weights
 
 
 def load_models(sources: Sequence[Source], device: str | None = None) -> list[ComparedModel]:

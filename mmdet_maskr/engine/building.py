@@ -15,6 +15,7 @@ from mmdet_maskr.engine.config_checks import check_config
 from mmdet_maskr.engine.config_errors import explained
 from mmdet_maskr.engine.config_parts import check_parts
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.zoo.resolve import is_reference
 
 _BUILT: dict[str | None, tuple[str, ...]] = {None: (), "train": ("train", "val"), "test": ("test",)}
 
@@ -35,6 +36,19 @@ _STARTED_WITH = {
     "slurm": ("SLURM_PROCID", "srun (bash tools/slurm_train.sh)"),
     "mpi": ("OMPI_COMM_WORLD_LOCAL_RANK", "mpirun"),
 }
+
+
+def begin_from(cfg: Config, weights: str) -> None:
+    """Begin from a checkpoint; classes of the same name keep their weights, others start anew.
+
+    Args:
+        cfg: the config, which is changed.
+        weights: file, address or ``pretrained://NAME``.
+    """
+    cfg.load_from = weights
+    hooks = cfg.setdefault("custom_hooks", None) or []
+    if not any(str(hook["type"]).endswith("ClassTransferHook") for hook in hooks):
+        cfg.custom_hooks = [*hooks, dict(type="mmdet.ClassTransferHook", least_shared=0)]
 
 
 def build_runner(cfg: Config, needs: str | None = None) -> Runner:
@@ -82,5 +96,7 @@ def build_runner(cfg: Config, needs: str | None = None) -> Runner:
         cfg.model_wrapper_cfg = ConfigDict(wrapper, device_ids=None)
         cfg.env_cfg.setdefault("dist_cfg", {})["backend"] = "gloo"
     cfg.setdefault("runner_type", "DurableRunner")
+    if is_reference(cfg.get("load_from")) and needs == "train":
+        begin_from(cfg, cfg.load_from)
     with explained(cfg):
         return RUNNERS.build(cfg)

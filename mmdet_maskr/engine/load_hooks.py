@@ -141,15 +141,18 @@ class ClassTransferHook(Hook):
 
     Args:
         source_classes: the checkpoint's classes, in label order; by default what it says itself.
+        least_shared: how many of the classes the checkpoint has to have; 0 where a model of others
+            is fine-tuned on whatever classes.
 
     Raises:
-        UserError: the checkpoint does not name its classes, or shares none.
+        UserError: the checkpoint does not name its classes, or shares fewer.
     """
 
     priority = "HIGH"  # before CheckpointFitHook
 
-    def __init__(self, source_classes: Sequence[str] | None = None) -> None:
+    def __init__(self, source_classes: Sequence[str] | None = None, least_shared: int = 1) -> None:
         self.source_classes = source_classes
+        self.least_shared = least_shared
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Replace the weights that count classes, in the loaded checkpoint."""
@@ -165,7 +168,7 @@ class ClassTransferHook(Hook):
                 "ClassTransferHook's source_classes."
             )
         shared = [name for name in target if name in source]
-        if not shared:
+        if len(shared) < self.least_shared:
             raise UserError(f"load_from has none of the classes {target}, but {source}.")
         weights = state_dict_of(checkpoint)
         for name, initial in unwrapped(runner).state_dict().items():

@@ -18,6 +18,7 @@ from mmdet_maskr.engine.config_reading import read_config
 from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.errors import UserError, no_file
 from mmdet_maskr.folders import check_writable
+from mmdet_maskr.zoo.resolve import as_weights, resolve
 
 # Top-level settings that a Runner reads, also where a config has them not.
 _SETTINGS = {
@@ -43,6 +44,27 @@ class OptionAction(DictAction):
             if "=" not in value:
                 parser.error(f"{option_string} {value}: KEY=VALUE is wanted, without blanks.")
         super().__call__(parser, namespace, values, option_string)
+
+
+def weights_of(args: argparse.Namespace, checkpoint: str | None = None) -> str | None:
+    """What ``--weights`` names, else ``checkpoint``; its config becomes ``args.config`` if none is.
+
+    Raises:
+        UserError: both are given, or neither a config nor weights that bring one; an unknown name.
+    """
+    if args.weights is None:
+        if args.config is None:
+            raise UserError("name a config, or a pretrained model by --weights NAME.")
+        return checkpoint
+    if checkpoint is not None:
+        raise UserError(f"--weights {args.weights} and {checkpoint} are checkpoints both.")
+    if args.config is not None:
+        return as_weights(args.weights)
+    if Path(args.weights).is_file():
+        raise UserError(f"--weights {args.weights} is a file without a config: name both.")
+    local = resolve(args.weights)
+    args.config = local.config
+    return local.weights
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmdet_maskr.engine.load_hooks import weights_of
-from mmdet_maskr.errors import no_file
 from mmdet_maskr.recipe.machine import Machine
+from mmdet_maskr.zoo.resolve import as_weights
 
 COCO = (  # MMDetection's
     "https://download.openmmlab.com/mmdetection/v2.0/mask_rcnn/mask_rcnn_r50_fpn_1x_coco/"
@@ -64,13 +64,9 @@ def start_of(machine: Machine, wanted: str | None) -> Start:
 
 
 def _named(name: str) -> str:
-    """A file or an address, as ``load_from`` has it."""
-    if "://" in name:
-        return name
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise no_file("checkpoint", path)
-    return str(path.absolute())
+    """A file, an address or a pretrained model, as ``load_from`` has it."""
+    found = as_weights(name)
+    return found if "://" in found else str(Path(found).absolute())
 
 
 def _load(name: str) -> dict:

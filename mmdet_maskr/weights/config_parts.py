@@ -23,12 +23,13 @@ def norm_cfg(kind: str) -> dict | None:
         nnSyncBN=dict(type="SyncBN", requires_grad=True),
         naiveSyncBN=dict(type="SyncBN", requires_grad=True),
         GN=dict(type="GN", num_groups=32, requires_grad=True),
+        LN=dict(type="ChannelLayerNorm", eps=1e-6),
     )[kind]
 
 
 def norm_name(kind: str) -> str:
     """How mmcv abbreviates the normalisation in parameter names."""
-    return "gn" if kind == "GN" else "bn"
+    return dict(GN="gn", LN="ln").get(kind, "bn")
 
 
 def resnet(

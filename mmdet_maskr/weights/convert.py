@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.weights.detectron2 import Detectron2Model
-from mmdet_maskr.weights.detectron2_options import read_options
+from mmdet_maskr.weights.detectron2_options import check_options, read_options
 from mmdet_maskr.weights.openmmlab import MMDetModel
 from mmdet_maskr.weights.output import (
     C4_BASE,
@@ -20,6 +20,7 @@ from mmdet_maskr.weights.output import (
     JOINT_BASE,
     KEYPOINT_BASE,
     KEYPOINT_MASK_BASE,
+    PANOPTIC_BASE,
     Conversion,
     base_settings,
     build,
@@ -54,26 +55,39 @@ class SourceModel(Protocol):
         ...
 
 
-def from_detectron2(checkpoint: str | Path, config: str | Path) -> Conversion:
+def from_detectron2(
+    checkpoint: str | Path,
+    config: str | Path | Mapping[str, Any],
+    classes: Sequence[str] | None = None,
+) -> Conversion:
     """Convert a checkpoint of Detectron2.
 
     Args:
-        checkpoint: ``.pkl`` or ``.pth``.
-        config: its YAML: a full dump, or one of the model zoo with its base files on the disk.
+        checkpoint: ``.pkl``, ``.pth`` or ``.safetensors``.
+        config: its YAML: a full dump, or one of the model zoo with its base files on the disk; or
+            options by dotted name, those that differ from Detectron2's defaults.
+        classes: their names, which a checkpoint does not have; None for COCO's, or numbers.
 
     Raises:
         UserError: files that cannot be read, options that are not supported, or weights that do
             not fit.
     """
-    with _explained(f"Detectron2's {config}"):
-        source = Detectron2Model(read_options(config))
+    named = f"the options of {Path(checkpoint).name}"
+    if not isinstance(config, Mapping):
+        named = Path(config).name
+    with _explained(f"Detectron2's {named}"):
+        if isinstance(config, Mapping):
+            options = check_options(dict(config), named)
+        else:
+            options = read_options(config)
+        source = Detectron2Model(options)
     state = _load(checkpoint, "detectron2")
     return _convert(
         source,
         state,
-        C4_BASE if source.c4 else base_for(source),
-        f"Detectron2's {Path(checkpoint).name} and {Path(config).name}",
-        source.class_names(),
+        base_for(source),
+        f"Detectron2's {Path(checkpoint).name} and {named}",
+        classes or source.class_names(),
         list(range(source.num_classes)),
         source.num_classes,
     )
@@ -116,12 +130,15 @@ def from_torchvision(
     return conversion
 
 
-def from_mmdet(checkpoint: str | Path, config: str | Path) -> Conversion:
+def from_mmdet(
+    checkpoint: str | Path, config: str | Path, classes: Sequence[str] | None = None
+) -> Conversion:
     """Convert a checkpoint of mmdet 2.x or 3.x.
 
     Args:
         checkpoint: ``.pth``.
         config: its config, Python code that is run.
+        classes: their names; None for the checkpoint's.
 
     Raises:
         UserError: files that cannot be read, another detector, or weights that do not fit.
@@ -132,9 +149,9 @@ def from_mmdet(checkpoint: str | Path, config: str | Path) -> Conversion:
     return _convert(
         source,
         state,
-        FPN_BASE if source.fpn else C4_BASE,
+        source.base,
         f"mmdet's {Path(checkpoint).name} and {Path(config).name}",
-        source.class_names(),
+        classes or source.class_names(),
         list(range(source.num_classes)),
         source.num_classes,
     )
@@ -142,6 +159,8 @@ def from_mmdet(checkpoint: str | Path, config: str | Path) -> Conversion:
 
 def base_for(source: Detectron2Model | TorchvisionModel) -> tuple[str, ...]:
     """The config with the branches of a model, and the data set that has them."""
+    if isinstance(source, Detectron2Model) and (source.c4 or source.panoptic):
+        return PANOPTIC_BASE if source.panoptic else C4_BASE
     if not source.with_keypoints:
         return FPN_BASE
     if source.num_classes == COCO_CLASSES:

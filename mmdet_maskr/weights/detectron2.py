@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.weights import config_parts, detectron2_names
 from mmdet_maskr.weights import detectron2_settings as settings
@@ -184,7 +186,7 @@ class Detectron2Model(Detectron2Body):
         Args:
             base: ``model`` of the base config, for what the options do not say.
         """
-        return dict(
+        config = dict(
             type="MaskRCNN",
             data_preprocessor=self.preprocessor(),
             backbone=self.backbone(),
@@ -196,6 +198,7 @@ class Detectron2Model(Detectron2Body):
             ),
             test_cfg=settings.test_cfg(self.options),
         )
+        return settings.panoptic(self.options, config, base) if self.panoptic else config
 
     def pipelines(self) -> dict[str, list[dict]]:
         """``train_pipeline`` and ``test_pipeline``."""
@@ -212,13 +215,19 @@ class Detectron2Model(Detectron2Body):
             rules=detectron2_names.rules(mask_copies=stages if self.cascade else 0),
             drops=detectron2_names.DROPS,
             variables=dict(
-                norm=config_parts.norm_name(self._get("MODEL.RESNETS.NORM")),
+                norm=config_parts.norm_name(self.body_norm),
                 fpn_norm=config_parts.norm_name(self._get("MODEL.FPN.NORM")),
                 box_norm=config_parts.norm_name(self._get("MODEL.ROI_BOX_HEAD.NORM")),
                 mask_norm=config_parts.norm_name(self._get("MODEL.ROI_MASK_HEAD.NORM")),
             ),
+            changes={r"semantic_head\.conv_logits\..*": _things_last},
             defaults={r".*\.num_batches_tracked": 0},
         )
+
+
+def _things_last(logits: Tensor) -> Tensor:
+    """Rows of the semantic classes: Detectron2 has all things as the first, mmdet as the last."""
+    return logits.roll(-1, 0)
 
 
 def _per_level(option: str, values: list, levels: int) -> list[list]:

@@ -20,10 +20,43 @@ STAGES = tuple(
     for pattern, template in (
         (r"\.(\d+)\.conv(\d)\.weight", ".{2}.conv{3}.weight"),
         (r"\.(\d+)\.conv(\d)\.norm\.(\w+)", ".{2}.{norm}{3}.{4}"),
+        (r"\.(\d+)\.conv2_offset\.(weight|bias)", ".{2}.conv2.conv_offset.{3}"),
         (r"\.(\d+)\.shortcut\.weight", ".{2}.downsample.0.weight"),
         (r"\.(\d+)\.shortcut\.norm\.(\w+)", ".{2}.downsample.1.{3}"),
     )
 )
+REGNET = (
+    Rule(r"backbone\.bottom_up\.stem\.conv\.weight", "backbone.conv1.weight"),
+    Rule(r"backbone\.bottom_up\.stem\.bn\.(\w+)", "backbone.{norm}1.{1}"),
+    Rule(r"backbone\.bottom_up\.s(\d)\.b(\d+)\.proj\.weight",
+         "backbone.layer{1}.{2-1}.downsample.0.weight"),
+    Rule(r"backbone\.bottom_up\.s(\d)\.b(\d+)\.bn\.(\w+)",
+         "backbone.layer{1}.{2-1}.downsample.1.{3}"),
+    *(
+        rule
+        for number, letter in enumerate("abc", 1)
+        for rule in (
+            Rule(rf"backbone\.bottom_up\.s(\d)\.b(\d+)\.f\.{letter}\.weight",
+                 f"backbone.layer{{1}}.{{2-1}}.conv{number}.weight"),
+            Rule(rf"backbone\.bottom_up\.s(\d)\.b(\d+)\.f\.{letter}_bn\.(\w+)",
+                 f"backbone.layer{{1}}.{{2-1}}.{{norm}}{number}.{{3}}"),
+        )
+    ),
+)  # fmt: skip
+# A plain ViT and its pyramid: here they are two modules, with the same names.
+VIT = (
+    Rule(r"backbone\.net\.(.+)", "backbone.{1}"),
+    Rule(r"backbone\.(simfp_\d\..+)", "neck.{1}"),
+)
+SEMANTIC = (
+    *(
+        Rule(rf"sem_seg_head\.p{level}\.(\d)\.{source}",
+             f"semantic_head.conv_upsample_layers.{level - 2}.conv.{{1/2}}.{target}")
+        for level in (2, 3, 4, 5)
+        for source, target in ((r"(weight|bias)", "conv.{2}"), (r"norm\.(\w+)", "gn.{2}"))
+    ),
+    Rule(r"sem_seg_head\.predictor\.(\w+)", "semantic_head.conv_logits.{1}"),
+)  # fmt: skip
 FPN = (
     Rule(r"backbone\.fpn_lateral(\d)\.(weight|bias)", "neck.lateral_convs.{1-2}.conv.{2}"),
     Rule(r"backbone\.fpn_lateral(\d)\.norm\.(\w+)", "neck.lateral_convs.{1-2}.{fpn_norm}.{2}"),
@@ -114,4 +147,7 @@ def rules(mask_copies: int = 0) -> tuple[Rule, ...]:
             )
             for rule in MASK
         )
-    return (*STEM, *STAGES, *FPN, *RPN, *BOX, *CASCADE_BOX, *mask, *KEYPOINT)
+    return (
+        *(*STEM, *STAGES, *REGNET, *VIT, *FPN),
+        *(*RPN, *BOX, *CASCADE_BOX, *mask, *KEYPOINT, *SEMANTIC),
+    )

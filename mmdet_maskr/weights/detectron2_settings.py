@@ -9,6 +9,9 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.weights import config_parts
 
 CONVENTION = "detectron2"
+PANOPTIC_SCORE = (
+    0.5  # Detectron2's default of MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH
+)
 Options = Mapping[str, Any]
 
 
@@ -94,11 +97,54 @@ def pipelines(options: Options) -> dict[str, list[dict]]:
     if 0 in sizes and any(sizes):
         raise UserError(f"INPUT.MIN_SIZE_TRAIN: {sizes} (supported: 0 alone, or sizes above it).")
     test_size = options["INPUT.MIN_SIZE_TEST"]
-    return config_parts.pipelines(
+    found = config_parts.pipelines(
         CONVENTION,
         (options["INPUT.MAX_SIZE_TEST"], test_size) if test_size else None,
         [(options["INPUT.MAX_SIZE_TRAIN"], size) for size in sizes if size],
         flip=options["INPUT.RANDOM_FLIP"] == "horizontal",
         keypoints=options["MODEL.KEYPOINT_ON"],
         between=options["INPUT.MIN_SIZE_TRAIN_SAMPLING"] == "range",
+    )
+    if options["MODEL.META_ARCHITECTURE"] == "PanopticFPN":
+        for pipeline in found.values():
+            pipeline[:] = [_panoptic_step(step) for step in pipeline]
+    return found
+
+
+def _panoptic_step(step: dict) -> dict:
+    is_annotations = step["type"] == "LoadAnnotations"
+    return dict(type="LoadPanopticAnnotations") if is_annotations else step
+
+
+def panoptic(options: Options, config: dict, base: dict) -> dict:
+    """A Mask R-CNN's config with a semantic branch and the fusion of both.
+
+    Args:
+        options: from :func:`.detectron2_options.read_options`.
+        config: ``model`` without them.
+        base: ``model`` of the base config, a panoptic one.
+    """
+    stuff = options["MODEL.SEM_SEG_HEAD.NUM_CLASSES"] - 1  # one stands for all things
+    things = options["MODEL.ROI_HEADS.NUM_CLASSES"]
+    head = dict(
+        base["semantic_head"],
+        num_things_classes=things,
+        num_stuff_classes=stuff,
+        in_channels=options["MODEL.FPN.OUT_CHANNELS"],
+        inner_channels=options["MODEL.SEM_SEG_HEAD.CONVS_DIM"],
+        norm_cfg=config_parts.norm_cfg(options["MODEL.SEM_SEG_HEAD.NORM"]),
+    )
+    head["loss_seg"] = dict(head["loss_seg"], loss_weight=options["MODEL.SEM_SEG_HEAD.LOSS_WEIGHT"])
+    fusion = dict(base["panoptic_fusion_head"], num_things_classes=things, num_stuff_classes=stuff)
+    preprocessor = dict(base["data_preprocessor"], **config["data_preprocessor"])
+    test = dict(config["test_cfg"], panoptic=base["test_cfg"]["panoptic"])
+    # instances that are less sure take no part
+    test["rcnn"] = dict(test["rcnn"], score_thr=PANOPTIC_SCORE)
+    return dict(
+        config,
+        type="PanopticFPN",
+        data_preprocessor=preprocessor,
+        semantic_head=head,
+        panoptic_fusion_head=fusion,
+        test_cfg=test,
     )

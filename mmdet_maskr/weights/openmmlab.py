@@ -12,12 +12,27 @@ from mmengine.config import Config
 from mmdet_maskr.datasets.wrappers import one_metainfo
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import towers
-from mmdet_maskr.weights.output import FPN_BASE, base_settings
+from mmdet_maskr.weights.output import C4_BASE, FPN_BASE, PANOPTIC_BASE, base_settings
 from mmdet_maskr.weights.rename import NameMap, Rule
 
-DETECTORS = ("MaskRCNN", "FasterRCNN", "CascadeRCNN")
+_COMPOSED = "compositions/{}_r50_fpn_1x.py"
+# Detectors that can be converted, and the config that has what they train on.
+DETECTORS: dict[str, tuple[str, ...]] = dict(
+    MaskRCNN=FPN_BASE,
+    FasterRCNN=FPN_BASE,
+    CascadeRCNN=FPN_BASE,
+    HybridTaskCascade=(_COMPOSED.format("htc"),),
+    PointRend=(_COMPOSED.format("point_rend"),),
+    MaskScoringRCNN=(_COMPOSED.format("ms_maskr"),),
+    PanopticFPN=PANOPTIC_BASE,
+)
 # Parts of mmdet and those here that take the same options and weights and give the same outputs.
-SAME_OPTIONS = dict(StandardRoIHead="ParallelRoIHead", RPNHead="SampledRPNHead")
+SAME_OPTIONS = dict(
+    StandardRoIHead="ParallelRoIHead",
+    RPNHead="SampledRPNHead",
+    PointRendRoIHead="MaskRPointRendRoIHead",
+    MMSyncBN="SyncBN",  # which needs no process group
+)
 MASK_HEAD_OPTIONS = {
     "type", "num_convs", "roi_feat_size", "in_channels", "conv_kernel_size", "conv_out_channels",
     "num_classes", "class_agnostic", "upsample_cfg", "conv_cfg", "norm_cfg", "predictor_cfg",
@@ -48,14 +63,16 @@ class MMDetModel:
         self.given = self.config.get("model")
         kind = self.given.get("type") if isinstance(self.given, dict) else None
         if kind not in DETECTORS:
-            raise UserError(f"{path}: model.type is {kind!r}; one of {DETECTORS} can be converted.")
+            raise UserError(
+                f"{path}: model.type is {kind!r}; one of {', '.join(DETECTORS)} can be converted."
+            )
         self.meta = meta
         self.old = "data" in self.config and "train_dataloader" not in self.config  # mmdet 2.x
 
     @property
-    def fpn(self) -> bool:
-        """Whether the model has a neck."""
-        return self.given.get("neck") is not None
+    def base(self) -> tuple[str, ...]:
+        """The config that has what such a model trains on."""
+        return DETECTORS[self.given["type"]] if self.given.get("neck") is not None else C4_BASE
 
     @property
     def num_classes(self) -> int:

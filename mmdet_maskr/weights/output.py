@@ -25,6 +25,7 @@ FPN_BASE = ("maskr_r50_fpn_1x.py",)
 KEYPOINT_BASE = ("maskr_keypoint_r50_fpn_90k.py",)
 KEYPOINT_MASK_BASE = ("maskr_keypoint_mask_r50_fpn_90k.py",)
 JOINT_BASE = ("maskr_joint_r50_fpn_1x.py",)  # keypoints of persons, masks of 80 classes
+PANOPTIC_BASE = ("compositions/panoptic_fpn_r50_fpn_1x.py",)
 C4_BASE = (
     "_base_/models/maskr_r50_c4.py",
     "_base_/datasets/coco_instance.py",
@@ -137,6 +138,30 @@ def config_text(conversion: Conversion, folder: Path) -> str:
     return head_line + "\n".join(write_settings(block) for block in blocks if block)
 
 
+def whole_text(conversion: Conversion, weights: str, title: str) -> str:
+    """Source of a config that inherits from nothing, and needs no other file but the weights.
+
+    Args:
+        conversion: what to write.
+        weights: name of their file, which lies beside the config.
+        title: comment at the head.
+    """
+    settings = dict(conversion.settings, load_from=Name(f"'{{{{ fileDirname }}}}/{weights}'"))
+    order = ["model", "train_pipeline", "test_pipeline"]
+    first = {name: settings.pop(name) for name in order if name in settings}
+    return comment(title) + write_settings({**first, **settings})
+
+
+def meta_of(conversion: Conversion) -> dict[str, Any]:
+    """``meta`` of a converted checkpoint."""
+    return dict(
+        source=conversion.source,
+        source_labels=conversion.source_labels,
+        source_background=conversion.source_background,
+        dataset_meta=dataset_meta(conversion.settings["test_dataloader"]["dataset"]),
+    )
+
+
 def save(conversion: Conversion, folder: str | Path) -> None:
     """Write ``config.py`` and ``model.pth``; the config is read again and must say the same.
 
@@ -145,12 +170,7 @@ def save(conversion: Conversion, folder: str | Path) -> None:
     """
     folder = Path(folder)
     text = config_text(conversion, folder)
-    meta = dict(
-        source=conversion.source,
-        source_labels=conversion.source_labels,
-        source_background=conversion.source_background,
-        dataset_meta=dataset_meta(conversion.settings["test_dataloader"]["dataset"]),
-    )
+    meta = meta_of(conversion)
     config, weights = folder / "config_part.py", folder / "model_part.pth"
     try:
         folder.mkdir(parents=True, exist_ok=True)

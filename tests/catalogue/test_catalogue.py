@@ -14,19 +14,34 @@ from mmdet.registry import MODELS
 from mmengine.analysis import FlopAnalyzer
 from mmengine.config import Config
 
+from mmdet_maskr import zoo
 from mmdet_maskr.catalogue import config_path, config_paths, configs_dir
 from mmdet_maskr.catalogue.complexity import build_bare, count_operations
 from mmdet_maskr.catalogue.describe import describe, table
 from mmdet_maskr.catalogue.guide import PICKS, guide, name_of
 from mmdet_maskr.catalogue.model_index import GUIDE, GUIDE_HEADER, entry
 from mmdet_maskr.catalogue.published import (
-    DETECTRON2_ROWS,
-    MMDET_ROWS,
+    DETECTRON2_RECIPES,
     PAPER_ROWS,
+    counterparts,
     numbers,
     published,
 )
 from mmdet_maskr.errors import UserError
+
+# Rows of paper_tables.json, and the models that they are about.
+ROWS = {
+    "R50-C4 1x": "mask_rcnn_R_50_C4_1x", "R50-C4 3x": "mask_rcnn_R_50_C4_3x",
+    "R50-DC5 1x": "mask_rcnn_R_50_DC5_1x", "R50-DC5 3x": "mask_rcnn_R_50_DC5_3x",
+    "R50-FPN 1x": "mask_rcnn_R_50_FPN_1x", "R50-FPN 3x": "mask_rcnn_R_50_FPN_3x",
+    "R101-C4 3x": "mask_rcnn_R_101_C4_3x", "R101-DC5 3x": "mask_rcnn_R_101_DC5_3x",
+    "R101-FPN 3x": "mask_rcnn_R_101_FPN_3x",
+    "X101-32x8d-FPN 3x": "mask_rcnn_X_101_32x8d_FPN_3x",
+    "keypoint R50-FPN 1x": "keypoint_rcnn_R_50_FPN_1x",
+    "keypoint R50-FPN 3x": "keypoint_rcnn_R_50_FPN_3x",
+    "keypoint R101-FPN 3x": "keypoint_rcnn_R_101_FPN_3x",
+    "keypoint X101-FPN 3x": "keypoint_rcnn_X_101_32x8d_FPN_3x",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +109,19 @@ def test_published_rows(models: dict[str, dict]):
     assert published("mini/maskr_shapes") is None
     assert "Caffe's" in published("maskr_keypoint_r50_fpn_90k").source  # ours is torchvision's
     assert "Caffe's" not in published("maskr_r50-caffe_fpn_ms-1x").source
-    named = {*PAPER_ROWS, *DETECTRON2_ROWS, *MMDET_ROWS}
+    assert published("maskr_vit-b_sfp_lsj-100e").scores == {"box AP": 51.6, "mask AP": 45.9}
+    assert published("maskr_r101-syncbn_fpn_lsj-100e").scores == {"box AP": 46.4, "mask AP": 41.6}
+    named = {*PAPER_ROWS, *DETECTRON2_RECIPES, *(n for m in zoo.models() for n in m.configs)}
+    assert len(named) > 70 and counterparts("maskr_r50_fpn_1x")[0].source == "mmdet"
     assert {f"configs/{name}.py" for name in named} <= set(models)
     for name in named:
         found = published(name)
         assert models[f"configs/{name}.py"]["Published By Others"]["Scores"] == found.scores
-        assert found.source.startswith(("He et al.", "Detectron2", "mmdet"))
+        assert found.source.startswith(("He et al.", "Detectron2 ", "mmdet "))
+    for name, row in numbers()["zoo"].items():  # the same numbers, copied by others
+        for model in zoo.models() if name in ROWS else ():
+            if model.name == ROWS[name]:
+                assert list(model.ap.values()) == row[3:]
 
 
 def test_operations_of_the_body_are_mmengines(repo: Path):

@@ -10,9 +10,9 @@ import yaml
 from mmengine.config import Config
 
 from mmdet_maskr.catalogue import config_path
-from mmdet_maskr.catalogue.published import DETECTRON2_ROWS
+from mmdet_maskr.catalogue.published import DETECTRON2_RECIPES
 
-NAMES = [name for name in DETECTRON2_ROWS if "keypoint" not in name]
+NAMES = [name for name in DETECTRON2_RECIPES if "keypoint" not in name]
 
 
 @pytest.fixture(scope="module")

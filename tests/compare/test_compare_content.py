@@ -289,4 +289,4 @@ def test_published_scores(models: list, shapes_root: Path):
     content = Comparison([known]).run(find_images([shapes_root / "val"])[:1])
     entry = content["models"][0]
     assert entry["scores"] == dict(box=38.2, mask=34.7)
-    assert entry["scores_from"] == "mmdet mask_rcnn metafile, R50-FPN 1x"
+    assert entry["scores_from"] == "mmdet model index, mask-rcnn_r50_fpn_1x_coco"

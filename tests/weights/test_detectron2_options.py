@@ -56,14 +56,15 @@ def test_values_are_pythons_literals(tmp_path: Path):
 def test_all_that_is_not_supported_is_named(tmp_path: Path):
     path = write(
         tmp_path / "c.yaml",
-        "MODEL:\n  RESNETS: {DEFORM_ON_PER_STAGE: [False, True, True, True]}\n"
+        "MODEL:\n  RESNETS: {DEFORM_ON_PER_STAGE: [False, 1, True, True], DEPTH: 20}\n"
         "  RPN: {HEAD_NAME: OtherHead}\n  POINT_HEAD: {NUM_FC: 3}\n  MASK_ON: True\n"
         "TEST: {AUG: {ENABLED: True}}\n",
     )
     with pytest.raises(UserError) as caught:
         read_options(path)
     message = str(caught.value)
-    assert "DEFORM_ON_PER_STAGE: [False, True, True, True] (supported: [False," in message
+    assert "DEFORM_ON_PER_STAGE: [False, 1, True, True] (must be a list of 4 times" in message
+    assert "DEPTH: 20 (supported: 18, 34, 50, 101, 152)" in message
     assert "MODEL.RPN.HEAD_NAME: 'OtherHead' (supported: 'StandardRPNHead')" in message
     assert "MODEL.POINT_HEAD.NUM_FC: 3 (unknown)" in message
     assert "TEST.AUG.ENABLED: True" in message
@@ -92,3 +93,12 @@ def test_other_files(tmp_path: Path, text: str, message: str):
     assert not Path("trap").exists()
     with pytest.raises(UserError, match="there is no config"):
         read_options(tmp_path / "none.yaml")
+
+
+def test_a_dump_has_a_semantic_head_that_is_not_built(tmp_path: Path):
+    head = "SEM_SEG_HEAD: {NORM: BN, NUM_CLASSES: 7}"
+    path = write(tmp_path / "a.yaml", f"MODEL:\n  MASK_ON: True\n  {head}\n")
+    assert read_options(path)["MODEL.SEM_SEG_HEAD.NUM_CLASSES"] == 54
+    path = write(tmp_path / "b.yaml", f"MODEL:\n  META_ARCHITECTURE: PanopticFPN\n  {head}\n")
+    with pytest.raises(UserError, match="NORM: 'BN'"):
+        read_options(path)

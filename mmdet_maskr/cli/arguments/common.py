@@ -53,6 +53,21 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )  # torch.distributed.launch passes it
 
 
+def add_weights(parser: argparse.ArgumentParser, what_for: str) -> None:
+    """``--weights``: a pretrained model by name, or a file.
+
+    Args:
+        parser: of the command.
+        what_for: how the command uses it, for its help.
+    """
+    parser.add_argument(
+        "--weights",
+        metavar="NAME",
+        help="a pretrained model (maskr zoo --pretrained lists them; a folder of maskr publish; "
+        f"hf://org/name) or a checkpoint, {what_for}",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     """``--json``: what goes to standard output for programs; all else goes to standard error."""
     parser.add_argument(

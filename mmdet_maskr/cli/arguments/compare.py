@@ -22,8 +22,9 @@ HOST = "127.0.0.1"  # this machine alone
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.add_argument(
-        "--models", nargs="+", required=True, metavar="[NAME=]CONFIG:WEIGHTS",
-        help="config and checkpoint of each model, and perhaps a name (default: the config's)",
+        "--models", nargs="+", required=True, metavar="[NAME=]CONFIG:WEIGHTS|MODEL",
+        help="config and checkpoint of each model, and perhaps a name (default: the config's); or "
+        "a pretrained model, such as mask_rcnn_R_50_FPN_3x",
     )  # fmt: skip
     parser.add_argument(
         "--images", nargs="+", default=[], metavar="FILE|FOLDER", help="images, or folders of them"

@@ -11,12 +11,15 @@ predictions are too far from PyTorch's.
 Examples:
     %(prog)s configs/maskr_r50_fpn_1x.py epoch_12.pth out --format onnx
     %(prog)s CONFIG CHECKPOINT out --format openvino --int8 --calibration photos/
+    %(prog)s --weights mask_rcnn_R_50_FPN_3x out
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from mmdet_maskr.cli.arguments.common import add_weights
 
 FORMATS = ("onnx", "torchscript", "openvino")
 DEFAULT_OPSET = 17
@@ -25,9 +28,12 @@ CHECKED = 4  # images, unless --images names them
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
-    parser.add_argument("config", help="config of the model; its test pipeline is exported too")
-    parser.add_argument("checkpoint", help="its weights")
-    parser.add_argument("out", type=Path, help="folder of the exported model")
+    parser.add_argument(
+        "config", nargs="?", help="config of the model; its test pipeline is exported too"
+    )
+    parser.add_argument("checkpoint", nargs="?", help="its weights")
+    parser.add_argument("out", nargs="?", type=Path, help="folder of the exported model")
+    add_weights(parser, "in place of CONFIG and CHECKPOINT")
     parser.add_argument(
         "--format", choices=FORMATS, default="onnx", help="of the file (default: %(default)s)"
     )

@@ -6,6 +6,7 @@ Examples:
     %(prog)s CONFIG CHECKPOINT --tta --tta-scales 0.75 1 1.25
     %(prog)s CONFIG CHECKPOINT --tile 1024
     %(prog)s CONFIG CHECKPOINT --optimize
+    %(prog)s --weights mask_rcnn_R_50_FPN_3x --data-root data/coco
     bash tools/dist_test.sh CONFIG CHECKPOINT 8
 """
 
@@ -17,13 +18,15 @@ from mmdet_maskr.cli.arguments.common import (
     add_config_arguments,
     add_json,
     add_tile_arguments,
+    add_weights,
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
-    parser.add_argument("config", help="path of the config")
-    parser.add_argument("checkpoint", help="path or URL of the checkpoint")
+    parser.add_argument("config", nargs="?", help="path of the config")
+    parser.add_argument("checkpoint", nargs="?", help="path or URL of the checkpoint")
+    add_weights(parser, "in place of CHECKPOINT; without CONFIG, its own config is tested")
     add_config_arguments(parser)
     parser.add_argument("--out", metavar="FILE.pkl", help="write the predictions to this file")
     parser.add_argument(

@@ -6,6 +6,7 @@ Examples:
     %(prog)s my_photos --minutes 20
     %(prog)s configs/maskr_r50_fpn_1x.py
     %(prog)s configs/mini/maskr_coco_mini.py --data-root data/coco --amp
+    %(prog)s CONFIG --weights mask_rcnn_R_50_FPN_3x    # fine-tune what others have trained
     bash tools/dist_train.sh configs/maskr_r50_fpn_1x.py 8 --auto-scale-lr
 """
 
@@ -13,13 +14,21 @@ from __future__ import annotations
 
 import argparse
 
-from mmdet_maskr.cli.arguments.common import add_config_arguments
+from mmdet_maskr.cli.arguments.common import add_config_arguments, add_weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.add_argument(
-        "config", metavar="CONFIG|FOLDER", help="config, or a folder of photos and annotations"
+        "config",
+        nargs="?",
+        metavar="CONFIG|FOLDER",
+        help="config, or a folder of photos and annotations",
+    )
+    add_weights(
+        parser,
+        "to begin from; classes of the same name keep theirs. Without CONFIG, its own is trained; "
+        "of a folder, none begins from nothing",
     )
     add_config_arguments(parser)
     _add_folder_arguments(parser.add_argument_group("for a folder"))
@@ -54,4 +63,3 @@ def _add_folder_arguments(group: argparse._ArgumentGroup) -> None:
     add("--format", help="of the annotations, where the folder has several")
     add("--flips", default="auto", help="none, horizontal, vertical, both, or auto (%(default)s)")
     add("--device", choices=("cpu", "cuda"), help="where to train (default: a GPU if there is one)")
-    add("--weights", help="to begin with: a checkpoint or its address, or none")

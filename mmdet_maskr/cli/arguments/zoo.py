@@ -6,6 +6,8 @@ detections; "-" where the detector has parts that are not counted.
 Examples:
     %(prog)s
     %(prog)s swin lvis        names that contain one of the words
+    %(prog)s --pretrained     models that others publish, by name
+    %(prog)s --pretrained --task masks --min-ap 40 --max-params 60
 """
 
 from __future__ import annotations
@@ -14,8 +16,26 @@ import argparse
 
 from mmdet_maskr.cli.arguments.common import add_json
 
+TASKS = ("boxes", "masks", "keypoints", "panoptic")
+SOURCES = ("detectron2", "mmdet", "torchvision")
+FILTERS = ("task", "body", "data", "source", "min_ap", "max_params")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
-    parser.add_argument("words", nargs="*", help="show configs whose name contains one of these")
+    parser.add_argument("words", nargs="*", help="show those whose name contains one of these")
+    parser.add_argument(
+        "--pretrained",
+        action="store_true",
+        help="list pretrained models instead of configs: their AP as it is published",
+    )
+    group = parser.add_argument_group("which pretrained models")
+    group.add_argument("--task", choices=TASKS, help="what they find")
+    group.add_argument("--body", metavar="PART", help="of the body's name: R-50, Swin, ViT, C4")
+    group.add_argument("--data", metavar="NAME", help="trained on COCO, LVIS, Cityscapes or VOC")
+    group.add_argument("--source", choices=SOURCES, help="who published them")
+    group.add_argument(
+        "--min-ap", type=float, metavar="PERCENT", help="published AP of the task, at least"
+    )
+    group.add_argument("--max-params", type=float, metavar="MILLIONS", help="parameters, at most")
     add_json(parser, "the list")
