@@ -10,7 +10,7 @@ from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
 from mmdet_maskr.coco.check.trainable import Tally
-from mmdet_maskr.coco.index import AnnotationIndex, usage_of
+from mmdet_maskr.coco.index import AnnotationIndex, Flag, usage_of
 from mmdet_maskr.datasets.indexed_items import IndexedItems
 from mmdet_maskr.datasets.transforms import check_pipeline
 from mmdet_maskr.datasets.transforms.pipeline_check import loads_masks, loads_polygons_only
@@ -41,6 +41,7 @@ class ChecksAnnotations(CocoDataset):
     """
 
     box_only = 0
+    TAKES_CROWDS_ALONE = True  # for training: images without any other object
 
     def __init__(self, *args, max_box_mismatch: float = 0.05, **kwargs) -> None:
         if not 0 <= max_box_mismatch <= 1:
@@ -84,6 +85,11 @@ class ChecksAnnotations(CocoDataset):
         usage = usage_of(index, self.cat_ids, loads_polygons_only(self.pipeline))
         self._report(usage.tally)
         self._loaded, self._used_rows = usage.loaded, usage.used_rows
+        if not self.TAKES_CROWDS_ALONE:
+            objects = usage.loaded & ~index.has(Flag.CROWD)
+            self._used_rows = np.zeros(index.num_images, bool)
+            self._used_rows[index.arrays["image"][objects]] = True
+            self._used_rows &= usage.used_rows
         return IndexedItems(index, index.items, self._raw_item)
 
     def _raw_item(self, image: dict, annotations: list[dict]) -> dict:

@@ -39,7 +39,7 @@ class CityscapesInstanceDataset(CocoInstanceDataset, CityscapesDataset):
     """
 
     TITLE = "Cityscapes"
-    READS_INDEX = False  # images of crowds alone are left out by mmdet's CityscapesDataset
+    TAKES_CROWDS_ALONE = False  # as mmdet's CityscapesDataset
 
 
 def convert(

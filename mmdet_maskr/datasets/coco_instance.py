@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
-from mmengine.dataset import force_full_init
 from mmengine.fileio import get_local_path
 
 from mmdet_maskr.coco.indexed import CheckedCOCO
 from mmdet_maskr.coco.reader import category_ids, checked_index, crowds_of, tell_crowds
 from mmdet_maskr.datasets import option_checks
 from mmdet_maskr.datasets.annotation_checks import ChecksAnnotations
-from mmdet_maskr.datasets.indexed_items import IndexedItems
+from mmdet_maskr.datasets.indexed_items import IndexedItems, SharesIndex
 from mmdet_maskr.datasets.transforms.loading import BOX_ONLY
 from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
 
 
 @DATASETS.register_module()
-class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDataset):
+class CocoInstanceDataset(SharesIndex, SurvivesUnreadableImages, ChecksAnnotations, CocoDataset):
     """mmdet's CocoDataset with checked class names, annotations and image folder.
 
     Takes the options of CocoDataset, SurvivesUnreadableImages and ChecksAnnotations. Own classes go
@@ -43,7 +42,7 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
 
     COCOAPI: Callable[..., CheckedCOCO] = CheckedCOCO
     FILTER_OPTIONS: tuple[str, ...] = ("filter_empty_gt", "min_size")
-    READS_INDEX = True  # False where a base class looks at all images in a way of its own
+    READS_INDEX = True  # False for a subclass that needs pycocotools' index, ``self.coco``
 
     def __init__(
         self,
@@ -108,42 +107,4 @@ class CocoInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, CocoDatas
                 instance[BOX_ONLY] = True
         return info
 
-    def filter_data(self) -> Any:
-        """Leave images out as ``filter_cfg`` says.
-
-        Raises:
-            UserError: no image is left.
-        """
-        kept = super().filter_data()
-        if isinstance(kept, IndexedItems):
-            self.serialize_data = False  # processes share the index, without a copy to serialize
-        return kept
-
-    @force_full_init
-    def get_data_info(self, idx: int) -> dict:
-        """What is known of an image, and ``sample_idx``."""
-        items = self._indexed_items()
-        if items is None:
-            return super().get_data_info(idx)
-        return dict(items[idx], sample_idx=idx if idx >= 0 else len(self) + idx)
-
-    @force_full_init
-    def get_cat_ids(self, idx: int) -> list[int]:
-        """Labels of an image's instances."""
-        items = self._indexed_items()
-        if items is None or type(self).parse_data_info is not CocoInstanceDataset.parse_data_info:
-            return super().get_cat_ids(idx)
-        numbers = items.source.of_image(items.rows[idx])
-        numbers = numbers[self._loaded[numbers]]
-        codes = items.source.arrays["category"][numbers].tolist()
-        return [self.cat2label[items.source.category_ids[code]] for code in codes]
-
-    def _get_unserialized_subset(self, indices: int | Sequence[int]) -> Any:
-        items = self._indexed_items()
-        if items is None or isinstance(indices, int):
-            return super()._get_unserialized_subset(indices)
-        return items.take(indices)
-
-    def _indexed_items(self) -> IndexedItems | None:
-        items = getattr(self, "data_list", None)  # subsets of what is serialized have none
-        return items if isinstance(items, IndexedItems) else None
+    PARSERS = (parse_data_info,)

@@ -1,4 +1,4 @@
-"""A data set's images that are made when they are asked for."""
+"""A data set's images that are made of the index of its annotation file when they are asked for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from mmdet.datasets import CocoDataset
+from mmengine.dataset import force_full_init
 
 from mmdet_maskr.coco.index import AnnotationIndex
 
@@ -41,3 +43,57 @@ class IndexedItems(Sequence):
     def take(self, places: Sequence[int] | np.ndarray) -> IndexedItems:
         """Some of the images, in another order perhaps."""
         return IndexedItems(self.source, self.rows[np.asarray(places, np.int64)], self.make)
+
+
+class SharesIndex(CocoDataset):
+    """A data set whose ``data_list`` may be :class:`IndexedItems`, which all processes share.
+
+    To be inherited before the data set that reads the file, and sets ``_loaded`` (N,): which
+    annotations it passes on.
+
+    Attributes:
+        PARSERS: functions ``parse_data_info`` that pass on just these.
+    """
+
+    PARSERS: tuple[Callable, ...] = ()
+    _loaded: np.ndarray
+
+    def filter_data(self) -> Any:
+        """Leave images out as ``filter_cfg`` says.
+
+        Raises:
+            UserError: no image is left.
+        """
+        kept = super().filter_data()
+        if isinstance(kept, IndexedItems):
+            self.serialize_data = False  # processes share the index, without a copy to serialize
+        return kept
+
+    @force_full_init
+    def get_data_info(self, idx: int) -> dict:
+        """What is known of an image, and ``sample_idx``."""
+        items = self._indexed_items()
+        if items is None:
+            return super().get_data_info(idx)
+        return dict(items[idx], sample_idx=idx if idx >= 0 else len(self) + idx)
+
+    @force_full_init
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Labels of an image's instances."""
+        items = self._indexed_items()
+        if items is None or type(self).parse_data_info not in self.PARSERS:
+            return super().get_cat_ids(idx)
+        numbers = items.source.of_image(items.rows[idx])
+        numbers = numbers[self._loaded[numbers]]
+        codes = items.source.arrays["category"][numbers].tolist()
+        return [self.cat2label[items.source.category_ids[code]] for code in codes]
+
+    def _get_unserialized_subset(self, indices: int | Sequence[int]) -> Any:
+        items = self._indexed_items()
+        if items is None or isinstance(indices, int):
+            return super()._get_unserialized_subset(indices)
+        return items.take(indices)
+
+    def _indexed_items(self) -> IndexedItems | None:
+        items = getattr(self, "data_list", None)  # subsets of what is serialized have none
+        return items if isinstance(items, IndexedItems) else None

@@ -4,49 +4,48 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from mmdet.datasets import LVISV1Dataset
 from mmdet.registry import DATASETS
+from mmengine.fileio import get_local_path
 
+from mmdet_maskr.coco.index import open_index
 from mmdet_maskr.datasets import option_checks
 from mmdet_maskr.datasets.annotation_checks import ChecksAnnotations
+from mmdet_maskr.datasets.indexed_items import SharesIndex
 from mmdet_maskr.datasets.unreadable import SurvivesUnreadableImages
 from mmdet_maskr.errors import UserError
 
+PREFIX = "http://images.cocodataset.org/"  # of coco_url; folder and file follow
+
 
 @DATASETS.register_module()
-class LVISInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, LVISV1Dataset):
-    """mmdet's LVISV1Dataset that says what is missing and survives the odd unreadable image.
+class LVISInstanceDataset(SharesIndex, SurvivesUnreadableImages, ChecksAnnotations, LVISV1Dataset):
+    """mmdet's LVISV1Dataset that says what is wrong and survives the odd unreadable image.
 
-    Takes the options of LVISV1Dataset, SurvivesUnreadableImages and ChecksAnnotations.
+    Takes the options of LVISV1Dataset, SurvivesUnreadableImages and ChecksAnnotations. Reads the
+    file by its index, without the lvis package, which only :class:`.LVISInstanceMetric` needs.
 
     LVIS takes COCO's images; ``coco_url`` of each image names folder and file, so ``data_prefix``
     is where ``train2017/`` and ``val2017/`` lie.
 
     Raises:
-        UserError: the lvis package, annotation file or image folder is missing, the file is none
-            of LVIS v1, or has another number of categories than there are classes; what
-            ChecksAnnotations finds.
+        UserError: annotation file or image folder is missing, the file is none of LVIS v1, or has
+            another number of categories than there are classes; what ChecksAnnotations finds.
     """
 
     TITLE = "LVIS v1"
+    PARSERS = (ChecksAnnotations.parse_data_info,)
 
-    def load_data_list(self) -> list[dict]:
-        """Load the annotation file and check it."""
-        require_lvis()
+    def load_data_list(self) -> Any:
+        """Read the annotation file, by its index, and check it."""
         if self.backend_args is None:
             check_lvis_file(self.ann_file)
-        try:
-            data_list = super().load_data_list()
-        except UserError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
-            raise UserError(
-                f"{self.ann_file} is no annotation file of LVIS v1: {type(error).__name__}: "
-                f"{error}."
-            ) from error
-        if not data_list:
-            raise UserError(f"{self.ann_file} has no images.")
+        with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
+            index = open_index(path, may_lack_names=True)
+        self.cat_ids = [category["id"] for category in index.categories]
+        self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
         classes = self.metainfo["classes"]
         if len(self.cat_ids) != len(classes):
             raise UserError(
@@ -54,9 +53,20 @@ class LVISInstanceDataset(SurvivesUnreadableImages, ChecksAnnotations, LVISV1Dat
                 f"{len(classes)} classes, and labels follow the file: LVIS v1 has 1203. For a file "
                 "with classes of your own use CocoInstanceDataset."
             )
+        if "coco_url" not in index.image(0):
+            raise UserError(
+                f"{self.ann_file} is no annotation file of LVIS v1: its images have no coco_url."
+            )
+        data_list = self._load_index(index)
         if self.backend_args is None:
             option_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])
         return data_list
+
+    def _raw_item(self, image: dict, annotations: list[dict]) -> dict:
+        if not isinstance(image.get("coco_url"), str):
+            raise UserError(f"{self.ann_file}: image {image['id']} has no coco_url.")
+        name = image["coco_url"].replace(PREFIX, "")
+        return super()._raw_item(dict(image, file_name=name), annotations)
 
 
 def require_lvis() -> None:

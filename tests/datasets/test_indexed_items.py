@@ -9,19 +9,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mmdet.datasets import ConcatDataset
+from mmdet.datasets import ConcatDataset, LVISV1Dataset
 from mmengine.dataset import ClassBalancedDataset, RepeatDataset
+from small_datasets import write_lvis
 from torch.utils.data import DataLoader
 
 from mmdet_maskr.coco.check.trainable import Tally
 from mmdet_maskr.coco.index import open_index, usage_of
 from mmdet_maskr.datasets import CocoInstanceDataset
+from mmdet_maskr.datasets.cityscapes import CityscapesInstanceDataset
 from mmdet_maskr.datasets.indexed_items import IndexedItems
+from mmdet_maskr.datasets.lvis import LVISInstanceDataset
+from mmdet_maskr.errors import UserError
 
 CLASSES = ("a", "b", "c")
 
 
 class AllAtOnce(CocoInstanceDataset):
+    """Reads as before."""
+
+    READS_INDEX = False
+
+
+class CityscapesAtOnce(CityscapesInstanceDataset):
     """Reads as before."""
 
     READS_INDEX = False
@@ -103,6 +113,46 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "chosen": dict(indices=[3, 1, 30, 1]),
     "not serialized": dict(serialize_data=False),
 }
+
+
+@pytest.mark.parametrize("name", ["plain", "filtered", "one class", "test", "first"])
+def test_cityscapes_leaves_out_images_of_crowds_alone(root: Path, name: str) -> None:
+    content = json.loads((root / "all.json").read_text())
+    for annotation in content["annotations"]:
+        if annotation["image_id"] % 3 == 0:
+            annotation["iscrowd"] = 1
+    (root / "crowds.json").write_text(json.dumps(content))
+    options = dict(OPTIONS[name], ann_file="crowds.json", crowds="keep")
+    ours, others = (
+        build(kind, root, **options) for kind in (CityscapesInstanceDataset, CityscapesAtOnce)
+    )
+    assert isinstance(ours.data_list, IndexedItems) and len(ours) == len(others) > 3
+    ids = [ours.get_data_info(i)["img_id"] for i in range(len(ours))]
+    assert ids == [others.get_data_info(i)["img_id"] for i in range(len(others))]
+    if name == "filtered":
+        assert len(ours) < len(build(CocoInstanceDataset, root, **options))
+
+
+@pytest.mark.parametrize("options", [{}, dict(filter_empty_gt=True, min_size=32)])
+def test_lvis_as_by_its_package(tmp_path: Path, shapes_root: Path, options: dict) -> None:
+    pytest.importorskip("lvis", reason="the comparison is with the package lvis")
+    lvis = write_lvis(tmp_path / "lvis", shapes_root)
+    file = lvis / "annotations/lvis_v1_train.json"
+    content = json.loads(file.read_text())
+    content["images"].append(dict(content["images"][0], id=99999))  # an empty one
+    file.write_text(json.dumps(content))
+    config = dict(data_root=str(lvis), ann_file=str(file), data_prefix=dict(img=""), pipeline=[])
+    ours, stock = (
+        kind(**config, filter_cfg=options) for kind in (LVISInstanceDataset, LVISV1Dataset)
+    )
+    assert isinstance(ours.data_list, IndexedItems)
+    assert len(ours) == len(stock) == len(content["images"]) - bool(options)
+    assert ours.cat_ids == stock.cat_ids
+    for i in range(len(ours)):
+        assert ours.get_data_info(i) == stock.get_data_info(i)
+        assert ours.get_cat_ids(i) == stock.get_cat_ids(i)
+    with pytest.raises(UserError, match="file_name"):  # COCO's data set needs names
+        CocoInstanceDataset(**config)
 
 
 @pytest.mark.parametrize("name", [n for n in OPTIONS if n != "large"])

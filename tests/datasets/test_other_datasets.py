@@ -173,7 +173,6 @@ def test_lvis_scores_of_nothing_are_zero(tmp_path: Path, shapes_root: Path, item
 
 
 def test_lvis_with_other_categories(tmp_path: Path, shapes_root: Path):
-    pytest.importorskip("lvis", reason="LVIS needs the package lvis")
     root = write_lvis(tmp_path / "lvis", shapes_root)
     path = root / "annotations/lvis_v1_val.json"
     content = json.loads(path.read_text())

@@ -67,6 +67,11 @@ class AnnotationIndex:
         return self.facts["has_annotations"]
 
     @property
+    def has_names(self) -> bool:
+        """Whether its images have a ``file_name``; those of LVIS v1 have none."""
+        return bool(np.diff(self.arrays["file_name_end"], prepend=0).all())
+
+    @property
     def categories(self) -> list[dict]:
         """Entries of ``categories``; not to be changed."""
         return self.facts["categories"]
@@ -107,9 +112,10 @@ class AnnotationIndex:
 
     def image(self, row: int) -> dict[str, Any]:
         """An entry of ``images``."""
+        name = self._text("file_name", row).decode("utf-8", "surrogatepass")
         found = dict(
             id=_item(self.image_ids, row),
-            file_name=self._text("file_name", row).decode("utf-8", "surrogatepass"),
+            **(dict(file_name=name) if name else {}),
             width=int(self.arrays["width"][row]),
             height=int(self.arrays["height"][row]),
         )
@@ -210,32 +216,47 @@ class AnnotationIndex:
 _MASKS = Flag.NULL_MASK | Flag.POLYGONS | Flag.RLE_TEXT | Flag.RLE_LIST
 
 
-def open_index(path: str | Path, may_lack_annotations: bool = False) -> AnnotationIndex:
+def open_index(
+    path: str | Path, may_lack_annotations: bool = False, may_lack_names: bool = False
+) -> AnnotationIndex:
     """The index of an annotation file: from the cache, or made and kept there.
 
     Args:
         path: of the annotation file, which is there.
         may_lack_annotations: take a file of images and categories alone, as COCO's test sets have.
+        may_lack_names: take a file none of whose images has a ``file_name``, as LVIS v1.
 
     Raises:
         OSError: the annotation file cannot be read.
         UserError: it is no good COCO file; what :func:`.essentials.check_essentials` finds.
     """
     path, name = Path(path), str(path)
-    found = _open(path, lambda text: parse_carefully(text, name, may_lack_annotations))
+    found = _open(
+        path, lambda text: parse_carefully(text, name, may_lack_annotations, may_lack_names)
+    )
     if not found.has_annotations and not may_lack_annotations:
         check_sections(dict(found.facts["rest"], images=[0], categories=[0]), name)
+    if not found.has_names and not may_lack_names:
+        check_essentials(dict(images=[found.image(0)], categories=[], annotations=[]), name)
     return found
 
 
-def parse_carefully(text: bytes, name: str, may_lack_annotations: bool) -> dict[str, Any]:
+def parse_carefully(
+    text: bytes, name: str, may_lack_annotations: bool, may_lack_names: bool = False
+) -> dict[str, Any]:
     """The parsed file, each entry of which was looked at.
 
     Raises:
         UserError: names what is wrong with it.
     """
     content = parse_annotations(text, name, may_lack_annotations)
-    check_essentials({"annotations": [], **content}, name)
+    looked_at = {"annotations": [], **content}
+    images = content["images"]
+    if may_lack_names and not any(isinstance(i, dict) and "file_name" in i for i in images):
+        looked_at["images"] = [
+            {**i, "file_name": "any"} if isinstance(i, dict) else i for i in images
+        ]
+    check_essentials(looked_at, name)
     return content
 
 
@@ -314,7 +335,7 @@ def _again(path: Path, place: Path) -> AnnotationIndex:
     found = _stored(path, place, check=False)
     if found is not None:
         return found
-    return open_index(path, may_lack_annotations=True)  # the index was deleted meanwhile
+    return open_index(path, True, True)  # the index was deleted meanwhile
 
 
 def _item(values: np.ndarray | list, place: int) -> Any:

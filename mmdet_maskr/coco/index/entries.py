@@ -42,10 +42,11 @@ def add_images(columns: Columns, images: Sequence[Any], ids: Ids) -> None:
     """
     need(types(images) <= {dict}, "images that are no objects")
     fields, rests = _transposed(images, IMAGE_FIELDS)
-    names = _all("file_name", fields, images)
+    names = fields.get("file_name", [""] * len(images))  # LVIS v1 has none
     sides = [*_all("width", fields, images), *_all("height", fields, images)]
     need(types(sides) <= {int} and types(names) <= {str}, "types")
-    need(all(names) and not any("\0" in name for name in names), "names")
+    need("file_name" not in fields or all(names), "names")
+    need(not any("\0" in name for name in names), "names")
     try:
         sizes = np.array(sides, np.int64).reshape(2, -1)
     except OverflowError as error:

@@ -342,6 +342,31 @@ def test_files_that_only_the_careful_way_takes(tmp_path: Path, folder: Path) -> 
             ]
 
 
+@pytest.mark.parametrize("make", [content, alike])
+def test_images_without_names(tmp_path: Path, folder: Path, make: Callable[[], dict]) -> None:
+    """LVIS v1 has none; for COCO they are a mistake, also where the index is there already."""
+    parsed = make()
+    for image in parsed["images"]:
+        image.pop("file_name")
+    assert (
+        AnnotationIndex(Path("a"), build(json.dumps(parsed).encode(), refuse)).content() == parsed
+    )
+    file = write(tmp_path / "a.json", parsed)
+    messages = []
+    for _ in range(2):
+        with pytest.raises(UserError, match="file_name") as found:
+            open_index(file)
+        messages.append(str(found.value))
+        assert open_index(file, may_lack_names=True).content() == parsed
+    assert messages[0] == messages[1]
+    parsed["annotations"][1]["bbox"] = [1, 2]
+    with pytest.raises(UserError, match="bbox of four"):
+        open_index(write(file, parsed), may_lack_names=True)
+    parsed["images"][1]["file_name"] = "b.jpg"  # some have
+    with pytest.raises(UserError, match="file_name"):
+        open_index(write(file, parsed), may_lack_names=True)
+
+
 def test_the_last_image_of_an_id_counts(tmp_path: Path, folder: Path) -> None:
     parsed = content()
     parsed["images"].append(dict(parsed["images"][0], file_name="again.jpg"))
