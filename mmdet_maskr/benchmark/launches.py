@@ -142,7 +142,7 @@ def count_training_step(
 def count_prediction(
     model: nn.Module, image: np.ndarray, autocast: torch.dtype | None = None, runs: int = 2
 ) -> tuple[Counts, InstanceData]:
-    """Counts of the detection on one image, until everything is in the host's memory.
+    """Counts of the detection on one image, and of one wait for its results.
 
     Args:
         model: on a CPU; it is moved to the pretended GPU.
@@ -159,8 +159,10 @@ def count_prediction(
             batch = batch_of(image)
             counts.clear()
             with torch.autocast("cuda", autocast, enabled=autocast is not None):
-                found = model.test_step(batch)[0].pred_instances.cpu()
-        return counts, found
+                found = model.test_step(batch)[0].pred_instances
+            counts.sync("the results are ready")
+        with counts.paused():
+            return counts, found.cpu()
 
 
 def add_launches(subparsers: argparse._SubParsersAction) -> None:
@@ -183,7 +185,12 @@ def add_launches(subparsers: argparse._SubParsersAction) -> None:
         "--objects", type=int, nargs="+", default=[10, 50], help="in each image (%(default)s)"
     )
     parser.add_argument(
-        "--image", type=int, nargs=2, default=(800, 1333), metavar=("H", "W"), help="(%(default)s)"
+        "--image",
+        type=int,
+        nargs=2,
+        default=(480, 640),
+        metavar=("H", "W"),
+        help="size of the images, which changes counts by a few (%(default)s)",
     )
     parser.add_argument(
         "--sites", type=int, default=0, metavar="N", help="also the N lines of code that wait most"

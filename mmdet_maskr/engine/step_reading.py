@@ -57,7 +57,8 @@ class StepReading:
         Raises:
             UserError: a check of the forward pass failed.
         """
-        bad = (~torch.isfinite(loss.detach())).to(torch.float32)
+        value = loss.detach()
+        bad = (value - value != 0).to(torch.float32)  # of what is not finite it is NaN
         all_reduce(bad, op="max")
         if bad.device.type == "cpu":
             return bool(bad)

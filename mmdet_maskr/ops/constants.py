@@ -31,6 +31,24 @@ def _kept(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) 
         return torch.tensor(numbers, dtype=dtype, device=device)
 
 
+def numbered(counts: Sequence[int], like: Tensor) -> Tensor:
+    """(sum of counts,) int64, 0 as often as the first says, then 1, ...; where ``like`` is."""
+    if is_traced():
+        return _numbers(counts, like.device)
+    return _kept_numbers(tuple(counts), like.device)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _kept_numbers(counts: tuple[int, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return _numbers(counts, device)
+
+
+def _numbers(counts: Sequence[int], device: torch.device) -> Tensor:
+    return torch.cat([torch.full((n,), i, device=device) for i, n in enumerate(counts)])
+
+
 def forget() -> None:
     """Drop what is kept."""
     _kept.cache_clear()
+    _kept_numbers.cache_clear()

@@ -17,7 +17,7 @@ beyond the border repeat it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ from mmdet_maskr.ops._workers import for_each
 from mmdet_maskr.ops.late_checks import require
 
 PIECE_MAPS = 68  # that a thread takes at a time: they and their bounds stay in its cache
-PIECE_MAPS_GPU = 1024
+PIECE_MAPS_GPU = 4096
 CHUNK_PIXELS = 2**18  # enlarged pixels that a thread holds at a time: 1 MiB
 CHUNK_PIXELS_GPU = 2**23
 SMALL_AREA = 3  # RoIs of up to so many pixels per sample are enlarged at once: that is faster
@@ -50,11 +50,13 @@ class _Axis(NamedTuple):
     first: (R, S + 2) first pixel of each cell, then the number of pixels.
     start: (R,) row of ``weights`` of each RoI's first pixel.
     weights: (pixels of all RoIs, 4) of the samples around a pixel's cell, zero beyond the border.
+    most: pixels of a cell.
     """
 
     first: Tensor
     start: Tensor
     weights: Tensor
+    most: int
 
 
 def decode_heatmaps(logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,9 +89,11 @@ def decode_heatmaps(logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tens
     peak = logits.new_zeros(count, keypoints)
     total = logits.new_zeros(count, keypoints)
 
-    def decode(piece: list[int]) -> None:
-        maps = logits[piece]
+    def decode(piece: Any) -> None:
         piece_sizes = [(sizes[i][1], sizes[i][0]) for i in piece]
+        if logits.device.type != "cpu":  # one copy, which is not waited for
+            piece = torch.tensor(piece).to(logits.device, non_blocking=True)
+        maps = logits[piece]
         index[piece], best = _largest_pixels(maps, piece_sizes)
         peak[piece] = best
         total[piece] = (maps - best[..., None, None]).exp_().sum((2, 3))
@@ -143,27 +147,34 @@ def _largest_pixels(maps: Tensor, sizes: list[tuple[int, int]]) -> tuple[Tensor,
 
     Args:
         maps: (R, K, S, S).
-        sizes: h, w of each RoI in whole pixels.
+        sizes: h, w of each RoI in whole pixels, the largest area first.
 
     Returns:
         (R, K) index of the pixel in row-major order; (R, K) its value.
     """
     index = torch.zeros(maps.shape[:2], dtype=torch.int64, device=maps.device)
     value = maps.new_zeros(maps.shape[:2])
-    missing = torch.ones(index.shape, dtype=torch.bool)
     limit = SMALL_AREA * maps.shape[2] ** 2
-    large = [i for i, (h, w) in enumerate(sizes) if h * w > limit]
+    large = sum(h * w > limit for h, w in sizes)
+    # a few maps at a time, so that memory does not grow with K
+    whole: list[tuple[int, slice | Tensor]] = [
+        (i, slice(begin, begin + step))
+        for i, step in ((i, _maps_at_once(maps, sizes[i])) for i in range(large, len(sizes)))
+        for begin in range(0, maps.shape[1], step)
+    ]
     if large:
-        index[large], value[large], found = _search(maps[large], [sizes[i] for i in large])
-        missing[large] = ~found.cpu()
-    for i in missing.any(1).nonzero()[:, 0].tolist():
-        h, w = sizes[i]
-        # a few maps at a time, so that memory does not grow with K
-        for which in missing[i].nonzero()[:, 0].split(max(1, _chunk_pixels(maps) // (h * w))):
-            channels = which.to(maps.device)
-            enlarged = _interpolate(maps[i, channels][None], h, w)
-            value[i, channels], index[i, channels] = enlarged[0].flatten(1).max(1)
+        index[:large], value[:large], found = _search(maps[:large], sizes[:large])
+        for i in (~found).any(1).nonzero()[:, 0].tolist():
+            missing = (~found[i]).nonzero()[:, 0].to(maps.device, non_blocking=True)
+            whole += [(i, which) for which in missing.split(_maps_at_once(maps, sizes[i]))]
+    for i, which in whole:
+        enlarged = _interpolate(maps[i, which][None], *sizes[i])
+        value[i, which], index[i, which] = enlarged[0].flatten(1).max(1)
     return index, value
+
+
+def _maps_at_once(maps: Tensor, size: tuple[int, int]) -> int:
+    return max(1, _chunk_pixels(maps) // (size[0] * size[1]))
 
 
 def _interpolate(maps: Tensor, height: int, width: int) -> Tensor:
@@ -178,8 +189,8 @@ def _search(maps: Tensor, sizes: list[tuple[int, int]]) -> tuple[Tensor, Tensor,
     """As ``_largest_pixels``, through bounds.
 
     Returns:
-        (R, K) index of the pixel; (R, K) its value; (R, K) False where they were not found: the map
-        is too flat, or has infinite values or NaN.
+        (R, K) index of the pixel; (R, K) its value; on the CPU (R, K) False where they were not
+        found: the map is too flat, or has infinite values or NaN.
     """
     rois, keypoints, size = maps.shape[:3]
     rows = _axis([h for h, _ in sizes], size, maps.device)
@@ -204,7 +215,7 @@ def _search(maps: Tensor, sizes: list[tuple[int, int]]) -> tuple[Tensor, Tensor,
 
     near_best = best - TIE * magnitude
     possible = torch.zeros_like(possible)
-    possible[tuple(cells[top >= near_best[cells[:, 0]]].T)] = True
+    possible[cells[:, 0], cells[:, 1]] = top >= near_best[cells[:, 0]]
     cells = _without_flat(possible, MANY_NEAR_CELLS).nonzero()
     owners, pixels = [], []
     widths = columns.first[:, -1]
@@ -217,8 +228,8 @@ def _search(maps: Tensor, sizes: list[tuple[int, int]]) -> tuple[Tensor, Tensor,
     largest_index = max(h * w for h, w in sizes)
     index = torch.full_like(every, largest_index).scatter_reduce_(0, owner, pixel, "amin")
     last = torch.full_like(every, -1).scatter_reduce_(0, owner, pixel, "amax")
-    found = index == last
-    for m in (index < last).nonzero()[:, 0].tolist():
+    found, tied = torch.stack([index == last, index < last]).cpu()
+    for m in tied.nonzero()[:, 0].tolist():
         h, w = sizes[m // keypoints]
         near = pixel[owner == m].unique()
         if 4 * len(near) < w:  # else the whole map is hardly more work
@@ -253,24 +264,29 @@ def _settle(heatmap: Tensor, pixels: Tensor, h: int, w: int) -> tuple[Tensor, Te
 
 
 def _axis(lengths: list[int], size: int, device: torch.device) -> _Axis:
-    """Pixels of RoIs that are ``lengths`` pixels long, and the cells they lie in.
+    """Pixels of RoIs that are ``lengths`` pixels long, and the cells they lie in; on the host.
 
     The weights are those of ``F.interpolate``, bit by bit: it enlarges four combs, which are one at
     every fourth sample. As a pixel depends on four samples in a row, each comb shows one weight.
     """
-    combs = torch.eye(4, device=device).repeat(1, (size + 3) // 4)[:, :size].view(1, 4, 1, size)
+    combs = torch.eye(4).repeat(1, (size + 3) // 4)[:, :size].view(1, 4, 1, size)
     weights = {length: _interpolate(combs, 1, length)[0, :, 0] for length in set(lengths)}
     combed = torch.cat([weights[length] for length in lengths], dim=1)  # (4, pixels of all RoIs)
-    length = torch.tensor(lengths, device=device)[:, None]
+    length = torch.tensor(lengths)[:, None]
     # the centre of pixel p is at (2p + 1) S / 2h - 1/2 samples: in integers, so nothing is rounded
-    cell = torch.arange(-1, size + 1, device=device)
+    cell = torch.arange(-1, size + 1)
     first = -((size - (2 * cell + 1) * length) // (2 * size))
     first = first.clamp(min=0).minimum(length)
     first[:, -1:] = length
     start = length[:, 0].cumsum(0) - length[:, 0]
     of_pixel = cell[:-1].repeat(len(lengths)).repeat_interleave(first.diff().flatten())
-    tap = (of_pixel[:, None] + torch.arange(-1, 3, device=device)) % 4
-    return _Axis(first, start, combed.T.gather(1, tap))
+    tap = (of_pixel[:, None] + torch.arange(-1, 3)) % 4
+    most = int(first.diff().max())
+    weights = combed.T.gather(1, tap)
+    first, start, weights = (
+        table.to(device, non_blocking=True) for table in (first, start, weights)
+    )
+    return _Axis(first, start, weights, most)
 
 
 def _cell_bounds(padded: Tensor) -> Tensor:
@@ -334,7 +350,7 @@ def _enlarge(
     window = torch.arange(4, device=padded.device)
     window = window[:, None] * side + window
     flat = padded.view(-1)
-    most = int(rows.first.diff().max()) * int(columns.first.diff().max())
+    most = rows.most * columns.most
     for part in cells.split(max(1, _chunk_pixels(padded) // max(1, most))):
         owner, cell = part.unbind(1)
         cell_y, cell_x = cell // (side - 3), cell % (side - 3)
@@ -348,7 +364,9 @@ def _enlarge(
 def _pixels_of(axis: _Axis, roi: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     """(C, p) pixels of cells along an axis, the last one repeated, and (C, p, 4) their weights."""
     first, stop = axis.first[roi, cell], axis.first[roi, cell + 1]
-    longest = int((stop - first).max()) if len(cell) else 1
+    longest = axis.most  # on a GPU that of all cells, as nobody waits for that of these
+    if cell.device.type == "cpu":
+        longest = int((stop - first).max()) if len(cell) else 1
     pixel = first[:, None] + torch.arange(longest, device=cell.device)
     pixel = pixel.minimum(stop[:, None] - 1)
     return pixel, axis.weights[axis.start[roi][:, None] + pixel]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import torch
-from mmcv.ops import nms
+from mmcv.ops.nms import NMSop  # without the table of boxes and scores that nms makes of it
 from torch import Tensor
+
+from mmdet_maskr.ops.constants import constant
 
 # From more boxes on, torchvision goes group by group; up to it, groups are moved apart. In float32
 # the move rounds coordinates, which decides now and then whether an overlap is above the threshold.
@@ -49,7 +51,12 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: fl
 
 
 def nms_per_level(
-    boxes: Tensor, scores: Tensor, level_ids: Tensor, iou_threshold: float, max_num: int
+    boxes: Tensor,
+    scores: Tensor,
+    level_ids: Tensor,
+    iou_threshold: float,
+    max_num: int,
+    valid: Tensor | None = None,
 ) -> Tensor:
     """The first ``max_num`` indices that mmcv's ``batched_nms`` keeps, best first.
 
@@ -66,7 +73,11 @@ def nms_per_level(
         level_ids: (N,) the pyramid level of each box.
         iou_threshold: boxes that overlap a better one by more are dropped.
         max_num: how many to return at most.
+        valid: (N,) bool, which boxes there are; None for all. On a GPU, which need not tell how
+            many that is.
     """
+    if valid is not None:
+        return _of_valid(boxes, scores, level_ids, iou_threshold, max_num, valid)
     moved = _apart(boxes, level_ids)
     order = scores.sort(descending=True).indices  # as mmcv: among equal scores it is not stable
     if boxes.device.type != "cpu":
@@ -82,6 +93,27 @@ def nms_per_level(
         count *= 2
 
 
+def _of_valid(
+    boxes: Tensor,
+    scores: Tensor,
+    level_ids: Tensor,
+    iou_threshold: float,
+    max_num: int,
+    valid: Tensor,
+) -> Tensor:
+    """Boxes that are not there take the place of the best one, behind it: NMS drops them for it."""
+    ranks = scores.where(valid, -torch.inf)
+    best = ranks.argmax(0, keepdim=True)
+    here = boxes.where(valid[:, None], 0)
+    moved = _apart(here, level_ids)
+    # NMS keeps empty boxes: where no box is there, they are not empty
+    place = moved[best].where(valid[best, None], constant((0, 0, 1, 1), boxes))
+    moved = moved.where(valid[:, None], place)
+    order = ranks.sort(descending=True).indices
+    keep = order[_kept(moved[order], iou_threshold)[:max_num]]
+    return keep[valid[keep]] if len(keep) == 1 else keep  # none is there, if this one is not
+
+
 def _apart(boxes: Tensor, groups: Tensor) -> Tensor:
     """Boxes (N, 4) of which those of different groups do not overlap."""
     return boxes + groups.to(boxes)[:, None] * (boxes.max() + 1)
@@ -91,9 +123,9 @@ def _kept(boxes: Tensor, iou_threshold: float, groups: Tensor | None = None) -> 
     """Rising indices of the boxes (N, 4), best first, that NMS keeps, within groups if given."""
     ranks = torch.arange(0, -len(boxes), -1, dtype=torch.float32, device=boxes.device)  # no ties
     if groups is None:
-        return nms(boxes, ranks, iou_threshold)[1]
+        return NMSop.apply(boxes, ranks, iou_threshold, 0, 0.0, -1)
     kept = []
     for group in groups.unique():
         inside = (groups == group).nonzero()[:, 0]
-        kept.append(inside[nms(boxes[inside], ranks[inside], iou_threshold)[1]])
+        kept.append(inside[NMSop.apply(boxes[inside], ranks[inside], iou_threshold, 0, 0.0, -1)])
     return torch.cat(kept).sort().values

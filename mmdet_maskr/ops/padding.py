@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 
@@ -16,6 +17,8 @@ def padded(rows: Sequence[Tensor], fill: float = 0, least: int = 0) -> Tensor:
         least: n at least.
     """
     most = max(least, *(len(own) for own in rows))
+    if all(len(own) == most for own in rows):
+        return torch.stack(list(rows))
     whole = rows[0].new_full((len(rows), most, *rows[0].shape[1:]), fill)
     for place, own in zip(whole, rows, strict=True):
         place[: len(own)] = own

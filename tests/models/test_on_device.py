@@ -23,8 +23,9 @@ from mmdet_maskr.benchmark.pretended_gpu import Counts, on_gpu, real
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.dense_heads.anchor_grids import AnchorGrids
 from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
-from mmdet_maskr.models.roi_heads import box_loss, device_samples
+from mmdet_maskr.models.roi_heads import box_loss, device_detections, device_samples
 from mmdet_maskr.models.task_modules import box_coding, device_sampling, matching
+from mmdet_maskr.ops.keypoint_decode import decode_heatmaps
 from mmdet_maskr.ops.late_checks import late_checks, require
 
 
@@ -390,3 +391,47 @@ def test_no_proposal_is_large_enough(pretended_gpu: Counts):
         InstanceData(bboxes=boxes, scores=scores, level_ids=levels), head.test_cfg
     )
     assert len(found) == 0
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+@pytest.mark.parametrize("score_thr", [0.05, 0.99])
+def test_detections(pretended_gpu: Counts, agnostic: bool, score_thr: float):
+    """Those of mmdet's head, in its order."""
+    head = MODELS.build(
+        dict(type="Shared2FCBBoxHead", in_channels=4, fc_out_channels=8, roi_feat_size=2,
+             num_classes=3, reg_class_agnostic=agnostic)
+    )  # fmt: skip
+    cfg = ConfigDict(score_thr=score_thr, nms=dict(type="nms", iou_threshold=0.5), max_per_img=20)
+    rois = torch.cat([torch.zeros(80, 1), boxes_of(80)], 1)
+    logits, deltas = 2 * torch.randn(80, 4), torch.randn(80, 4 if agnostic else 12)
+    meta = dict(img_shape=(90, 110))
+    expected = head._predict_by_feat_single(rois, logits, deltas, meta, rcnn_test_cfg=cfg)
+    moved = [own.to("cuda") for own in (rois, logits, deltas)]
+    assert device_detections.suits(head, cfg, moved[0].device)
+    assert not device_detections.suits(head, cfg, rois.device)
+    device_detections.detections(head, *moved, meta["img_shape"], cfg)
+    pretended_gpu.clear()
+    found = device_detections.detections(head, *moved, meta["img_shape"], cfg)
+    assert pretended_gpu.totals()["syncs"] <= 2
+    assert pretended_gpu.totals()["copies"] == 0
+    assert len(found) == len(expected) == (20 if score_thr < 0.5 else len(expected))
+    for name in ("bboxes", "scores", "labels"):
+        torch.testing.assert_close(real(found[name]), expected[name])
+
+
+def test_keypoints_in_one_piece(pretended_gpu: Counts):
+    """Few waits whatever the number of RoIs; the CPU's points, small, large, flat and tied."""
+    maps = torch.randn(30, 3, 14, 14)
+    maps[3] = 0  # flat: its first pixel
+    maps[4, :, 2, 3] = maps[4, :, 9, 9] = 9.0
+    corner, sides = torch.rand(30, 2) * 50, 4 + 80 * torch.rand(30, 2) ** 2
+    sides[:5] = 60
+    boxes = torch.cat([corner, corner + sides], 1)
+    expected = decode_heatmaps(maps, boxes)
+    on_device = maps.to("cuda"), boxes.to("cuda")
+    pretended_gpu.clear()
+    with late_checks():
+        found = decode_heatmaps(*on_device)
+    assert pretended_gpu.totals()["syncs"] <= 9
+    for own, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(real(own), other)

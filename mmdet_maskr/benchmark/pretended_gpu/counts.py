@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 PACKAGES = ("/mmdet_maskr/", "/mmdet/", "/mmengine/", "/mmcv/")
@@ -49,6 +51,16 @@ class Counts:
         """Data of the host goes to the GPU."""
         self.to_device[place()] += 1
         self.to_device_bytes[place()] += bytes_
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing within is counted."""
+        kept = {name: Counter(counter) for name, counter in vars(self).items()}
+        try:
+            yield
+        finally:
+            for name, counter in kept.items():
+                setattr(self, name, counter)
 
     def totals(self) -> dict[str, int]:
         """``launches``, ``syncs``, ``copies`` to the device and ``copied_bytes``."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from mmdet.models.losses import CrossEntropyLoss, L1Loss, SmoothL1Loss
 from mmdet.structures.bbox import BaseBoxes
 from mmengine.structures import InstanceData
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from mmdet.models.dense_heads import AnchorHead
 
 
+EPSILON = torch.finfo(torch.float32).eps  # mmdet's, next to the number of samples
+
+
 def suits(head: AnchorHead, gt_instances: Sequence[InstanceData]) -> bool:
     """Whether :func:`device_losses` computes a head's losses: the usual ones, one class."""
     loss_cls = head.loss_cls
@@ -34,6 +38,8 @@ def suits(head: AnchorHead, gt_instances: Sequence[InstanceData]) -> bool:
         and not head.sampler.add_gt_as_proposals
         and type(loss_cls) is CrossEntropyLoss
         and loss_cls.use_sigmoid
+        and loss_cls.class_weight is None
+        and loss_cls.reduction == "mean"
         and head.cls_out_channels == head.num_classes == 1
         and type(head.loss_bbox) in (L1Loss, SmoothL1Loss)
         and not head.reg_decoded_bbox
@@ -77,12 +83,10 @@ def device_losses(
     weights = counting.to(logits.dtype)
     if head.train_cfg["pos_weight"] > 0:
         weights[:, :most] *= head.train_cfg["pos_weight"]
-    loss_cls = head.loss_cls(
-        logits.gather(1, rows).flatten(),
-        labels.flatten(),
-        weights.flatten(),
-        avg_factor=avg_factor,
+    loss_cls = F.binary_cross_entropy_with_logits(
+        logits.gather(1, rows), labels, weights, reduction="sum"
     )
+    loss_cls = head.loss_cls.loss_weight * loss_cls / (avg_factor + EPSILON)
 
     # 3. deltas of the positive ones; rows that do not count have target and prediction zero
     owner = (matched.gather(1, drawn.positive) - 1).clamp(min=0)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from mmdet_maskr.ops.constants import numbered
+
 
 def best_of_levels(
     ranks: Sequence[Tensor],
@@ -27,19 +29,17 @@ def best_of_levels(
     Returns:
         Ranks (B, K), deltas (B, K, 4), anchors (B, K, 4) and the level (K,) of each.
     """
-    best_ranks, best_deltas, best_anchors, level_ids = [], [], [], []
-    for level, (own, level_deltas, level_anchors) in enumerate(
-        zip(ranks, deltas, anchors, strict=True)
-    ):
+    best_ranks, best_deltas, best_anchors, counts = [], [], [], []
+    for own, level_deltas, level_anchors in zip(ranks, deltas, anchors, strict=True):
         count = min(nms_pre, own.shape[1]) if nms_pre > 0 else own.shape[1]
+        counts.append(count)
         own, index = best(own, count)
         best_ranks.append(own)
         best_deltas.append(level_deltas.gather(1, index[..., None].expand(-1, -1, 4)))
         best_anchors.append(level_anchors[index])
-        level_ids.append(torch.full((count,), level, device=own.device))
     return (
         torch.cat(best_ranks, 1),
         torch.cat(best_deltas, 1),
         torch.cat(best_anchors, 1),
-        torch.cat(level_ids),
+        numbered(counts, ranks[0]),
     )

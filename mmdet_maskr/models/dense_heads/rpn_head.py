@@ -21,7 +21,6 @@ from mmdet_maskr.models.dense_heads.sampled_backward import hidden_and_outputs
 from mmdet_maskr.models.dense_heads.sampled_losses import sampled_losses
 from mmdet_maskr.models.task_modules.box_coding import decode
 from mmdet_maskr.ops.boxes import rescaled
-from mmdet_maskr.ops.constants import constant
 from mmdet_maskr.ops.nms import nms_per_level, plain_nms
 from mmdet_maskr.tracing import is_traced
 
@@ -142,7 +141,7 @@ class SampledRPNHead(RPNHead):
         anchors = self.anchor_grids.anchors([lvl.shape[2:] for lvl in cls_scores], cls_scores[0])
         batch = len(metas)
         ranks, deltas, priors, level_ids = best_of_levels(
-            [self._ranks(level.detach(), convention.ranks_logits) for level in cls_scores],
+            self._all_ranks([level.detach() for level in cls_scores], convention.ranks_logits),
             [d.detach().permute(0, 2, 3, 1).reshape(batch, -1, 4) for d in bbox_preds],
             anchors,
             cfg.get("nms_pre", -1),
@@ -171,6 +170,13 @@ class SampledRPNHead(RPNHead):
             for found, meta in zip(results, metas, strict=True):
                 found.bboxes = rescaled(found.bboxes, meta["scale_factor"])
         return results
+
+    def _all_ranks(self, levels: Sequence[Tensor], as_they_are: bool) -> Sequence[Tensor]:
+        """:meth:`_ranks` of each level; a GPU takes all sigmoids together."""
+        if as_they_are or not self.use_sigmoid_cls or levels[0].device.type == "cpu" or is_traced():
+            return [self._ranks(level, as_they_are) for level in levels]
+        flat = [self._ranks(level, True) for level in levels]
+        return torch.cat(flat, 1).sigmoid().split([own.shape[1] for own in flat], 1)
 
     def _ranks(self, logits: Tensor, as_they_are: bool) -> Tensor:
         """(B, H W A) probabilities of an object, or logits, from logits of a level."""
@@ -212,39 +218,15 @@ class SampledRPNHead(RPNHead):
         if smallest >= 0:
             large = ((boxes[:, 2:] - boxes[:, :2]) > smallest).all(1)
         if boxes.device.type != "cpu":
-            return self._on_device(boxes, scores, level_ids, large, iou_threshold, cfg.max_per_img)
+            # the small ones are not taken out, which would need their number
+            keep = nms_per_level(boxes, scores, level_ids, iou_threshold, cfg.max_per_img, large)
+            labels = torch.zeros_like(keep)
+            return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=labels)
         if large is not None and not large.all():
             boxes, scores, level_ids = boxes[large], scores[large], level_ids[large]
         if len(boxes) == 0:
             return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
         keep = nms_per_level(boxes, scores, level_ids, iou_threshold, cfg.max_per_img)
-        return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=torch.zeros_like(keep))
-
-    @staticmethod
-    def _on_device(
-        boxes: Tensor,
-        scores: Tensor,
-        level_ids: Tensor,
-        large: Tensor | None,
-        iou_threshold: float,
-        max_num: int,
-    ) -> InstanceData:
-        """Proposals of an image on a GPU, which NMS alone is waited for.
-
-        Boxes that are too small are not taken out, which needs their number. They take the place
-        and the level of the best box, behind it: then NMS drops them for it.
-        """
-        ranks = scores
-        if large is not None:
-            ranks = scores.where(large, -1)
-            best = ranks.argmax(0, keepdim=True)
-            # NMS does not drop empty boxes: where all are, there is one that is not
-            place = boxes[best].where(large[best, None], constant((0, 0, 1, 1), boxes))
-            boxes = boxes.where(large[:, None], place)
-            level_ids = level_ids.where(large, level_ids[best])
-        keep = nms_per_level(boxes, ranks, level_ids, iou_threshold, max_num)
-        if large is not None and len(keep) == 1:
-            keep = keep[large[keep]]  # all are too small, if this one is
         return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=torch.zeros_like(keep))
 
     @staticmethod

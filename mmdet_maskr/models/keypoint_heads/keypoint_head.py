@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.keypoint_heads.codec import HeatmapCodec
+from mmdet_maskr.ops.constants import constant
 
 NORMALIZERS = ("visible", "fixed")
 
@@ -103,7 +104,7 @@ class HeatmapKeypointHead(BaseModule):
         """Which of ``labels`` (D,) are of classes that have keypoints, (D,) bool."""
         if self.keypoint_labels is None:
             return torch.ones_like(labels, dtype=torch.bool)
-        return torch.isin(labels, labels.new_tensor(self.keypoint_labels))
+        return torch.isin(labels, constant(self.keypoint_labels, labels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Heatmap logits (N, K, S, S) of RoI features (N, C, s, s); S = 2 s upsample_ratio."""

@@ -222,7 +222,8 @@ def check_labels(labels: Tensor, num_classes: int) -> Tensor:
     whole = labels.long()
     if is_traced():
         return whole
-    right = (whole >= 0) & (whole < num_classes) & (whole == labels)
+    inside = whole.clamp(0, num_classes - 1)
+    right = inside == labels
 
     def explain() -> None:
         raise UserError(
@@ -232,4 +233,4 @@ def check_labels(labels: Tensor, num_classes: int) -> Tensor:
 
     require(right.all(), explain)
     # an index for kernels that may come before the verdict is read
-    return whole if whole.device.type == "cpu" else whole.clamp(0, num_classes - 1)
+    return inside

@@ -35,7 +35,8 @@ def assign_levels(
     Returns:
         (N,) int64 in [0, num_levels); RoIs without area are on level 0.
     """
-    scale = torch.sqrt((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2]))
+    width, height = (rois[:, 3:] - rois[:, 1:3]).unbind(1)
+    scale = torch.sqrt(width * height)
     convention = conventions.find("level_rule", rule, "roi_level")
     level = convention.roi_level(scale, canonical_size, canonical_level, finest_level)
     return level.clamp(min=0, max=num_levels - 1).long()

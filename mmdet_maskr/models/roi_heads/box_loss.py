@@ -63,9 +63,8 @@ def box_losses(
         labels += [own.pos_gt_labels, own.pos_gt_labels.new_full((m,), head.num_classes)]
         weights += [(n, cfg.pos_weight if cfg.pos_weight > 0 else 1.0), (m, 1.0)]
     classes = torch.cat(labels)
-    if all(weight == 1.0 for _, weight in weights):
-        label_weights = cls_score.new_ones(total)
-    else:
+    label_weights = None  # all one
+    if any(weight != 1.0 for _, weight in weights):
         label_weights = torch.cat([cls_score.new_full((n,), weight) for n, weight in weights])
     if cls_score.numel() > 0:
         found = head.loss_cls(cls_score, classes, label_weights, avg_factor=max(total, 1.0))

@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.ops.constants import constant
 
 
 class KeypointBranch:
@@ -131,7 +132,9 @@ class KeypointBranch:
             zeros for detections of classes without keypoints.
         """
         head = self.keypoint_head
-        boxes = [results.bboxes[head.has_keypoints(results.labels)] for results in results_list]
+        boxes = [results.bboxes for results in results_list]
+        if head.keypoint_labels is not None:
+            boxes = [results.bboxes[head.has_keypoints(results.labels)] for results in results_list]
         logits = self.keypoint_forward(x, bbox2roi(boxes))
         points, scores = head.codec.decode(logits, torch.cat(boxes))
         counts = [len(box) for box in boxes]
@@ -139,7 +142,7 @@ class KeypointBranch:
             results_list, batch_img_metas, points.split(counts), scores.split(counts), strict=True
         ):
             if rescale:
-                found = found / found.new_tensor(meta["scale_factor"])
+                found = found / constant(meta["scale_factor"], found)
             self.set_keypoints(results, found, score)
         return results_list
 
@@ -151,6 +154,10 @@ class KeypointBranch:
             points: (P, K, 2) of the P others, in their order.
             scores: (P, K).
         """
+        if self.keypoint_head.keypoint_labels is None:
+            results.set_field(points, "keypoints")
+            results.set_field(scores, "keypoint_scores")
+            return
         chosen = self.keypoint_head.has_keypoints(results.labels)
         for name, values in (("keypoints", points), ("keypoint_scores", scores)):
             everything = values.new_zeros(len(results), *values.shape[1:])

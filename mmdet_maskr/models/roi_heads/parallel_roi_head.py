@@ -19,7 +19,7 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.mask_head import check_rle
 from mmdet_maskr.models.mask_heads.paste import paste, size_of
-from mmdet_maskr.models.roi_heads import box_loss, device_samples
+from mmdet_maskr.models.roi_heads import box_loss, device_detections, device_samples
 from mmdet_maskr.models.roi_heads.detections import in_float32, predict_boxes
 from mmdet_maskr.models.roi_heads.keypoint_branch import KeypointBranch
 from mmdet_maskr.ops.boxes import rescaled
@@ -203,8 +203,39 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
         rescale: bool = False,
     ) -> InstanceList:
         """mmdet's, or the detections of a convention; see :func:`.detections.predict_boxes`."""
+        convention = conventions.of_test_cfg("test_cfg.rcnn", rcnn_test_cfg)
+        by_mmdet = not rescale and not convention.chooses
+        if by_mmdet and device_detections.suits(self.bbox_head, rcnn_test_cfg, x[0].device):
+            return self._predict_on_device(x, batch_img_metas, rpn_results_list, rcnn_test_cfg)
         args = (x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale)
         return predict_boxes(super().predict_bbox, self.bbox_head, *args)
+
+    def _predict_on_device(
+        self,
+        x: tuple[Tensor],
+        batch_img_metas: list[dict],
+        rpn_results_list: InstanceList,
+        rcnn_test_cfg: ConfigType,
+    ) -> InstanceList:
+        """mmdet's detections, see :mod:`.device_detections`."""
+        rois = bbox2roi([proposals.bboxes for proposals in rpn_results_list])
+        if len(rois) == 0:
+            return super().predict_bbox(x, batch_img_metas, rpn_results_list, rcnn_test_cfg)
+        results = self._bbox_forward(x, rois)
+        counts = [len(proposals) for proposals in rpn_results_list]
+        parts = zip(
+            rois.split(counts),
+            results["cls_score"].split(counts),
+            results["bbox_pred"].split(counts),
+            batch_img_metas,
+            strict=True,
+        )
+        return [
+            device_detections.detections(
+                self.bbox_head, own, logits, deltas, meta["img_shape"], rcnn_test_cfg
+            )
+            for own, logits, deltas, meta in parts
+        ]
 
     def _mask_forward(
         self,

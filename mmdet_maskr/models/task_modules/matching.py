@@ -74,11 +74,13 @@ def match(
     low, high = 0.0, assigner.neg_iou_thr
     if isinstance(high, tuple):
         low, high = high
-    background = (best >= low) & (best < high)
-    matched = torch.where(best >= assigner.pos_iou_thr, which + 1, background.long() - 1)
+    other = (best < low) | (best >= high)  # than background
+    matched = torch.where(best >= assigner.pos_iou_thr, which + 1, -other.long())
     if assigner.match_low_quality and most > 0:
-        there = [own.new_ones(len(own), dtype=torch.bool) for own in truths]
-        matched = _low_quality(assigner, overlaps, padded(there, fill=False), matched)
+        there = None
+        if assigner.min_pos_iou <= 0 and any(len(own) < most for own in truths):
+            there = padded([own.new_ones(len(own), dtype=torch.bool) for own in truths])
+        matched = _low_quality(assigner, overlaps, there, matched)
     for row, own, valid in zip(matched, truths, counts, strict=True):
         if len(own) == 0:  # whatever the thresholds are and whatever is ignored, as in mmdet
             row.fill_(BACKGROUND)
@@ -88,18 +90,21 @@ def match(
 
 
 def _low_quality(
-    assigner: MaxIoUAssigner, overlaps: Tensor, there: Tensor, matched: Tensor
+    assigner: MaxIoUAssigner, overlaps: Tensor, there: Tensor | None, matched: Tensor
 ) -> Tensor:
     """Let each ground truth have its best boxes, of several ground truths the last one.
 
     Args:
         assigner: its options are used.
         overlaps: (B, G, A).
-        there: (B, G) bool, which ground truths there are.
+        there: (B, G) bool, which ground truths there are; None where the others overlap too
+            little anyway.
         matched: (B, A) so far.
     """
     highest, where = overlaps.max(2)
-    enough = (highest >= assigner.min_pos_iou) & there
+    enough = highest >= assigner.min_pos_iou
+    if there is not None:
+        enough &= there
     if assigner.gt_max_assign_all:
         own = (overlaps == highest[..., None]) & enough[..., None]
         last, place = own.flip(1).view(torch.uint8).max(1)  # the first of ones

@@ -1,0 +1,93 @@
+"""All configs train a step and predict on a GPU, which is there in pretence.
+
+Thin models: every part of a config, an eighth as wide. An operator that gets tensors of two devices
+raises; sums in half precision are counted.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import thin_configs
+import torch
+
+from mmdet_maskr.benchmark.launches import count_prediction, count_training_step, training_batch
+from mmdet_maskr.benchmark.random_model import build, synthetic_photo
+
+SIZE = (96, 128)
+# One of each kind of parts; the others take a second each, all together too long for every run.
+EVERY_RUN = (
+    "maskr_r50_fpn_1x.py",
+    "maskr_r50_c4_1x.py",
+    "maskr_joint_r50_fpn_1x.py",
+)
+CONFIGS = [
+    pytest.param(name, marks=() if name in EVERY_RUN else pytest.mark.slow)
+    for name in thin_configs.CONFIGS
+]
+
+
+def thin_model(name: str, folder: Path) -> torch.nn.Module:
+    cfg = thin_configs.thin(thin_configs.load(name), folder).model
+    for part in thin_configs.walk(cfg):
+        if part.get("type") in ("SyncBN", "NaiveSyncBN"):
+            part["type"] = "BN"  # it refuses CPU tensors, which ours are
+    return build(cfg)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_step_and_prediction(name: str, tmp_path: Path):
+    model = thin_model(name, tmp_path)
+    counts, losses = count_training_step(
+        model, lambda: training_batch(model, SIZE, 3), guarded=True, steps=1
+    )
+    assert all(map(math.isfinite, losses.values()))
+    assert counts.totals()["launches"] > 100
+    counts, found = count_prediction(model, synthetic_photo(*SIZE), runs=1)
+    assert len(found) > 0
+    assert found.scores.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_mixed_precision(name: str, dtype: torch.dtype, tmp_path: Path):
+    """Losses are in float32, and no sum over more than 2,048 elements is in float16."""
+    model = thin_model(name, tmp_path)
+    kinds = []
+    parse = model.parse_losses
+
+    def watched(losses: dict):
+        for value in losses.values():
+            kinds.extend(v.dtype for v in (value if isinstance(value, list) else [value]))
+        return parse(losses)
+
+    model.parse_losses = watched
+    counts, losses = count_training_step(
+        model, lambda: training_batch(model, SIZE, 3), guarded=True, autocast=dtype, steps=1
+    )
+    assert set(kinds) == {torch.float32}
+    assert all(map(math.isfinite, losses.values()))
+    assert not counts.half_sums
+    counts, found = count_prediction(model, synthetic_photo(*SIZE), autocast=dtype, runs=1)
+    assert not counts.half_sums
+    assert found.scores.dtype == torch.float32
+
+
+def test_counts_of_r50_fpn():
+    """What a step may cost: 20 waits, whatever the number of objects; copies are the batch's."""
+    found = []
+    for objects in (10, 50):
+        cfg = thin_configs.load("maskr_r50_fpn_1x.py").model
+        thin_configs.divide(cfg, thin_configs.WIDTHS, thin_configs.WIDTH)
+        cfg.backbone.base_channels = 8
+        model = build(cfg)
+        counts, _ = count_training_step(
+            model, lambda n=objects, m=model: training_batch(m, (96, 128), n), guarded=True
+        )
+        found.append(counts.totals())
+    assert found[0]["launches"] == found[1]["launches"] <= 1250
+    assert found[0]["syncs"] == found[1]["syncs"] <= 6
+    # two images, of each boxes and labels, ignored ones too; masks; the order of colors
+    assert found[0]["copies"] == found[1]["copies"] <= 2 + 8 + 2 + 2
