@@ -12,6 +12,7 @@ from mmdet_maskr.engine.load_hooks import CheckpointFitHook, ClassTransferHook
 from mmdet_maskr.engine.loops import ExactEpochTrainLoop
 from mmdet_maskr.engine.loss_guard import LossGuardHook
 from mmdet_maskr.engine.optim_wrapper import BFloat16OptimWrapper
+from mmdet_maskr.engine.preview_hook import PreviewHook
 
 __all__ = [
     "BFloat16OptimWrapper",
@@ -24,6 +25,7 @@ __all__ = [
     "ExactEpochTrainLoop",
     "HangGuardHook",
     "LossGuardHook",
+    "PreviewHook",
     "RLEMasksInEvaluationHook",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,22 @@ from markupsafe import Markup
 
 from mmdet_maskr.html_pages import content_policy
 
+# What a page may have: the sections of page.html.j2, none of them. ``refresh`` is in seconds.
+NOTHING: dict[str, Any] = dict(
+    refresh=None, notes=(), tiles=(), data=None, examples=(), examples_title="", charts=(),
+    live=None, live_step=None, scores=None, points=None, points_of="", measure="",
+    point_charts=(), calibration_text="", errors=None, errors_ap=None, confusions=(), worst=None,
+    suspicious=None, commands=None, speed="", files=(), sources=(),
+)  # fmt: skip
 
-def render(content: dict[str, Any]) -> str:
+
+def render(content: Mapping[str, Any]) -> str:
     """The page as text; every text of the content is escaped.
 
     Args:
-        content: ``title``, ``made`` (a date), ``refresh`` (seconds, or None), and for each section
-            that is there what page.html.j2 takes.
+        content: ``title``, ``made`` (a date), and what there is of :data:`NOTHING`.
     """
+    content = {**NOTHING, **content}
     style, script = _part("page.css"), _part("page.js")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -29,8 +38,25 @@ def render(content: dict[str, Any]) -> str:
         policy=content_policy(style, script),
         style=Markup(style),
         script=Markup(script),
+        sections=sections_of(content),
         **content,
     )
+
+
+def sections_of(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Anchors and names of the sections that the page will have."""
+    every = (
+        ("data", "Data", content["data"] or content["examples"]),
+        ("curves", "Training", content["charts"]),
+        ("live", "Validation images", content["live"]),
+        ("scores", "AP", content["scores"]),
+        ("threshold", "Thresholds", content["points"]),
+        ("errors", "Errors", content["errors"]),
+        ("worst", "Worst images", content["worst"]),
+        ("labels", "Labels", content["suspicious"] is not None),
+        ("use", "Use", content["commands"]),
+    )
+    return [(anchor, name) for anchor, name, there in every if there]
 
 
 def percent(value: float | None) -> str:

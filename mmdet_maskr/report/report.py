@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.evaluation.backends import EvaluationInput
 from mmdet_maskr.evaluation.error_analysis.inputs import comparisons
 from mmdet_maskr.folders import check_new_file
 from mmdet_maskr.report import run_files
@@ -90,15 +92,12 @@ def write_report(
         detections = [found]
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints while it reads
         compared = comparisons(leaf.ann_file, detections, meta=dict(leaf.metainfo))
+    limit = run_files.most_detections(cfg)
     qualities = {kind: quality_of(compared[kind]) for kind in KINDS if kind in compared}
     album = Album()
     content: dict[str, Any] = dict(
         title=title or f"Report: {config.stem}",
         made=time.strftime("%Y-%m-%d %H:%M"),
-        refresh=None,
-        notes=[],
-        live=None,
-        live_step=None,
         commands=commands or run_files.commands(config, checkpoint, work_dir),
         files=[
             f"config: {config}",
@@ -111,27 +110,11 @@ def write_report(
         **score_sections(qualities),
         **_pictures(qualities, compared, leaf, album),
     )
+    content["notes"] = _notes(next(iter(compared.values())), limit)
     content["tiles"] = _tiles(qualities, content["data"], speed)
-    content["sections"] = sections_of(content)
     content["sources"] = album.sources()
     write_whole(out, render(content))
     return out
-
-
-def sections_of(content: Mapping) -> list[tuple[str, str]]:
-    """Anchors and names of the sections that the page will have."""
-    every = (
-        ("data", "Data", content["data"]),
-        ("curves", "Training", content["charts"]),
-        ("live", "Validation images", content["live"]),
-        ("scores", "AP", content["scores"]),
-        ("threshold", "Thresholds", content["points"]),
-        ("errors", "Errors", content["errors"]),
-        ("worst", "Worst images", content["worst"]),
-        ("labels", "Labels", content["suspicious"] is not None),
-        ("use", "Use", content["commands"]),
-    )
-    return [(anchor, name) for anchor, name, there in every if there]
 
 
 def _data(cfg: Any, test: Any, album: Album) -> dict:
@@ -169,6 +152,22 @@ def _pictures(qualities: Mapping[str, Quality], compared: Mapping, leaf: Any, al
         worst=gallery.worst(worst_images(main, WORST)),
         suspicious=[group for group in groups if group[1]],
     )
+
+
+def _notes(comparison: EvaluationInput, limit: int | None) -> list[str]:
+    """What holds the scores back and is no fault of the weights."""
+    truth, found = comparison.truth, Counter(comparison.found.image_ids)
+    if limit is None:
+        return []
+    crowded = [i for i, n in found.items() if n >= limit and len(truth.imgToAnns[i]) > limit]
+    if not crowded:
+        return []
+    most = max(len(truth.imgToAnns[i]) for i in crowded)
+    return [
+        f"In {len(crowded)} of {len(truth.imgs)} images the model gives {limit} detections, the "
+        f"most that model.test_cfg.rcnn.max_per_img allows, and more objects are there, up to "
+        f"{most}: raise it, and max_dets of the evaluator above 100."
+    ]
 
 
 def _tiles(

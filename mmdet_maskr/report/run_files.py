@@ -83,6 +83,12 @@ def read_run_config(path: Path) -> Config:
     return cfg
 
 
+def most_detections(cfg: Config) -> int | None:
+    """Most detections that the model gives for an image; None where the config is silent."""
+    rcnn = (cfg.get("model", {}).get("test_cfg") or {}).get("rcnn") or {}
+    return rcnn.get("max_per_img")
+
+
 def build_dataset(cfg: Config, split: str) -> Any | None:
     """A built data set of 'train', 'val' or 'test'; None where the config has none."""
     loader = cfg.get(f"{split}_dataloader")

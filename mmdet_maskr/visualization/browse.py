@@ -50,9 +50,9 @@ def draw_item(dataset: Dataset, index: int, mode: str = "transformed") -> tuple[
         raise UserError(f"mode={mode!r}: it must be one of {MODES}.")
     if mode == "transformed":
         if any(isinstance(part, MultiImageMixDataset) for part in wrappers.chain(dataset, index)):
-            return _draw_packed(dataset[index], dataset.metainfo, late=False)  # never in a test
+            return draw_packed(dataset[index], dataset.metainfo, late=False)  # never in a test
         inner, _ = wrappers.place_of(dataset, index)
-        return _draw_packed(dataset[index], inner.metainfo, _loads_late(inner.pipeline.transforms))
+        return draw_packed(dataset[index], inner.metainfo, _loads_late(inner.pipeline.transforms))
     inner, index = wrappers.place_of(dataset, index)
     transforms = list(inner.pipeline.transforms)
     loading = _last_loader(transforms) + 1
@@ -71,7 +71,7 @@ def draw_item(dataset: Dataset, index: int, mode: str = "transformed") -> tuple[
         name = type(transform).__name__
         packed = "inputs" in results
         if packed:
-            _, picture = _draw_packed(results, inner.metainfo, late)
+            _, picture = draw_packed(results, inner.metainfo, late)
         else:
             picture = _draw_results(results, inner.metainfo, late)
         last = panels[-1][1]
@@ -114,7 +114,17 @@ def _loads_late(transforms: Sequence) -> bool:
     return any(map(_is_loader, transforms[resizes[0] :])) if resizes else False
 
 
-def _draw_packed(item: Mapping, meta: Mapping, late: bool) -> tuple[str, np.ndarray]:
+def draw_packed(item: Mapping, meta: Mapping, late: bool) -> tuple[str, np.ndarray]:
+    """Draw what a pipeline has packed, with its ground truth.
+
+    Args:
+        item: ``inputs`` (C, H, W), and ``data_samples``.
+        meta: metainfo of the data set.
+        late: whether annotations are in pixels of the file and the image is resized.
+
+    Returns:
+        The image's path, and the picture (H, W, 3), uint8 RGB.
+    """
     inputs = item["inputs"]
     if isinstance(inputs, (list, tuple, Mapping)):
         raise UserError(

@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 REPO = Path(__file__).resolve().parents[2]
 
 
-def write_run(folder: Path, root: Path, seed: int = 0) -> Path:
+def write_run(folder: Path, root: Path, seed: int = 0, most: int = 100) -> Path:
     """The work dir of a shapes model, with ``found.json`` in it.
 
     Every fifth object is missed, every fifth one is of another class, masks are shifted by a pixel,
@@ -25,6 +25,7 @@ def write_run(folder: Path, root: Path, seed: int = 0) -> Path:
         cfg[f"{split}_dataloader"].dataset.data_root = str(root)
     for split in ("val", "test"):
         cfg[f"{split}_evaluator"].ann_file = str(root / "annotations" / "instances_val.json")
+    cfg.model.test_cfg.rcnn.max_per_img = most
     folder.mkdir(parents=True)
     cfg.dump(folder / "shapes.py")
     (folder / "epoch_2.pth").write_bytes(b"weights")

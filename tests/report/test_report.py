@@ -61,6 +61,17 @@ def test_suspicious_labels_are_those_that_were_made(page: Path, run: Path, shape
     assert 0 < counts["Miss"] <= len(range(0, len(objects), 5))
 
 
+def test_too_few_detections_are_allowed(page: Path, tmp_path: Path, shapes_root: Path):
+    """A limit below the number of objects is named; a higher one is not."""
+    assert 'class="note"' not in page.read_text(encoding="utf-8")
+    run = write_run(tmp_path / "run", shapes_root, most=2)
+    text = write_report(run, detections=[run / "found.json"]).read_text(encoding="utf-8")
+    truth = COCO(shapes_root / "annotations" / "instances_val.json")
+    counts = [len(truth.imgToAnns[i]) for i in truth.imgs]
+    note = re.search(r"In (\d+) of 4 images the model gives 2 detections.* up to (\d+)", text)
+    assert 0 < int(note[1]) <= sum(n > 2 for n in counts) and int(note[2]) == max(counts)
+
+
 def test_texts_are_escaped(run: Path):
     page = write_report(
         run, detections=[run / "found.json"], out=run / "b.html", title="<script>alert(1)</script>"
