@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.coco.results import read_results
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation.backends import EvaluationInput
 from mmdet_maskr.evaluation.error_analysis.inputs import comparisons
@@ -90,8 +91,7 @@ def write_report(
         found = out.with_name(f"{out.stem}.detections.json")
         speed = run_files.detect(config, checkpoint, leaf, found, device)
         detections = [found]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints while it reads
-        compared = comparisons(leaf.ann_file, detections, meta=dict(leaf.metainfo))
+    compared = {} if _is_empty(detections) else _compared(leaf, detections)
     limit = run_files.most_detections(cfg)
     qualities = {kind: quality_of(compared[kind]) for kind in KINDS if kind in compared}
     album = Album()
@@ -107,10 +107,15 @@ def write_report(
         speed=_speed_text(speed),
         **_data(cfg, test, album),
         charts=training_charts(work_dir),
-        **score_sections(qualities),
-        **_pictures(qualities, compared, leaf, album),
     )
-    content["notes"] = _notes(next(iter(compared.values())), limit)
+    if qualities:
+        content.update(score_sections(qualities), notes=_notes(compared, limit))
+        content.update(_pictures(qualities, compared, leaf, album))
+    else:
+        content["notes"] = [
+            "The model finds nothing on the test images, at any score that its test_cfg lets "
+            "through: train it for longer."
+        ]
     content["tiles"] = _tiles(qualities, content["data"], speed)
     content["sources"] = album.sources()
     write_whole(out, render(content))
@@ -154,8 +159,22 @@ def _pictures(qualities: Mapping[str, Quality], compared: Mapping, leaf: Any, al
     )
 
 
-def _notes(comparison: EvaluationInput, limit: int | None) -> list[str]:
+def _is_empty(detections: Sequence[str | Path]) -> bool:
+    """Whether the files are COCO results without an entry, as of a model that finds nothing."""
+    files = [Path(file) for file in detections]
+    return all(file.suffix == ".json" and file.is_file() for file in files) and not any(
+        read_results(file) for file in files
+    )
+
+
+def _compared(leaf: Any, detections: Sequence[str | Path]) -> dict[str, EvaluationInput]:
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints while it reads
+        return comparisons(leaf.ann_file, detections, meta=dict(leaf.metainfo))
+
+
+def _notes(compared: Mapping[str, EvaluationInput], limit: int | None) -> list[str]:
     """What holds the scores back and is no fault of the weights."""
+    comparison = next(iter(compared.values()))
     truth, found = comparison.truth, Counter(comparison.found.image_ids)
     if limit is None:
         return []
@@ -177,10 +196,9 @@ def _tiles(
         (f"{NAMES[kind]}: AP", percent(q.analysis["ap"]["all"]["mAP"]), "COCO's, %")
         for kind, q in qualities.items()
     ]
-    main = next(iter(qualities.values()))
-    tiles.append(
-        ("Best F1", percent(main.overall.f1), f"%, at score {number(main.overall.threshold)}")
-    )
+    for main in list(qualities.values())[:1]:
+        score = number(main.overall.threshold)
+        tiles.append(("Best F1", percent(main.overall.f1), f"%, at score {score}"))
     tiles += [(f"{name} images", str(f["images"]), f"{f['objects']} objects") for name, f in data]
     if speed is not None:
         rate = 1000 * speed.seconds / speed.images

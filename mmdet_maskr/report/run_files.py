@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import platform
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,12 +151,18 @@ def _device_of(model: torch.nn.Module) -> str:
 
 def commands(config: Path, checkpoint: Path, work_dir: Path) -> Sequence[tuple[str, str]]:
     """How the model is used: what for, and the command."""
-    python = (
-        "from mmdet_maskr.apis import MaskRInferencer\n"
-        f"MaskRInferencer({str(config)!r}, {str(checkpoint)!r})('PHOTOS', out_dir='out')"
-    )
+    model = f"--weights {_word(checkpoint)} --config {_word(config)}"
+    exported = _word(work_dir / "exported")
     return (
-        ("Detect on photos (Python)", python),
-        ("Export", f"maskr export {config} {checkpoint} {work_dir / 'exported'} --format onnx"),
-        ("Train on", f"maskr train {config} --work-dir {work_dir} --resume"),
+        ("Detect on photos", f"maskr predict PHOTOS {model} --out-dir found"),
+        (
+            "Export",
+            f"maskr export {_word(config)} {_word(checkpoint)} {exported} --format onnx",
+        ),
+        ("Train on", f"maskr train {_word(config)} --work-dir {_word(work_dir)} --resume"),
     )
+
+
+def _word(path: Path) -> str:
+    """A path as a word of a command line."""
+    return shlex.quote(str(path))

@@ -64,6 +64,7 @@ def draw_instances(
     sides = np.sqrt(areas.clip(0)) / unit  # as in a picture of 480 x 480
     shares = np.clip(sides / LARGE, 0.3, 1)
     order = np.argsort(-areas, kind="stable")  # small ones last, so that none is covered
+    masked = np.zeros(len(areas), bool)
     if masks is not None:
         painted = colours if mask_colours is None else mask_colours
         for i in order:
@@ -71,9 +72,10 @@ def draw_instances(
             alpha = MASK_ALPHA * min(max(sides[i] / SMALL, 0.5), 1)
             alpha = alpha if mask_alpha is None else mask_alpha
             mask = np.asarray(masks[i], np.uint8)
+            masked[i] = mask.any()
             _draw_mask(canvas, mask, painted[i], max(1, round(width)), alpha)
     for i in order:
-        if masks is not None and sides[i] < SMALL:
+        if masked[i] and sides[i] < SMALL:
             continue  # it would hide what the mask shows
         width = 1.2 * unit * shares[i] if line_width is None else line_width
         x1, y1, x2, y2 = (round(float(value)) for value in boxes[i])

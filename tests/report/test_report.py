@@ -72,6 +72,15 @@ def test_too_few_detections_are_allowed(page: Path, tmp_path: Path, shapes_root:
     assert 0 < int(note[1]) <= sum(n > 2 for n in counts) and int(note[2]) == max(counts)
 
 
+def test_a_model_that_finds_nothing(run: Path, tmp_path: Path):
+    """Data and curves are there, and a sentence; no table of zeros."""
+    (tmp_path / "none.json").write_text("[]")
+    page = write_report(run, detections=[tmp_path / "none.json"], out=tmp_path / "r.html")
+    text = page.read_text(encoding="utf-8")
+    assert "finds nothing on the test images" in text and ">Data</h2>" in text
+    assert ">Training</h2>" in text and "AP by class" not in text and "worst" not in text
+
+
 def test_texts_are_escaped(run: Path):
     page = write_report(
         run, detections=[run / "found.json"], out=run / "b.html", title="<script>alert(1)</script>"

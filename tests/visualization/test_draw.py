@@ -138,6 +138,13 @@ def test_objects_smaller_than_their_labels_have_none():
     assert light < 0.7 * np.abs(bare[250, 250].astype(int) - 100).max(), "the image shines through"
 
 
+def test_small_objects_without_a_mask_have_a_box():
+    image = np.zeros((400, 400, 3), np.uint8)
+    box = np.array([[20, 20, 32, 32]], float)
+    drawn = draw_instances(image, box, np.zeros((1, 400, 400), np.uint8), [""], [(255, 0, 0)])
+    assert (drawn[20, 22:30, 0] > 200).all()
+
+
 def test_labels_cover_no_other_object():
     """Two objects that fill the picture's width leave no room above each other."""
     image = np.zeros((300, 300, 3), np.uint8)
