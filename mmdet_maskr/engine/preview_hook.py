@@ -129,16 +129,17 @@ class PreviewHook(Hook):
 
     def _write(self, runner: Runner, iteration: int, ended: bool = False) -> None:
         from mmdet_maskr.report.preview import write_preview
+        from mmdet_maskr.visualization.curves import AP_NAMES
 
         self._written = time.monotonic()
-        name = Path(runner.cfg.get("filename") or runner.experiment_name).stem
+        name = Path(runner.cfg.filename or runner.experiment_name).stem
         out = Path(runner.work_dir) / self.file
         loss = runner.message_hub.log_scalars.get("train/loss")
         tiles = [("Iteration", str(iteration), f"of {runner.max_iters}")]
         if loss is not None:
             tiles.append(("Loss", f"{loss.mean(50):.3f}", "mean of the last 50 iterations"))
         tiles += [
-            (key.split("/")[-1].replace("_mAP", " AP"), f"{100 * max(value, 0):.1f}", self._step)
+            (AP_NAMES.get(key, key), f"{100 * max(value, 0):.1f}", self._step)
             for key, value in self._scores.items()
         ]
         self._try(

@@ -68,10 +68,14 @@ def line_chart(
     for value in _ticks(y_low, y_high):
         y = at(x_low, value).split(",")[1]
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{float(y) + 4:.1f}" class="end">{value:g}</text>')
+        parts.append(
+            f'<text x="{LEFT - 6}" y="{float(y) + 4:.1f}" class="end">{_text(value)}</text>'
+        )
     for value in _ticks(x_low, x_high):
         x = at(value, y_low).split(",")[0]
-        parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" class="middle">{value:g}</text>')
+        parts.append(
+            f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" class="middle">{_text(value)}</text>'
+        )
     parts.append(
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" class="middle">'
         f"{html.escape(x_name)}</text>"
@@ -97,9 +101,17 @@ def line_chart(
     )
 
 
+def _text(value: float) -> str:
+    """A number as short as it goes: 0.25, 1.5e-4."""
+    if value == 0 or abs(value) >= 1e-3:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
 def _thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
     step = -(-len(points) // MOST_POINTS)
-    return [*points[:: max(step, 1)], *points[-1:]]
+    return points if step <= 1 else [*points[::step], *points[-1:]]
 
 
 def _round_up(value: float) -> float:

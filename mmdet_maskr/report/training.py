@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmdet_maskr.report.charts import Line, line_chart
 from mmdet_maskr.visualization.curves import (
+    AP_NAMES,
     LOSS_NAMES,
     SCALARS,
     Series,
@@ -30,19 +31,15 @@ def charts_of(run: Series) -> list:
     ]
     scored = [key for key in run if key.endswith("_mAP")]
     scores = [
-        Line(
-            key.split("/")[-1].replace("_mAP", " AP"), [(x, max(y, 0)) for x, y in run[key]], i + 1
-        )
-        for i, key in enumerate(scored[:6])
+        Line(AP_NAMES.get(key, key), [(x, max(y, 0)) for x, y in run[key]], i)
+        for i, key in enumerate(scored[:6], start=1)
     ]
     rate = [Line("", run["lr"], 1)] if "lr" in run else []
+    of_epochs = bool(scored) and is_of_epochs({"": run}, scored[0])
+    axis = "epoch" if of_epochs else "iteration"
     charts = [
         line_chart("Training loss", losses, "iteration"),
-        line_chart(
-            "AP in validation",
-            scores,
-            "epoch" if scored and is_of_epochs({"": run}, scored[0]) else "iteration",
-        ),
+        line_chart("AP in validation", scores, axis),
         line_chart("Learning rate", rate, "iteration"),
     ]
     return [chart for chart in charts if chart]

@@ -59,7 +59,11 @@ def test_a_page_from_the_first_iterations_on(
     assert first.count("as the training sees it") >= 4 and 'id="live"' not in first
     shown = re.findall(r'alt="(\d+\.png): ground truth and prediction"', validated)
     assert shown == ["000001.png", "000004.png"], "the first and the last of four"
-    assert "Training loss" in validated and "segm AP" in validated
+    assert (
+        "Training loss" in validated
+        and "mask AP" in validated
+        and "Training: maskr_shapes<" in validated
+    )
     assert (tmp_path / "a" / "preview.html").read_text(encoding="utf-8") == ended
     without = train(repo, shapes_root, tmp_path / "b", None)
     assert all(torch.equal(value, without[name]) for name, value in with_page.items())
