@@ -118,7 +118,7 @@ class CocoInstanceMetric(CocoMetric):
         self.max_dets = max_dets
         self.crowds = crowds
         numbers = options.get("proposal_nums", scores.PROPOSAL_NUMS)
-        check_counts(max_dets, numbers)
+        check_counts(max_dets, numbers, names)
         items, self.keypoint_items = split_items(metric_items, names, numbers)
         backends.check_backend(backend)
         # CocoMetric knows all but the keypoints; the file is read below

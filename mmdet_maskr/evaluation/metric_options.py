@@ -32,15 +32,19 @@ def check_metrics(metric: str | Sequence[str], ann_file: str | None) -> list[str
     return names
 
 
-def check_counts(max_dets: int | None, proposal_nums: Sequence[int]) -> None:
+def check_counts(
+    max_dets: int | None, proposal_nums: Sequence[int], metrics: Sequence[str]
+) -> None:
     """Check how many detections count.
 
     Raises:
-        UserError: numbers that are no counts, or other than three for the average recalls.
+        UserError: numbers that are no counts, or other than three for COCO's average recalls
+            (``proposal_fast`` alone takes any number of them).
     """
     if max_dets is not None and not _is_count(max_dets):
         raise UserError(f"max_dets={max_dets!r} must be a whole number from 1.")
-    if not all(map(_is_count, proposal_nums)) or len(set(proposal_nums)) != 3:
+    counts = set(proposal_nums) if all(map(_is_count, proposal_nums)) else set()
+    if not counts or (len(counts) != 3 and set(metrics) != {"proposal_fast"}):
         raise UserError(
             f"proposal_nums={tuple(proposal_nums)}: it must be three numbers of detections an "
             "image, for the average recalls."

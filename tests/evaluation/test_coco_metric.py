@@ -268,6 +268,11 @@ def test_fast_proposal_recall_of_images_that_differ(coco_mini: Path):
     wanted = [slow[f"coco/AR@{count}"] for count in (1, 10, 100)]
     np.testing.assert_allclose([fast[name] for name in names], wanted, atol=0.02)
     assert fast[names[0]] < fast[names[1]] <= fast[names[2]]
+    for numbers in ((10,), (1, 10), (1, 5, 10, 100)):  # as many as wanted
+        more = dict(options, metric="proposal_fast", proposal_nums=numbers)
+        some = score(given.samples, meta, **more)
+        assert list(some) == [f"coco/AR@{count}" for count in numbers]
+        assert some["coco/AR@10"] == fast["coco/AR@10"]
 
 
 def test_two_files_with_ids_of_their_own(tiny: Path, tmp_path: Path):

@@ -28,6 +28,8 @@ from mmdet_maskr.evaluation import CocoInstanceMetric, backends
         (dict(proposal_nums=(1, 10)), r"proposal_nums=\(1, 10\): .* three numbers"),
         (dict(proposal_nums=(1, 10, 10)), "three numbers"),
         (dict(proposal_nums=(0, 10, 100)), "three numbers"),
+        (dict(metric="proposal_fast", proposal_nums=()), "three numbers"),
+        (dict(metric=["proposal_fast", "bbox"], proposal_nums=(1, 10)), "three numbers"),
         (dict(max_dets=0), "max_dets=0"),
         (dict(max_dets=1.5), "max_dets=1.5"),
         (dict(ann_file="nowhere/tiny.json"), "no annotation file .*nowhere/tiny.json"),
