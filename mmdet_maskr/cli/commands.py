@@ -23,7 +23,7 @@ class Command(NamedTuple):
 
 MODEL, DATA, STUDY, HERE = "Models", "Data", "Study", "This installation"
 COMMANDS: dict[str, Command] = {
-    "train": Command("train a model of a config", MODEL),
+    "train": Command("train on a folder of annotated photos, or a config", MODEL),
     "test": Command("score a checkpoint on the test data of its config", MODEL),
     "predict": Command("detect on photos, folders, URLs or a video", MODEL),
     "export": Command("write ONNX, TorchScript or OpenVINO, and compare with PyTorch", MODEL),

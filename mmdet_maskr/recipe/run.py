@@ -96,6 +96,7 @@ def _reading(args: argparse.Namespace) -> Reading:
 def _train(
     args: argparse.Namespace, root: Path, work_dir: Path, reading: Reading, started: float
 ) -> Outcome:
+    print(f"reading {root} ...", flush=True)
     prepared = prepare(root, reading)
     facts = facts_of(prepared, _classes(args.classes, prepared))
     print(notes.told(prepared, facts), flush=True)
