@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from mmengine.config import Config
 
+from mmdet_maskr.engine.config_reading import read_config
+from mmdet_maskr.errors import UserError
 from mmdet_maskr.recipe.facts import Facts
 from mmdet_maskr.recipe.lines import Choice
 from mmdet_maskr.recipe.plan import FEW_BOXES, Plan
@@ -47,6 +51,32 @@ def model_of(facts: Facts, plan: Plan) -> dict[str, Any]:
         )
     tree |= _regions(facts, plan)
     return tree
+
+
+def text_of_model(config: str, facts: Facts) -> str:
+    """The ``model`` of another config, as a base.
+
+    Args:
+        config: its path.
+        facts: of the data, for which it must have the heads.
+
+    Raises:
+        UserError: it has several box heads, as cascades have, or lacks a head.
+    """
+    found = read_config(config).model
+    roi_head = found.get("roi_head", {})
+    if not isinstance(roi_head.get("bbox_head"), Mapping):
+        raise UserError(
+            "--weights: that model has no single box head, and a folder is trained with one. Train "
+            "a config of it, with type='AnyInstanceDataset' as its data."
+        )
+    for head, has in (("mask_head", facts.masks), ("keypoint_head", facts.keypoints)):
+        if has and roi_head.get(head) is None:
+            raise UserError(
+                f"--weights: that model has no {head}, and the folder has what it is for. Take "
+                "weights of a model that has one."
+            )
+    return Config(dict(model=found)).pretty_text
 
 
 def detections_of(facts: Facts) -> int:

@@ -32,6 +32,7 @@ def config_text(
     reading: Reading,
     data_root: str,
     work_dir: Path,
+    base_file: Path,
     options: Mapping[str, Any],
 ) -> str:
     """The config's text.
@@ -46,11 +47,15 @@ def config_text(
         reading: how it is read.
         data_root: the folder's path.
         work_dir: of the training.
+        base_file: has the model where ``start`` brings one.
         options: ``--cfg-options``, which win.
     """
-    base, why_base = model.base_of(facts, plan)
+    name, why_base = model.base_of(facts, plan)
     folder = configs_dir() / "_base_"
-    bases = [str(folder / "models" / f"{base}.py"), str(folder / "iteration_runtime.py")]
+    base = folder / "models" / f"{name}.py"
+    if start.config is not None:
+        base, why_base = base_file, "the model that the weights are of"
+    bases = [str(base), str(folder / "iteration_runtime.py")]
     tree: dict[str, Any] = dict(_base_=Choice(bases, why_base))
     tree["data_root"] = data_root
     tree["work_dir"] = str(work_dir)

@@ -23,7 +23,7 @@ from mmdet_maskr.engine.durable_files import has_checkpoint
 from mmdet_maskr.engine.options import load_config
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import check_writable
-from mmdet_maskr.recipe import notes
+from mmdet_maskr.recipe import model, notes
 from mmdet_maskr.recipe.data import best_of
 from mmdet_maskr.recipe.facts import Facts, facts_of
 from mmdet_maskr.recipe.machine import this_machine
@@ -113,6 +113,7 @@ def _train(
         config=str(config), work_dir=str(work_dir), data_root=None, cfg_options=None,
         launcher=args.launcher, local_rank=args.local_rank,
     ))  # fmt: skip
+    cfg.visualizer["name"] = str(work_dir)  # or the next fold would log into the first one's
     if args.amp:
         enable_mixed_precision(cfg)
     if has_checkpoint(work_dir):
@@ -137,11 +138,12 @@ def _write_config(
     start = start_of(machine, wishes.weights)
     plan = first_plan(facts, machine, start.small, wishes)
     given = dict(args.cfg_options or {})
+    base_file = config.with_name("model.py")
 
     def write() -> Any:
         text = config_text(
             facts, plan, machine, wishes, start, prepared, reading,
-            str(root.absolute()), work_dir.absolute(), given,
+            str(root.absolute()), work_dir.absolute(), base_file.absolute(), given,
         )  # fmt: skip
         write_whole(config, text)
         return load_config(argparse.Namespace(
@@ -149,6 +151,8 @@ def _write_config(
             launcher="none", local_rank=0,
         ))  # fmt: skip
 
+    if start.config is not None:
+        write_whole(base_file, model.text_of_model(start.config, facts))
     cfg = write()
     if wishes.minutes is not None:
         speed = measure(cfg)

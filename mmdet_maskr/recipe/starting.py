@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmdet_maskr.engine.load_hooks import weights_of
+from mmdet_maskr.errors import UserError
 from mmdet_maskr.recipe.machine import Machine
-from mmdet_maskr.zoo.resolve import as_weights
+from mmdet_maskr.zoo.resolve import as_weights, is_reference, resolve
 
-COCO = (  # MMDetection's
-    "https://download.openmmlab.com/mmdetection/v2.0/mask_rcnn/mask_rcnn_r50_fpn_1x_coco/"
-    "mask_rcnn_r50_fpn_1x_coco_20200205-d4b0c5d6.pth"
-)
+COCO = "mask-rcnn_r50_fpn_1x_coco"  # fits maskr_r50_fpn
 IMAGENET = "torchvision://resnet50"
 
 
@@ -26,12 +23,14 @@ class Start(NamedTuple):
         body: of the backbone alone; None for none.
         reason: why these.
         small: whether they are the small model's, which trains without any, too.
+        config: of the model that the weights are of; None where it is one of ours.
     """
 
     load_from: str | None
     body: str | None
     reason: str
     small: bool = True
+    config: str | None = None
 
 
 def start_of(machine: Machine, wanted: str | None) -> Start:
@@ -39,7 +38,7 @@ def start_of(machine: Machine, wanted: str | None) -> Start:
 
     Args:
         machine: on a CPU the small model learns from scratch.
-        wanted: the user's ``--weights``: a file or an address; 'none' for none.
+        wanted: the user's ``--weights``: a file, an address or a name of the zoo; 'none' for none.
 
     Raises:
         UserError: what the user names cannot be had.
@@ -47,26 +46,23 @@ def start_of(machine: Machine, wanted: str | None) -> Start:
     if wanted == "none":
         return Start(None, None, "none, as --weights none says")
     if wanted is not None:
-        path = _named(wanted)
-        return Start(path, None, "--weights", _is_small(path))
+        weights = as_weights(wanted)
+        if is_reference(weights):
+            return Start(weights, None, "--weights", False, resolve(weights).config)
+        return Start(weights, None, "--weights", _is_small(weights))
     if machine.gpu is None:
         return Start(None, None, "none: on a CPU the small model is faster from scratch")
     try:
-        _load(COCO)
-        return Start(COCO, None, "COCO's: they know edges, parts and things already", False)
-    except Exception as error:  # no network, by any of its errors
+        resolve(COCO)
+        why = "COCO's: they know edges, parts and things already"
+        return Start(as_weights(COCO), None, why, False)
+    except UserError as error:  # no network
         lacking = f"COCO's cannot be had ({str(error)[:80]})"
     try:
         _load(IMAGENET)
-    except Exception as error:
+    except Exception as error:  # no network, by any of its errors
         return Start(None, None, f"none: {lacking}, nor ImageNet's ({str(error)[:80]})")
     return Start(None, IMAGENET, f"ImageNet's for the body: {lacking}", False)
-
-
-def _named(name: str) -> str:
-    """A file, an address or a pretrained model, as ``load_from`` has it."""
-    found = as_weights(name)
-    return found if "://" in found else str(Path(found).absolute())
 
 
 def _load(name: str) -> dict:

@@ -208,6 +208,7 @@ def written(root: Path, tmp_path: Path, start: Start = NONE, **options: object) 
         Reading(),
         str(root),
         tmp_path / "work",
+        tmp_path / "model.py",
         options,
     )
     path = tmp_path / "config.py"
@@ -390,3 +391,16 @@ def test_from_a_folder_to_a_model(tmp_path: Path, capsys: pytest.CaptureFixture)
     assert best.stat().st_mtime_ns == before
     with pytest.raises(UserError, match=r"--epochs was 4.0 and is 9.0"):
         run.train_folder(arguments(line.replace("--epochs 4", "--epochs 9")))
+
+
+def test_the_model_of_other_weights(tmp_path: Path, repo: Path):
+    base = repo / "configs" / "_base_" / "models" / "maskr_r50_fpn.py"
+    text = model.text_of_model(str(base), facts())
+    (tmp_path / "model.py").write_text(text, encoding="utf-8")
+    assert Config.fromfile(tmp_path / "model.py").model == Config.fromfile(base).model
+    meta = dict(keypoints=["a"], keypoint_swaps=[], keypoint_classes=["leaf"])
+    with pytest.raises(UserError, match="that model has no keypoint_head"):
+        model.text_of_model(str(base), facts(keypoints=meta))
+    cascade = repo / "configs" / "_base_" / "models" / "cascade_maskr_r50_fpn.py"
+    with pytest.raises(UserError, match="no single box head"):
+        model.text_of_model(str(cascade), facts())
