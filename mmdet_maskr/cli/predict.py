@@ -9,7 +9,9 @@ from collections import Counter
 from typing import Any
 
 from mmdet_maskr.apis import MaskRInferencer
+from mmdet_maskr.apis.labels import labels_of
 from mmdet_maskr.cli.output import only_json, print_json
+from mmdet_maskr.datasets.formats.writers import check_empty, write_labels
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
 
@@ -21,7 +23,10 @@ def run(args: argparse.Namespace) -> None:
         begin = time.monotonic()
         result = detect(inferencer, args)
         seconds = time.monotonic() - begin
-        summary = summary_of(result, inferencer.model.dataset_meta["classes"], seconds, args)
+        meta = inferencer.model.dataset_meta
+        summary = summary_of(result, meta["classes"], seconds, args)
+        if args.write:
+            summary["left_out"] = write_all(args, result, meta)
     if args.json:
         print_json(summary)
     else:
@@ -42,6 +47,10 @@ def check_args(args: argparse.Namespace) -> None:
         raise UserError(f"--batch-size {args.batch_size}: it must be 1 or more.")
     if args.ann_file is not None and args.coco_json is None:
         raise UserError("--ann-file has the ids for --coco-json, which is not given.")
+    if args.write and any("://" in photo for photo in args.photos):
+        raise UserError("--write links the photos, and so takes files, not URLs.")
+    for kind in args.write:
+        check_empty(args.out_dir / kind)
     if args.overlap is not None and args.tile is None:
         raise UserError("--overlap does nothing without --tile.")
 
@@ -89,6 +98,7 @@ def summary_of(
         files["predictions"] = str(args.out_dir / "preds")
     if args.coco_json is not None:
         files["coco_json"] = str(args.coco_json)
+    files |= {kind: str(args.out_dir / kind) for kind in args.write}
     return dict(
         images=len(result["predictions"]),
         failed=result["failed"],
@@ -96,6 +106,14 @@ def summary_of(
         seconds=round(seconds, 3),
         files=files,
     )
+
+
+def write_all(
+    args: argparse.Namespace, result: dict[str, Any], meta: dict[str, Any]
+) -> dict[str, dict[str, int]]:
+    """Write the labels for each tool; gives what its format has no place for, with counts."""
+    labels = labels_of(result, meta)
+    return {kind: dict(write_labels(labels, args.out_dir / kind, kind)) for kind in args.write}
 
 
 def print_summary(summary: dict[str, Any]) -> None:
@@ -110,5 +128,8 @@ def print_summary(summary: dict[str, Any]) -> None:
     )  # fmt: skip
     for what, place in summary["files"].items():
         print(f"{what}: {place}")
+    for kind, counts in summary.get("left_out", {}).items():
+        for what, count in counts.items():
+            print(f"not in {kind}'s labels: {what}: {count}")
     for name, reason in summary["failed"].items():
         print(f"left out: {name}: {reason}", file=sys.stderr)

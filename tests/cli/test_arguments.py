@@ -22,6 +22,7 @@ from mmdet_maskr.cli.arguments import (
 )
 from mmdet_maskr.compare import live
 from mmdet_maskr.datasets.formats import FORMATS, splits
+from mmdet_maskr.datasets.formats.writers import WRITERS
 from mmdet_maskr.datasets.shapes import meta
 from mmdet_maskr.deploy.export import write
 from mmdet_maskr.deploy.files import FILES
@@ -38,7 +39,7 @@ def test_choices_are_those_of_the_package():
     assert tuple(sorted(CONVERTERS)) == convert_weights.ORIGINS
     assert (errors.FOREGROUND, errors.BACKGROUND) == (split.FOREGROUND, split.BACKGROUND)
     assert tuple(FILES) == export.FORMATS and export.DEFAULT_OPSET == write.DEFAULT_OPSET
-    assert tuple(FIELDS) == predict.OUTPUTS
+    assert tuple(FIELDS) == predict.OUTPUTS and tuple(WRITERS) == predict.LABELS
     assert shapes.SIZE_RANGE == meta.SIZE_RANGE
     for name in (*meta.CLASSES, *meta.KEYPOINTS):
         assert name in shapes.__doc__

@@ -9,12 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as mask_utils
 
 import maskr
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "compare"))
 from small_models import write_model
 
+from mmdet_maskr.datasets.formats import read_folder
+from mmdet_maskr.datasets.formats.output import annotation_of
 from mmdet_maskr.datasets.shapes.meta import CLASSES
 
 
@@ -79,3 +82,32 @@ def test_coco_json(model, photos: Path, tmp_path: Path, capsys):
     assert predict(model, photos / "a.png", *options) == 0
     assert "1 images, 6 detections" in capsys.readouterr().out
     assert not out.exists() and len(json.loads(file.read_text())) == 6
+
+
+def test_labels_for_annotation_tools(model, photos: Path, tmp_path: Path, capsys):
+    """What the model has found, read back from each; then labels are there, and are not lost."""
+    out = tmp_path / "out"
+    options = ("--out-dir", out, "--no-save-vis", "--outputs", "boxes", "masks", "keypoints")
+    assert predict(model, photos, *options, "--write", "coco", "labelme", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["files"]["coco"] == str(out / "coco")
+    figures = summary["detections"].get("figure", 0)
+    expected = {"keypoints of an object": figures} if figures else {}
+    assert summary["left_out"] == dict(coco={}, labelme=expected)
+    for kind in ("coco", "labelme"):
+        found = read_folder(out / kind)
+        assert [photo.path.name for photo in found.photos] == ["a.png", "b.png"]
+        for photo in found.photos:
+            raw = json.loads((out / "preds" / f"{photo.path.stem}.json").read_text())
+            assert [item.label for item in photo.objects] == [CLASSES[i] for i in raw["labels"]]
+            for item, rle in zip(photo.objects, raw["masks"], strict=True):
+                if mask_utils.area(rle) == 0:
+                    continue
+                segmentation = annotation_of(item, photo)["segmentation"]
+                if isinstance(segmentation, list):
+                    parts = mask_utils.frPyObjects(segmentation, photo.height, photo.width)
+                    segmentation = mask_utils.merge(parts)
+                assert mask_utils.iou([segmentation], [rle], [0])[0, 0] >= 0.99
+    assert predict(model, photos, *options, "--write", "coco") == 2
+    assert "corrected" in capsys.readouterr().err
+    assert predict(model, "http://localhost/a.png", "--write", "coco") == 2

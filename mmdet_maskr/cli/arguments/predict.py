@@ -8,6 +8,7 @@ Examples:
     %(prog)s photos/ --weights work_dirs/leaves/best.pth --out-dir found
     %(prog)s a.jpg 'more/*.png' https://example.com/b.jpg --weights model.pth --config config.py
     %(prog)s street.mp4 --weights model.pth --score-thr 0.5 --optimize
+    %(prog)s photos/ --weights model.pth --write cvat --score-thr 0.5
     %(prog)s photos/ --weights model.pth --coco-json found.json --ann-file instances_val2017.json
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from mmdet_maskr.cli.arguments.common import add_json, add_model_arguments, add_tile_arguments
 
 OUTPUTS = ("boxes", "masks", "keypoints")
+LABELS = ("labelme", "cvat", "label-studio", "coco", "yolo")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ann-file", type=Path, metavar="FILE", help="its annotation file, for the ids in FILE"
+    )
+    parser.add_argument(
+        "--write",
+        nargs="+",
+        choices=LABELS,
+        default=[],
+        metavar="TOOL",
+        help="also write DIR/TOOL, a folder of photos and labels to be corrected in an annotation "
+        "tool: %(choices)s; `maskr train` and `maskr convert` read it again",
     )
     parser.add_argument("--no-save-vis", action="store_true", help="write no pictures")
     parser.add_argument("--no-save-pred", action="store_true", help="write no DIR/preds")

@@ -28,7 +28,7 @@ def _is_tasks(content: Any) -> bool:
     if not isinstance(content, list) or not content or not isinstance(content[0], dict):
         return False
     if isinstance(content[0].get("data"), dict):
-        return "annotations" in content[0] or "completions" in content[0]
+        return any(key in content[0] for key in ("annotations", "completions", "predictions"))
     return any(
         key in region
         for task in content[:100]
@@ -85,7 +85,11 @@ def _regions(task: dict, found: Collection) -> Iterator[tuple[str, dict, list[st
                     if isinstance(value, dict) and kind in value:
                         yield kind, value, value[kind], value
         return
-    every = task.get("annotations", task.get("completions", []))
+    every = task.get("annotations", task.get("completions"))
+    if every is None:  # tasks to be imported, with what a model has found; an export has the key
+        every = task.get("predictions", [])
+        if any(prediction["result"] for prediction in every):
+            found.assumed["photos with predictions instead of annotations, taken as such"] += 1
     done = [annotation for annotation in every if not annotation.get("was_cancelled")]
     if len(done) > 1:
         found.assumed["annotations of a task that has a later one, left out"] += len(done) - 1

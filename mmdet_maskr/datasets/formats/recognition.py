@@ -21,7 +21,7 @@ from mmdet_maskr.datasets.formats import (
 )
 from mmdet_maskr.datasets.formats.agreement import the_fullest
 from mmdet_maskr.datasets.formats.folder import Folder
-from mmdet_maskr.datasets.formats.records import Collection
+from mmdet_maskr.datasets.formats.records import Collection, Object
 from mmdet_maskr.datasets.formats.tidy import tidy
 from mmdet_maskr.errors import UserError
 
@@ -99,14 +99,16 @@ def _join_groups(collection: Collection) -> None:
     """Objects of a photo with the same group and label become one of several parts."""
     for photo in collection.photos:
         groups: dict[tuple[str, str], int] = {}
-        kept = []
+        kept: list[Object] = []
         for item in photo.objects:
             key = (item.group or "", item.label)
-            if item.group is None or not item.polygons or item.crop is not None:
-                kept.append(item)
-            elif key in groups:
-                kept[groups[key]].polygons += item.polygons
+            at = groups.get(key) if item.group is not None and item.crop is None else None
+            if at is not None and item.polygons:
+                kept[at].polygons += item.polygons
+            elif at is not None and item.keypoints and kept[at].keypoints is None:
+                kept[at].keypoints = item.keypoints
             else:
-                groups[key] = len(kept)
+                if item.polygons or item.crop is not None:
+                    groups.setdefault(key, len(kept))
                 kept.append(item)
         photo.objects = kept

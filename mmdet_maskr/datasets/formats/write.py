@@ -48,7 +48,7 @@ def write_annotations(collection: Collection, out: Path) -> list[Written]:
         photos = [photo for photo in collection.photos if photo.split == split]
         if not photos:
             continue
-        names = {photo.path: _name(photo.path, collection.root) for photo in photos}
+        names = {photo.path: photo_name(photo.path, collection.root) for photo in photos}
         content = to_coco(collection, photos, names)
         keypoints = bool(collection.keypoints)
         clean, log = check.cleaned(check.check_content(content, keypoints=keypoints))
@@ -85,12 +85,17 @@ def write_folder(
     """
     written = write_annotations(collection, out)
     for done, photo in enumerate(collection.photos, start=1):
-        _put_image(photo, out / IMAGES / _name(photo.path, collection.root))
+        put_image(photo, out / IMAGES / photo_name(photo.path, collection.root))
         progress(done, len(collection.photos))
     return written
 
 
-def _put_image(photo: Photo, target: Path) -> None:
+def put_image(photo: Photo, target: Path) -> None:
+    """Link a photo's file to a place, or copy it where that cannot be.
+
+    Raises:
+        UserError: the place cannot be written, or has another image.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
@@ -105,7 +110,12 @@ def _put_image(photo: Photo, target: Path) -> None:
         raise UserError(f"{target} cannot be written: {error.strerror}.") from error
 
 
-def _name(path: Path, root: Path) -> str:
+def photo_name(path: Path, root: Path) -> str:
+    """A photo's path from the root, with slashes.
+
+    Raises:
+        UserError: it is elsewhere.
+    """
     try:
         return path.absolute().relative_to(root.absolute()).as_posix()
     except ValueError as error:
