@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 import time
 from collections import Counter
@@ -57,7 +59,7 @@ def check_args(args: argparse.Namespace) -> None:
 
 def load_inferencer(args: argparse.Namespace) -> MaskRInferencer:
     """The model that ``--weights`` and ``--config`` name."""
-    with quiet():
+    with quiet(), contextlib.redirect_stdout(io.StringIO()):  # mmengine prints where it reads
         return MaskRInferencer(
             args.config,
             args.weights,

@@ -151,7 +151,7 @@ def test_tools_are_commands(repo: Path):
             command = text.split('maskr.tool("')[1].split('"')[0]
             forwards[command] = path.name
             assert f'maskr.end("{command}", main)' in text
-    assert {*COMMANDS} - {*forwards} == {"predict", "env", "completion"}
+    assert {*COMMANDS} - {*forwards} == {"predict", "suggest", "env", "completion"}
     text = parser_of("train", "python tools/train.py").format_help()
     assert "python tools/train.py configs/" in text and "maskr train" not in text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -111,3 +112,30 @@ def test_labels_for_annotation_tools(model, photos: Path, tmp_path: Path, capsys
     assert predict(model, photos, *options, "--write", "coco") == 2
     assert "corrected" in capsys.readouterr().err
     assert predict(model, "http://localhost/a.png", "--write", "coco") == 2
+
+
+def suggest(model, *words: object) -> int:
+    config, weights = model
+    options = ["--config", config, "--weights", weights, "--device", "cpu"]
+    try:
+        maskr.main(["suggest", *map(str, words), *options])
+    except SystemExit as ending:
+        return int(ending.code or 0)
+    return 0
+
+
+def test_suggest(model, photos: Path, tmp_path: Path, capsys):
+    """Not a photo and its copy, the same again in a file, and all of them where there are few."""
+    shutil.copy(photos / "a.png", photos / "c.png")
+    out = tmp_path / "next.txt"
+    assert suggest(model, photos, "--count", "2", "--out", out, "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    found = [Path(photo["path"]).name for photo in content["photos"]]
+    assert content["of"] == 3 and len(found) == 2 and "b.png" in found
+    assert [Path(line).name for line in out.read_text().splitlines()] == found
+    assert all(0 <= photo["uncertainty"] <= 1 for photo in content["photos"])
+    assert suggest(model, photos, "--batch-size", "2", "--count", "9") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("(3 of 3)")
+    assert [Path(line.split()[1]).name for line in lines[1:3]] == found
+    assert suggest(model, photos, "--count", "0") == 2
