@@ -73,7 +73,7 @@ def _read_file(folder: Folder, path: Path, joined: dict | None, found: Collectio
     for image in content["images"]:
         annotations = by_image.pop(image["id"], [])
         photo = folder.photo(found, image["file_name"], path.parent,
-                             (image.get("width"), image.get("height")))  # fmt: skip
+                             (image.get("width"), image.get("height")), split)  # fmt: skip
         if photo is None:
             continue
         photo.split = split

@@ -86,7 +86,12 @@ class Folder:
         return self._parsed[path]
 
     def photo(
-        self, found: Collection, name: str, near: Path, size: tuple[Any, Any] = (None, None)
+        self,
+        found: Collection,
+        name: str,
+        near: Path,
+        size: tuple[Any, Any] = (None, None),
+        split: str | None = None,
     ) -> Photo | None:
         """A photo of a name that an annotation file gives; None, and counted, where it is missing.
 
@@ -95,8 +100,9 @@ class Folder:
             name: of the image.
             near: folder of the annotation file.
             size: width and height by the annotation file, of which the image's own are better.
+            split: that the annotation file is of.
         """
-        path = self.images.find(name, near)
+        path = self.images.find(name, near, split)
         if path is None:
             found.assumed["annotated images that are not there, left out"] += 1
             return None

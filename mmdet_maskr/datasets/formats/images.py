@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from PIL import Image, ImageOps
 
+from mmdet_maskr.datasets.formats.records import split_of
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference.inputs import SUFFIXES
 
@@ -44,16 +45,18 @@ class ImageIndex:
             self._by_name[path.name.lower()].append(path)
             self._by_stem[path.stem.lower()].append(path)
 
-    def find(self, name: str, near: Path) -> Path | None:
+    def find(self, name: str, near: Path, split: str | None = None) -> Path | None:
         """The image that an annotation file means.
 
         In this order: the path from the file's folder; the images of that name, those first that
-        agree in most folders of the name, then those nearest to the file; names that differ in
-        case; those that differ in the suffix. Two that are as good as each other are an error.
+        agree in most folders of the name, then those in a folder of the file's split, then those
+        nearest to the file; names that differ in case; those that differ in the suffix. Two that
+        are as good as each other are an error.
 
         Args:
             name: with / or \\, relative or absolute, or a URL.
             near: folder of the annotation file.
+            split: 'train', 'val' or 'test', where the annotation file is of one.
 
         Raises:
             UserError: several images fit as well.
@@ -70,17 +73,21 @@ class ImageIndex:
         exact = [path for path in named if path.name == wanted.name]
         for candidates in (exact, named, self._by_stem.get(wanted.stem.lower(), [])):
             if candidates:
-                return self._best(candidates, wanted, near)
+                return self._best(candidates, wanted, near, split)
         return None
 
-    def _best(self, candidates: list[Path], wanted: PurePosixPath, near: Path) -> Path:
-        def fits(path: Path) -> tuple[int, int]:
+    def _best(
+        self, candidates: list[Path], wanted: PurePosixPath, near: Path, split: str | None
+    ) -> Path:
+        def fits(path: Path) -> tuple[int, bool, int]:
             agreeing = 0
             for ours, theirs in zip(path.parts[-2::-1], wanted.parts[-2::-1], strict=False):
                 if ours.lower() != theirs.lower():
                     break
                 agreeing += 1
-            return agreeing, len(os.path.commonpath([path.parent, near]))
+            inside = path.relative_to(self.root).parts[:-1]
+            same = split is not None and split_of(inside) == split
+            return agreeing, same, len(os.path.commonpath([path.parent, near]))
 
         ranked = sorted(candidates, key=fits, reverse=True)
         if len(ranked) > 1 and fits(ranked[0]) == fits(ranked[1]):

@@ -298,3 +298,20 @@ def test_damaged_json_is_a_user_error(tmp_path: Path, name: str):
                 to_coco(found, found.photos, {p.path: p.path.name for p in found.photos})
             except UserError:
                 pass
+
+
+def test_images_of_the_same_name_in_two_splits(tmp_path: Path):
+    """As COCO's own folders would have them, were its names not different."""
+    for split in ("train", "val"):
+        writers.photo(tmp_path / split / "a.png")
+        box = dict(bbox=[8, 6, 20, 20], segmentation=[[8, 6, 28, 6, 28, 26, 8, 26]])
+        content = dict(
+            images=[dict(id=1, file_name="a.png", width=96, height=64)],
+            annotations=[dict(id=1, image_id=1, category_id=1, **box)],
+            categories=[dict(id=1, name="leaf")],
+        )
+        writers.dump(tmp_path / "annotations" / f"instances_{split}.json", content)
+    photos = read_folder(tmp_path).photos
+    assert {photo.split: photo.path.parent.name for photo in photos} == dict(
+        train="train", val="val"
+    )
