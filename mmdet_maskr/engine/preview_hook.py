@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ class PreviewHook(Hook):
     each validation; a browser in which it is open reads it again by itself. It stands alone: no
     server, no network. The hook draws no random number, so the training is the same without it.
 
-    Where the page cannot be drawn or written, it says so once and the training goes on.
+    What cannot be drawn or written is left out; the log says so once, and the training goes on.
 
     Args:
         images: how many images of the validation are shown, evenly spread over it.
@@ -64,7 +66,7 @@ class PreviewHook(Hook):
         self._written = 0.0
         self._seen = 0
         self._chosen: set[int] = set()
-        self._failed = False
+        self._told: set[str] = set()
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
@@ -73,7 +75,7 @@ class PreviewHook(Hook):
         if self._batch is None and self.images and data_batch is not None:
             self._batch = []
             meta = _meta(runner.train_loop.dataloader.dataset)
-            self._try(runner, lambda: self._draw_batch(data_batch, meta))
+            self._try(runner, "the batch", lambda: self._draw_batch(data_batch, meta))
 
     def after_train_iter(
         self,
@@ -104,7 +106,8 @@ class PreviewHook(Hook):
         for sample in outputs or ():
             if self._seen in self._chosen:
                 meta = _meta(runner.val_loop.dataloader.dataset)
-                self._try(runner, lambda sample=sample, meta=meta: self._draw_result(sample, meta))
+                draw = partial(self._draw_result, sample, meta)
+                self._try(runner, "a validation image", draw)
             self._seen += 1
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -144,6 +147,7 @@ class PreviewHook(Hook):
         ]
         self._try(
             runner,
+            "the page",
             lambda: write_preview(
                 out,
                 f"{'Trained' if ended else 'Training'}: {name}",
@@ -155,17 +159,17 @@ class PreviewHook(Hook):
             ),
         )
 
-    def _try(self, runner: Runner, action: Any) -> None:
-        """Do something on the main process that must not end the training."""
-        if not is_main_process() or self._failed:
+    def _try(self, runner: Runner, what: str, action: Callable[[], None]) -> None:
+        """Do something on the main process that must not end the training; say once if it fails."""
+        if not is_main_process():
             return
         try:
             action()
         except (UserError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-            self._failed = True
-            runner.logger.warning(
-                f"{self.file} is not written any more: {type(error).__name__}: {error}"
-            )
+            if what not in self._told:
+                reason = f"{type(error).__name__}: {error}"
+                runner.logger.warning(f"{self.file}: {what} is left out ({reason})")
+            self._told.add(what)
 
 
 def _meta(dataset: Any) -> dict:

@@ -135,18 +135,18 @@ def _schedule(plan: Plan) -> dict[str, Any]:
 def _runtime(facts: Facts, plan: Plan, start: Start, stops: bool) -> dict[str, Any]:
     """Hooks; ``stops`` lets the training end early, which has all the time that it needs."""
     best = data.best_of(facts)
-    hooks = []
+    hooks, why = ["dict(type='PreviewHook')"], ["preview.html shows how it goes"]
     if start.load_from is not None:
-        hooks.append(Code("dict(type='ClassTransferHook')"))
+        hooks.append("dict(type='ClassTransferHook')")
+        why.append("classes of the same name keep their weights")
     # from scratch the score is 0 for long
     if stops and not plan.small and plan.evaluations >= FEW_EVALUATIONS:
         patience = max(3, EVALUATIONS // 3)
         hooks.append(
-            Code(
-                f"dict(type='EarlyStoppingHook', monitor={best!r}, rule='greater', "
-                f"patience={patience}, min_delta=0.001)"
-            )
+            f"dict(type='EarlyStoppingHook', monitor={best!r}, rule='greater', "
+            f"patience={patience}, min_delta=0.001)"
         )
+        why.append("it stops when validation has not improved for long")
     tree: dict[str, Any] = dict(
         default_hooks=dict(
             logger=dict(interval=Choice(10, "lines of the log")),
@@ -159,10 +159,6 @@ def _runtime(facts: Facts, plan: Plan, start: Start, stops: bool) -> dict[str, A
         ),
         log_processor=dict(window_size=10),
     )
-    if hooks:
-        listed = ", ".join(hook.text for hook in hooks)
-        why = "stops when validation has not improved for long" if len(hooks) == 1 else "and more"
-        if start.load_from is not None:
-            why = "classes of the same name keep their weights"
-        tree["custom_hooks"] = Choice(Code(f"[*_base_.custom_hooks, {listed}]"), why)
+    listed = Code(f"[*_base_.custom_hooks, {', '.join(hooks)}]")
+    tree["custom_hooks"] = Choice(listed, "; ".join(why))
     return tree

@@ -76,7 +76,7 @@ def test_a_page_that_cannot_be_written(
     (tmp_path / "a" / "preview.html").mkdir(parents=True)
     train(repo, shapes_root, tmp_path / "a", dict(first=1, images=0, seconds=0))
     logs = "".join(path.read_text() for path in (tmp_path / "a").glob("*/*.log"))
-    assert logs.count("preview.html is not written any more") == 1
+    assert logs.count("preview.html: the page is left out") == 1
     assert "Epoch(train) [2]" in logs or list((tmp_path / "a").glob("epoch_2.pth"))
 
 
