@@ -15,9 +15,9 @@ import numpy as np
 import pycocotools.mask
 from mmdet.datasets import CocoDataset, CocoPanopticDataset, LVISV1Dataset, VOCDataset
 
+from mmdet_maskr.coco.keypoint_meta import COCO_PERSON
 from mmdet_maskr.datasets import shapes as shapes_meta
 from mmdet_maskr.datasets.cityscapes import CATEGORIES, convert
-from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
 
 SPLITS = ("train", "val")
 

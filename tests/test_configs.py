@@ -27,7 +27,7 @@ from thin_configs import CONFIGS, ROOT, load, thin, walk, with_weights
 from torch import nn
 
 from mmdet_maskr.catalogue.files import is_old_name
-from mmdet_maskr.datasets.keypoint_meta import check_keypoint_meta, flip_indices, keypoint_labels
+from mmdet_maskr.coco.keypoint_meta import check_keypoint_meta, flip_indices, keypoint_labels
 
 MMDET_CONFIGS = Path(mmdet.__file__).parent / ".mim" / "configs"
 # Ours and mmdet's config of the same model.

@@ -18,7 +18,6 @@ GROUND = {
 }  # they import NumPy or torch alone
 LIBRARIES = {"torch", "mmcv", "numpy", "cv2"}
 OWN = "mmdet_maskr."
-LIGHT = {"mmdet_maskr.datasets.keypoint_meta"}  # knows no data set, but how one names keypoints
 
 
 def imports(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -44,7 +43,7 @@ def imports(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def rooms(folder: Path) -> set[str]:
     """Rooms of the package that a folder imports."""
-    names = {name for _, name in imports(folder) if name.startswith(OWN)} - LIGHT
+    names = {name for _, name in imports(folder) if name.startswith(OWN)}
     return {name.removeprefix(OWN).split(".")[0] for name in names}
 
 

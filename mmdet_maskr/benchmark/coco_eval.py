@@ -26,7 +26,7 @@ from mmdet_maskr.benchmark.measure import (
     time_in_turn,
     timed,
 )
-from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
+from mmdet_maskr.coco.keypoint_meta import COCO_PERSON
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation import CocoInstanceMetric
 from mmdet_maskr.evaluation.backends import REFERENCE, installed

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mmdet_maskr.coco.detections import Detections
-from mmdet_maskr.datasets.keypoint_meta import check_keypoint_meta
+from mmdet_maskr.coco.keypoint_meta import check_keypoint_meta
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation import backends, scores
 from mmdet_maskr.evaluation.ground_truth import (

@@ -14,11 +14,10 @@ from mmengine.fileio import get_local_path, join_path
 from mmengine.logging import print_log
 from mmengine.utils import is_abs
 
-from mmdet_maskr.coco import keypoint_checks
+from mmdet_maskr.coco import keypoint_checks, keypoint_meta
 from mmdet_maskr.coco.check.trainable import why_skipped
 from mmdet_maskr.coco.indexed import CheckedCOCO
 from mmdet_maskr.coco.reader import read_checked
-from mmdet_maskr.datasets import keypoint_meta
 from mmdet_maskr.datasets.coco_instance import CocoInstanceDataset
 from mmdet_maskr.errors import UserError
 
@@ -91,9 +90,9 @@ class CocoKeypointDataset(CocoInstanceDataset):
     Every instance has ``keypoints``: K x 3 float32, x and y as in the file (pixel indices of the
     original image) and visibility v, all zeros where an annotation has none; and
     ``num_keypoints``, the number of those with v > 0. Every image has ``keypoint_flip_indices``,
-    the K indices that :func:`.keypoint_meta.flip_indices` returns.
+    the K indices that :func:`mmdet_maskr.coco.keypoint_meta.flip_indices` returns.
 
-    Own keypoints go into ``metainfo``, see :mod:`mmdet_maskr.datasets.keypoint_meta`; what goes
+    Own keypoints go into ``metainfo``, see :mod:`mmdet_maskr.coco.keypoint_meta`; what goes
     with COCO's names (swaps, sigmas, skeleton, colours) does not carry over to others.
 
     Args:
@@ -104,8 +103,8 @@ class CocoKeypointDataset(CocoInstanceDataset):
             MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE).
 
     Raises:
-        UserError: as CocoInstanceDataset; what :mod:`.keypoint_meta` and :mod:`.keypoint_checks`
-            find.
+        UserError: as CocoInstanceDataset; what :mod:`mmdet_maskr.coco.keypoint_meta` and
+            :mod:`mmdet_maskr.coco.keypoint_checks` find.
     """
 
     TITLE = "COCO person keypoints"

@@ -13,7 +13,7 @@ from mmdet.models.roi_heads import CascadeRoIHead
 from mmdet.models.roi_heads.mask_heads import FusedSemanticHead
 from torch import nn
 
-from mmdet_maskr.datasets.keypoint_meta import keypoint_labels
+from mmdet_maskr.coco.keypoint_meta import keypoint_labels
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads.mask_head import ComposedMaskHead, last_mask_head
 from mmdet_maskr.models.roi_heads import AveragedCascadeRoIHead
@@ -56,7 +56,7 @@ def check_keypoints(model: nn.Module, metainfo: Mapping, split: str) -> None:
     Args:
         model: the model, not wrapped.
         metainfo: of the data set, with ``classes`` and the keys of
-            :mod:`mmdet_maskr.datasets.keypoint_meta`.
+            :mod:`mmdet_maskr.coco.keypoint_meta`.
         split: 'train', 'val' or 'test', for messages.
 
     Raises:

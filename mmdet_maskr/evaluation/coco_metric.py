@@ -14,8 +14,8 @@ from mmdet.registry import METRICS
 from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 
+from mmdet_maskr.coco import keypoint_meta
 from mmdet_maskr.coco.detections import Detections
-from mmdet_maskr.datasets import keypoint_meta
 from mmdet_maskr.datasets.wrappers import one_metainfo
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation import backends, scores
@@ -53,7 +53,7 @@ class CocoInstanceMetric(CocoMetric):
 
     Takes CocoMetric's options and records its scores of boxes, masks and proposals; those of
     classes have the right names also where category ids do not ascend. Keypoints are scored with
-    the data set's ``metainfo`` (see :mod:`mmdet_maskr.datasets.keypoint_meta`): its K sigmas, and
+    the data set's ``metainfo`` (see :mod:`mmdet_maskr.coco.keypoint_meta`): its K sigmas, and
     detections of its ``keypoint_classes`` alone. Their scores are ``coco/keypoints_mAP``,
     ``_mAP_50``, ``_mAP_75``, ``_mAP_m`` and ``_mAP_l``; a detection is as large as the box around
     its keypoints. ``proposal_nums`` and ``use_mp_eval`` concern boxes and masks.

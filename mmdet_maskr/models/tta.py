@@ -17,7 +17,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_maskr.datasets.keypoint_meta import flip_indices
+from mmdet_maskr.coco.keypoint_meta import flip_indices
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
 from mmdet_maskr.models.mask_heads.paste import paste, size_of

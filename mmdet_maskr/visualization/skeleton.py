@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mmdet_maskr.datasets.keypoint_meta import skeleton_indices
+from mmdet_maskr.coco.keypoint_meta import skeleton_indices
 from mmdet_maskr.errors import UserError
 
 Colour = tuple[int, int, int]

@@ -11,8 +11,8 @@ from keypoint_cases import NAMES, annotation, build, coco, instances, write
 from mmdet.registry import DATASETS
 from pycocotools.coco import COCO
 
+from mmdet_maskr.coco.keypoint_meta import COCO_PERSON, flip_indices
 from mmdet_maskr.datasets import shapes
-from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON, flip_indices
 from mmdet_maskr.errors import UserError
 
 

@@ -6,8 +6,8 @@ import pytest
 from mmdet.models import BatchFixedSizePad, BatchResize, BatchSyncRandomResize
 from torch import nn
 
+from mmdet_maskr.coco.keypoint_meta import COCO_PERSON
 from mmdet_maskr.datasets import shapes
-from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
 from mmdet_maskr.engine.model_checks import check_batch_augments, check_keypoints, check_train_cfg
 from mmdet_maskr.errors import UserError
 

@@ -26,7 +26,7 @@ from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import Params
 
-from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
+from mmdet_maskr.coco.keypoint_meta import COCO_PERSON
 from mmdet_maskr.datasets.shapes import meta as shapes_meta
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.evaluation import CocoInstanceMetric, backends

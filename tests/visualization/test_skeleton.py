@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
+from mmdet_maskr.coco.keypoint_meta import COCO_PERSON
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.visualization.skeleton import (
     LEFT,

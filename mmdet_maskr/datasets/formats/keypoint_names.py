@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from mmdet_maskr.coco.keypoint_meta import COCO_PERSON
 from mmdet_maskr.datasets.formats.records import Collection
-from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
 
 SIGMA = 0.05  # of a keypoint of which no one knows better; COCO's go from 0.025 to 0.107
 _LEFT = re.compile(r"(?<![a-z])(left|l)(?![a-z])|(?<=[a-z])(Left)(?![a-z])|^(left)")

@@ -12,9 +12,9 @@ from mmengine.registry import init_default_scope
 
 from mmdet_maskr.coco.detections import FIELDS, KINDS, Detections
 from mmdet_maskr.coco.form import compressed
+from mmdet_maskr.coco.keypoint_meta import COCO_PERSON
 from mmdet_maskr.coco.results import check_results, read_results
 from mmdet_maskr.datasets import wrappers
-from mmdet_maskr.datasets.keypoint_meta import COCO_PERSON
 from mmdet_maskr.engine.config_reading import read_config
 from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.errors import UserError

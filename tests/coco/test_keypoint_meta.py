@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from pycocotools.cocoeval import Params
 
-from mmdet_maskr.datasets import shapes
-from mmdet_maskr.datasets.keypoint_meta import (
+from mmdet_maskr.coco.keypoint_meta import (
     COCO_PERSON,
     check_keypoint_meta,
     flip_indices,
     keypoint_labels,
     skeleton_indices,
 )
+from mmdet_maskr.datasets import shapes
 from mmdet_maskr.errors import UserError
 
 
