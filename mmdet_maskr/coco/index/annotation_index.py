@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from mmdet_maskr import atomic_files
 from mmdet_maskr.coco.check.essentials import check_essentials
 from mmdet_maskr.coco.index import cache, storage
-from mmdet_maskr.coco.index.build import Built, build
+from mmdet_maskr.coco.index.build import Built, build, give_back
 from mmdet_maskr.coco.index.columns import Arrays, Flag
 from mmdet_maskr.coco.index.fast_json import loads
 from mmdet_maskr.coco.parsing import check_sections, parse_annotations
@@ -278,8 +278,8 @@ def _open(path: Path, read_carefully: Callable[[bytes], dict]) -> AnnotationInde
         with cache.alone(place):
             found = _stored(path, place)
             if found is None:
-                built = build(text, read_carefully)
-                found, reason = _keep(path, place, built)
+                found, reason = _keep(path, place, build(text, read_carefully))
+                give_back()
     else:
         found = AnnotationIndex(path, build(text, read_carefully))
     if reason is None:

@@ -51,7 +51,7 @@ def build(text: bytes, read_carefully: Callable[[bytes], dict]) -> Built:
                 pass
             return _careful(read_carefully(text))
     finally:
-        _give_back()
+        give_back()
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _without_collecting() -> Iterator[None]:
             gc.enable()
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Give memory that is free again back to the system, which glibc does not do by itself."""
     with suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
