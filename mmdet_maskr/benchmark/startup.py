@@ -1,9 +1,10 @@
 """Seconds until a training set is there, and the memory of all processes that have it.
 
 Annotation files are made, as large as asked for. Each rank is a process that builds the data set
-and forks its data workers, each of which reads images' annotations. Memory is the proportional set
-size (PSS, of Linux): what processes share counts once, in parts. It is that above the same
-processes without a data set, and after all of them have read as many images' annotations.
+and forks its data workers, each of which reads images' annotations. Seconds of CPU do not depend on
+what else a machine does, and on a quiet one the others are close to them. Memory is the
+proportional set size (PSS, of Linux): what processes share counts once, in parts. It is that above
+the same processes without a data set, and after all of them have read as many images' annotations.
 """
 
 from __future__ import annotations
@@ -60,7 +61,10 @@ def run(args: argparse.Namespace) -> None:
     if min(*args.images, *args.ranks, args.workers + 1) < 1:
         raise UserError("--images and --ranks must be from 1, --workers from 0.")
     rows = []
-    print(f"{'images':>8} {'data set':<20} {'ranks':>5} {'start':<6} {'s':>7} {'MiB, all':>9}")
+    print(
+        f"{'images':>8} {'data set':<20} {'ranks':>5} {'start':<6} {'s':>7} "
+        f"{'s of CPU':>9} {'MiB, all':>9}"
+    )
     for images in args.images:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "annotations.json"
@@ -69,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
                 rows.append(dict(images=images, **row))
                 print(
                     f"{images:>8} {row['dataset']:<20} {row['ranks']:>5} {row['start']:<6} "
-                    f"{row['seconds']:>7.2f} {row['mib']:>9.0f}",
+                    f"{row['seconds']:>7.2f} {row['cpu_seconds']:>9.2f} {row['mib']:>9.0f}",
                     flush=True,
                 )
     if args.json:
@@ -96,7 +100,7 @@ def _rows(args: argparse.Namespace, file: Path) -> Iterator[dict[str, Any]]:
 def _start(
     args: argparse.Namespace, file: Path, kind: str, ranks: int, environment: dict[str, str]
 ) -> dict[str, float]:
-    """Seconds of the slowest rank, and MiB of all ranks and their workers."""
+    """Seconds of the slowest rank and of the busiest, and MiB of all ranks and their workers."""
     command = [sys.executable, "-m", __name__, kind, str(file), str(args.workers)]
     processes = [
         subprocess.Popen(
@@ -107,7 +111,7 @@ def _start(
     try:
         before = sum(_said(process)["mib"] for process in processes)
         _tell(processes)
-        seconds = [_said(process)["seconds"] for process in processes]
+        said = [_said(process) for process in processes]
         _tell(processes)
         for process in processes:
             _said(process)  # all have read before anyone looks
@@ -120,7 +124,8 @@ def _start(
                 with contextlib.suppress(OSError):
                     process.stdin.close()
             process.wait()
-    return dict(seconds=max(seconds), mib=after - before)
+    spent = {key: max(own[key] for own in said) for key in ("seconds", "cpu_seconds")}
+    return dict(spent, mib=after - before)
 
 
 def _said(process: subprocess.Popen) -> dict[str, float]:
@@ -152,10 +157,11 @@ def rank(kind: str, file: str, workers: int) -> None:
     config.update(data_prefix=dict(img=str(Path(file).parent / "images")))
     config.update(filter_cfg=dict(filter_empty_gt=True, min_size=32))
     _wait_as(dict(mib=_all_mib(_forked(workers, None))))
-    begin = time.perf_counter()
+    begin, busy = time.perf_counter(), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):
         dataset = DATASETS.build(config)
-    _wait_as(dict(seconds=time.perf_counter() - begin))
+    busy = time.process_time() - busy
+    _wait_as(dict(seconds=time.perf_counter() - begin, cpu_seconds=busy))
     children = _forked(workers, dataset)
     _read(dataset, 0)
     _wait_as({})

@@ -34,6 +34,7 @@ def test_a_row_for_each_start(tmp_path: Path):
         (startup.STOCK, "each"),
     ]
     assert all(row["seconds"] > 0 and row["images"] == 30 for row in rows)
+    assert all(0 < row["cpu_seconds"] < 60 for row in rows)
 
 
 def test_bad_options():
