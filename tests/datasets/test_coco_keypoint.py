@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 
 from mmdet_maskr.coco.keypoint_meta import COCO_PERSON, flip_indices
 from mmdet_maskr.datasets import shapes
+from mmdet_maskr.datasets.transforms.loading import BOX_ONLY
 from mmdet_maskr.errors import UserError
 
 
@@ -52,11 +53,14 @@ def test_keypoints_stay_with_their_instance(tmp_path: Path):
     assert [i["keypoints"][0, 0] for i in found] == [30, 0, 0, 33]
     assert [i["num_keypoints"] for i in found] == [2, 0, 0, 2]
     assert [i["ignore_flag"] for i in found] == [0, 1, 0, 0]
-    assert [i.get("mask") for i in found] == [
-        None,
-        kept[1]["segmentation"],
-        None,
-        kept[3]["segmentation"],
+    outlines = []  # of objects that have a box only
+    for x, y, w, h in (kept[0]["bbox"], kept[2]["bbox"]):
+        outlines.append([[x, y, x + w, y, x + w, y + h, x, y + h]])
+    assert [(i["mask"], i.get(BOX_ONLY, False)) for i in found] == [
+        (outlines[0], True),
+        (kept[1]["segmentation"], False),
+        (outlines[1], True),
+        (kept[3]["segmentation"], False),
     ]
 
 
