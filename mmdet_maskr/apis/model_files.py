@@ -44,13 +44,15 @@ def find_model(
         model: path of a config; folder that tools/convert_weights.py wrote; name of a config of
             this package (see tools/list_configs.py; '_' may stand for '/') or in the model index of
             ``scope``; a config; or the path of a checkpoint.
-        checkpoint: its path or URL; None where ``model`` says it.
+        checkpoint: its path or URL; the name of a pretrained model, or the folder of one; None
+            where ``model`` says it.
         scope: package with a model index.
 
     Raises:
         UserError: there is no such file or name; a name of this package without weights, as none
             are published.
     """
+    checkpoint = _as_reference(checkpoint)
     if is_reference(model) or is_reference(checkpoint):
         return _referenced(model, checkpoint, scope)
     if not isinstance(model, Config | dict | None):
@@ -63,6 +65,8 @@ def find_model(
         if weights is not None:
             raise UserError(f"model={model!r} and weights={weights!r} are checkpoints both.")
         model, weights = None, model
+    if model is None and weights is not None and Path(weights).is_dir():
+        model, weights = weights, None
     if weights is not None and "://" not in weights and not Path(weights).is_file():
         raise no_file("checkpoint", Path(weights).absolute())
     if model is None:
@@ -87,6 +91,14 @@ def find_model(
         beside_it = (Path(model).with_name(name) for name in WEIGHTS)
         weights = next((str(path) for path in beside_it if path.is_file()), None)
     return model, weights
+
+
+def _as_reference(checkpoint: str | Path | None) -> str | Path | None:
+    """A pretrained model's name with ``pretrained://`` before it; anything else as it is."""
+    if not isinstance(checkpoint, str) or "://" in checkpoint or Path(checkpoint).is_file():
+        return checkpoint
+    known = catalogue.get(checkpoint)
+    return checkpoint if known is None else f"{catalogue.SCHEME}{known.name}"
 
 
 def _referenced(

@@ -40,7 +40,10 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, with a guess where an option is unknown."""
-        found, unknown = self.parse_known_args(args, namespace)
+        # words that may be left out may stand between options, too
+        nested = any(isinstance(a, argparse._SubParsersAction) for a in self._actions)
+        parse = self.parse_known_args if nested else self.parse_known_intermixed_args
+        found, unknown = parse(args, namespace)
         if unknown:
             known = [name for action in self._actions for name in action.option_strings]
             word = next((word for word in unknown if word.startswith("-")), "")

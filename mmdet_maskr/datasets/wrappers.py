@@ -261,8 +261,8 @@ class _Step:
 
 
 def _lazy(leaf: Mapping) -> dict:
-    """A config whose data set does not read its annotations."""
-    return {**leaf, "lazy_init": True}
+    """A config whose data set reads no annotations, and needs no packages of its transforms."""
+    return {**leaf, "lazy_init": True, "pipeline": []}
 
 
 def _name(dataset: Mapping) -> str:

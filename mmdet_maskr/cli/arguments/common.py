@@ -78,7 +78,11 @@ def add_json(parser: argparse.ArgumentParser, what: str) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """A model to detect with, and how it runs."""
     parser.add_argument(
-        "--weights", required=True, metavar="CHECKPOINT", help="path or URL of the checkpoint"
+        "--weights",
+        required=True,
+        metavar="CHECKPOINT|NAME",
+        help="path or URL of the checkpoint, or a pretrained model (maskr zoo --pretrained lists "
+        "them; a folder of maskr publish; hf://org/name)",
     )
     parser.add_argument(
         "--config",
