@@ -43,8 +43,8 @@ def read_text(path: str | Path, what: str) -> str:
         raise UserError(f"{what} {str(path)!r} cannot be read: {reason}.") from error
 
 
-def decode(content: bytes, named: str) -> str:
-    """Text of bytes in UTF-8.
+def decode(content: bytes, named: str, first: int = 1) -> str:
+    """Text of bytes in UTF-8, whose first line has the number ``first`` in its file.
 
     Raises:
         UserError: they are not; says where.
@@ -52,30 +52,32 @@ def decode(content: bytes, named: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = content.count(b"\n", 0, error.start) + first
         raise UserError(
             f"{named}, line {line}: byte {content[error.start]:#04x} is not UTF-8; the file is "
             "damaged, or of another kind."
         ) from error
 
 
-def parse_json(content: str | bytes, named: str = "the file") -> Any:
-    """Values of a text in JSON.
+def parse_json(content: str | bytes, named: str = "the file", first: int | None = None) -> Any:
+    """Values of a text in JSON: a whole file, or line number ``first`` of one.
 
     Raises:
         UserError: it is none; says where.
     """
-    text = decode(content, named) if isinstance(content, bytes) else content
+    text = decode(content, named, first or 1) if isinstance(content, bytes) else content
+    where = named if first is None else f"{named}, line {first}"
     try:
         value = json.loads(text.removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{named}, line {error.lineno}, column {error.colno}: {error.msg}; it is no JSON."
+            f"{named}, line {first or error.lineno}, column {error.colno}: {error.msg}; it is no "
+            "JSON."
         ) from error
     except (ValueError, RecursionError) as error:  # too many digits, or brackets
-        raise UserError(f"{named} is no JSON of plain data: {str(error)[:100]}.") from error
+        raise UserError(f"{where} is no JSON of plain data: {str(error)[:100]}.") from error
     if "\\u" in text and _SURROGATE.search(text):  # else there is nothing to walk through for
-        _check_texts(value, named)
+        _check_texts(value, where)
     return value
 
 

@@ -247,6 +247,7 @@ def load_pickle(file: BinaryIO, **kwargs: Any) -> Any:
     except Exception as error:  # damaged pickles end in errors of many types
         # torch reads tensors in the file, and wraps its reason in advice to load code
         reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n")[0]
+        reason = reason or type(error).__name__
         raise UserError(f"the file is no pickle, or damaged ({reason}).") from error
 
 

@@ -191,7 +191,7 @@ def _entries(files: Iterable[Path]) -> Iterator[tuple[dict, str]]:
         for number, line in enumerate(lines, 1):
             where = f"log {file}, line {number}"
             try:
-                entry = parse_json(line, where)
+                entry = parse_json(line, f"log {file}", number)
             except UserError as error:
                 if number == len(lines):
                     print_log(f"{file}: its last line, of a run that was killed, is left out.")

@@ -104,3 +104,23 @@ def test_the_tool(repo: Path, tmp_path: Path):
     ):
         code, output = run(*options)
         assert code == 2 and message in output
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (b"\xff{}", "line 2: byte 0xff is not UTF-8"),
+        (b"{,}", "line 2, column 2: "),
+        (b'{"a": "\\ud800"}', "line 2"),
+        (b"[" * 100_000, "line 2"),
+    ],
+    ids=["bytes", "JSON", "text", "depth"],
+)
+def test_a_damaged_line_is_named_once(tmp_path: Path, bad: bytes, message: str):
+    log(tmp_path, "20260101_000000", [dict(loss=1.0, step=1)] * 3)
+    file = next(tmp_path.rglob("scalars.json"))
+    lines = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([lines[0], bad, lines[2]]))
+    with pytest.raises(UserError, match=rf"scalars\.json, {message}") as caught:
+        read_run(tmp_path)
+    assert str(caught.value).count("line 2") == 1
