@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     "check": Command("look for what is wrong in annotations and images", DATA),
     "convert": Command("write a folder of any annotation tool as a COCO dataset", DATA),
     "suggest": Command("say which photos to annotate next", DATA),
+    "tile": Command("cut a dataset of large images into crops", DATA),
     "browse": Command("draw what a config's dataset gives to the training", DATA),
     "shapes": Command(
         "write the synthetic SHAPES dataset", DATA,

@@ -63,14 +63,17 @@ class Layout(NamedTuple):
 
 
 def open_raster(
-    content: str | np.ndarray, load: Callable[[str], np.ndarray], channels: int, is_color: bool
+    content: str | np.ndarray,
+    load: Callable[[str], np.ndarray],
+    channels: int | None,
+    is_color: bool,
 ) -> Raster:
     """An image of which tiles are to be read.
 
     Args:
         content: path, or array (H, W, C).
         load: reads a whole file as the model's pipeline does, (H, W, C).
-        channels: of the model.
+        channels: of the model; None for those of the file, where ``is_color`` is False.
         is_color: whether the pipeline gives BGR of 8 bits; else bands as the file stores them.
 
     Raises:
@@ -92,7 +95,7 @@ def open_raster(
 class _Windows:
     """Windows of a TIFF, in the order of channels that the model has."""
 
-    def __init__(self, path: str, channels: int, is_color: bool) -> None:
+    def __init__(self, path: str, channels: int | None, is_color: bool) -> None:
         self.path, self._channels, self._is_color = path, channels, is_color
         with self._reading():
             self.layout = self._open()
@@ -107,8 +110,9 @@ class _Windows:
     def is_same(self) -> bool:
         """Whether windows are what the pipeline would make of the whole file."""
         if not self._is_color:
-            return self.layout.bands == self._channels
-        return self.layout.dtype == np.uint8 and self.layout.bands in (1, 3, 4)
+            return self._channels in (None, self.layout.bands)
+        is_color = self._channels == COLORS and self.layout.dtype == np.uint8
+        return is_color and self.layout.bands in (1, 3, 4)
 
     def read(self, tile: Tile) -> np.ndarray:
         """See :class:`Raster`."""
@@ -116,7 +120,7 @@ class _Windows:
             pixels = self._read(tile)
         if self._is_color:
             pixels = pixels[..., :COLORS][..., ::-1]  # BGR, without the alpha channel
-            pixels = np.broadcast_to(pixels, (*pixels.shape[:2], self._channels))
+            pixels = np.broadcast_to(pixels, (*pixels.shape[:2], COLORS))
         return np.ascontiguousarray(pixels)
 
     @contextlib.contextmanager
