@@ -22,6 +22,7 @@ from torch import Tensor
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.dense_heads.device_losses import device_losses, suits
 from mmdet_maskr.models.task_modules.box_coding import encode
+from mmdet_maskr.models.task_modules.matching import assign
 
 if TYPE_CHECKING:
     from mmdet.models.dense_heads import AnchorHead
@@ -90,7 +91,7 @@ def sampled_losses(
         zip(chosen, gt_instances, gt_instances_ignore, strict=True)
     ):
         priors = InstanceData(priors=anchors if rows is None else anchors[rows])
-        assigned = head.assigner.assign(priors, gt, ignored)
+        assigned = assign(head.assigner, priors, gt, ignored)
         sample = head.sampler.sample(assigned, priors, gt)
         samples.append(sample)
         for found, into in ((sample.pos_inds, positive), (sample.neg_inds, negative)):

@@ -22,6 +22,7 @@ from mmdet_maskr.models.mask_heads.paste import paste, size_of
 from mmdet_maskr.models.roi_heads import box_loss, device_detections, device_samples
 from mmdet_maskr.models.roi_heads.detections import in_float32, predict_boxes
 from mmdet_maskr.models.roi_heads.keypoint_branch import KeypointBranch
+from mmdet_maskr.models.task_modules.matching import assign
 from mmdet_maskr.ops.boxes import rescaled
 from mmdet_maskr.ops.late_checks import late_checks
 
@@ -183,7 +184,7 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
             )
         sampling_results = []
         for i, proposals in enumerate(rpn_results_list):
-            assigned = self.bbox_assigner.assign(proposals, gt_instances[i], ignored_instances[i])
+            assigned = assign(self.bbox_assigner, proposals, gt_instances[i], ignored_instances[i])
             feats = [level[i][None] for level in x]
             sampling_results.append(
                 self.bbox_sampler.sample(assigned, proposals, gt_instances[i], feats=feats)

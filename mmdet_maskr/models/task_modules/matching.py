@@ -1,5 +1,8 @@
 """mmdet's MaxIoUAssigner as tensor operations: no loop over ground truths, no wait for a GPU.
 
+mmdet's holds several matrices of all ground truths by all anchors: 1,000 objects on a photo of
+COCO's size are 10 GB. :func:`match_in_parts` sees some ground truths at a time.
+
 Symbols: B images, G ground truths of an image at most, A anchors or proposals.
 """
 
@@ -9,13 +12,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmdet.models.task_modules.assigners import BboxOverlaps2D, MaxIoUAssigner
+from mmdet.models.task_modules.assigners import (
+    AssignResult,
+    BaseAssigner,
+    BboxOverlaps2D,
+    MaxIoUAssigner,
+)
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_maskr.ops.padding import padded
 
 IGNORED, BACKGROUND = -1, 0
 MOST_OVERLAPS = 2**26  # of images that are matched together; each takes some ten bytes more
+MOST_ON_CPU = 2**22  # of an image that mmdet matches
+PART = 2**21  # at a time, where there are more
 
 
 def is_standard(assigner: Any) -> bool:
@@ -27,6 +39,32 @@ def is_standard(assigner: Any) -> bool:
         and assigner.perm_repeat_gt_cfg is None
         and assigner.gpu_assign_thr <= 0
     )
+
+
+def assign(
+    assigner: BaseAssigner,
+    proposals: InstanceData,
+    truths: InstanceData,
+    ignored: InstanceData | None = None,
+) -> AssignResult:
+    """What ``assigner.assign`` gives, of many ground truths in parts.
+
+    Args:
+        assigner: another than mmdet's MaxIoUAssigner is asked itself.
+        proposals: with ``priors`` (A, 4).
+        truths: with ``bboxes`` (G, 4) and ``labels``.
+        ignored: with ``bboxes``, or None.
+    """
+    count = len(truths) * len(proposals)
+    if count <= MOST_ON_CPU or not is_standard(assigner):
+        return assigner.assign(proposals, truths, ignored)
+    boxes = get_box_tensor(proposals.priors)
+    out = None if ignored is None else get_box_tensor(ignored.bboxes)
+    matched, best = match_in_parts(assigner, boxes, get_box_tensor(truths.bboxes), out)
+    positive = matched > 0
+    labels = torch.full_like(matched, -1)
+    labels[positive] = truths.labels[matched[positive] - 1]
+    return AssignResult(len(truths), matched, best, labels)
 
 
 def match(
@@ -61,6 +99,9 @@ def match(
         )
     if size == 0:
         return boxes.new_zeros((batch, 0), dtype=torch.long)
+    if most * size > MOST_OVERLAPS:
+        one = boxes.reshape(-1, 4)
+        return match_in_parts(assigner, one, truths[0], ignored[0], counts[0])[0][None]
     # rows of ground truths that are not there overlap with nothing
     overlaps = _overlaps(padded(truths, least=1), boxes)  # (B, G, A)
     for own, out, valid, here in zip(
@@ -71,11 +112,7 @@ def match(
         if valid is not None:
             own.masked_fill_(~valid, -1)
     best, which = overlaps.max(1)
-    low, high = 0.0, assigner.neg_iou_thr
-    if isinstance(high, tuple):
-        low, high = high
-    other = (best < low) | (best >= high)  # than background
-    matched = torch.where(best >= assigner.pos_iou_thr, which + 1, -other.long())
+    matched = _by_threshold(assigner, best, which)
     if assigner.match_low_quality and most > 0:
         there = None
         if assigner.min_pos_iou <= 0 and any(len(own) < most for own in truths):
@@ -87,6 +124,70 @@ def match(
             if valid is not None:
                 row.masked_fill_(~valid, IGNORED)
     return matched
+
+
+def match_in_parts(
+    assigner: MaxIoUAssigner,
+    boxes: Tensor,
+    truths: Tensor,
+    ignored: Tensor | None,
+    valid: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The ground truth of each box, as :func:`match` gives it, and their overlap.
+
+    Args:
+        assigner: its options are used; see :func:`is_standard`.
+        boxes: (A, 4) xyxy.
+        truths: (G, 4) xyxy, one at least.
+        ignored: (I, 4) xyxy, whose boxes are not background, or None.
+        valid: (A,) bool, False for boxes that are not there, or None for all.
+
+    Returns:
+        (A,) int64: 0 for background, -1 for what is ignored, else the ground truth's index + 1;
+        (A,) largest intersection over union.
+    """
+    rows = max(1, PART // max(len(boxes), 1))
+    out = _ignored(assigner, boxes, ignored, rows)
+    if valid is not None:
+        out = ~valid if out is None else out | ~valid
+    best = boxes.new_full((len(boxes),), -torch.inf)
+    which = best.new_zeros(len(boxes), dtype=torch.long)
+    forced = torch.zeros_like(which)
+    for first in range(0, len(truths), rows):
+        overlaps = _overlaps(truths[first : first + rows], boxes)
+        if out is not None:
+            overlaps.masked_fill_(out, -1)
+        highest, row = overlaps.max(0)
+        larger = highest > best
+        best = torch.where(larger, highest, best)
+        which = torch.where(larger, row + first, which)
+        if assigner.match_low_quality:
+            none = torch.zeros_like(which)[None]
+            own = _low_quality(assigner, overlaps[None], None, none)[0]
+            forced = torch.where(own > 0, own + first, forced)  # of several the last one
+    matched = _by_threshold(assigner, best, which)
+    return torch.where(forced > 0, forced, matched), best
+
+
+def _ignored(
+    assigner: MaxIoUAssigner, boxes: Tensor, ignored: Tensor | None, rows: int
+) -> Tensor | None:
+    """(A,) bool, boxes that lie in what is ignored; None where nothing is."""
+    if assigner.ignore_iof_thr <= 0 or ignored is None or not len(ignored):
+        return None
+    out = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    for some in ignored.split(rows):
+        out |= _covered(assigner, boxes, some)
+    return out
+
+
+def _by_threshold(assigner: MaxIoUAssigner, best: Tensor, which: Tensor) -> Tensor:
+    """Foreground, background or neither, by the largest overlap and whose it is, (..., A)."""
+    low, high = 0.0, assigner.neg_iou_thr
+    if isinstance(high, tuple):
+        low, high = high
+    other = (best < low) | (best >= high)  # than background
+    return torch.where(best >= assigner.pos_iou_thr, which + 1, -other.long())
 
 
 def _low_quality(
