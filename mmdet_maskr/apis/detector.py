@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose, LoadImageFromFile
 from mmdet.datasets.transforms import InferencerLoader
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.infer import infer
@@ -23,7 +23,9 @@ from torch import nn
 
 from mmdet_maskr import adjustments
 from mmdet_maskr.apis import class_names, model_files, predictions
+from mmdet_maskr.config_types import is_a
 from mmdet_maskr.datasets import wrappers
+from mmdet_maskr.datasets.transforms import LoadBands
 from mmdet_maskr.datasets.unreadable import why_unreadable
 from mmdet_maskr.deploy.optimization import optimize as fast_form
 from mmdet_maskr.engine.config_errors import explain
@@ -164,13 +166,21 @@ def pipeline_of(cfg: Config | ConfigDict) -> Compose:
     if "meta_keys" in last:
         last["meta_keys"] = tuple(key for key in last["meta_keys"] if key != "img_id")
     loaders = ("LoadImageFromFile", LoadImageFromFile)
-    loader = next((step for step in steps if step["type"] in loaders), None)
+    loader = next(
+        (
+            step
+            for step in steps
+            if step["type"] in loaders or is_a(step["type"], LoadBands, TRANSFORMS)
+        ),
+        None,
+    )
     if loader is None:
         raise UserError(
             f"the test pipeline has no LoadImageFromFile, but {steps[0]['type']}: an inferencer "
             "puts files and arrays in its place."
         )
-    loader["type"] = "mmdet.InferencerLoader"
+    bands = is_a(loader["type"], LoadBands, TRANSFORMS)
+    loader["type"] = "mmdet.InferencerBandsLoader" if bands else "mmdet.InferencerLoader"
     return Compose(steps)
 
 

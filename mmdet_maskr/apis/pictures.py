@@ -14,6 +14,7 @@ from mmengine.visualization import Visualizer
 
 from mmdet_maskr.apis import predictions
 from mmdet_maskr.apis.detector import FoundSample
+from mmdet_maskr.datasets.transforms import LoadBands
 from mmdet_maskr.inference.inputs import file_name
 from mmdet_maskr.inference.sinks import stem_of
 from mmdet_maskr.inference.video import VideoSink
@@ -109,6 +110,8 @@ def picture_of(image: str | np.ndarray, loader: InferencerLoader) -> np.ndarray:
     if isinstance(image, np.ndarray):
         return shown(image)
     options = loader.from_file
+    if isinstance(options, LoadBands):
+        return shown(loader(image)["img"][..., :3][..., ::-1])  # the file's order is RGB
     upright = options.color_type in ("color", "grayscale")
     upright = upright and (options.imdecode_backend or "cv2") in ("cv2", "pillow")
     flag = "color" if upright else "color_ignore_orientation"

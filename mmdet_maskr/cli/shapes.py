@@ -40,7 +40,14 @@ def run(args: argparse.Namespace) -> None:
     )
     try:
         out = shapes.write_dataset(
-            args.out, args.images, args.val_images, args.size, args.seed, Progress(), args.force
+            args.out,
+            args.images,
+            args.val_images,
+            args.size,
+            args.seed,
+            Progress(),
+            args.force,
+            args.bands,
         )
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error

@@ -4,7 +4,7 @@ from mmdet.registry import MODELS
 
 from mmdet_maskr import adjustments, old_names
 from mmdet_maskr.models.backbones import FreeWidthResNet, PlainViT
-from mmdet_maskr.models.data_preprocessors import UnitRangePreprocessor
+from mmdet_maskr.models.data_preprocessors import BandsDataPreprocessor, UnitRangePreprocessor
 from mmdet_maskr.models.dense_heads import SampledRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
 from mmdet_maskr.models.layers import UnfusedFrozenBN
@@ -24,6 +24,7 @@ from mmdet_maskr.models.tta import InstanceTTAModel
 
 __all__ = [
     "AveragedCascadeRoIHead",
+    "BandsDataPreprocessor",
     "ChannelLayerNorm",
     "ComposedMaskHead",
     "FreeWidthResNet",

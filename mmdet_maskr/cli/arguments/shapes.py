@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=160,
         help=f"image side in pixels, {SIZE_RANGE[0]} to {SIZE_RANGE[1]} (default: 160)",
     )
+    parser.add_argument(
+        "--bands",
+        type=int,
+        default=3,
+        help="of the images: 1 to 16, other than 3 as TIFF of 16 bits (default: 3)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the whole set (default: 0)")
     parser.add_argument(
         "--force",

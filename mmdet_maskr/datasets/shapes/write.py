@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmdet_maskr import bands as band_files
 from mmdet_maskr.atomic_files import remove_partials, write_whole
 from mmdet_maskr.datasets.shapes.meta import CLASSES, KEYPOINTS, SKELETON
 from mmdet_maskr.datasets.shapes.paint import render
@@ -18,6 +19,8 @@ from mmdet_maskr.datasets.shapes.scene import Shape, annotate, compose
 
 SPLITS = ("train", "val")
 SIZE_RANGE = (64, 1024)
+COLORS = 3
+BITS_14 = 64  # numbers of 8 bits by this
 MANIFEST = "shapes.json"
 _NAME = "mmdet_maskr SHAPES"
 _VERSION = 1  # raise it whenever a change here alters a pixel or an annotation
@@ -66,6 +69,7 @@ def _check(**settings: int) -> None:
         "val_images": (1, 999999),
         "size": SIZE_RANGE,
         "seed": (0, 2**63 - 1),
+        "bands": (1, band_files.MOST_BANDS),
     }
     for name, value in settings.items():
         low, high = ranges[name]
@@ -75,6 +79,23 @@ def _check(**settings: int) -> None:
 
 def _dump(path: Path, content: dict) -> None:
     write_whole(path, json.dumps(content, separators=(",", ":")))
+
+
+def as_bands(image: np.ndarray, bands: int) -> np.ndarray:
+    """(S, S, bands) uint16 of 14 bits: each a mixture of the colors (S, S, 3), always the same."""
+    weights = np.random.default_rng(bands).dirichlet(np.full(COLORS, 0.5), bands)
+    return np.rint(image @ weights.T * BITS_14).astype(np.uint16)
+
+
+def _encode(image: np.ndarray, bands: int) -> bytes:
+    if bands == COLORS:
+        return cv2.imencode(".png", image)[1].tobytes()
+    return band_files.encode_bands(as_bands(image, bands))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an image is there to its end; TIFFs get their name once they are whole."""
+    return path.is_file() if path.suffix == ".tif" else _is_png(path)
 
 
 def _is_png(path: Path) -> bool:
@@ -138,6 +159,7 @@ def write_dataset(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     force: bool = False,
+    bands: int = COLORS,
 ) -> Path:
     """Write train and val images and their COCO JSON; go on where an earlier call was cut off.
 
@@ -152,6 +174,7 @@ def write_dataset(
         seed: seed of the whole set.
         progress: called as ``progress(done, total)`` after every image.
         force: rewrite a SHAPES folder, whatever its settings.
+        bands: of the images; other than 3 are written as TIFF of 16 bits.
 
     Returns:
         The folder.
@@ -161,17 +184,21 @@ def write_dataset(
     """
     out, counts = Path(out_dir), dict(zip(SPLITS, (images, val_images), strict=True))
     settings = {"images": images, "val_images": val_images, "size": size, "seed": seed}
-    _check(**settings)
+    _check(**settings, bands=bands)
     settings["version"] = _VERSION
+    if bands != COLORS:
+        settings["bands"] = bands
+    suffix = ".png" if bands == COLORS else ".tif"
     targets = {split: out / "annotations" / f"instances_{split}.json" for split in SPLITS}
     files = {
-        split: [out / split / f"{k + 1:06d}.png" for k in range(counts[split])] for split in SPLITS
+        split: [out / split / f"{k + 1:06d}{suffix}" for k in range(counts[split])]
+        for split in SPLITS
     }
     complete = _claim(out, settings, force)
     if (
         complete
         and all(p.is_file() for p in targets.values())
-        and all(_is_png(p) for split in SPLITS for p in files[split])
+        and all(_is_whole(p) for split in SPLITS for p in files[split])
     ):
         return out
     done, total = 0, images + val_images
@@ -182,8 +209,8 @@ def write_dataset(
         for index, path in enumerate(files[split]):
             rng, shapes, labels, found = _scene(index, split, size, seed)
             annotations += found
-            if not _is_png(path):
-                content = cv2.imencode(".png", render(rng, shapes, labels))[1].tobytes()
+            if not _is_whole(path):
+                content = _encode(render(rng, shapes, labels), bands)
                 write_whole(path, content, durable=False)  # thousands, made again at will
             done += 1
             if progress is not None:

@@ -2,6 +2,7 @@
 
 from mmdet_maskr.datasets.transforms._in_step import move_keypoints, record_step
 from mmdet_maskr.datasets.transforms.affine import KeypointRandomAffine
+from mmdet_maskr.datasets.transforms.bands import InferencerBandsLoader, LoadBands
 from mmdet_maskr.datasets.transforms.copy_paste import InstanceCopyPaste
 from mmdet_maskr.datasets.transforms.geometric import (
     KeypointPad,
@@ -33,6 +34,7 @@ from mmdet_maskr.datasets.transforms.with_masks import (
 )
 
 __all__ = [
+    "InferencerBandsLoader",
     "InstanceCachedMixUp",
     "InstanceCachedMosaic",
     "InstanceCopyPaste",
@@ -48,6 +50,7 @@ __all__ = [
     "KeypointRandomCrop",
     "KeypointRandomFlip",
     "KeypointResize",
+    "LoadBands",
     "LoadInstanceAnnotations",
     "LoadKeypointAnnotations",
     "PackImagePath",

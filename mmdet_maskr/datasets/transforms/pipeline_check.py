@@ -16,6 +16,7 @@ from mmcv.transforms import (
 )
 from mmdet.datasets.transforms import LoadAnnotations, MultiBranch, ResizeShortestEdge
 
+from mmdet_maskr.datasets.transforms.bands import LoadBands
 from mmdet_maskr.datasets.transforms.loading import LoadKeypointAnnotations
 from mmdet_maskr.datasets.transforms.with_masks import MasksFollowBoxes, PolygonsMove
 from mmdet_maskr.errors import UserError
@@ -26,8 +27,15 @@ HARMLESS = frozenset(
     AutoContrast Brightness Color ColorTransform Contrast Corrupt CutOut Equalize Invert Normalize
     PhotoMetricDistortion Posterize RandomGrayscale Sharpness Solarize SolarizeAdd
     YOLOXHSVRandomAug
-    LoadImageFromFile LoadImageFromNDArray LoadMultiChannelImageFromFiles LoadProposals
+    LoadImageFromFile LoadImageFromNDArray LoadMultiChannelImageFromFiles LoadProposals LoadBands
     SegRescale
+    """.split()
+)
+# Of these, what means something for three colors of 8 bits alone.
+COLORS_ONLY = frozenset(
+    """
+    AutoContrast Brightness Color ColorTransform Contrast Corrupt Equalize Invert
+    PhotoMetricDistortion Posterize RandomGrayscale Sharpness Solarize SolarizeAdd YOLOXHSVRandomAug
     """.split()
 )
 _AFFINE = "KeypointRandomAffine"
@@ -78,7 +86,7 @@ POLYGONS_INSTEAD = {
 }
 # mmcv's own of these names move boxes alone; mmdet's, which are built from texts, masks too.
 _MMCV_MOVES = ("CenterCrop", "Pad", "RandomFlip", "Resize")
-KEYPOINTS, MASKS, POLYGONS = "keypoints", "masks", "polygons"
+KEYPOINTS, MASKS, POLYGONS, BANDS = "keypoints", "masks", "polygons", "bands"
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -94,7 +102,7 @@ def check_pipeline(
 
     Args:
         pipeline: a Compose, or built transforms.
-        loaded: what an earlier pipeline has loaded, of KEYPOINTS, MASKS and POLYGONS.
+        loaded: what an earlier pipeline has loaded, of KEYPOINTS, MASKS, POLYGONS and BANDS.
 
     Returns:
         What is loaded after it.
@@ -147,12 +155,19 @@ def _walk(transforms: Iterable[Callable], loaded: frozenset[str]) -> frozenset[s
             _check_keypoints(transform, KEYPOINTS in loaded)
         if _is_stock(transform):
             _check_masks(transform, loaded)
+            if BANDS in loaded and type(transform).__name__ in COLORS_ONLY:
+                raise UserError(
+                    f"the pipeline loads bands (LoadBands), and {type(transform).__name__} is for "
+                    "three colors of 8 bits: leave it out."
+                )
         loaded |= _loads(transform)
     return loaded
 
 
 def _loads(transform: Callable) -> frozenset[str]:
     """What a transform adds to what is loaded."""
+    if isinstance(transform, LoadBands):
+        return frozenset({BANDS})
     if not isinstance(transform, LoadAnnotations):
         return NOTHING
     masks = {MASKS} if transform.with_mask else set()

@@ -1,5 +1,6 @@
 """Data preprocessors that mmdet has not got."""
 
+from mmdet_maskr.models.data_preprocessors.bands import BandsDataPreprocessor
 from mmdet_maskr.models.data_preprocessors.unit_range import UnitRangePreprocessor
 
-__all__ = ["UnitRangePreprocessor"]
+__all__ = ["BandsDataPreprocessor", "UnitRangePreprocessor"]
