@@ -21,14 +21,16 @@ import cv2
 import numpy as np
 
 from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.bands import encode_bands, read_bands
 from mmdet_maskr.coco.reader import read_checked
 from mmdet_maskr.datasets.crop_annotations import cut_annotation
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference.tiles.grid import Tile, Tiling
-from mmdet_maskr.inference.tiles.rasters import Pixels, Raster, open_raster
+from mmdet_maskr.inference.tiles.rasters import Raster, is_tiff, open_raster
 from mmdet_maskr.inference.walk import Unreadable
 
 IN_PNG = (np.uint8, np.uint16)
+IN_PNG_ORDER = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}  # OpenCV's of as many bands
 
 
 @dataclass(frozen=True)
@@ -206,25 +208,27 @@ def _open(path: Path, entry: Mapping[str, Any]) -> Raster:
 
 
 def _load(path: str) -> np.ndarray:
+    """All bands of a file with all their bits, (H, W, C) in the file's order."""
+    if is_tiff(path):
+        return read_bands(path)
     content = np.fromfile(path, np.uint8)
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # upright, as training sees it
     image = cv2.imdecode(content, flags) if content.size else None
     if image is None:
         raise Unreadable(path, "it is no image that OpenCV can read")
-    return image
+    return image[..., None] if image.ndim == 2 else image[..., ::-1]
 
 
 def _write(raster: Raster, tile: Tile, folder: Path, file_name: str) -> str:
     """Write a crop; its name within the folder."""
     pixels = raster.read(tile)
-    bands = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if bands in (3, 4) and not isinstance(raster, Pixels):
-        pixels = pixels[..., [2, 1, 0, 3][:bands]]  # windows have the file's order, OpenCV BGR
-    suffix = ".png" if pixels.dtype in IN_PNG and bands in (1, 3, 4) else ".tif"
+    is_png = pixels.dtype in IN_PNG and pixels.shape[2] in IN_PNG_ORDER
+    suffix = ".png" if is_png else ".tif"
     source = PurePosixPath(file_name)
     name = str(source.with_name(f"{source.stem}_{tile.x0}_{tile.y0}{suffix}"))
-    written, encoded = cv2.imencode(suffix, pixels)
-    if not written:
-        raise UserError(f"{file_name}: OpenCV cannot write {bands} bands of {pixels.dtype}.")
-    write_whole(folder / name, encoded.tobytes(), durable=False)
+    if is_png:
+        content = cv2.imencode(suffix, pixels[..., IN_PNG_ORDER[pixels.shape[2]]])[1].tobytes()
+    else:
+        content = encode_bands(pixels)
+    write_whole(folder / name, content, durable=False)
     return name

@@ -10,6 +10,7 @@ import numpy as np
 import pycocotools.mask
 import pytest
 
+from mmdet_maskr.bands import encode_bands, read_bands
 from mmdet_maskr.coco.form import compressed
 from mmdet_maskr.datasets import CocoInstanceDataset, shapes
 from mmdet_maskr.datasets.crop_annotations import cut_annotation
@@ -116,6 +117,30 @@ def test_a_data_set(content: dict, shapes_root: Path, tmp_path: Path):
     )  # fmt: skip
     count = sum(len(dataset.get_data_info(i)["instances"]) for i in range(len(dataset)))
     assert count == report.objects + report.crowds == len(new["annotations"])
+
+
+@pytest.mark.parametrize(("bands", "suffix"), [(5, ".tif"), (3, ".png"), (1, ".png")])
+def test_bands(tmp_path: Path, bands: int, suffix: str):
+    """Crops have all bands and bits of a TIFF."""
+    image = np.random.randint(0, 65535, (60, 80, bands), np.uint16)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.tif").write_bytes(encode_bands(image))
+    square = [10, 10, 50, 10, 50, 50, 10, 50]
+    content = dict(
+        images=[dict(id=1, file_name="a.tif", height=60, width=80)],
+        annotations=[dict(id=1, image_id=1, category_id=1, bbox=[10, 10, 40, 40], area=1600,
+                          iscrowd=0, segmentation=[square])],
+        categories=[dict(id=1, name="square")],
+    )  # fmt: skip
+    ann_file = write(tmp_path, content)
+    report = cut_dataset(ann_file, tmp_path / "images", tmp_path / "out", Cutting(Tiling(48)))
+    crops = json.loads(report.path.read_text())["images"]
+    assert len(crops) > 1
+    for crop in crops:
+        found = read_bands(tmp_path / "out" / "images" / crop["file_name"])
+        x, y = crop["source"]["x"], crop["source"]["y"]
+        assert crop["file_name"].endswith(suffix) and found.dtype == np.uint16
+        assert (found == image[y : y + 48, x : x + 48]).all()
 
 
 def test_bad_input(content: dict, shapes_root: Path, tmp_path: Path):

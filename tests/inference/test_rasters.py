@@ -83,6 +83,21 @@ def test_large_ones_alone(kind: type, tmp_path: Path, monkeypatch: pytest.Monkey
     assert isinstance(open_raster(deep, cv2.imread, 3, True), Pixels)
 
 
+def test_pages_are_no_windows(kind: type, tmp_path: Path):
+    """Bands as pages are read whole; smaller pages are levels of a pyramid."""
+    tifffile = pytest.importorskip("tifffile")
+    pages = np.random.randint(0, 255, (2, 100, 120), np.uint8)
+    tifffile.imwrite(tmp_path / "pages.tif", pages, photometric="minisblack", tile=(64, 64))
+    assert not kind(str(tmp_path / "pages.tif"), None, False).is_same
+    with tifffile.TiffWriter(tmp_path / "levels.tif") as writer:
+        writer.write(pages[0], tile=(64, 64), subfiletype=0)
+        writer.write(pages[0, ::2, ::2], tile=(16, 16), subfiletype=1)
+    raster = kind(str(tmp_path / "levels.tif"), None, False)
+    assert (
+        raster.is_same and (raster.read(Tile(5, 6, 90, 99))[..., 0] == pages[0, 6:99, 5:90]).all()
+    )
+
+
 def test_damage(kind: type, tmp_path: Path):
     """A file that ends early, one of an unknown compression, and none at all."""
     image = np.random.randint(0, 255, (300, 420, 3), np.uint8)

@@ -54,12 +54,13 @@ class Pixels:
 
 
 class Layout(NamedTuple):
-    """What a TIFF's head says."""
+    """What a TIFF's head says; ``is_single``: its other pages, if any, are smaller levels."""
 
     height: int
     width: int
     bands: int
     dtype: np.dtype
+    is_single: bool
 
 
 def open_raster(
@@ -81,7 +82,7 @@ def open_raster(
     """
     if isinstance(content, np.ndarray):
         return Pixels(content)
-    if content.lower().endswith(SUFFIXES):
+    if is_tiff(content):
         for package, kind in (("rasterio", RasterioWindows), ("tifffile", TifffileWindows)):
             if importlib.util.find_spec(package) is None:
                 continue
@@ -90,6 +91,11 @@ def open_raster(
                 return windows
             break
     return Pixels(load(content))
+
+
+def is_tiff(path: str) -> bool:
+    """Whether a path has the suffix of a TIFF."""
+    return path.lower().endswith(SUFFIXES)
 
 
 class _Windows:
@@ -109,6 +115,8 @@ class _Windows:
     @property
     def is_same(self) -> bool:
         """Whether windows are what the pipeline would make of the whole file."""
+        if not self.layout.is_single:
+            return False
         if not self._is_color:
             return self._channels in (None, self.layout.bands)
         is_color = self._channels == COLORS and self.layout.dtype == np.uint8
@@ -151,7 +159,8 @@ class RasterioWindows(_Windows):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             self._file = rasterio.open(self.path)
         file = self._file
-        return Layout(file.height, file.width, file.count, np.dtype(file.dtypes[0]))
+        dtype = np.dtype(file.dtypes[0])
+        return Layout(file.height, file.width, file.count, dtype, not file.subdatasets)
 
     def _read(self, tile: Tile) -> np.ndarray:
         from rasterio.windows import Window
@@ -168,15 +177,13 @@ class TifffileWindows(_Windows):
 
         self._file = tifffile.TiffFile(self.path)
         self._page: Any = self._file.pages[0]
-        axes = self._page.axes
-        sizes = dict(zip(axes, self._page.shape, strict=True))
-        if set(axes) - set("YXS") or (len(self._file.pages) > 1 and not self._has_levels()):
-            raise ValueError(f"its pages have the axes {axes}, which are no single image")
-        return Layout(sizes["Y"], sizes["X"], sizes.get("S", 1), np.dtype(self._page.dtype))
-
-    def _has_levels(self) -> bool:
-        first = self._page.shape
-        return all(page.shape < first for page in list(self._file.pages)[1:])
+        sizes = dict(zip(self._page.axes, self._page.shape, strict=True))
+        if not {"Y", "X"} <= set(sizes) <= set("YXS"):
+            raise ValueError(f"its pages have the axes {self._page.axes}, which are no image")
+        size = sizes["Y"], sizes["X"]
+        others = [(p.imagelength, p.imagewidth) for p in list(self._file.pages)[1:]]
+        is_single = all(h < size[0] and w < size[1] for h, w in others)
+        return Layout(*size, sizes.get("S", 1), np.dtype(self._page.dtype), is_single)
 
     def _read(self, tile: Tile) -> np.ndarray:
         page, layout = self._page, self.layout
