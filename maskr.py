@@ -53,7 +53,12 @@ def main(words: Sequence[str] | None = None) -> None:
     open_package()
     from mmdet_maskr.cli.dispatch import main as run
 
-    run(sys.argv[1:] if words is None else list(words), load_package)
+    try:
+        run(sys.argv[1:] if words is None else list(words), load_package)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def tool(command: str, file: str) -> Callable[[], None]:

@@ -134,3 +134,14 @@ def test_page_of_comparisons_is_in_the_wheel(installed: Path, tmp_path: Path):
     assert path.startswith(str(installed))
     for part in ("<!doctype html>", ":root {", "class Drawing {", "function compare(", "&lt;b&gt;"):
         assert part in page
+
+
+def test_the_command_is_in_the_wheel(installed: Path, tmp_path: Path):
+    """pip makes ``maskr`` of the entry point; it works in any folder, with the wheel's configs."""
+    (entries,) = installed.glob("mmdet_maskr-*.dist-info/entry_points.txt")
+    assert "maskr = maskr:main" in entries.read_text()
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    command = [sys.executable, "-m", "maskr", "zoo", "mini/maskr_shapes", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "mini/maskr_shapes" in [row["name"] for row in json.loads(done.stdout)]

@@ -171,3 +171,14 @@ def test_zoo_and_check_as_json(capsys, tmp_path: Path):
     found = {row["code"]: row for row in content["problems"]}
     assert content["images"] == 1 and found["image-unknown"]["count"] == 1
     assert found["image-unknown"]["severity"] == "error"
+
+
+def test_a_reader_that_has_seen_enough(repo: Path):
+    """``maskr --help | head -1``: no traceback."""
+    env = {**os.environ, "PYTHONPATH": str(repo)}
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "maskr", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=env)
+    os.close(writing)
+    assert done.returncode == 1 and done.stderr == ""
