@@ -159,7 +159,7 @@ def test_what_the_tools_look_for(tmp_path: Path):
     ]  # fmt: skip
     assert [image.get("name") for image in cvat.iter("image")] == ["a.png", "deep/b.png",
                                                                    "empty.png"]  # fmt: skip
-    assert (tmp_path / "yolo" / "labels" / "empty.txt").read_text() == ""
+    assert (tmp_path / "yolo" / "labels" / "train" / "empty.txt").read_text() == ""
 
 
 def test_labels_that_are_there_are_kept(tmp_path: Path):

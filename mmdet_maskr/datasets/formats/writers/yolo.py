@@ -14,7 +14,7 @@ from mmdet_maskr.datasets.formats.records import Collection, Object, Photo
 from mmdet_maskr.datasets.formats.tracing import joined, parts_of
 from mmdet_maskr.errors import UserError
 
-IMAGES = "images"
+IMAGES = "images/train"  # CVAT and Datumaro want a split
 
 
 def write(collection: Collection, names: Mapping[Path, str], out: Path) -> Counter[str]:
@@ -48,7 +48,7 @@ def write(collection: Collection, names: Mapping[Path, str], out: Path) -> Count
                 fractions = " ".join(f"{value:.6g}" for value in values)
                 lines.append(f"{numbers[item.label]} {fractions}\n")
             left_out["keypoints of an object"] += masks and item.keypoints is not None
-        path = (out / "labels" / names[photo.path]).with_suffix(".txt")
+        path = (out / "labels" / "train" / names[photo.path]).with_suffix(".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, "".join(lines))
     write_whole(out / "data.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
