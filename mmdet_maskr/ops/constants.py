@@ -28,7 +28,7 @@ def constant(values: Sequence[float], like: Tensor, dtype: torch.dtype | None = 
 @functools.lru_cache(maxsize=KEPT)
 def _kept(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # it may come into a gradient's graph later
-        return torch.tensor(numbers, dtype=dtype, device=device)
+        return torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True)
 
 
 def numbered(counts: Sequence[int], like: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from mmdet_maskr.models.task_modules.anchor_generator import SizedAnchorGenerato
 from mmdet_maskr.ops.late_checks import require
 from mmdet_maskr.tracing import is_traced
 
-KEPT_FLAGS = 64  # combinations of sizes of maps and images
+KEPT = 64  # grids of levels, and combinations of sizes of maps and images
 
 
 class AnchorGrids:
@@ -59,35 +59,36 @@ class AnchorGrids:
             return own.grid_priors(sizes, dtype=like.dtype, device=like.device)
         if own.use_box_type or is_traced():
             return own.grid_priors(sizes, dtype=like.dtype, device=like.device)
-        key = (tuple(map(tuple, strides)), like.dtype, like.device)
         levels = []
-        grids = [self._grids.get((*key, level)) for level in range(len(sizes))]
-        if any(
-            grid is None or grid.shape[0] < h or grid.shape[1] < w
-            for grid, (h, w) in zip(grids, sizes, strict=True)
-        ):
-            self._grow(key, sizes, grids, like)
-        for level, (h, w) in enumerate(sizes):
-            levels.append(self._grids[(*key, level)][:h, :w].reshape(-1, 4))
+        for level, (stride, (h, w)) in enumerate(zip(strides, sizes, strict=True)):
+            key = (level, tuple(stride), like.dtype, like.device)
+            grid = self._grids.pop(key, None)
+            if grid is None or grid.shape[0] < h or grid.shape[1] < w:
+                grid = self._grown(grid, (h, w), level, stride, like)
+            self._grids[key] = grid  # the last ones are those used last
+            levels.append(grid[:h, :w].reshape(-1, 4))
+        while len(self._grids) > KEPT:  # a convention's strides may follow from the maps' sizes
+            self._grids.pop(next(iter(self._grids)))
         return levels
 
-    def _grow(
+    def _grown(
         self,
-        key: tuple,
-        sizes: Sequence[tuple[int, int]],
-        grids: Sequence[Tensor | None],
+        grid: Tensor | None,
+        size: tuple[int, int],
+        level: int,
+        stride: tuple[int, int],
         like: Tensor,
-    ) -> None:
-        own = self._generator
+    ) -> Tensor:
+        """(h, w, A, 4) of a level, at least as large as it was."""
+        h, w = size
+        if grid is not None:
+            h, w = max(h, grid.shape[0]), max(w, grid.shape[1])
         with torch.inference_mode(False), torch.no_grad():
-            for level, ((h, w), grid, stride) in enumerate(zip(sizes, grids, key[0], strict=True)):
-                if grid is not None:
-                    h, w = max(h, grid.shape[0]), max(w, grid.shape[1])
-                base = own.base_anchors[level].to(like.device).to(like.dtype)
-                x = torch.arange(0, w, device=like.device).to(like.dtype) * stride[0]
-                y = torch.arange(0, h, device=like.device).to(like.dtype) * stride[1]
-                place = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).repeat(1, 1, 2)
-                self._grids[(*key, level)] = place[:, :, None] + base
+            base = self._generator.base_anchors[level].to(like.device).to(like.dtype)
+            x = torch.arange(0, w, device=like.device).to(like.dtype) * stride[0]
+            y = torch.arange(0, h, device=like.device).to(like.dtype) * stride[1]
+            place = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).repeat(1, 1, 2)
+            return place[:, :, None] + base
 
     def flags(
         self,
@@ -118,7 +119,7 @@ class AnchorGrids:
             return None
         key = (tuple(map(tuple, sizes)), pad_shape, border < 0 or img_shape, border, anchors.device)
         if key not in self._flags:
-            while len(self._flags) >= KEPT_FLAGS:
+            while len(self._flags) >= KEPT:
                 self._flags.pop(next(iter(self._flags)))
             with torch.inference_mode(False), torch.no_grad():
                 valid = torch.cat(own.valid_flags(sizes, pad_shape, anchors.device))
