@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from mmcv.transforms import Compose, LoadImageFromFile
-from mmdet.datasets.transforms import InferencerLoader
+from mmdet.datasets.transforms import InferencerLoader, LoadPanopticAnnotations
 from mmdet.registry import MODELS, TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
@@ -162,6 +162,9 @@ def pipeline_of(cfg: Config | ConfigDict) -> Compose:
     It takes files and arrays, which have no id.
     """
     steps = copy.deepcopy(wrappers.the_pipeline(cfg.test_dataloader.dataset, "an inferencer"))
+    # there are no annotations, and this step needs a package of its own
+    panoptic = ("LoadPanopticAnnotations", LoadPanopticAnnotations)
+    steps = [step for step in steps if step["type"] not in panoptic]
     last = steps[-1]
     if "meta_keys" in last:
         last["meta_keys"] = tuple(key for key in last["meta_keys"] if key != "img_id")
