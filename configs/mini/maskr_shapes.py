@@ -8,7 +8,7 @@ model = dict(
     # figure alone has keypoints, the last of the six classes
     roi_head=dict(keypoint_head=dict(num_keypoints=9, keypoint_labels=[5])))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=9, val_interval=5)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=9, val_interval=9)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [
