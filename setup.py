@@ -82,7 +82,7 @@ setup(
             "onedl-mmcv>=2.2,<2.4",
             "onedl-mmdetection>=3.4,<3.6",
         ],
-        # Evaluation by the data sets' own packages.
+        # Evaluation by the datasets' own packages.
         "lvis": ["lvis>=0.5.3"],
         "cityscapes": ["cityscapesscripts>=2.2"],
         # The other fast library, where hotcoco has no wheel.

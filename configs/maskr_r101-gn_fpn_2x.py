@@ -1,4 +1,4 @@
-# ResNet-101 with group normalisation.
+# ResNet-101 with group normalization.
 _base_ = 'maskr_r50-gn_fpn_2x.py'
 
 model = dict(

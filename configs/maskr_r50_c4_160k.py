@@ -1,4 +1,4 @@
-# The paper's ResNet-50-C4 (Tables 2a to 2c): batch normalisation is fixed, in res5 too.
+# The paper's ResNet-50-C4 (Tables 2a to 2c): batch normalization is fixed, in res5 too.
 _base_ = [
     '_base_/models/maskr_r50_c4.py', '_base_/datasets/coco_instance_iterations.py',
     '_base_/schedules/schedule_160k.py', '_base_/iteration_runtime.py'

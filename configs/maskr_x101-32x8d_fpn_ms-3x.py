@@ -1,5 +1,5 @@
 # The recipe of Detectron2's mask_rcnn_X_101_32x8d_FPN_3x: Caffe2's ResNeXt has its stride in
-# the 3x3 convolutions and divides by the deviation, unlike the ResNets beside it.
+# the 3x3 convolutions and divides by the deviation, unlike the other ResNets.
 _base_ = 'maskr_r50-caffe_fpn_ms-3x.py'
 
 model = dict(

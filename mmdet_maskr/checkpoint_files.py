@@ -2,9 +2,9 @@
 
 mmengine 0.10 stores its message hub in checkpoints: HistoryBuffer objects, numpy arrays and numpy
 scalars (mmengine #1655). torch >= 2.6 refuses these unless they are on its list of allowed classes.
-The way out that is mostly recommended, ``weights_only=False``, would execute whatever a checkpoint
-contains. Here they are on the list while one file is read, and what a file asks for of numpy gets
-stand-ins that only make plain arrays.
+The way out that is mostly recommended, ``weights_only=False``, would execute any code that a
+checkpoint contains. Here they are on the list while one file is read, and what a file asks for of
+numpy gets stand-ins that only make plain arrays.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def read_checkpoint(filename: str, map_location: Any = None) -> dict:
     Raises:
         FileNotFoundError: no such file.
         UserError: the file is damaged, cut, or no checkpoint; it differs from ``FILE.sha256``
-            beside it or its own CRCs; it would grow when it is read.
+            next to it or its own CRCs; it would grow when it is read.
         UnsafeCheckpointError: the file holds objects other than tensors, plain containers and
             what mmengine writes.
     """

@@ -1,4 +1,4 @@
-"""SHA-256 sums beside files, as ``FILE.sha256`` in the format of ``sha256sum --check``."""
+"""SHA-256 sums next to files, as ``FILE.sha256`` in the format of ``sha256sum --check``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def digest_of(path: Path) -> str:
 def find_bad_bytes(path: Path) -> str | None:
     """What tells that a file's bytes are not those that were written, or None where nothing does.
 
-    That is the checksum beside it; without one, the CRCs inside of it where it is an archive, as
+    That is the checksum next to it; without one, the CRCs inside of it where it is an archive, as
     what torch writes is (torch itself does not look at them).
 
     Raises:

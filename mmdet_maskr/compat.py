@@ -111,7 +111,7 @@ def check_dependencies() -> str:
 
     Raises:
         ImportError: one sentence that names the package, what was found, what is needed, and the
-            command that mends it.
+            command that fixes it.
     """
     if not _is_importable("torch"):
         raise ImportError(

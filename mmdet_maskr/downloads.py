@@ -33,7 +33,7 @@ WEIGHTS_SECONDS = 3600.0
 
 
 class Watch:
-    """Ends connections when their time is over, whatever they are waiting for."""
+    """Ends connections when their time is over, no matter what they wait for."""
 
     def __init__(self, seconds: float) -> None:
         self.until = time.monotonic() + seconds

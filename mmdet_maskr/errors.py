@@ -1,4 +1,4 @@
-"""Errors that the user can mend; tools print their message alone and exit with code 2."""
+"""Errors that the user can fix; tools print their message alone and exit with code 2."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """Wrong input: a file, an option or a name. The message says which, and what would mend it."""
+    """Wrong input: a file, an option or a name. The message says which, and what would fix it."""
 
 
 class UnsafeCheckpointError(UserError):

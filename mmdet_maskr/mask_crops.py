@@ -39,13 +39,13 @@ def regions_of(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def box_axis(start: int, stop: int, low: np.float32, high: np.float32) -> np.ndarray:
-    """Pixel centres of a crop in a box's coordinates -1 to 1: mmdet's operations, in float32.
+    """Pixel centers of a crop in a box's coordinates -1 to 1: mmdet's operations, in float32.
 
     On a line, high = low, mmdet divides by zero and takes the middle of the mask for infinity.
     """
-    centres = np.arange(start, stop, dtype=np.float32) + np.float32(0.5)
+    centers = np.arange(start, stop, dtype=np.float32) + np.float32(0.5)
     with np.errstate(divide="ignore", invalid="ignore"):
-        grid = (centres - low) / (high - low) * np.float32(2) - np.float32(1)
+        grid = (centers - low) / (high - low) * np.float32(2) - np.float32(1)
     if not high > low:
         grid[np.isinf(grid)] = 0
     return grid

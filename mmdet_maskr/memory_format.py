@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 # oneDNN reads one group of 16 channels of a strided 1x1 convolution's input past its end: its
-# gradient ends the process (segmentation fault, double free) or overwrites what lies beside it.
+# gradient ends the process (segmentation fault, double free) or overwrites memory next to it.
 GROUP = 16
 
 

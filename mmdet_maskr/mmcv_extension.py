@@ -30,7 +30,7 @@ def check_folder(command: str) -> None:
 
     Raises:
         ImportError: half an installation, or two of different versions over each other; one
-            sentence with the command that mends it.
+            sentence with the command that fixes it.
     """
     versions = {}
     for name in ("mmcv", "mmcv-lite"):

@@ -124,7 +124,7 @@ class LoadedArray(np.ndarray):
     __array_priority__ = -1.0  # results of numpy's functions are numpy's own
 
     def __new__(cls, *rest: object) -> LoadedArray:
-        """Empty, whatever a file asks for."""
+        """Empty, for any size that a file asks for."""
         return super().__new__(cls, 0, np.uint8)
 
     def __setstate__(self, state: Any, /) -> None:

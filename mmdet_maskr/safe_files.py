@@ -1,7 +1,7 @@
 """Readers of YAML, JSON and pickles for mmengine that take them for data.
 
 mmengine reads YAML with PyYAML's full loader and .pkl files with pickle, both of which call
-whatever the file names. Writing stays mmengine's.
+for every name in the file. Writing stays mmengine's.
 """
 
 from __future__ import annotations

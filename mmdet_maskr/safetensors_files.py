@@ -1,6 +1,6 @@
 """Checkpoints as ``.safetensors``: tensors and a text, nothing that could be executed.
 
-What mmengine keeps in a checkpoint's ``meta`` (classes, keypoints, colours) goes into the file's
+What mmengine keeps in a checkpoint's ``meta`` (classes, keypoints, colors) goes into the file's
 own metadata as JSON.
 """
 

@@ -1,4 +1,4 @@
-"""What tests share: the repository's folder, a small shapes data set; seeds and a random order."""
+"""What tests share: the repository's folder, a small shapes dataset; seeds and a random order."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """The same random numbers for a test and its fixtures, whatever ran before."""
+    """The same random numbers for a test and its fixtures in any order of tests."""
     seed = item.config.getoption("--shuffle") or 0
     random.seed(seed)
     np.random.seed(seed)
@@ -60,7 +60,7 @@ def repo() -> Path:
 
 @pytest.fixture(scope="session")
 def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shapes data set of 16 train and 4 val images of 96 pixels."""
+    """A shapes dataset of 16 train and 4 val images of 96 pixels."""
     root = tmp_path_factory.mktemp("shapes")
     shapes.write_dataset(root, images=16, val_images=4, size=96, seed=0)
     return root
@@ -68,7 +68,7 @@ def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def coco_mini() -> Path:
-    """Real COCO photos, where the checkout has them beside it."""
+    """Real COCO photos, where the checkout has them next to it."""
     root = REPO.parent / "shared" / "data" / "coco_mini"
     if not root.is_dir():
         pytest.skip(f"needs the folder {root} with a small piece of COCO")
@@ -90,7 +90,7 @@ def mmdet_scope() -> None:
 
 @pytest.fixture(autouse=True)
 def no_visualizer_of_others() -> None:
-    """MMEngine's hooks take the newest one of the process, of whatever test that is."""
+    """MMEngine's hooks take the newest one of the process, even that of another test."""
     waiting: list[type] = [Visualizer]
     for cls in waiting:
         cls._instance_dict.clear()

@@ -1,6 +1,6 @@
-"""Small data sets in the formats and folders of the real ones, made of the synthetic shapes.
+"""Small datasets in the formats and folders of the real ones, made of the synthetic shapes.
 
-The shapes' six classes stand for the first six of the other data set's; for COCO the figures, which
+The shapes' six classes stand for the first six of the other dataset's; for COCO the figures, which
 have keypoints, are the persons.
 """
 
@@ -65,7 +65,7 @@ def write_coco(root: Path, shapes: Path) -> Path:
 
 
 def _write_keypoints(file: Path, content: dict) -> None:
-    """Move keypoints to a file of their own; those that only a person has are not labelled."""
+    """Move keypoints to a file of their own; those that only a person has are not labeled."""
     names = COCO_PERSON["keypoints"]
     persons = [annotation for annotation in content["annotations"] if "keypoints" in annotation]
     padding = [0] * (3 * (len(names) - len(shapes_meta.KEYPOINTS)))

@@ -1,4 +1,4 @@
-"""Whatever ends a write, the file is the older or the newer one, and nothing lies beside it."""
+"""After any end of a write, the file is the older or the newer one, and nothing lies next to it."""
 
 from __future__ import annotations
 

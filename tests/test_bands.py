@@ -148,11 +148,11 @@ def test_detection(root: Path, config: Config):
 def test_a_stem_for_more_bands(tmp_path: Path):
     """Equal bands give what equal colors gave."""
     stem = nn.Conv2d(3, 4, 3, bias=False)
-    grey = torch.rand(1, 1, 9, 9)
-    expected = stem(grey.expand(-1, 3, -1, -1))
+    gray = torch.rand(1, 1, 9, 9)
+    expected = stem(gray.expand(-1, 3, -1, -1))
     for channels in (1, 3, 6, 15):
         weight = inflated(stem.weight, channels)
-        found = nn.functional.conv2d(grey.expand(-1, channels, -1, -1), weight)
+        found = nn.functional.conv2d(gray.expand(-1, channels, -1, -1), weight)
         assert torch.allclose(found, expected, atol=1e-5)
     assert torch.equal(inflated(stem.weight, 5)[:, 3:], stem.weight[:, :2] * (3 / 5))
     body = dict(type="mmdet.ResNet", depth=18, base_channels=8)

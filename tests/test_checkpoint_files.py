@@ -20,7 +20,7 @@ from mmdet_maskr.errors import UserError
 
 
 def test_damaged_weights_are_refused(tmp_path: Path):
-    """By the checksum where there is one, else by the CRCs; cut files whatever their length."""
+    """By the checksum where there is one, else by the CRCs; cut files of any length."""
     model = nn.Linear(50, 50)
     path = tmp_path / "epoch_1.pth"
     torch.save(dict(state_dict=model.state_dict()), tmp_path / "plain.pth")

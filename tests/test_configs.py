@@ -75,7 +75,7 @@ PEERS = {
 
 @pytest.fixture(scope="session")
 def data_roots(tmp_path_factory: pytest.TempPathFactory, shapes_root: Path) -> dict[str, Path]:
-    """For each ``data_root`` of the configs a small data set of its kind."""
+    """For each ``data_root`` of the configs a small dataset of its kind."""
     folder = tmp_path_factory.mktemp("data")
     return {
         "data/coco/": write_coco(folder / "coco", shapes_root),
@@ -332,7 +332,7 @@ def test_r50_fpn_1x():
 
 @pytest.mark.parametrize("body", ["r50_c4", "r101_c4", "r50_c5", "r50_fpn", "r101_fpn"])
 def test_the_papers_recipe(body: str):
-    """160k iterations of 16 images, lr 0.02 divided by 10 at 120k, fixed batch normalisation."""
+    """160k iterations of 16 images, lr 0.02 divided by 10 at 120k, fixed batch normalization."""
     cfg = load(f"maskr_{body}_160k.py")
     assert cfg.train_cfg.max_iters == 160000
     assert cfg.param_scheduler[1].milestones == [120000] and cfg.param_scheduler[1].gamma == 0.1
@@ -381,7 +381,7 @@ def config_of_a_page(page: str, name: str, folder: Path) -> Config:
 
 
 def test_own_data_set_as_in_the_readme(tmp_path: Path):
-    """The README's config for an own data set has its folders and classes in all three splits."""
+    """The README's config for an own dataset has its folders and classes in all three splits."""
     cfg = config_of_a_page("README.md", "pets", tmp_path)
     for split, file in (("train", "train"), ("val", "val"), ("test", "val")):
         dataset = cfg[f"{split}_dataloader"].dataset
@@ -399,7 +399,7 @@ def test_own_data_set_as_in_the_readme(tmp_path: Path):
 
 
 def test_own_keypoints_as_in_the_documentation(tmp_path: Path):
-    """The cats have four keypoints in data set, metric and model."""
+    """The cats have four keypoints in dataset, metric and model."""
     cfg = config_of_a_page("docs/own_dataset.md", "cats", tmp_path)
     for split in ("train", "val", "test"):
         dataset = cfg[f"{split}_dataloader"].dataset

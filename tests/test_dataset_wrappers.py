@@ -1,4 +1,4 @@
-"""Wrapped data sets wherever a config's data set is used: training, tests, pictures, exports.
+"""Wrapped datasets wherever a config's dataset is used: training, tests, pictures, exports.
 
 Every wrapper in every use, in configs whose types are texts and in files of the newer style, whose
 types are classes and whose bases are ``read_base()``, on the shapes and a small model with random
@@ -39,7 +39,7 @@ IMAGES = 4
 
 
 def _parts(dataset: dict) -> list[dict]:
-    """Two halves of a data set whose palettes differ."""
+    """Two halves of a dataset whose palettes differ."""
     return [
         {**copy.deepcopy(dataset), "indices": list(range(0, IMAGES, 2))},
         {**copy.deepcopy(dataset), "indices": list(range(1, IMAGES, 2)), "metainfo": OTHER_PALETTE},
@@ -151,7 +151,7 @@ def plain_scores(
 
 @matrix()
 def test_testing(cfg: Config, weights: Path, plain_scores: dict):
-    """The scores of the data set itself; an image that comes twice is counted once."""
+    """The scores of the dataset itself; an image that comes twice is counted once."""
     assert _test(cfg, weights) == pytest.approx(plain_scores, abs=1e-9)
     assert plain_scores["coco/bbox_mAP"] >= 0
 
@@ -185,7 +185,7 @@ def test_inferencer_and_scores_of_an_export(cfg: Config, weights: Path, shapes_r
 
 @matrix()
 def test_browsing(cfg: Config):
-    """Pictures of the same data sets, in each mode that they have."""
+    """Pictures of the same datasets, in each mode that they have."""
     mixes = cfg.experiment_name.startswith("MultiImageMix")
     for split in ("train", "val"):
         dataset = DATASETS.build(cfg[f"{split}_dataloader"].dataset)

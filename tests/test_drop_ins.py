@@ -320,7 +320,7 @@ def affine(border: tuple[int, int], **options: object) -> dict:
 
 @pytest.mark.parametrize("border", [(0, 0), (5, 3), (-10, -8)])
 def test_affine_border(border: tuple[int, int]):
-    """Width and height change by twice (x, y); the centre stays; nothing is out of step."""
+    """Width and height change by twice (x, y); the center stays; nothing is out of step."""
     found = affine(border)
     height, width = 40 + 2 * border[1], 60 + 2 * border[0]
     assert found["img"].shape == (height, width, 3) and found["img_shape"] == (height, width)
@@ -367,7 +367,7 @@ def test_visualizers_alpha_and_line_width():
         picture(alpha=0.5, mask_alpha=0.5)
 
 
-def test_visualizers_colours():
+def test_visualizers_colors():
     plain = picture(alpha=1.0, line_width=5)
     assert plain[120, 130].tolist() == [200, 100, 50] == plain[120, 60].tolist()
     drawn = picture(alpha=1.0, line_width=5, mask_color=(0, 255, 0), bbox_color=(0, 0, 255))
@@ -380,7 +380,7 @@ def test_visualizers_colours():
 
 
 def test_a_model_with_seesaws_predictor_predicts(repo):
-    """In the whole model, ours computes all channels for it, and an optimised form too."""
+    """In the whole model, ours computes all channels for it, and an optimized form too."""
     from mmengine.config import Config
 
     from mmdet_maskr.deploy import optimize

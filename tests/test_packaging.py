@@ -127,7 +127,7 @@ def test_inferencer_builds_one_outside_of_the_repository(installed: Path, tmp_pa
 
 
 def test_page_of_comparisons_is_in_the_wheel(installed: Path, tmp_path: Path):
-    """HTML, style and scripts lie beside the module that joins them."""
+    """HTML, style and scripts lie next to the module that joins them."""
     env = {**os.environ, "PYTHONPATH": str(installed)}
     output = run(RENDER, cwd=tmp_path, env=env)
     path, page = json.loads(output.split("RESULT", 1)[1])

@@ -25,7 +25,7 @@ def own_calls() -> Iterator[None]:
         yield
 
 
-def initialise(name: str) -> None:
+def initialize(name: str) -> None:
     init_cfg = dict(type="Pretrained", checkpoint=name)
     MODELS.build({**RESNET, "init_cfg": init_cfg}).init_weights()
 
@@ -64,7 +64,7 @@ def test_no_connection(error: Exception, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(checkpoints, "load_url", load_url)
     with pytest.raises(ValueError, match=r"torchvision://resnet18 could not be loaded") as raised:
-        initialise("torchvision://resnet18")
+        initialize("torchvision://resnet18")
     message = str(raised.value)
     assert "model.backbone.init_cfg.checkpoint=FILE" in message
     assert "--cfg-options model.backbone.init_cfg=None" in message
@@ -72,7 +72,7 @@ def test_no_connection(error: Exception, monkeypatch: pytest.MonkeyPatch):
 
 def test_unknown_name():
     with pytest.raises(ValueError, match="there are no pretrained weights torchvision://resnet19"):
-        initialise("torchvision://resnet19")
+        initialize("torchvision://resnet19")
 
 
 def test_a_file_serves(tmp_path):

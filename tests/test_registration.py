@@ -1,4 +1,4 @@
-"""Parts are registered when a registry is first asked, beside mmdet's; the import is light."""
+"""Parts are registered when a registry is first asked, next to mmdet's; the import is light."""
 
 from __future__ import annotations
 

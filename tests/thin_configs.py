@@ -52,7 +52,7 @@ def thin(cfg: Config, data_root: Path) -> Config:
 
     Args:
         cfg: from :func:`load`.
-        data_root: the data set to use instead of the config's.
+        data_root: the dataset to use instead of the config's.
     """
     backbone = cfg.model.backbone
     if backbone.type in ("ResNet", "ResNeXt"):

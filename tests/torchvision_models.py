@@ -31,7 +31,7 @@ def state_dict(
         groups: of the 3x3 convolutions.
         classes: with the background.
         legacy: names before version 0.13.
-        v2: normalised heads and two convolutions in the RPN.
+        v2: normalized heads and two convolutions in the RPN.
         masks: with masks.
         keypoints: None for none.
     """

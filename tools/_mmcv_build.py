@@ -268,7 +268,7 @@ def write_units(csrc: Path, jobs: int, cuda: bool) -> tuple[int, int]:
     """Merge mmcv's .cpp files into units, in place; return (units, files merged into them).
 
     csrc: the unpacked mmcv/ops/csrc/pytorch. A merged foo.cpp becomes foo.cpp.inc, which setup.py's
-    globs do not see and which finds its neighbours' headers as before. CUDA's .cu files stay.
+    globs do not see and which finds its neighbors' headers as before. CUDA's .cu files stay.
     cuda: whether cuda/*.cpp are compiled at all.
     """
     units = files = 0
@@ -349,7 +349,7 @@ def build_env(
     if not cuda_home:
         return new | {"FORCE_CUDA": "0", "CUDA_VISIBLE_DEVICES": ""}
     if not Path(cuda_home, "include", "cublas_v2.h").is_file():
-        # A toolkit without the libraries' headers: those that pip installed beside torch will do.
+        # A toolkit without the libraries' headers: those that pip installed with torch will do.
         # CPLUS_INCLUDE_PATH is searched after the toolkit's own folder.
         pip_headers = sorted(Path(facts["torch_dir"]).parent.glob("nvidia/*/include"))
         found = [str(path) for path in pip_headers] + [env.get("CPLUS_INCLUDE_PATH", "")]

@@ -100,7 +100,7 @@ def run_ops(ext: ModuleType, device: str) -> str | None:
     """Run RoIAlign and NMS of `ext` on `device` and compare with numbers worked out by hand.
 
     The feature is the ramp f(x, y) = x + 4y on 4x4 pixels, so that RoIAlign of the whole image into
-    2x2 bins, with samples half a pixel off the corners, gives f at the bins' centres. Of three
+    2x2 bins, with samples half a pixel off the corners, gives f at the bins' centers. Of three
     boxes the second overlaps the first with IoU 81/119 > 0.5 and has to go.
     """
     import torch

@@ -163,7 +163,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument(
         "--data-root", type=Path, default=Path("data/shapes"),
-        help="folder of the data set (default: %(default)s)",
+        help="folder of the dataset (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--setup-seconds", type=float, default=0, help="for result.json")
     args = parser.parse_args()

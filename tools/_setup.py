@@ -107,7 +107,7 @@ def runs(python: Path, *arguments: str) -> bool:
 
 
 def make_venv(folder: Path) -> Path:
-    """Interpreter of a virtual environment, which is made, mended or kept.
+    """Interpreter of a virtual environment, which is made, fixed or kept.
 
     Raises:
         SetupError: venv or pip are not to be had.
@@ -194,7 +194,7 @@ def install_torch(python: Path) -> None:
     pip(python, f"torch=={TORCH_VERSION}")
 
 
-def mend_opencv(python: Path) -> None:
+def fix_opencv(python: Path) -> None:
     """opencv-python needs system libraries that a bare machine lacks; the headless build does not.
 
     Raises:
@@ -216,7 +216,7 @@ def _install(python: Path) -> None:
     install_torch(python)
     say("2/3 MMEngine, MMDetection and what they need")
     pip(python, "-r", str(REPO / "requirements.txt"))
-    mend_opencv(python)
+    fix_opencv(python)
     say("3/3 this package")
     pip(python, "--no-build-isolation", "--no-deps", "-e", str(REPO))
     check_import(python)
@@ -239,4 +239,4 @@ def _install_for_tests(python: Path) -> None:
     say("what the tests need besides")
     lists = ["requirements.txt", "requirements-test.txt"]
     pip(python, *(word for name in lists for word in ("-r", str(REPO / name))))
-    mend_opencv(python)  # also where a test's package brought its own
+    fix_opencv(python)  # also where a test's package brought its own

@@ -30,7 +30,7 @@ def parse_args() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--compiled",
         action="store_true",
-        help="build MMCV's compiled ops beside the environment, and run what touches ops with them",
+        help="build MMCV's compiled ops in a folder of their own, and run the tests of ops",
     )
     parser.add_argument(
         "--all", action="store_true", help="the tests marked slow as well: 15 seconds and more each"

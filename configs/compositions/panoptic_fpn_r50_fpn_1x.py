@@ -23,5 +23,5 @@ model = dict(
     test_cfg=dict(
         rcnn=dict(score_thr=0.6, nms=dict(type='nms', iou_threshold=0.5, class_agnostic=True)),
         panoptic=dict(mask_overlap=0.5, stuff_area_limit=4096)))
-# the data set counts stuff too, the RoI heads do not
+# the dataset counts stuff too, the RoI heads do not
 custom_hooks = [h for h in _base_.custom_hooks if h['type'] != 'DatasetFitHook']

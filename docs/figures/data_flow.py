@@ -34,13 +34,13 @@ class Picture:
         self.cfg = cfg
         self.places: dict[str, tuple[float, float]] = {}
 
-    def box(self, key: str, x: float, y: float, colour: str, text: str | None = None) -> None:
+    def box(self, key: str, x: float, y: float, color: str, text: str | None = None) -> None:
         """A box about (x, y): the key, and below it the type there, or ``text``."""
         self.places[key] = x, y
         corner = x - WIDTH / 2, y - HEIGHT / 2
         style = "round,pad=0,rounding_size=0.1"
         self.axes.add_patch(
-            FancyBboxPatch(corner, WIDTH, HEIGHT, style, facecolor=colour, edgecolor="#555555")
+            FancyBboxPatch(corner, WIDTH, HEIGHT, style, facecolor=color, edgecolor="#555555")
         )
         self.axes.text(x, y + 0.2, key, ha="center", va="center", fontsize=8, family="monospace")
         below = self.type_at(key) if text is None else text
@@ -100,7 +100,7 @@ def draw(axes: Axes, cfg: Config) -> None:
 
     picture.arrow("train_dataloader.dataset", "train_pipeline", "file, polygons,\nkeypoints")
     picture.arrow("train_pipeline", "model.data_preprocessor", "pixels and all\nin step")
-    picture.arrow("model.data_preprocessor", "model.backbone", "normalised, padded batch")
+    picture.arrow("model.data_preprocessor", "model.backbone", "normalized, padded batch")
     picture.arrow("model.backbone", "model.neck", "C2 ... C5")
     picture.arrow("model.neck", "model.rpn_head", "P2 ... P6")
     picture.arrow("model.rpn_head", "model.train_cfg.rcnn", "proposals (testing: no sampling)")

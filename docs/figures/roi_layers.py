@@ -59,8 +59,8 @@ def sample_points(layer: str) -> Tensor:
 
     As many bins as there are samples, of one sample each, lie where the samples of BINS bins do.
     """
-    centres = [torch.arange(n) + 0.5 for n in (HEIGHT, WIDTH)]
-    y, x = torch.meshgrid(*centres, indexing="ij")
+    centers = [torch.arange(n) + 0.5 for n in (HEIGHT, WIDTH)]
+    y, x = torch.meshgrid(*centers, indexing="ij")
     maps, n = torch.stack([x, y])[None], BINS * SAMPLES
     if layer == "RoIWarp":
         points = roi_warp(maps, rois(), n, 1 / STRIDE, sampling_ratio=1)

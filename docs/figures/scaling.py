@@ -10,7 +10,7 @@ a step on one node is what Detectron2's model zoo has published; links are param
 
 with B bytes a second through the slowest link of the ring, a the latency of one of its 2 (n - 1)
 steps, t the seconds of a step with b images a GPU, h the part of t in which gradients are being
-computed, so that all-reduce can run beside it, k buckets of 25 MiB as in torch's
+computed, so that all-reduce can run during it, k buckets of 25 MiB as in torch's
 DistributedDataParallel.
 
 Example:
@@ -42,7 +42,7 @@ PUBLISHED = "R50-FPN 1x"  # row of Detectron2's zoo: 16 images on 8 GPUs
 BUCKET = 25 * 2**20  # bytes; torch's bucket_cap_mb
 TRAIN_IMAGES = 117266  # of instances_train2017.json, those with annotations
 GPUS = tuple(2**power for power in range(10))
-COLOURS = ("#d1603d", "#1f6fb4", "#3b8f4a", "#7a4fa3")
+COLORS = ("#d1603d", "#1f6fb4", "#3b8f4a", "#7a4fa3")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Cluster:
     Attributes:
         step: t, seconds of a step on one GPU, or on one node where they were published.
         images: b, of a GPU in a step.
-        hidden: h, part of the step in which all-reduce can run beside the backward pass.
+        hidden: h, part of the step in which all-reduce can run during the backward pass.
         node: GPUs of a node.
         inside: bytes a second between the GPUs of a node.
         between: bytes a second between nodes.
@@ -121,9 +121,9 @@ def draw(size: int, clusters: dict[str, Cluster], out: Path) -> None:
     first = next(iter(clusters.values()))
     linear = [gpus * first.images / first.step for gpus in GPUS]
     axes.plot(GPUS, linear, "--", color="#888888", label="linear")
-    for colour, (name, cluster) in zip(COLOURS, clusters.items(), strict=False):
+    for color, (name, cluster) in zip(COLORS, clusters.items(), strict=False):
         speeds = [images_per_second(size, gpus, cluster) for gpus in GPUS]
-        axes.plot(GPUS, speeds, "o-", color=colour, label=name, markersize=4)
+        axes.plot(GPUS, speeds, "o-", color=color, label=name, markersize=4)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.set_xticks(GPUS)
@@ -145,7 +145,7 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("--step-seconds", type=float, default=seconds, help="t (%(default)s: Detectron2's zoo)")
     add("--images", type=int, default=2, help="b, images of a GPU in a step (%(default)s)")
-    add("--hidden", type=float, default=0.5, help="h, part of t beside which to send (%(default)s)")
+    add("--hidden", type=float, default=0.5, help="h, part of t during which to send (%(default)s)")
     add("--node", type=int, default=8, help="GPUs of a node (%(default)s)")
     add("--inside", type=float, default=100, help="GB/s between a node's GPUs (%(default)s)")
     add("--links", type=float, nargs="+", default=[25, 100], help="Gbit/s between nodes (25 100)")

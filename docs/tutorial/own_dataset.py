@@ -40,7 +40,7 @@ test_evaluator = val_evaluator
 model = dict(roi_head=dict(
     bbox_head=dict(num_classes={count}), mask_head=dict(num_classes={count})))
 train_cfg = dict(max_iters={iterations}, val_interval={iterations})
-param_scheduler = _base_.param_scheduler  # the warm-up, and the rate's way to the end
+param_scheduler = _base_.param_scheduler  # warm-up and learning rate schedule
 param_scheduler[1].update(end={iterations}, T_max={iterations})
 """
 

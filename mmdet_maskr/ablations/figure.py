@@ -1,4 +1,4 @@
-"""A figure of a table: each row's difference to the baseline row, ours beside the paper's."""
+"""A figure of a table: each row's difference to the baseline row, ours and the paper's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def draw_differences(summary: Summary, out_file: Path) -> Path:
     """Draw a panel for each column of the table, and return the path of the PNG.
 
     Ours is the mean over seeds with a bar of one standard deviation, and a small dot for each seed.
-    Rows without a difference (the baseline, a column that a row has not got) have no mark.
+    Rows without a difference (the baseline, a column that a row lacks) have no mark.
     """
     table = summary.table
     rows = [row for row in table.rows if table.against(row) is not None]

@@ -84,11 +84,11 @@ class Settings:
         repo: the checkout, with ``configs/`` and ``tools/``.
         scale: 'coco' or 'mini'.
         work_dir: folder of the results.
-        data_root: folder of the data set, absolute, that was asked for; None for the default.
+        data_root: folder of the dataset, absolute, that was asked for; None for the default.
         launcher: 'none' or 'pytorch'.
         gpus: processes of a job, with the launcher.
         python: interpreter that runs the tools.
-        default_root: folder of the data set without ``data_root``; None for the configs' own.
+        default_root: folder of the dataset without ``data_root``; None for the configs' own.
     """
 
     repo: Path

@@ -1,8 +1,8 @@
-"""Running jobs in parallel, so that nothing is lost or done twice whatever is killed when.
+"""Running jobs in parallel, so that nothing is lost or done twice, no matter what is killed when.
 
 - A job's folder is locked while anything works on it. The lock is a file that the tools inherit
   open, so it is free only when they have ended too, whoever was killed.
-- The tools get SIGTERM when this process dies, by whatever signal (Linux), or is stopped, and
+- The tools get SIGTERM when this process dies of any signal (Linux), or is stopped, and
   save before they end.
 - A second call, in another terminal or on another machine with the same disk, takes other jobs.
 """

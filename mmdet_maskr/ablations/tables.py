@@ -1,7 +1,7 @@
 """The ablation tables of He et al. 2017: rows, their configs, their metrics, the paper's numbers.
 
 A row is two configs, one for COCO and one in miniature. The numbers are those that
-:mod:`mmdet_maskr.catalogue.published` has; a row that the paper's table has not got is extra.
+:mod:`mmdet_maskr.catalogue.published` has; a row that the paper's table lacks is extra.
 """
 
 from __future__ import annotations
@@ -308,7 +308,7 @@ def select_tables(names: list[str], tables: Mapping[str, Table] = TABLES) -> lis
 
 
 def select_rows(table: Table, patterns: list[str] | None) -> list[TableRow]:
-    """Rows that ``patterns`` name, in whatever case: whole names, else parts; all for None."""
+    """Rows that ``patterns`` name, ignoring case: whole names, else parts; all for None."""
     if patterns is None:
         return list(table.rows)
     names = {row: row.name.lower() for row in table.rows}

@@ -24,15 +24,15 @@ def names_of(
     palette: str,
     classes: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """Names of classes and keypoints, colours and skeleton: a model's ``dataset_meta``.
+    """Names of classes and keypoints, colors and skeleton: a model's ``dataset_meta``.
 
     Args:
         model: that has them.
-        cfg: its config, with the data set that it is tested on.
+        cfg: its config, with the dataset that it is tested on.
         checkpoint: as it was read, or None.
         weights: its path.
         named: the config or checkpoint, for messages.
-        palette: colours instead of the data set's; 'none' for these.
+        palette: colors instead of the dataset's; 'none' for these.
         classes: names instead of those of checkpoint and config.
 
     Raises:
@@ -67,7 +67,7 @@ def _count(model: nn.Module, default: int) -> int:
 
 
 def checkpoint_meta(checkpoint: dict | None) -> dict:
-    """``dataset_meta`` with keys in small letters; mmdet 2 had CLASSES and PALETTE beside it."""
+    """``dataset_meta`` with keys in small letters; mmdet 2 had CLASSES and PALETTE next to it."""
     meta = {} if checkpoint is None else checkpoint.get("meta", {})
     old = {key: meta[key] for key in ("CLASSES", "PALETTE") if key in meta}
     stored = one_metainfo(meta.get("dataset_meta", old), "the checkpoint")
@@ -75,14 +75,14 @@ def checkpoint_meta(checkpoint: dict | None) -> dict:
 
 
 def join_meta(given: dict, config_meta: dict) -> dict:
-    """What a checkpoint says about its data set, with what it lacks from the config's data set.
+    """What a checkpoint says about its dataset, with what it lacks from the config's dataset.
 
     Where both name different classes, the checkpoint's alone counts, but for the palette: the
     config's is preferred, as DetInferencer does.
 
     Args:
         given: what the checkpoint says; may be empty.
-        config_meta: metainfo of the data set.
+        config_meta: metainfo of the dataset.
     """
     palette = config_meta.get("palette", given.get("palette", "random"))
     same = list(given.get("classes", config_meta["classes"])) == list(config_meta["classes"])
@@ -118,6 +118,6 @@ def check_classes(
         )
     if weights is not None and classes is None and "classes" not in given:
         print_log(
-            f"checkpoint {weights} names no classes; those of the config's data set are taken: "
+            f"checkpoint {weights} names no classes; those of the config's dataset are taken: "
             f"{shown}. If it was trained on others, pass classes=(...) in the order of training."
         )

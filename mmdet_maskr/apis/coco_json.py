@@ -154,6 +154,6 @@ def _ids_of_classes(
     if not ids:
         raise UserError(
             f"{ann_file} has none of the model's classes ({', '.join(classes[:5])}, ...), but "
-            f"{', '.join(list(by_name)[:5])}: is it of another data set?"
+            f"{', '.join(list(by_name)[:5])}: is it of another dataset?"
         )
     return ids

@@ -157,7 +157,7 @@ def _load(model: nn.Module, checkpoint: Any, weights: str | None, named: str) ->
 
 
 def pipeline_of(cfg: Config | ConfigDict) -> Compose:
-    """The test pipeline, that of the data sets within where they are wrapped.
+    """The test pipeline, that of the datasets within where they are wrapped.
 
     It takes files and arrays, which have no id.
     """

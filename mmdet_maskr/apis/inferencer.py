@@ -46,19 +46,19 @@ class MaskRInferencer:
         person = inferencer('photo.jpg', out_dir='out', no_save_pred=False)['predictions'][0]
         inferencer('photos/', coco_json='found.json', ann_file='instances_val2017.json')
 
-    Names, colours and skeleton are the checkpoint's own (``meta['dataset_meta']``); what it lacks
-    comes from the data set of the config's ``test_dataloader``. docs/inference.md has examples.
+    Names, colors and skeleton are the checkpoint's own (``meta['dataset_meta']``); what it lacks
+    comes from the dataset of the config's ``test_dataloader``. docs/inference.md has examples.
 
     Threads may share one: their calls wait for one another.
 
     Args:
         model: path of a config, a config, a folder that tools/convert_weights.py wrote, the name of
             one of this package's configs or of a model in mmdet's index, or the path of a
-            checkpoint. None takes the config from the checkpoint, or from ``config.py`` beside it.
+            checkpoint. None takes the config from the checkpoint, or from ``config.py`` next to it.
         weights: path or URL of a checkpoint of the whole model; without one, a config's is random.
         device: None takes the first accelerator that mmcv's ops run on, or the CPU.
         scope: where ``model`` is looked up if it is a name that this package has not.
-        palette: colours instead of the data set's: 'coco', 'voc', 'citys' or 'random'.
+        palette: colors instead of the dataset's: 'coco', 'voc', 'citys' or 'random'.
         show_progress: show a progress bar.
         visualizer: config of another visualizer than :class:`.InstanceVisualizer`.
         classes: names instead of those that checkpoint or config have.
@@ -168,7 +168,7 @@ class MaskRInferencer:
 
         Args:
             inputs: path, folder, pattern ('photos/**/*.jpg'), URL (http, https, file), array
-                (H, W, 3) uint8 in BGR order as ``cv2.imread`` gives it, or (H, W) in grey, a list
+                (H, W, 3) uint8 in BGR order as ``cv2.imread`` gives it, or (H, W) in gray, a list
                 of these; or the path of a video.
             batch_size: how many images the model sees at once.
             return_vis: give the pictures back.

@@ -72,8 +72,8 @@ def find_model(
     if model is None:
         if weights is None:
             raise UserError("neither model nor weights is given: name a config or a checkpoint.")
-        beside = Path(weights).with_name(CONFIG)
-        return (str(beside) if "://" not in weights and beside.is_file() else None), weights
+        sibling = Path(weights).with_name(CONFIG)
+        return (str(sibling) if "://" not in weights and sibling.is_file() else None), weights
     if not isinstance(model, str):
         return model, weights
     if Path(model).is_dir():

@@ -42,7 +42,7 @@ def _are_names(value: object) -> bool:
 FLAG = Kind(lambda value: isinstance(value, (bool, np.bool_)), "True or False")
 CONSTRUCTOR = dict(
     scope=Kind(lambda v: isinstance(v, str) and v.isidentifier(), "the name of a package"),
-    palette=Kind(_is_palette, "'coco', 'voc', 'citys', 'random', 'none' or the name of a colour"),
+    palette=Kind(_is_palette, "'coco', 'voc', 'citys', 'random', 'none' or the name of a color"),
     show_progress=FLAG,
     visualizer=Kind(
         lambda v: v is None or (isinstance(v, Mapping) and "type" in v),

@@ -48,7 +48,7 @@ def thresholds_of_classes(
     if unknown:
         close = difflib.get_close_matches(str(unknown[0]), classes, n=3) or list(classes[:8])
         raise UserError(
-            f"{name} names the class {unknown[0]!r}, which the model has not got: did you mean "
+            f"{name} names the class {unknown[0]!r}, which the model lacks: did you mean "
             f"{' or '.join(map(repr, close))}? ('default' is for all others.)"
         )
     for key, value in given.items():
@@ -174,7 +174,7 @@ def as_lists(sample: DetDataSample, classes: int = 0) -> dict[str, Any]:
 
 
 def _panoptic(segments: Tensor, classes: int) -> np.ndarray:
-    """Ids of segments (1, H, W) as colours (H, W, 3): the number is R + 256 G + 256^2 B."""
+    """Ids of segments (1, H, W) as colors (H, W, 3): the number is R + 256 G + 256^2 B."""
     ids = segments.cpu().numpy()[0].astype(np.int64)
     ids = np.where(ids % INSTANCE_OFFSET == classes, 0, ids)  # 0 is nothing, in COCO's files
     return np.stack([ids >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8)

@@ -24,7 +24,7 @@ MAX_DETS = 10_000  # of an image and class that count, where the config does not
 def tiles_hook(cfg: Config, tile: int | str, overlap: float) -> TilesHook:
     """Change a config for a test on tiles, in place.
 
-    The data set gives the images' paths alone, since windows are read one by one; a metric that
+    The dataset gives the images' paths alone, since windows are read one by one; a metric that
     counts COCO's 100 detections counts :data:`MAX_DETS`.
 
     Args:

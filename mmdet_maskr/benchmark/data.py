@@ -54,7 +54,7 @@ def add_data(subparsers: argparse._SubParsersAction) -> None:
     )
     add_measuring_options(parser, repeats=5)
     parser.add_argument("--config", default="configs/maskr_r50_fpn_1x.py", help="(%(default)s)")
-    parser.add_argument("--root", required=True, help="folder of the data set")
+    parser.add_argument("--root", required=True, help="folder of the dataset")
     parser.add_argument("--ann", required=True, metavar="FILE", help="annotations below the root")
     parser.add_argument("--images", required=True, metavar="FOLDER", help="images below the root")
     parser.add_argument("--limit", type=int, default=40, help="images (%(default)s)")

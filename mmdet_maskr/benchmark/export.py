@@ -38,13 +38,13 @@ from mmdet_maskr.deploy.export.write import export
 from mmdet_maskr.deploy.runtime import load
 from mmdet_maskr.quiet import quiet
 
-FORMS = dict(  # name: format and whether it is quantised
+FORMS = dict(  # name: format and whether it is quantized
     onnx=("onnx", False),
     torchscript=("torchscript", False),
     openvino=("openvino", False),
     int8=("openvino", True),
 )
-SAME_PLACE = 0.5  # IoU with which detections of a quantised model count as the same
+SAME_PLACE = 0.5  # IoU with which detections of a quantized model count as the same
 # the input is at the network's size already
 NO_RESIZE = [dict(type="LoadImageFromFile"), dict(type="PackDetInputs")]
 
@@ -101,9 +101,9 @@ def measure(args: argparse.Namespace) -> list[TimedCase]:
     with tempfile.TemporaryDirectory() as folder:
         for name in args.forms:
             show_progress(f"exporting {name}")
-            form, quantised = FORMS[name]
+            form, quantized = FORMS[name]
             calibration = None
-            if quantised:
+            if quantized:
                 seeds = range(1, args.calibration_images)
                 made = [synthetic_photo(height, width, seed) for seed in seeds]
                 calibration = [

@@ -1,4 +1,4 @@
-"""Detection of one image: our model as it is, optimised and compiled, against stock mmdet's."""
+"""Detection of one image: our model as it is, optimized and compiled, against stock mmdet's."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from mmdet_maskr.deploy.optimization import PRECISIONS
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_rle import RLEMasks
 
-FORMS = ("ours", "optimised", "compiled")
+FORMS = ("ours", "optimized", "compiled")
 EXACT = dict(box=0.01, score=1e-5, mask=1e-4)  # pixels; probability; share of the masks' pixels
 PEAK_SIDE = 3072  # of the matrices whose product is the yardstick
 
@@ -220,11 +220,11 @@ def add_inference(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand inference."""
     parser = subparsers.add_parser(
         "inference",
-        help="detection of one image, optimised and compiled, against stock mmdet's",
+        help="detection of one image, optimized and compiled, against stock mmdet's",
         description="From the image to masks in the image: a model of ours as it is, through "
         "mmdet_maskr.deploy.optimize, and also compiled, against mmdet's mask-rcnn_r50_fpn of the "
         "same weights (for other models: against ours as it is). Weights are random; statistics of "
-        "batch normalisation and the classifier's spread are set so that about 1000 boxes pass the "
+        "batch normalization and the classifier's spread are set so that about 1000 boxes pass the "
         "score threshold. Fails where an exact form differs from our model as it is by more than "
         "0.01 pixels of a box, 1e-5 of a score or 0.01 % of the masks' pixels.",
         epilog="example: python tools/benchmark.py inference --models r50 --threads 2 --repeats 9",
@@ -240,7 +240,7 @@ def add_inference(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--image", type=Path, help="a photo, resized to --size (default: noise)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     parser.add_argument(
-        "--autocast", choices=list(PRECISIONS), help="also the optimised forms in this precision"
+        "--autocast", choices=list(PRECISIONS), help="also the optimized forms in this precision"
     )
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 
@@ -297,7 +297,7 @@ def measure_setting(setting: Setting, args: argparse.Namespace) -> list[TimedCas
     _print_parts(rows)
     if broken:
         raise UserError(
-            f"{setting.label}: detections differ from the unoptimised model's: {broken}; allowed "
+            f"{setting.label}: detections differ from the unoptimized model's: {broken}; allowed "
             f"are {EXACT}."
         )
     return rows

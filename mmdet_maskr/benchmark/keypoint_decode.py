@@ -153,10 +153,10 @@ def prepare_for_peak(
 
 def _blobs(count: int, keypoints: int, generator: torch.Generator) -> Tensor:
     """A Gaussian of 10 and some noise, as a trained head's: (N, K, S, S)."""
-    centre = SIZE * torch.rand(count, keypoints, 2, 1, 1, generator=generator)
+    center = SIZE * torch.rand(count, keypoints, 2, 1, 1, generator=generator)
     sigma = 1 + 4 * torch.rand(count, keypoints, 1, 1, generator=generator)
     at = torch.arange(SIZE) + 0.5
-    distance = (at - centre[:, :, 0]) ** 2 + (at[:, None] - centre[:, :, 1]) ** 2
+    distance = (at - center[:, :, 0]) ** 2 + (at[:, None] - center[:, :, 1]) ** 2
     noise = torch.randn(count, keypoints, SIZE, SIZE, generator=generator)
     return 10 * (-distance / (2 * sigma**2)).exp() - 5 + 0.1 * noise
 

@@ -274,8 +274,8 @@ def random_boxes(count: int, height: int, width: int, seed: int = 0, clip: bool 
     """(N, 4) boxes with sides from 16 pixels to the shorter side, uniform in the logarithm."""
     generator = torch.Generator().manual_seed(seed)
     size = torch.tensor([width, height], dtype=torch.float32)
-    centre = torch.rand(count, 2, generator=generator) * size
+    center = torch.rand(count, 2, generator=generator) * size
     span = math.log(min(height, width) / 16)
     half = 8 * (torch.rand(count, 2, generator=generator) * span).exp()
-    boxes = torch.cat([centre - half, centre + half], 1)
+    boxes = torch.cat([center - half, center + half], 1)
     return boxes.clamp(min=0).minimum(size.repeat(2)) if clip else boxes

@@ -2,7 +2,7 @@
 
 With random weights alone, activations grow from block to block, all RoIs look alike to the
 classifier, and either no box passes the score threshold or (with threshold 0) all 80,000 go to
-NMS. So statistics of batch normalisation are those of the image, and the classifier's logits are
+NMS. So statistics of batch normalization are those of the image, and the classifier's logits are
 spread, and the background's raised, until about as many boxes pass as in a trained model.
 """
 

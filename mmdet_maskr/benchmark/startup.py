@@ -1,10 +1,10 @@
 """Seconds until a training set is there, and the memory of all processes that have it.
 
-Annotation files are made, as large as asked for. Each rank is a process that builds the data set
+Annotation files are made, as large as asked for. Each rank is a process that builds the dataset
 and forks its data workers, each of which reads images' annotations. Seconds of CPU do not depend on
 what else a machine does, and on a quiet one the others are close to them. Memory is the
 proportional set size (PSS, of Linux): what processes share counts once, in parts. It is that above
-the same processes without a data set, and after all of them have read as many images' annotations.
+the same processes without a dataset, and after all of them have read as many images' annotations.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("--images and --ranks must be from 1, --workers from 0.")
     rows = []
     print(
-        f"{'images':>8} {'data set':<20} {'ranks':>5} {'start':<6} {'s':>7} "
+        f"{'images':>8} {'dataset':<20} {'ranks':>5} {'start':<6} {'s':>7} "
         f"{'s of CPU':>9} {'MiB, all':>9}"
     )
     for images in args.images:
@@ -221,7 +221,7 @@ def write_annotations(file: Path, images: int) -> None:
     """An annotation file as COCO's, and its first image; seeded.
 
     Args:
-        file: to write; images are in the folder ``images`` beside it.
+        file: to write; images are in the folder ``images`` next to it.
         images: how many it has.
     """
     random = np.random.default_rng(0)

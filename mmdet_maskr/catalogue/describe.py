@@ -1,4 +1,4 @@
-"""What a config is, in a line: body, heads, data set, schedule."""
+"""What a config is, in a line: body, heads, dataset, schedule."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def describe(path: Path) -> ConfigSummary:
 
 
 def dataset_of(cfg: Config) -> str:
-    """What the class of the data set calls itself, else its name."""
+    """What the class of the dataset calls itself, else its name."""
     kind = DATASETS.get(cfg.dataset_type)
     return getattr(kind, "TITLE", cfg.dataset_type.removesuffix("Dataset"))
 

@@ -46,7 +46,7 @@ INTRODUCTION = """\
 # Which config to take
 
 Take the one that is nearest to what you want as `_base_` of your own, and change what differs:
-classes and folders as in [own data sets](../docs/own_dataset.md), keys and the parts of names as
+classes and folders as in [own datasets](../docs/own_dataset.md), keys and the parts of names as
 in [configs](../docs/config.md). `python tools/list_configs.py WORD` adds parameters and GFLOPs.
 """
 

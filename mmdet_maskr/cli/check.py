@@ -86,7 +86,7 @@ def write_clean(path: Path, content: dict, clean: dict, log: list[str]) -> None:
         before, after = len(content[section]), len(clean[section])
         if before and not after:
             raise UserError(
-                f"--fix {path} is not written: none of the {before} {section} could be mended. "
+                f"--fix {path} is not written: none of the {before} {section} could be fixed. "
                 f"{log_file} has the reason for each."
             )
         if before - after > LOUD_SHARE * before:
@@ -96,7 +96,7 @@ def write_clean(path: Path, content: dict, clean: dict, log: list[str]) -> None:
     if lost:
         print(
             f"WARNING: {' and '.join(lost.values())} are left out of the cleaned copy, as they "
-            f"could not be mended: see {log_file}.",
+            f"could not be fixed: see {log_file}.",
             file=sys.stderr,
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.evaluation.error_analysis.analysis import KINDS, analyse, tables
+from mmdet_maskr.evaluation.error_analysis.analysis import KINDS, analyze, tables
 from mmdet_maskr.evaluation.error_analysis.figure import draw_errors
 from mmdet_maskr.evaluation.error_analysis.inputs import comparisons
 
@@ -26,8 +26,8 @@ def run(args: argparse.Namespace) -> None:
         compared = comparisons(args.truth, args.results, args.data_root)
     analyses, texts = {}, []
     for kind, comparison in compared.items():
-        print(f"analysing {KINDS[kind]}: {len(comparison.found.scores)} detections", flush=True)
-        analyses[kind] = analyse(comparison, args.score_thr, args.iou, args.background_iou)
+        print(f"analyzing {KINDS[kind]}: {len(comparison.found.scores)} detections", flush=True)
+        analyses[kind] = analyze(comparison, args.score_thr, args.iou, args.background_iou)
         texts.append(tables(kind, analyses[kind]))
     text = "\n\n".join(texts) + "\n"
     print("\n" + text)

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     calibration = None
     if args.int8:
         paths = expand(args.calibration)[: args.calibration_images]
-        print(f"quantising by {len(paths)} images of {args.calibration} ...", flush=True)
+        print(f"quantizing by {len(paths)} images of {args.calibration} ...", flush=True)
         pipeline = wrappers.the_pipeline(inferencer.cfg.test_dataloader.dataset, "an export")
         load_options, resize = load_of(pipeline), resize_of(pipeline)
         calibration = (prepare(read_image(path, load_options), resize).image for path in paths)

@@ -1,4 +1,4 @@
-"""``maskr tile``: a data set of large images becomes one of crops."""
+"""``maskr tile``: a dataset of large images becomes one of crops."""
 
 from __future__ import annotations
 

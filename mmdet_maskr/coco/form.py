@@ -1,4 +1,4 @@
-"""COCO's form of boxes, keypoints and masks beside ours: the one place that knows both.
+"""COCO's form of boxes, keypoints and masks, and ours: the one place that knows both.
 
 Ours, everywhere in this package: boxes x1, y1, x2, y2; keypoints x, y in continuous pixels of the
 image, as boxes are. COCO's files: boxes x, y, width, height; keypoints in pixel indices, which are
@@ -44,7 +44,7 @@ def to_indices(keypoints: ArrayLike) -> np.ndarray:
 def annotated_keypoints(keypoints: ArrayLike) -> np.ndarray:
     """Keypoints of annotations (..., K, 3) x, y, visibility, in continuous pixels.
 
-    All zeros where the visibility is 0, as what is not labelled has no place.
+    All zeros where the visibility is 0, as what is not labeled has no place.
     """
     given = np.asarray(keypoints)
     return np.where(given[..., 2:] == 0, 0, to_pixels(given))

@@ -1,8 +1,8 @@
 """Checks of the keypoints of a COCO annotation file; pure functions on parsed JSON.
 
 Each raises a UserError (a ValueError) that names the file and an annotation id. Keypoints are as in
-COCO: x, y in pixel indices of the image (the centre of its first pixel is (0, 0)) and a visibility
-v: 0 not labelled, 1 labelled but hidden, 2 labelled and visible.
+COCO: x, y in pixel indices of the image (the center of its first pixel is (0, 0)) and a visibility
+v: 0 not labeled, 1 labeled but hidden, 2 labeled and visible.
 
 Symbols: A annotations, K keypoints.
 """
@@ -18,7 +18,7 @@ from mmdet_maskr.errors import UserError
 
 
 def check_category_keypoints(category: Mapping, names: Sequence[str], ann_file: str) -> None:
-    """Check that a category's own keypoint names, where it has them, are the data set's.
+    """Check that a category's own keypoint names, where it has them, are the dataset's.
 
     Args:
         category: entry of the file's ``categories``.
@@ -55,7 +55,7 @@ def check_keypoints_present(
 ) -> None:
     """Refuse a class with keypoints whose annotations all lack them.
 
-    A category that names its keypoints may be without any: its annotations are not labelled yet.
+    A category that names its keypoints may be without any: its annotations are not labeled yet.
 
     Args:
         categories: entries of the file's ``categories`` that have keypoints by metainfo.
@@ -83,7 +83,7 @@ def read_keypoints(annotations: Sequence[Mapping], num_keypoints: int, ann_file:
 
     Args:
         annotations: A annotations that have ``keypoints``, and perhaps ``num_keypoints``.
-        num_keypoints: K of the data set.
+        num_keypoints: K of the dataset.
         ann_file: path of the annotation file, for messages.
 
     Returns:
@@ -109,7 +109,7 @@ def read_keypoints(annotations: Sequence[Mapping], num_keypoints: int, ann_file:
         lambda a: (
             f"has {_describe(a['keypoints'])} as keypoints, not 3 x {num_keypoints} numbers for "
             f"the {num_keypoints} of metainfo['keypoints']: x, y, v each, three zeros for what is "
-            "not labelled."
+            "not labeled."
         ),
     )
     if not lists:
@@ -131,13 +131,13 @@ def read_keypoints(annotations: Sequence[Mapping], num_keypoints: int, ann_file:
     refuse(
         ((visibility != 0) & (visibility != 1) & (visibility != 2)).any(1),
         lambda a: (
-            f"has keypoint visibilities {sorted(set(a['keypoints'][2::3]))}: 0 (not labelled), 1 "
+            f"has keypoint visibilities {sorted(set(a['keypoints'][2::3]))}: 0 (not labeled), 1 "
             "(hidden) and 2 (visible) are possible."
         ),
     )
-    labelled = (visibility > 0).sum(1).tolist()
+    labeled = (visibility > 0).sum(1).tolist()
     refuse(
-        [a.get("num_keypoints", n) != n for a, n in zip(annotations, labelled, strict=True)],
+        [a.get("num_keypoints", n) != n for a, n in zip(annotations, labeled, strict=True)],
         lambda a: (
             f"has num_keypoints {a['num_keypoints']}, but "
             f"{sum(v > 0 for v in a['keypoints'][2::3])} keypoints with v > 0."

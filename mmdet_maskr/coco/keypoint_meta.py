@@ -1,4 +1,4 @@
-"""What a data set's ``metainfo`` says about keypoints: names, swaps, sigmas, skeleton, classes.
+"""What a dataset's ``metainfo`` says about keypoints: names, swaps, sigmas, skeleton, classes.
 
 Keys, all plain tuples (or lists) so that configs can write them:
 
@@ -7,7 +7,7 @@ Keys, all plain tuples (or lists) so that configs can write them:
 - ``keypoint_sigmas``: K sigmas of the object keypoint similarity (OKS), as COCO's evaluation has
   them: relative to the square root of an object's area;
 - ``skeleton``: pairs of names to be joined in pictures (optional);
-- ``keypoint_colours``: K RGB colours from 0 to 255 (optional);
+- ``keypoint_colors``: K RGB colors from 0 to 255 (optional);
 - ``keypoint_classes``: names of the classes that have keypoints (optional, default: all).
 """
 
@@ -43,14 +43,14 @@ _EXPECTED = {
         "write one positive number a keypoint, COCO's OKS sigma, e.g. 0.026 for a person's nose"
     ),
     "skeleton": "write pairs of keypoint names, e.g. (('nose', 'left_eye'),); not COCO's indices",
-    "keypoint_colours": "write one colour (red, green, blue), each from 0 to 255, a keypoint",
+    "keypoint_colors": "write one color (red, green, blue), each from 0 to 255, a keypoint",
     "keypoint_classes": (
         "write a tuple of the names of the classes that have keypoints, e.g. ('person',)"
     ),
 }
 
 # Keys that hold nothing but what belongs to the names under "keypoints".
-KEYS_OF_NAMES = ("keypoint_swaps", "keypoint_sigmas", "skeleton", "keypoint_colours")
+KEYS_OF_NAMES = ("keypoint_swaps", "keypoint_sigmas", "skeleton", "keypoint_colors")
 
 # Names, order and skeleton of COCO's person_keypoints files.
 COCO_PERSON = dict(
@@ -78,22 +78,22 @@ COCO_PERSON = dict(
         ("left_ear", "left_shoulder"),
         ("right_ear", "right_shoulder"),
     ),
-    keypoint_colours=(_MIDDLE, *(colour for _ in _PAIRED for colour in (_LEFT, _RIGHT))),
+    keypoint_colors=(_MIDDLE, *(color for _ in _PAIRED for color in (_LEFT, _RIGHT))),
 )
 
 
 def check_keypoint_meta(metainfo: Mapping) -> None:
-    """Check the keys above, as a data set has them beside its ``classes``.
+    """Check the keys above, as a dataset has them in addition to its ``classes``.
 
     Raises:
         UserError: a required key is missing, names are unknown or doubled, the swaps are no
-            involution, or there are not K sigmas or colours.
+            involution, or there are not K sigmas or colors.
     """
     for key in ("keypoints", "keypoint_swaps", "keypoint_sigmas"):
         if metainfo.get(key) is None:
             raise UserError(
                 f"metainfo lacks {key!r}: {_EXPECTED[key]}. It has {sorted(metainfo)}; "
-                "swaps, sigmas, skeleton and colours of other keypoints do not carry over."
+                "swaps, sigmas, skeleton and colors of other keypoints do not carry over."
             )
     for key in _EXPECTED:
         value = metainfo.get(key, ())
@@ -107,8 +107,8 @@ def check_keypoint_meta(metainfo: Mapping) -> None:
         _check_pairs(key, metainfo.get(key, ()), names)
     _check_swaps(metainfo["keypoint_swaps"])
     _check_each("keypoint_sigmas", metainfo["keypoint_sigmas"], names, _is_sigma)
-    if metainfo.get("keypoint_colours"):
-        _check_each("keypoint_colours", metainfo["keypoint_colours"], names, _is_colour)
+    if metainfo.get("keypoint_colors"):
+        _check_each("keypoint_colors", metainfo["keypoint_colors"], names, _is_color)
     _check_keypoint_classes(metainfo)
 
 
@@ -186,7 +186,7 @@ def _is_sigma(value: object) -> bool:
     return isinstance(value, Real) and math.isfinite(value) and float(value) > 0
 
 
-def _is_colour(value: object) -> bool:
+def _is_color(value: object) -> bool:
     return (
         isinstance(value, Sequence)
         and len(value) == 3

@@ -97,7 +97,7 @@ def checked_index(
 
     Args:
         path: of the file.
-        option: of the data set that names it, for messages.
+        option: of the dataset that names it, for messages.
         may_lack_annotations: as above.
 
     Raises:
@@ -106,7 +106,7 @@ def checked_index(
     if not Path(path).is_file():
         raise UserError(
             f"there is no annotation file {Path(path).absolute()}: set data_root (--data-root in "
-            f"tools/train.py and tools/test.py) or the data set's {option}."
+            f"tools/train.py and tools/test.py) or the dataset's {option}."
         )
     return open_index(path, may_lack_annotations)
 
@@ -123,7 +123,7 @@ def category_ids(
     with the same name the one counts that has annotations, or the first.
 
     Args:
-        classes: class names of the data set, in label order; empty for all of the file's.
+        classes: class names of the dataset, in label order; empty for all of the file's.
         categories: the file's entries, with ``id`` and ``name``.
         used: category ids of the file's annotations.
         ann_file: path of the annotation file, for messages.
@@ -153,14 +153,14 @@ def _check_names(classes: Sequence[str], in_file: Sequence[str], ann_file: str) 
     missing = [name for name in classes if name not in set(in_file)]
     if missing and len(missing) == len(classes):
         raise UserError(
-            f"none of the {len(classes)} classes of the data set is in {ann_file}: the config has "
+            f"none of the {len(classes)} classes of the dataset is in {ann_file}: the config has "
             f"{_shorten(classes)}, the file has {_shorten(in_file)}. Set "
-            f"metainfo=dict(classes={tuple(in_file)!r}) in the data set (and num_classes="
+            f"metainfo=dict(classes={tuple(in_file)!r}) in the dataset (and num_classes="
             f"{len(in_file)} in the heads)."
         )
     if missing:
         raise UserError(
-            f"{ann_file} lacks {len(missing)} of the data set's classes: "
+            f"{ann_file} lacks {len(missing)} of the dataset's classes: "
             + "; ".join(_with_guess(name, in_file) for name in missing)
             + f". The file has {_shorten(in_file)}."
         )

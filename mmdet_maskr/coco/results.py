@@ -64,7 +64,7 @@ def check_results(
     if strangers:
         raise UserError(
             f"{file} has detections on {len(strangers)} images that are not in {truth}, e.g. "
-            f"{strangers[0]}: are they of the same data set? (MaskRInferencer writes ids instead "
+            f"{strangers[0]}: are they of the same dataset? (MaskRInferencer writes ids instead "
             "of file names if it is given ann_file.)"
         )
     unknown = sorted({r["category_id"] for r in records} - set(categories), key=str)

@@ -19,10 +19,10 @@ from mmdet_maskr.compare.photos import as_data_uri
 from mmdet_maskr.compare.truth import Truth
 from mmdet_maskr.deploy.images import read_image
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.colors import class_colours, colored_by_instance, instance_colors
+from mmdet_maskr.visualization.colors import class_colors, colored_by_instance, instance_colors
 from mmdet_maskr.visualization.skeleton import (
     KEYPOINT_THR,
-    Colour,
+    Color,
     Skeleton,
     make_skeleton,
     with_visibility,
@@ -32,7 +32,7 @@ LEAST_SCORE = 0.05  # detections below it are not on the page; AP counts them
 MOST_DETECTIONS = 100  # on an image of the page, the best ones
 
 Progress = Callable[[int, int], None]
-Colored = tuple[np.ndarray, list[Colour]]  # boxes (N, 4) and a color for each
+Colored = tuple[np.ndarray, list[Color]]  # boxes (N, 4) and a color for each
 
 
 class Comparison:
@@ -41,7 +41,7 @@ class Comparison:
         comparison = Comparison(load_models(read_sources(['A.py:a.pth', 'B.py:b.pth'])))
         Path('compare.html').write_text(render(comparison.run(find_images(['photos']))))
 
-    Classes are the same where their names are; each has one colour on the whole page, that of the
+    Classes are the same where their names are; each has one color on the whole page, that of the
     first model that has it.
 
     Args:
@@ -58,15 +58,15 @@ class Comparison:
         self.models = list(models)
         self.truth = truth
         self._warm = False
-        self._colours: dict[str, Colour] = {}
+        self._colors: dict[str, Color] = {}
         for model in models:
-            for name, colour in zip(model.meta["classes"], model.colours, strict=True):
-                self._colours.setdefault(name, colour)
+            for name, color in zip(model.meta["classes"], model.colors, strict=True):
+                self._colors.setdefault(name, color)
         if truth is not None:
             names = list(truth.names.values())
-            for name, colour in zip(names, class_colours(None, len(names)), strict=True):
-                self._colours.setdefault(name, colour)
-        self._numbers = {name: number for number, name in enumerate(self._colours)}
+            for name, color in zip(names, class_colors(None, len(names)), strict=True):
+                self._colors.setdefault(name, color)
+        self._numbers = {name: number for number, name in enumerate(self._colors)}
 
     def run(self, paths: Sequence[Path], progress: Progress = lambda done, total: None) -> dict:
         """Run the models on images.
@@ -102,9 +102,7 @@ class Comparison:
         return dict(
             title="Side by side: " + ", ".join(model.source.name for model in self.models),
             notes=self._notes(images, unreadable),
-            classes=[
-                dict(name=name, colour=_hex(colour)) for name, colour in self._colours.items()
-            ],
+            classes=[dict(name=name, color=_hex(color)) for name, color in self._colors.items()],
             models=[
                 self._describe(
                     model, [image["results"][i]["milliseconds"] for image in images], results[i]
@@ -153,7 +151,7 @@ class Comparison:
     def _by_instance(self) -> bool:
         """Whether colors are those of instances: there is one class, whose color nobody chose."""
         palettes = [model.meta.get("palette") for model in self.models]
-        return len(self._colours) == 1 and all(colored_by_instance(p, 1) for p in palettes)
+        return len(self._colors) == 1 and all(colored_by_instance(p, 1) for p in palettes)
 
     @staticmethod
     def _detect(model: ComparedModel, path: Path) -> dict:
@@ -167,7 +165,7 @@ class Comparison:
         boxes = np.array([entry["box"] for entry in entries], float).reshape(-1, 4)
         colors = instance_colors(boxes, known)
         for entry, color in zip(entries, colors, strict=True):
-            entry["colour"] = _hex(color)
+            entry["color"] = _hex(color)
         return (boxes, colors) if known is None else known
 
     def _entry(self, model: ComparedModel, found: dict, index: int) -> dict:
@@ -253,7 +251,7 @@ class Comparison:
         for model in self.models:
             own = set(model.meta["classes"])
             if own != every:
-                lacking = [name for name in self._colours if name in every - own]
+                lacking = [name for name in self._colors if name in every - own]
                 notes.append(
                     f"{model.source.name} does not know {len(lacking)} of the other models' "
                     f"classes: {', '.join(lacking[:8])}{', ...' if len(lacking) > 8 else ''}. "
@@ -279,12 +277,12 @@ def _skeleton(meta: dict) -> dict | None:
     skeleton: Skeleton = make_skeleton(meta, len(meta["keypoints"]))
     return dict(
         limbs=[
-            [limb.start, limb.end, *(_hex(colour) for colour in limb.colours)]
+            [limb.start, limb.end, *(_hex(color) for color in limb.colors)]
             for limb in skeleton.limbs
         ],
-        colours=[_hex(colour) for colour in skeleton.colours],
+        colors=[_hex(color) for color in skeleton.colors],
     )
 
 
-def _hex(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*(int(value) for value in colour))
+def _hex(color: Color) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*(int(value) for value in color))

@@ -55,12 +55,12 @@ class Drawing {
 
   group(detection) {
     const group = document.createElementNS(SVG, "g");
-    const colour = detection.colour ?? this.classes[detection.label].colour;
+    const color = detection.color ?? this.classes[detection.label].color;
     const small = sideOf(detection) < SMALL * this.unit && this.layers.masks && detection.mask;
     shape(group, "title", {}).textContent = textOf(detection, this.classes);
     if (small) group.dataset.small = ""; // its lines are thin, its mask is light
-    if (this.layers.masks && detection.mask) drawMask(group, detection.mask, colour);
-    if (this.layers.boxes && !small) drawBox(group, detection.box, colour);
+    if (this.layers.masks && detection.mask) drawMask(group, detection.mask, color);
+    if (this.layers.boxes && !small) drawBox(group, detection.box, color);
     if (this.layers.keypoints && detection.keypoints) {
       const skeleton = this.skeletons[detection.keypoints.length];
       drawKeypoints(group, detection.keypoints, skeleton, this.unit);
@@ -79,7 +79,7 @@ class Drawing {
       const sign = { extra: "+ ", missing: "− " }[mark] ?? "";
       for (const text of this.texts(detection)) {
         const label = cached(this.labels, `${sign}${text} ${detection.box}`, () =>
-          makeLabel(sign + text, detection.colour ?? this.classes[detection.label].colour, this.unit),
+          makeLabel(sign + text, detection.color ?? this.classes[detection.label].color, this.unit),
         );
         const room = this.classes.length === 1 ? SCORE_ROOM : 1;
         if (areaOf(detection) < room * label.width * label.height) continue;
@@ -123,7 +123,7 @@ function arrange(parent, children) {
   }
 }
 
-function drawMask(group, rings, colour) {
+function drawMask(group, rings, color) {
   const path = rings.map((ring) => {
     const points = [];
     for (let i = 0; i < ring.length; i += 2) points.push(`${ring[i]} ${ring[i + 1]}`);
@@ -131,12 +131,12 @@ function drawMask(group, rings, colour) {
   });
   const d = path.join("");
   shape(group, "path", { class: "halo", d });
-  shape(group, "path", { class: "mask", d, fill: colour, stroke: colour });
+  shape(group, "path", { class: "mask", d, fill: color, stroke: color });
 }
 
-function drawBox(group, [x1, y1, x2, y2], colour) {
+function drawBox(group, [x1, y1, x2, y2], color) {
   const place = { x: x1, y: y1, width: Math.max(0, x2 - x1), height: Math.max(0, y2 - y1) };
-  shape(group, "rect", { class: "box", ...place, stroke: colour });
+  shape(group, "rect", { class: "box", ...place, stroke: color });
 }
 
 function drawKeypoints(group, points, skeleton, unit) {
@@ -151,20 +151,20 @@ function drawKeypoints(group, points, skeleton, unit) {
   }
   points.forEach(([x, y, visibility], i) => {
     if (visibility === 0) return;
-    const fill = visibility === 1 ? "#fff" : (skeleton?.colours[i] ?? PLAIN);
-    const stroke = visibility === 1 ? (skeleton?.colours[i] ?? PLAIN) : "#191919";
+    const fill = visibility === 1 ? "#fff" : (skeleton?.colors[i] ?? PLAIN);
+    const stroke = visibility === 1 ? (skeleton?.colors[i] ?? PLAIN) : "#191919";
     shape(group, "circle", {
       class: "joint", cx: x, cy: y, r: 3.2 * unit, fill, stroke, "stroke-width": 1.2 * unit,
     });
   });
 }
 
-function makeLabel(text, colour, unit) {
+function makeLabel(text, color, unit) {
   const width = (ruler.measureText(text).width + 8) * unit;
   const height = (LETTERS + 5) * unit;
   const group = document.createElementNS(SVG, "g");
-  shape(group, "rect", { width, height, rx: 2 * unit, fill: colour });
-  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  shape(group, "rect", { width, height, rx: 2 * unit, fill: color });
+  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
   const light = 0.299 * red + 0.587 * green + 0.114 * blue > 140;
   shape(group, "text", {
     x: 4 * unit, y: height - 4.5 * unit, "font-size": LETTERS * unit,

@@ -18,8 +18,8 @@ from mmdet_maskr.datasets import wrappers
 from mmdet_maskr.engine.config_reading import read_config
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
-from mmdet_maskr.visualization.colors import class_colours
-from mmdet_maskr.visualization.skeleton import Colour
+from mmdet_maskr.visualization.colors import class_colors
+from mmdet_maskr.visualization.skeleton import Color
 from mmdet_maskr.zoo.resolve import resolve
 
 FORM = "CONFIG.py:WEIGHTS.pth or NAME=CONFIG.py:WEIGHTS.pth, or the name of a pretrained model"
@@ -50,7 +50,7 @@ class ComparedModel(NamedTuple):
     Attributes:
         source: its names.
         inferencer: on the device.
-        colours: RGB, one a class.
+        colors: RGB, one a class.
         parameters: their number.
         operations: multiply-adds on an image of 1280 x 800, None where they are not counted.
         published: what others published for the config, if it is one of the catalogue.
@@ -58,14 +58,14 @@ class ComparedModel(NamedTuple):
 
     source: Source
     inferencer: MaskRInferencer
-    colours: list[Colour]
+    colors: list[Color]
     parameters: int
     operations: int | None
     published: Published | None
 
     @property
     def meta(self) -> dict:
-        """Of the data set that it was trained on: ``classes``, perhaps ``keypoints`` ..."""
+        """Of the dataset that it was trained on: ``classes``, perhaps ``keypoints`` ..."""
         return self.inferencer.model.dataset_meta
 
 
@@ -146,7 +146,7 @@ def load_model(source: Source, device: str | None = None) -> ComparedModel:
     return ComparedModel(
         source=source,
         inferencer=inferencer,
-        colours=class_colours(
+        colors=class_colors(
             inferencer.model.dataset_meta.get("palette"),
             len(inferencer.model.dataset_meta["classes"]),
         ),

@@ -12,7 +12,7 @@ const state = { image: 0, threshold: 0.5, reference: "", overlap: 0.5, hidden: n
 const pairings = new Map(); // by the lists of detections of the one side and of the other
 const skeletons = {};
 for (const { skeleton } of models) {
-  if (skeleton) skeletons[skeleton.colours.length] ??= skeleton;
+  if (skeleton) skeletons[skeleton.colors.length] ??= skeleton;
 }
 const at = (id) => document.getElementById(id);
 
@@ -198,7 +198,7 @@ function updateClasses(image) {
     const button = add(group, "button", { type: "button" }, { "aria-pressed": pressed });
     if (!content.by_instance) {
       const patch = shape(button, "svg", { viewBox: "0 0 12 12", "aria-hidden": "true" });
-      shape(patch, "circle", { cx: 6, cy: 6, r: 6, fill: classes[label].colour });
+      shape(patch, "circle", { cx: 6, cy: 6, r: 6, fill: classes[label].color });
     }
     button.append(classes[label].name);
     button.addEventListener("click", () => {

@@ -84,7 +84,7 @@ class Truth:
 
         Args:
             results: what MaskRInferencer gives, by image id.
-            meta: of the model's data set, with ``classes`` and perhaps ``keypoints``.
+            meta: of the model's dataset, with ``classes`` and perhaps ``keypoints``.
 
         Returns:
             From 0 to 1, by 'box', 'mask' and 'keypoint'; without what the model or the file lacks,

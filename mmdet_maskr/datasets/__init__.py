@@ -1,4 +1,4 @@
-"""Data sets (any folder, COCO, Cityscapes, LVIS, VOC, shapes) with checks; transforms in step."""
+"""Datasets (any folder, COCO, Cityscapes, LVIS, VOC, shapes) with checks; transforms in step."""
 
 from mmdet_maskr import adjustments
 from mmdet_maskr.datasets import transforms

@@ -1,4 +1,4 @@
-"""COCO data sets that say which annotations are left out, and which boxes do not fit."""
+"""COCO datasets that say which annotations are left out, and which boxes do not fit."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from mmdet_maskr.datasets.transforms import check_pipeline
 from mmdet_maskr.datasets.transforms.pipeline_check import loads_masks, loads_polygons_only
 from mmdet_maskr.errors import UserError
 
-FIX = "`python tools/check_dataset.py FILE --fix COPY` lists all such annotations and mends a copy."
+FIX = "`python tools/check_dataset.py FILE --fix COPY` lists all such annotations and fixes a copy."
 
 
 class ChecksAnnotations(CocoDataset):
-    """A data set that looks at all annotations of its file when it is built.
+    """A dataset that looks at all annotations of its file when it is built.
 
     It counts those that loading leaves out, by reason; with ``filter_empty_gt`` an image of such
     annotations alone is left out, too. It compares each box with the mask of its annotation. To be
-    inherited before the data set that reads the file, and takes its options.
+    inherited before the dataset that reads the file, and takes its options.
 
     Args:
         max_box_mismatch: share of the boxes that may be other than the bounds of their masks. 1
-            for data sets whose boxes are meant to, as around hidden parts of an object.
+            for datasets whose boxes are meant to, as around hidden parts of an object.
 
     Raises:
         UserError: none is left to be trained on; category ids are shifted, boxes are fractions of
@@ -160,7 +160,7 @@ class ChecksAnnotations(CocoDataset):
         )
         if len(tally.mismatches) > self.max_box_mismatch * tally.compared:
             raise UserError(
-                f"{text} Where boxes are meant to differ, set the data set's max_box_mismatch=1; "
+                f"{text} Where boxes are meant to differ, set the dataset's max_box_mismatch=1; "
                 f"it is {self.max_box_mismatch:g}."
             )
         _say(text, logging.WARNING)

@@ -1,4 +1,4 @@
-"""Data sets that are a folder as an annotation tool left it."""
+"""Datasets that are a folder as an annotation tool left it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SET = ("ann_file", "data_prefix", "keypoint_ann_file")
 
 
 class ReadsFolder(CocoInstanceDataset):
-    """A data set that reads ``data_root`` whatever its format, by the COCO file made of a split.
+    """A dataset that reads ``data_root`` in any known format, by the COCO file made of a split.
 
     Args:
         data_root: a folder with annotated photos anywhere below it, or one annotation file.

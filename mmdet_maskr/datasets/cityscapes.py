@@ -1,4 +1,4 @@
-"""Cityscapes instances (Cordts et al. 2016): the data set, and its label images as COCO JSON."""
+"""Cityscapes instances (Cordts et al. 2016): the dataset, and its label images as COCO JSON."""
 
 from __future__ import annotations
 

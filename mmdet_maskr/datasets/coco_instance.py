@@ -1,4 +1,4 @@
-"""COCO instance data sets that say what is wrong before training starts."""
+"""COCO instance datasets that say what is wrong before training starts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class CocoInstanceDataset(SharesIndex, SurvivesUnreadableImages, ChecksAnnotatio
 
     Raises:
         UserError: what :mod:`mmdet_maskr.coco.reader`, :mod:`.option_checks` and
-            :mod:`mmdet_maskr.datasets.annotation_checks` find; when the data set is built, which
+            :mod:`mmdet_maskr.datasets.annotation_checks` find; when the dataset is built, which
             the Runner does before the first iteration.
     """
 

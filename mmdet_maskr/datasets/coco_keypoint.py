@@ -1,4 +1,4 @@
-"""COCO data sets with keypoints: persons, and the joint form with 80 classes."""
+"""COCO datasets with keypoints: persons, and the joint form with 80 classes."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from mmdet_maskr.errors import UserError
 class KeypointCOCO(CheckedCOCO):
     """COCO annotations whose ``keypoints`` are checked, and K x 3 float32 arrays x, y, v.
 
-    Annotations of classes without keypoints have none, whatever the file says.
+    Annotations of classes without keypoints have none, even if the file lists some.
 
     Args:
         annotation_file: path of the file with boxes, masks and, without the next one, keypoints.
-        metainfo: of the data set.
+        metainfo: of the dataset.
         keypoint_ann_file: path of a file with the keypoints of the same annotations.
         **options: CheckedCOCO's.
 
@@ -68,8 +68,8 @@ class KeypointCOCO(CheckedCOCO):
         unused = sum("keypoints" in a for a in self.dataset["annotations"]) - len(having)
         for annotation in self.dataset["annotations"]:
             annotation.pop("keypoints", None)
-        labelled = (points[..., 2] > 0).sum(1).tolist()
-        for annotation, own, number in zip(having, points, labelled, strict=True):
+        labeled = (points[..., 2] > 0).sum(1).tolist()
+        for annotation, own, number in zip(having, points, labeled, strict=True):
             annotation.update(keypoints=own, num_keypoints=number)
         notes = []
         if len(having) < len(wanted):
@@ -93,7 +93,7 @@ class CocoKeypointDataset(CocoInstanceDataset):
     the K indices that :func:`mmdet_maskr.coco.keypoint_meta.flip_indices` returns.
 
     Own keypoints go into ``metainfo``, see :mod:`mmdet_maskr.coco.keypoint_meta`; what goes
-    with COCO's names (swaps, sigmas, skeleton, colours) does not carry over to others.
+    with COCO's names (swaps, sigmas, skeleton, colors) does not carry over to others.
 
     Args:
         keypoint_ann_file: file with the keypoints, where ``ann_file`` has none; joined by
@@ -208,7 +208,7 @@ class CocoJointDataset(CocoKeypointDataset):
         if keypoint_ann_file is None:
             raise UserError(
                 "CocoJointDataset needs keypoint_ann_file, the file with the keypoints, e.g. "
-                "'annotations/person_keypoints_train2017.json' beside ann_file="
+                "'annotations/person_keypoints_train2017.json' in addition to ann_file="
                 "'annotations/instances_train2017.json'. For a single file that has all, use "
                 "CocoKeypointDataset with metainfo=dict(classes=..., keypoint_classes=...)."
             )

@@ -52,10 +52,10 @@ def cut_annotation(
         points = annotated_keypoints(np.reshape(annotation["keypoints"], (-1, 3)))
         points[:, :2] -= tile[:2]
         inside = (points[:, :2] >= 0).all(1) & (points[:, :2] < (width, height)).all(1)
-        labelled = inside & (points[:, 2] > 0)
-        flat = np.where(labelled[:, None], to_indices(points), 0)
+        labeled = inside & (points[:, 2] > 0)
+        flat = np.where(labeled[:, None], to_indices(points), 0)
         new["keypoints"] = flat.ravel().tolist()
-        new["num_keypoints"] = int(labelled.sum())
+        new["num_keypoints"] = int(labeled.sum())
     if not annotation.get("iscrowd") and visible < min_visible * whole:
         new["iscrowd"] = 1
         if not isinstance(new.get("segmentation"), Mapping):

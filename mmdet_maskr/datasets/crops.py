@@ -1,9 +1,9 @@
-"""A data set of large annotated images as one of crops: tiles, with what of each object they show.
+"""A dataset of large annotated images as one of crops: tiles, with what of each object they show.
 
 - Polygons are clipped, run-length codes cut, boxes put around what is left.
 - An object of which a crop shows less than a share is no example of its class, and no background
   either: there it is a crowd (``iscrowd=1``), which training leaves alone and evaluation forgives.
-- Crowds stay crowds. Keypoints outside of a crop are not labelled there.
+- Crowds stay crowds. Keypoints outside of a crop are not labeled there.
 - Of crops without objects, a share is kept.
 """
 

@@ -1,4 +1,4 @@
-"""A data set's images that are made of the index of its annotation file when they are asked for."""
+"""A dataset's images that are made of the index of its annotation file when they are asked for."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class IndexedItems(Sequence):
 
 
 class SharesIndex(CocoDataset):
-    """A data set whose ``data_list`` may be :class:`IndexedItems`, which all processes share.
+    """A dataset whose ``data_list`` may be :class:`IndexedItems`, which all processes share.
 
-    To be inherited before the data set that reads the file, and sets ``_loaded`` (N,): which
+    To be inherited before the dataset that reads the file, and sets ``_loaded`` (N,): which
     annotations it passes on.
 
     Attributes:

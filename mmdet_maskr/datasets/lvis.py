@@ -49,7 +49,7 @@ class LVISInstanceDataset(SharesIndex, SurvivesUnreadableImages, ChecksAnnotatio
         classes = self.metainfo["classes"]
         if len(self.cat_ids) != len(classes):
             raise UserError(
-                f"{self.ann_file} has {len(self.cat_ids)} categories, but the data set has "
+                f"{self.ann_file} has {len(self.cat_ids)} categories, but the dataset has "
                 f"{len(classes)} classes, and labels follow the file: LVIS v1 has 1203. For a file "
                 "with classes of your own use CocoInstanceDataset."
             )

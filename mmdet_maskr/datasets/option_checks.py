@@ -1,4 +1,4 @@
-"""Checks of a data set's options that mmdet would ignore or misread, each with its cure."""
+"""Checks of a dataset's options that mmdet would ignore or misread, each with its cure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_metainfo(metainfo: Mapping | None) -> None:
     """Refuse spellings of ``metainfo`` that mmdet 3.x would ignore or misread.
 
     Args:
-        metainfo: the data set's ``metainfo`` option, e.g. ``dict(classes=('cat', 'dog'))``.
+        metainfo: the dataset's ``metainfo`` option, e.g. ``dict(classes=('cat', 'dog'))``.
 
     Raises:
         UserError: old keys of mmdet 2.x, a bare string that is no list file, names given twice.
@@ -43,10 +43,10 @@ def check_metainfo(metainfo: Mapping | None) -> None:
 
 
 def check_filter(filter_cfg: Mapping | None, options: Sequence[str]) -> None:
-    """Refuse a ``filter_cfg`` with options that the data set has not got; mmdet ignores them.
+    """Refuse a ``filter_cfg`` with options that the dataset lacks; mmdet ignores them.
 
     Args:
-        filter_cfg: the data set's option of this name.
+        filter_cfg: the dataset's option of this name.
         options: names of the options that it takes; the values are numbers, or True and False.
 
     Raises:
@@ -54,7 +54,7 @@ def check_filter(filter_cfg: Mapping | None, options: Sequence[str]) -> None:
     """
     for name, value in (filter_cfg or {}).items():
         if name not in options:
-            raise UserError(f"filter_cfg has {name!r}; this data set has {tuple(options)}.")
+            raise UserError(f"filter_cfg has {name!r}; this dataset has {tuple(options)}.")
         if not isinstance(value, (int, float)) or not value >= 0:
             raise UserError(f"filter_cfg has {name}={value!r}, which is no number from 0.")
 
@@ -72,7 +72,7 @@ def check_image_folder(folder: str, first_image: str) -> None:
     if folder and not Path(folder).is_dir():
         raise UserError(
             f"there is no image folder {Path(folder).absolute()}: set data_root (--data-root in "
-            "tools/train.py and tools/test.py) or the data set's data_prefix=dict(img=...)."
+            "tools/train.py and tools/test.py) or the dataset's data_prefix=dict(img=...)."
         )
     if not Path(first_image).is_file():
         raise UserError(

@@ -23,10 +23,10 @@ COMPOSES = (mmengine.dataset.Compose, mmcv.transforms.Compose)
 
 
 class SurvivesUnreadableImages(BaseDataset):
-    """A data set that takes another image for one whose file is missing or cannot be decoded.
+    """A dataset that takes another image for one whose file is missing or cannot be decoded.
 
     Only while training, and only up to a limit; all else that fails names the image's file. To be
-    inherited before the data set whose images it concerns, and takes its options.
+    inherited before the dataset whose images it concerns, and takes its options.
 
     Args:
         max_unreadable: share of the images that may turn out to be unreadable while training (one

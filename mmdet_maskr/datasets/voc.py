@@ -22,7 +22,7 @@ class VOCBoxDataset(SurvivesUnreadableImages, VOCDataset):
 
     Raises:
         UserError: the list of images, an annotation file or the first image is not there; an
-            annotation file is no XML or lacks an entry; no object has a class of the data set;
+            annotation file is no XML or lacks an entry; no object has a class of the dataset;
             unknown spellings of ``metainfo``.
     """
 
@@ -52,7 +52,7 @@ class VOCBoxDataset(SurvivesUnreadableImages, VOCDataset):
                 for element in ET.parse(info["xml_path"]).findall("object/name")
             }
             raise UserError(
-                f"no object of {self.ann_file} has one of the data set's classes "
+                f"no object of {self.ann_file} has one of the dataset's classes "
                 f"{tuple(self.metainfo['classes'])}; they are named {sorted(names)}. Set "
                 "metainfo=dict(classes=...)."
             )

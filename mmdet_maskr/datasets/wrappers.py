@@ -1,6 +1,6 @@
-"""Data sets within data sets: ConcatDataset, RepeatDataset, ClassBalancedDataset and their like.
+"""Datasets within datasets: ConcatDataset, RepeatDataset, ClassBalancedDataset and their like.
 
-A wrapper has its data sets under ``dataset`` or ``datasets``, in the config and when it is built.
+A wrapper has its datasets under ``dataset`` or ``datasets``, in the config and when it is built.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from mmdet_maskr.datasets.transforms import check_pipeline
 from mmdet_maskr.datasets.transforms.pipeline_check import NOTHING
 from mmdet_maskr.errors import UserError
 
-# What the data sets within a wrapper have to agree on, for labels and keypoints to mean the same.
+# What the datasets within a wrapper have to agree on, for labels and keypoints to mean the same.
 SHARED = ("classes", "keypoints", "keypoint_classes", "keypoint_swaps")
 
 
 def leaves(dataset: Any) -> Iterator[Any]:
-    """The data sets that read files, in order, of a config or of a built data set."""
+    """The datasets that read files, in order, of a config or of a built dataset."""
     inner = _within(dataset)
     if not inner:
         yield dataset
@@ -31,7 +31,7 @@ def leaves(dataset: Any) -> Iterator[Any]:
 
 
 def _within(dataset: Any) -> list:
-    """The data sets that a wrapper holds; none for a data set that reads files."""
+    """The datasets that a wrapper holds; none for a dataset that reads files."""
     if isinstance(dataset, Mapping):
         several, one = dataset.get("datasets"), dataset.get("dataset")
     else:
@@ -42,7 +42,7 @@ def _within(dataset: Any) -> list:
 
 
 def chain(dataset: Any, index: int) -> Iterator[Any]:
-    """A built data set, and those within that image number ``index`` comes from, outermost first.
+    """A built dataset, and those within that image number ``index`` comes from, outermost first.
 
     Raises:
         UserError: a wrapper that does not say where its images come from.
@@ -51,7 +51,7 @@ def chain(dataset: Any, index: int) -> Iterator[Any]:
 
 
 def place_of(dataset: Any, index: int) -> tuple[BaseDataset, int]:
-    """The built data set that reads image number ``index``, and the image's number in it.
+    """The built dataset that reads image number ``index``, and the image's number in it.
 
     Raises:
         UserError: a wrapper mixes images.
@@ -87,13 +87,13 @@ def _path(dataset: Any, index: int) -> Iterator[tuple[Any, int]]:
 
 
 def pipelines(dataset: Mapping) -> list[list]:
-    """Pipelines that images of a config's data set go through, each with those of wrappers after.
+    """Pipelines that images of a config's dataset go through, each with those of wrappers after.
 
     Args:
-        dataset: config of a data set, wrapped or not.
+        dataset: config of a dataset, wrapped or not.
 
     Returns:
-        One for each data set that reads files; equal ones once.
+        One for each dataset that reads files; equal ones once.
 
     Raises:
         UserError: one of them has none.
@@ -102,7 +102,7 @@ def pipelines(dataset: Mapping) -> list[list]:
     own = dataset.get("pipeline")
     if not inner:
         if own is None:
-            raise UserError(f"the data set {_name(dataset)} has no pipeline.")
+            raise UserError(f"the dataset {_name(dataset)} has no pipeline.")
         return [list(own)]
     found: list[list] = []
     for part in inner:
@@ -114,10 +114,10 @@ def pipelines(dataset: Mapping) -> list[list]:
 
 
 def the_pipeline(dataset: Mapping, purpose: str) -> list:
-    """The one pipeline of a config's data set.
+    """The one pipeline of a config's dataset.
 
     Args:
-        dataset: config of a data set, wrapped or not.
+        dataset: config of a dataset, wrapped or not.
         purpose: what it is for, for messages.
 
     Raises:
@@ -126,7 +126,7 @@ def the_pipeline(dataset: Mapping, purpose: str) -> list:
     found = pipelines(dataset)
     if len(found) > 1:
         raise UserError(
-            f"the data sets within {_name(dataset)} have {len(found)} different pipelines, and "
+            f"the datasets within {_name(dataset)} have {len(found)} different pipelines, and "
             f"{purpose} needs one: give them the same."
         )
     return found[0]
@@ -135,10 +135,10 @@ def the_pipeline(dataset: Mapping, purpose: str) -> list:
 def change_pipelines(
     dataset: MutableMapping, change: Callable[[list], Sequence], after: Sequence = ()
 ) -> None:
-    """Change what images of a config's data set go through, in place.
+    """Change what images of a config's dataset go through, in place.
 
     Args:
-        dataset: config of a data set, wrapped or not. Pipelines of wrappers end up empty.
+        dataset: config of a dataset, wrapped or not. Pipelines of wrappers end up empty.
         change: gives the new pipeline for a whole old one.
         after: pipelines of wrappers around it.
     """
@@ -153,22 +153,22 @@ def change_pipelines(
 
 
 def metainfo_of(dataset: Mapping) -> dict:
-    """The metainfo of a config's data set, wrapped or not, without reading annotations.
+    """The metainfo of a config's dataset, wrapped or not, without reading annotations.
 
     Raises:
-        UserError: the data sets within differ in classes or keypoints.
+        UserError: the datasets within differ in classes or keypoints.
     """
     built = [DATASETS.build(_lazy(leaf)) for leaf in leaves(dataset)]
     return joined_metainfo([leaf.metainfo for leaf in built], _name(dataset))
 
 
 def joined_metainfo(metainfos: Sequence[Mapping], what: str) -> dict:
-    """One metainfo for data sets that are used as one: the first, where labels mean the same.
+    """One metainfo for datasets that are used as one: the first, where labels mean the same.
 
     Palettes and the like may differ.
 
     Args:
-        metainfos: of the data sets.
+        metainfos: of the datasets.
         what: what holds them, for messages.
 
     Raises:
@@ -179,7 +179,7 @@ def joined_metainfo(metainfos: Sequence[Mapping], what: str) -> dict:
         for key in SHARED:
             if _plain(first.get(key)) != _plain(other.get(key)):
                 raise UserError(
-                    f"the data sets within {what} differ in metainfo[{key!r}]: {first.get(key)} "
+                    f"the datasets within {what} differ in metainfo[{key!r}]: {first.get(key)} "
                     f"and {other.get(key)}. Labels would not mean the same; give all of them the "
                     f"same metainfo=dict({key}=...)."
                 )
@@ -202,20 +202,20 @@ def one_metainfo(metainfo: Any, what: str) -> Any:
 
 
 def prepare(dataset: Any) -> None:
-    """Make a built data set, wrapped or not, fit to be used as one; check its pipelines.
+    """Make a built dataset, wrapped or not, fit to be used as one; check its pipelines.
 
     mmdet's ConcatDataset has a list of metainfos where only palettes differ, which neither
     evaluators nor hooks take. It gets the first one.
 
     Raises:
-        UserError: the data sets within differ in classes or keypoints, or the pipeline of a
+        UserError: the datasets within differ in classes or keypoints, or the pipeline of a
             MultiImageMixDataset leaves masks or keypoints behind.
     """
     _checked(dataset)
 
 
 def _checked(dataset: Any) -> frozenset[str]:
-    """What is loaded after the data set's pipelines."""
+    """What is loaded after the dataset's pipelines."""
     inner = _within(dataset)
     loaded = NOTHING.union(*map(_checked, inner))
     if not inner:
@@ -236,7 +236,7 @@ def _checked(dataset: Any) -> frozenset[str]:
 class _Step:
     """A transform of a wrapper's own pipeline that is named where it fails.
 
-    Those of data sets that read files are named by SurvivesUnreadableImages.
+    Those of datasets that read files are named by SurvivesUnreadableImages.
     """
 
     def __init__(self, number: int, transform: Callable) -> None:
@@ -261,12 +261,12 @@ class _Step:
 
 
 def _lazy(leaf: Mapping) -> dict:
-    """A config whose data set reads no annotations, and needs no packages of its transforms."""
+    """A config whose dataset reads no annotations, and needs no packages of its transforms."""
     return {**leaf, "lazy_init": True, "pipeline": []}
 
 
 def _name(dataset: Mapping) -> str:
-    kind = dataset.get("type", "the data set")
+    kind = dataset.get("type", "the dataset")
     return kind.__name__ if inspect.isclass(kind) else str(kind)
 
 

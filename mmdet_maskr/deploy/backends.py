@@ -39,7 +39,7 @@ def open_onnx(path: Path, device: str, threads: int | None) -> Run:
 
 
 def open_openvino(path: Path, device: str, threads: int | None) -> Run:
-    """OpenVINO, in float32 but for what was quantised.
+    """OpenVINO, in float32 but for what was quantized.
 
     Raises:
         UserError: it is not installed, or has no such device.

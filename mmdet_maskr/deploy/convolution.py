@@ -1,4 +1,4 @@
-"""A convolution with what follows it: folded normalisation, a sum, ReLU; in one call on a CPU.
+"""A convolution with what follows it: folded normalization, a sum, ReLU; in one call on a CPU.
 
 oneDNN, which computes torch's convolutions on CPUs, can add a map and apply ReLU to a result while
 it is in the cache, and takes weights that were brought into its own order once and for all. torch
@@ -23,11 +23,11 @@ PLAIN_CONVOLUTIONS = (nn.Conv2d, MMCVConv2d)  # exact types: subclasses may comp
 
 
 class FusedConv2d(nn.Module):
-    """A convolution, of which normalisation, sum and ReLU are parts; for inference only.
+    """A convolution, of which normalization, sum and ReLU are parts; for inference only.
 
     Args:
         conv: a convolution that :func:`can_fuse` accepts; its weights are copied.
-        norm: normalisation after it that :func:`can_fold` accepts, or None.
+        norm: normalization after it that :func:`can_fold` accepts, or None.
         relu: whether ReLU comes last.
     """
 
@@ -152,7 +152,7 @@ def fold(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Weight and bias of the convolution that equals ``norm(conv(x))``.
 
     mmcv's fuse_conv_bn takes for a pair what follows each other in a module's list of children,
-    whatever the forward function does with them (a ConvModule with ``order=('norm', 'conv',
+    even if the forward function calls them otherwise (a ConvModule with ``order=('norm', 'conv',
     'act')``, a deconvolution between), and works in place. Here pairs are found by the forward
     functions of known parts (:mod:`.parts`).
 

@@ -54,16 +54,16 @@ def has_forward(module: nn.Module, *classes: type[nn.Module], name: str = "forwa
 
 
 class FastConvModule(FastForm):
-    """ConvModule whose normalisation and ReLU are in its convolution."""
+    """ConvModule whose normalization and ReLU are in its convolution."""
 
     def forward(self, x: Tensor, activate: bool = True, norm: bool = True) -> Tensor:
         """mmcv's, (B, C, H, W).
 
         Raises:
-            UserError: ``norm=False`` of a layer whose normalisation is folded.
+            UserError: ``norm=False`` of a layer whose normalization is folded.
         """
         if self.with_norm and not norm:
-            raise UserError("an optimised ConvModule cannot leave out its folded normalisation.")
+            raise UserError("an optimized ConvModule cannot leave out its folded normalization.")
         return self.conv(x, relu=self.with_activation and activate)
 
 
@@ -88,7 +88,7 @@ def _rewrite_conv_module(module: ConvModule) -> bool:
 
 
 def _rewrite_sequential(module: nn.Sequential) -> bool:
-    """Convolution, normalisation and ReLU that follow each other."""
+    """Convolution, normalization and ReLU that follow each other."""
     if not has_forward(module, nn.Sequential):
         return False
     layers = list(module.named_children())

@@ -1,7 +1,7 @@
 """The folder of an exported model: files of weights and graph, and ``metadata.json``.
 
 The metadata hold the SHA-256 of the other files, so that a model is whole or refused. A new model
-takes the place of an older one as one: its files are written beside, as ``NAME.partial``, the
+takes the place of an older one as one: its files are first written as ``NAME.partial``, the
 metadata last; from then on they count, and whoever opens the folder next gives them their names.
 """
 

@@ -10,7 +10,7 @@ from mmdet_maskr.deploy.optimization import optimize
 
 
 class OptimizeHook(Hook):
-    """Tests the optimised model in place of the runner's, and puts that back.
+    """Tests the optimized model in place of the runner's, and puts that back.
 
     It does so after other hooks have loaded or averaged the weights.
 
@@ -24,7 +24,7 @@ class OptimizeHook(Hook):
         self.compile = compile
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Optimise a copy of the model with its present weights."""
+        """Optimize a copy of the model with its present weights."""
         wrapped = is_model_wrapper(runner.model)
         self._original = runner.model.module if wrapped else runner.model
         self._put(runner, optimize(self._original.eval(), compile=self.compile))

@@ -66,7 +66,7 @@ def read_image(source: str | Path | np.ndarray, load: dict[str, Any] | None = No
 
 
 def _read_pil(source: str | Path, orientation: bool) -> np.ndarray:
-    """By Pillow, as mmcv does; what is transparent in grey images gets mmcv's background."""
+    """By Pillow, as mmcv does; what is transparent in gray images gets mmcv's background."""
     _need_pillow("reads files")
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -76,9 +76,9 @@ def _read_pil(source: str | Path, orientation: bool) -> np.ndarray:
     except (UnidentifiedImageError, OSError) as error:
         raise Unreadable(str(source), f"it is no image that Pillow can read ({error})") from error
     if image.mode == "LA":
-        grey = image.convert("RGBA")
-        image = Image.new("RGB", grey.size, (124, 117, 104))
-        image.paste(grey, mask=grey.split()[3])
+        gray = image.convert("RGBA")
+        image = Image.new("RGB", gray.size, (124, 117, 104))
+        image.paste(gray, mask=gray.split()[3])
     return np.array(image.convert("RGB"))[:, :, ::-1]
 
 

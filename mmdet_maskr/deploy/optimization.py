@@ -61,7 +61,7 @@ class Optimization:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{count} {name}" for name, count in sorted(self.rewritten.items()))
-        text = f"optimised for inference: {parts}"
+        text = f"optimized for inference: {parts}"
         if self.left:
             text += f"; left as they are: {', '.join(self.left)}"
         if self.autocast:
@@ -103,7 +103,7 @@ class FastDetector(FastForm):
             UserError: ``mode='loss'``.
         """
         if mode == "loss":
-            raise UserError("an optimised model cannot be trained: train the original.")
+            raise UserError("an optimized model cannot be trained: train the original.")
         done = self.optimization
         if done.compiled and inputs.is_cuda:
             torch.compiler.cudagraph_mark_step_begin()
@@ -128,7 +128,7 @@ class FastDetector(FastForm):
             UserError: training mode.
         """
         if mode:
-            raise UserError("an optimised model cannot be trained: train the original.")
+            raise UserError("an optimized model cannot be trained: train the original.")
         return super().train(False)
 
 
@@ -159,14 +159,14 @@ def optimize(
         fast = optimize(model.eval())
         fast.test_step(batch)
 
-    Normalisation is folded into convolutions, and sums and ReLUs are computed with them; maps stay
+    Normalization is folded into convolutions, and sums and ReLUs are computed with them; maps stay
     channels_last from the image to the heads, RoIs are pooled from all levels at once, the mask
     head's deconvolution is a matrix product, weights lie as they are read. What is known is
     rewritten (ResNets and relatives, FPN, RPN, fully connected box heads, mask heads, every
     ConvModule), what is not stays as it is; ``fast.optimization`` tells.
 
     The result computes no gradients, has parameters of other names, and follows neither changes of
-    the original nor other weights: load those first, then optimise.
+    the original nor other weights: load those first, then optimize.
 
     Args:
         model: a detector of mmdet or of ours in evaluation mode, or a model for test-time
@@ -181,7 +181,7 @@ def optimize(
             results. None (exact) computes in the model's own.
 
     Raises:
-        UserError: no detector, one in training mode or optimised before, one without any known
+        UserError: no detector, one in training mode or optimized before, one without any known
             part, unknown options, or masks='rle' without a mask head that can.
     """
     if isinstance(model, BaseTTAModel):
@@ -225,12 +225,12 @@ def _check(model: nn.Module, masks: str | None, autocast: str | None) -> None:
             f"optimize() takes the model inside of {type(model).__name__}: give it model.module."
         )
     if isinstance(model, FastDetector):
-        raise UserError("this model is optimised already: optimise the original with all options.")
+        raise UserError("this model is optimized already: optimize the original with all options.")
     if not isinstance(model, BaseDetector):
         raise UserError(f"optimize() takes a detector of mmdet, not {type(model).__name__}.")
     if any(module.training for module in model.modules()):
         raise UserError(
-            "optimize() takes a model in evaluation mode, in which normalisation is constant: call "
+            "optimize() takes a model in evaluation mode, in which normalization is constant: call "
             "model.eval() first."
         )
     if autocast is not None and autocast not in PRECISIONS:

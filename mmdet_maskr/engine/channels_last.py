@@ -22,7 +22,7 @@ DEVICES = ("cpu", "cuda")
 def turn_on_channels_last(model: nn.Module, devices: Sequence[str] = DEVICES) -> None:
     """Let the backbones in ``model`` get their images as channels_last.
 
-    What follows keeps the format: convolutions, normalisation, neck, heads and our RoI layers give
+    What follows keeps the format: convolutions, normalization, neck, heads and our RoI layers give
     what they get. Layers that are wrong on it get contiguous maps, see
     :func:`.memory_format.guard_layers`. Weights, and so gradients and the optimizer's state, stay
     as they are: what a checkpoint holds, and whether another run can resume it, does not depend on
@@ -77,5 +77,5 @@ class ChannelsLastHook(Hook):
         self.devices = tuple(devices)
 
     def before_run(self, runner: Runner) -> None:
-        """Before anything is computed, whatever the runner is to do."""
+        """Before anything is computed, for training, validation and test alike."""
         turn_on_channels_last(unwrapped(runner), self.devices)

@@ -33,7 +33,7 @@ INTERRUPTED = "interrupted_iter_{}.pth"
 class DurableCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, so that at no moment a crash can cost what was saved before.
 
-    Takes CheckpointHook's options. In a local folder a checkpoint is written beside its place,
+    Takes CheckpointHook's options. In a local folder a checkpoint is written to a temporary file,
     flushed, renamed, and gets a checksum; ``last_checkpoint`` follows, and only then are those
     beyond ``max_keep_ckpts`` removed. Each holds what an exact resume needs
     (:mod:`mmdet_maskr.engine.resume`).
@@ -176,7 +176,7 @@ class DurableCheckpointHook(CheckpointHook):
                 metric.results.clear()
             runner.logger.error(
                 f"{error} The validation that was due is left out, and the next one will end the "
-                "run again unless that is mended."
+                "run again unless that is fixed."
             )
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -274,7 +274,7 @@ class DurableCheckpointHook(CheckpointHook):
         intact = f"intact are {', '.join(kept)}{last}" if kept else "it would have been the first"
         return (
             f"checkpoint {name} could not be written to {self.out_dir}: {error.strerror or error} "
-            f"({intact}). Mend that, then the same command with --resume goes on."
+            f"({intact}). Fix that, then the same command with --resume goes on."
         )
 
     def _point_to(self, runner: Runner, name: str) -> None:
@@ -359,7 +359,7 @@ def _or_told(path: Path, write: Callable[[], None]) -> None:
         write()
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written: {error.strerror or error}. Mend that, then the same "
+            f"{path} cannot be written: {error.strerror or error}. Fix that, then the same "
             "command with --resume goes on."
         ) from error
 

@@ -15,7 +15,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def end_with_parent(number: int) -> None:
-    """In a child: get signal ``number`` when the parent ends, by whatever signal (Linux)."""
+    """In a child: get signal ``number`` when the parent ends by any signal (Linux)."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 

@@ -15,7 +15,7 @@ def read_config(path: str) -> Config:
     """Read a config file; one that is no program runs none.
 
     Raises:
-        UserError: whatever its Python ends in, with the line; a missing ``_base_`` or import.
+        UserError: any error of its Python, with the line; a missing ``_base_`` or import.
     """
     try:
         return Config.fromfile(path)

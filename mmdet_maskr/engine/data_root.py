@@ -21,7 +21,7 @@ def replace_data_root(cfg: Config, old: str, new: str) -> None:
 
     ``data_root`` and paths that begin with it (``ann_file=data_root + '...'``) are values of their
     own after a config is parsed, so setting ``data_root`` alone would change nothing. Any text
-    begins with an empty ``old`` (or is below '.'): of these only relative paths of data sets'
+    begins with an empty ``old`` (or is below '.'): of these only relative paths of datasets'
     ``data_root`` and evaluators' files are replaced.
 
     Raises:

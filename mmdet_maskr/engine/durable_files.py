@@ -1,6 +1,6 @@
 """Files that are either whole or not there: checkpoints written so that no crash can cost one.
 
-A file is written by :mod:`mmdet_maskr.atomic_files`; its SHA-256 stands beside it as
+A file is written by :mod:`mmdet_maskr.atomic_files`; its SHA-256 is next to it as
 ``FILE.sha256``, in the format of ``sha256sum --check``.
 """
 
@@ -39,7 +39,7 @@ class DurableBackend(LocalBackend):
         """Write a file and its checksum; an older file of that name stays until then."""
         path = Path(filepath)
         # A file without a checksum counts as good if it can be read whole, so at no moment does a
-        # good file stand beside another one's checksum.
+        # good file stand next to another one's checksum.
         checksum_file(path).unlink(missing_ok=True)
         write_whole(path, obj)
         _write_checksum(path, hashlib.sha256(obj).hexdigest())
@@ -96,8 +96,8 @@ def newest_checkpoint(
     """Path of the newest whole checkpoint that a run in ``work_dir`` can go on from.
 
     That is the one that ``last_checkpoint`` names; where that is missing or damaged, the one with
-    most iterations. Only the run's own folders are looked into, whatever path is in the file: a
-    work dir may have been moved, copied, or named from another current folder.
+    most iterations. Only the run's own folders are looked into, even if the file has another path:
+    a work dir may have been moved, copied, or named from another current folder.
 
     Args:
         work_dir: folder with ``last_checkpoint``.

@@ -43,7 +43,7 @@ class DurableRunner(Runner):
 
     A config chooses it by ``runner_type='mmdet.DurableRunner'``; the rest of an exact resume is
     DurableCheckpointHook's. Resuming without a path takes the newest checkpoint that is whole,
-    where mmengine takes the one that ``last_checkpoint`` names whatever its state.
+    where mmengine takes the one that ``last_checkpoint`` names without checking it.
     """
 
     _load_from: str | None
@@ -78,7 +78,7 @@ class DurableRunner(Runner):
         DataLoader that is passed in is taken as it is.
 
         Raises:
-            UserError: it would give no batch; data sets within a wrapper do not fit each other,
+            UserError: it would give no batch; datasets within a wrapper do not fit each other,
                 or its pipeline leaves masks behind.
         """
         if isinstance(dataloader, dict):
@@ -96,13 +96,13 @@ class DurableRunner(Runner):
         return exact_loader(built, 0 if seed is None else seed)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the training loop; epoch-based ones, of whatever class, can begin in an epoch."""
+        """Build the training loop; epoch-based ones, of any class, can begin in an epoch."""
         return exact_loop(
             super().build_train_loop(exact_settings(loop) if isinstance(loop, dict) else loop)
         )
 
     def train(self) -> nn.Module:
-        """Train; hooks with threads or signal handlers (a ``close``) end them, whatever happens.
+        """Train; hooks with threads or signal handlers (a ``close``) end them in any case.
 
         mmengine calls no hook when training raises, and in a notebook the process lives on.
         """

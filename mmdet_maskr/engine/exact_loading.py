@@ -191,7 +191,7 @@ class ExactDataLoader(GuardedDataLoader):
 def exact_loader(built: DataLoader, seed: int) -> DataLoader:
     """The :class:`ExactDataLoader` of a stock DataLoader; without a batch sampler a guarded one.
 
-    Subclasses are left as they are. Iterable data sets stay inexact.
+    Subclasses are left as they are. Iterable datasets stay inexact.
     """
     if type(built) is not DataLoader:
         return built

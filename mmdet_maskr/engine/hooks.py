@@ -20,7 +20,7 @@ from mmdet_maskr.models.mask_heads.mask_head import last_mask_head
 
 @HOOKS.register_module()
 class DatasetFitHook(Hook):
-    """Checks when the runner starts that the model fits the data sets.
+    """Checks when the runner starts that the model fits the datasets.
 
     Heads have as many classes as the data; a keypoint head has the data's keypoints and classes
     with keypoints, and no batch augmentation leaves keypoints behind. Masks of a softmax are in no
@@ -35,7 +35,7 @@ class DatasetFitHook(Hook):
     _has_seen_batch = False
 
     def before_run(self, runner: Runner) -> None:
-        """Compare each data set that the run will use with the model."""
+        """Compare each dataset that the run will use with the model."""
         model = unwrapped(runner)
         for split in ("train", "val", "test"):
             loop = getattr(runner, f"_{split}_loop")

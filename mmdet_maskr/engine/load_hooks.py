@@ -20,11 +20,11 @@ SHOWN = 3  # names of each kind in a message
 
 
 def check_whole(model: nn.Module, checkpoint: dict, what: str) -> None:
-    """Refuse a checkpoint that leaves weights of a model as they were initialised.
+    """Refuse a checkpoint that leaves weights of a model as they were initialized.
 
     For detecting and testing: mmengine loads what fits and lists the rest in its log, so the model
     would detect by chance. Weights without a place in the model are fine, but for those of a larger
-    body. Counters of batch normalisation may be missing.
+    body. Counters of batch normalization may be missing.
 
     Args:
         model: what the checkpoint is for.
@@ -134,15 +134,15 @@ class ClassTransferHook(Hook):
     """Starts from a checkpoint with other classes: classes of the same name keep their weights.
 
     Rows of the box head's class scores and boxes and of the mask head's last layer are put in the
-    order of this data set's classes; what the checkpoint has not got keeps its initial weights.
+    order of this dataset's classes; what the checkpoint lacks keeps its initial weights.
     The paper starts Cityscapes from COCO so (appendix A): seven of eight classes are shared.
 
-    A run that goes on, a test, and a checkpoint that names this data set's classes are left alone.
+    A run that goes on, a test, and a checkpoint that names this dataset's classes are left alone.
 
     Args:
         source_classes: the checkpoint's classes, in label order; by default what it says itself.
         least_shared: how many of the classes the checkpoint has to have; 0 where a model of others
-            is fine-tuned on whatever classes.
+            is fine-tuned on any classes.
 
     Raises:
         UserError: the checkpoint does not name its classes, or shares fewer.
@@ -217,7 +217,7 @@ def classes_of(checkpoint: dict) -> tuple[str, ...]:
 
 
 def classes_in_use(runner: Runner) -> tuple[str, ...]:
-    """Names of the classes of the data set that the run trains or tests on."""
+    """Names of the classes of the dataset that the run trains or tests on."""
     loops = [getattr(runner, f"_{split}_loop") for split in ("train", "val", "test")]
     built = next(loop for loop in loops if isinstance(loop, BaseLoop))
     metainfo = one_metainfo(built.dataloader.dataset.metainfo, "the data loader")

@@ -183,7 +183,7 @@ def _warn(runner: Runner, text: str | None) -> None:
 
 
 def _count_without_step(wrapper: OptimWrapper) -> None:
-    """What ``update_params`` does beside the backward pass."""
+    """What ``update_params`` does besides the backward pass."""
     wrapper._inner_count += 1
     if wrapper._accumulative_counts > 1 and wrapper.should_update():
         parameters = [p for group in wrapper.param_groups for p in group["params"]]

@@ -1,4 +1,4 @@
-"""Does a model fit a data set: classes, keypoints, what is loaded; pure functions on both.
+"""Does a model fit a dataset: classes, keypoints, what is loaded; pure functions on both.
 
 Each raises a UserError that names the keys of the config.
 """
@@ -20,15 +20,15 @@ from mmdet_maskr.models.roi_heads import AveragedCascadeRoIHead
 
 
 def check_class_counts(model: nn.Module, metainfo: Mapping, split: str) -> None:
-    """Compare ``num_classes`` of every head, but for the RPN's, with the data set's classes.
+    """Compare ``num_classes`` of every head, but for the RPN's, with the dataset's classes.
 
     Args:
         model: the model, not wrapped.
-        metainfo: of the data set, with ``classes``.
+        metainfo: of the dataset, with ``classes``.
         split: 'train', 'val' or 'test', for messages.
 
     Raises:
-        UserError: with the data set's number of classes and every head's that differs.
+        UserError: with the dataset's number of classes and every head's that differs.
     """
     expected = len(metainfo["classes"])
     wrong = []
@@ -42,20 +42,20 @@ def check_class_counts(model: nn.Module, metainfo: Mapping, split: str) -> None:
             wrong.append(f"model.{name}.num_classes={count}")
     if wrong:
         raise UserError(
-            f"the data set of {split}_dataloader has {expected} classes, but "
+            f"the dataset of {split}_dataloader has {expected} classes, but "
             f"{', '.join(wrong)}: set num_classes={expected} there, or other classes in "
             f"{split}_dataloader.dataset.metainfo."
         )
 
 
 def check_keypoints(model: nn.Module, metainfo: Mapping, split: str) -> None:
-    """Compare the keypoint head with the data set's keypoints and the classes that have them.
+    """Compare the keypoint head with the dataset's keypoints and the classes that have them.
 
     A model with keypoints may be validated and tested on data without.
 
     Args:
         model: the model, not wrapped.
-        metainfo: of the data set, with ``classes`` and the keys of
+        metainfo: of the dataset, with ``classes`` and the keys of
             :mod:`mmdet_maskr.coco.keypoint_meta`.
         split: 'train', 'val' or 'test', for messages.
 
@@ -70,13 +70,13 @@ def check_keypoints(model: nn.Module, metainfo: Mapping, split: str) -> None:
             if split != "train":
                 continue
             raise UserError(
-                f"the model has {key}, but the data set of {loader} has no keypoints in its "
+                f"the model has {key}, but the dataset of {loader} has no keypoints in its "
                 "metainfo: use CocoKeypointDataset or CocoJointDataset there, or set "
                 f"{key}=None."
             )
         if head.num_keypoints != len(names):
             raise UserError(
-                f"the data set of {loader} has {len(names)} keypoints, but {key}.num_keypoints="
+                f"the dataset of {loader} has {len(names)} keypoints, but {key}.num_keypoints="
                 f"{head.num_keypoints}: set num_keypoints={len(names)} there, or other keypoints "
                 f"in {loader}.dataset.metainfo."
             )
@@ -155,7 +155,7 @@ def check_box_only(model: nn.Module, box_only: int, split: str) -> None:
 
     Args:
         model: the model, not wrapped.
-        box_only: how many objects of the data set have a box and no mask.
+        box_only: how many objects of the dataset have a box and no mask.
         split: 'train', for messages.
 
     Raises:

@@ -88,7 +88,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if cfg.get("data_root") != configured_root:
         if configured_root is None:
             raise UserError(
-                f"{args.config} has no data_root that could be replaced: set the data sets' own "
+                f"{args.config} has no data_root that could be replaced: set the datasets' own "
                 "with --cfg-options train_dataloader.dataset.data_root=..."
             )
         replace_data_root(cfg, configured_root, cfg.data_root)

@@ -148,7 +148,7 @@ def remove_functions(checkpoint: dict) -> list[str]:
     no data would let the file be refused.
 
     Returns:
-        Keys of what is taken out beside the schedulers' functions.
+        Keys of what is taken out besides the schedulers' functions.
     """
     schedulers = checkpoint.get("param_schedulers") or []
     lists = schedulers.values() if isinstance(schedulers, dict) else [schedulers]

@@ -102,7 +102,7 @@ class StopRequest:
         self._before: dict = {}
         self._group = None
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            # on CPUs whatever the backend is, so that asking never waits for a GPU
+            # on CPUs with any backend, so that asking never waits for a GPU
             self._group = dist.new_group(backend="gloo")
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}

@@ -11,7 +11,7 @@ class ZeroLosses:
     """Watches the parts of the loss until each was above 0, or was 0 for long enough.
 
     Args:
-        patience: iterations until it is said.
+        patience: iterations until it is reported.
     """
 
     def __init__(self, patience: int = ITERATIONS) -> None:

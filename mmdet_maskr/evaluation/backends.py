@@ -78,7 +78,7 @@ def evaluate(comparison: EvaluationInput, backend: str, in_processes: bool = Fal
     Args:
         comparison: what with what.
         backend: a name of :data:`BACKENDS`.
-        in_processes: let eight processes run pycocotools, whatever the backend (mmdet's
+        in_processes: let eight processes run pycocotools for any backend (mmdet's
             ``use_mp_eval``).
 
     Returns:
@@ -270,7 +270,7 @@ def _waits(name: str) -> str:
 def _lacking(name: str) -> str:
     """Why a backend cannot be used; nothing where it can."""
     backend, version = BACKENDS[name], _version(name)
-    if name == REFERENCE:  # whatever package brings it: mmdet cannot be imported without
+    if name == REFERENCE:  # any package may bring it: mmdet cannot be imported without
         return ""
     if version is None:
         return f"the package {backend.package} is not installed"

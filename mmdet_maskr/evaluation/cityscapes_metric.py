@@ -42,7 +42,7 @@ class CityscapesInstanceMetric(CityScapesMetric):
         if seg_prefix is None or not Path(seg_prefix).is_dir():
             raise UserError(
                 f"there is no folder of label images {seg_prefix}: set the evaluator's seg_prefix "
-                "to gtFine/val of the data set."
+                "to gtFine/val of the dataset."
             )
         adjustments.provide_numpy(scripts, in1d=np.isin)  # numpy 2.4 removed it
         super().__init__(outfile_prefix=outfile_prefix, seg_prefix=seg_prefix, **options)

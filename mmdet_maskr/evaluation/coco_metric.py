@@ -53,7 +53,7 @@ class CocoInstanceMetric(CocoMetric):
 
     Takes CocoMetric's options and records its scores of boxes, masks and proposals; those of
     classes have the right names also where category ids do not ascend. Keypoints are scored with
-    the data set's ``metainfo`` (see :mod:`mmdet_maskr.coco.keypoint_meta`): its K sigmas, and
+    the dataset's ``metainfo`` (see :mod:`mmdet_maskr.coco.keypoint_meta`): its K sigmas, and
     detections of its ``keypoint_classes`` alone. Their scores are ``coco/keypoints_mAP``,
     ``_mAP_50``, ``_mAP_75``, ``_mAP_m`` and ``_mAP_l``; a detection is as large as the box around
     its keypoints. ``proposal_nums`` and ``use_mp_eval`` concern boxes and masks.
@@ -68,7 +68,7 @@ class CocoInstanceMetric(CocoMetric):
     ``outfile_prefix`` is set, and only then.
 
     Args:
-        ann_file: path of the annotation file; 'dataset' for that of the data set which is
+        ann_file: path of the annotation file; 'dataset' for that of the dataset which is
             evaluated, where it is one that finds its files (AnyInstanceDataset). None takes boxes
             and masks from the data samples, as CocoMetric does; these have no areas, so keypoints
             cannot be scored then. With ``format_only`` the file may lack annotations, as COCO's
@@ -88,7 +88,7 @@ class CocoInstanceMetric(CocoMetric):
         max_dets: how many detections an image and class count, for all numbers but the average
             recalls of ``proposal_nums``; None for COCO's 100, and 20 with keypoints. Raise it, and
             the model's ``test_cfg.rcnn.max_per_img``, for images with more objects.
-        crowds: what annotations with iscrowd=1 are, as the data set's option of this name.
+        crowds: what annotations with iscrowd=1 are, as the dataset's option of this name.
         **options: the rest of CocoMetric's.
 
     Raises:
@@ -134,17 +134,17 @@ class CocoInstanceMetric(CocoMetric):
 
     @CocoMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: Mapping) -> None:
-        """Take the data set's metainfo, and look up its classes in the annotation files.
+        """Take the dataset's metainfo, and look up its classes in the annotation files.
 
         Raises:
             UserError: they lack classes or masks, or keypoints do not fit.
         """
-        self._dataset_meta = dataset_meta = one_metainfo(dataset_meta, "the data set")
+        self._dataset_meta = dataset_meta = one_metainfo(dataset_meta, "the dataset")
         if self._of_dataset:
             if "ann_file" not in dataset_meta:
                 raise UserError(
                     "the evaluator's ann_file='dataset' needs AnyInstanceDataset, which finds its "
-                    "annotations: name the data set's ann_file there, too."
+                    "annotations: name the dataset's ann_file there, too."
                 )
             self._read_all(dataset_meta["ann_file"])
         if self._coco_api is not None:
@@ -188,8 +188,8 @@ class CocoInstanceMetric(CocoMetric):
         unknown = [r["img_id"] for r in found if r["img_id"] not in self._coco_api.imgs]
         if unknown:
             raise UserError(
-                f"{len(unknown)} of the {len(found)} images of the data set, ids {unknown[:5]}, "
-                "are not in the evaluator's ann_file: name the data set's annotation file there."
+                f"{len(unknown)} of the {len(found)} images of the dataset, ids {unknown[:5]}, "
+                "are not in the evaluator's ann_file: name the dataset's annotation file there."
             )
         if self.cat_ids is None:
             self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta["classes"])

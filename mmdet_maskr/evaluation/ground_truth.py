@@ -35,9 +35,9 @@ class GroundTruth(COCO):
 
 
 class GroundTruthFile(CheckedCOCO, GroundTruth):
-    """GroundTruth read from an annotation file, which is checked as a data set's is.
+    """GroundTruth read from an annotation file, which is checked as a dataset's is.
 
-    Annotations without ``iscrowd`` are no crowds, as for data sets; pycocotools raises KeyError.
+    Annotations without ``iscrowd`` are no crowds, as for datasets; pycocotools raises KeyError.
     """
 
     def __init__(self, annotation_file: str, **options) -> None:
@@ -153,7 +153,7 @@ def keypoint_truth(
 ) -> GroundTruth:
     """The annotations of some categories, each with ``keypoints`` and ``num_keypoints``.
 
-    One without keypoints counts as COCO's unlabelled people do: it is not looked for, and a
+    One without keypoints counts as COCO's unlabeled people do: it is not looked for, and a
     detection near it is no mistake. Annotations are copies, because COCOeval marks as ignored what
     has no keypoints, and mmdet's ``proposal_fast`` would leave these out.
 
@@ -188,5 +188,5 @@ def keypoint_truth(
 
 def _with_keypoints(annotation: dict, num_keypoints: int) -> dict:
     keypoints = annotation.get("keypoints", [0] * (3 * num_keypoints))
-    labelled = sum(visibility > 0 for visibility in keypoints[2::3])
-    return {"iscrowd": 0, **annotation, "keypoints": keypoints, "num_keypoints": labelled}
+    labeled = sum(visibility > 0 for visibility in keypoints[2::3])
+    return {"iscrowd": 0, **annotation, "keypoints": keypoints, "num_keypoints": labeled}

@@ -22,7 +22,7 @@ class LVISInstanceMetric(LVISMetric):
     it. AP of rare, common and frequent categories are ``APr``, ``APc`` and ``APf``.
 
     Args:
-        ann_file: LVIS v1 annotations; needed, as a data set does not carry the federated part.
+        ann_file: LVIS v1 annotations; needed, as a dataset does not carry the federated part.
 
     Raises:
         UserError: the lvis package or the annotation file is missing.

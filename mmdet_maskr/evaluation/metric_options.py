@@ -9,7 +9,7 @@ from mmdet_maskr.evaluation import scores
 
 KEYPOINTS = "keypoints"
 METRIC_NAMES = ("bbox", "segm", KEYPOINTS, "proposal", "proposal_fast")
-OF_DATASET = "dataset"  # an ann_file that the data set knows
+OF_DATASET = "dataset"  # an ann_file that the dataset knows
 MAX_DETS = 100  # an image and class; COCO's
 KEYPOINT_MAX_DETS = 20
 
@@ -27,7 +27,7 @@ def check_metrics(metric: str | Sequence[str], ann_file: str | None) -> list[str
     if KEYPOINTS in names and ann_file is None:
         raise UserError(
             "metric 'keypoints' needs ann_file: OKS is relative to areas, which ground truth "
-            "from data samples (ann_file=None) has not got."
+            "from data samples (ann_file=None) lacks."
         )
     return names
 

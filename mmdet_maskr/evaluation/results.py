@@ -35,7 +35,7 @@ def with_keypoints(
         pred: n predictions, with keypoints (n, K, 2) and keypoint_scores (n, K).
         result: what CocoMetric stores of them.
         labels: of the classes with keypoints.
-        wanted: K of the data set.
+        wanted: K of the dataset.
 
     Raises:
         UserError: there are none, or of other shapes.

@@ -1,7 +1,7 @@
 """Scores that are recorded and shown: COCO's statistics by name, and average precision by class.
 
 Keypoints are matched as boxes are, with object keypoint similarity (OKS) in the place of IoU: the
-mean over the labelled keypoints of exp(-d^2 / (2 s^2 (2 sigma)^2)), d being the distance and s^2
+mean over the labeled keypoints of exp(-d^2 / (2 s^2 (2 sigma)^2)), d being the distance and s^2
 the annotation's area.
 """
 
@@ -98,7 +98,7 @@ def scores_of_classes(
     at = [np.flatnonzero(np.isclose(thresholds, threshold)) for threshold in (0.5, 0.75)]
     scores = {}
     for category_id, name in names.items():
-        # evaluation sorts the categories by id, whatever their order in the file
+        # evaluation sorts the categories by id, not by their order in the file
         one = precision[:, :, evaluation.params.catIds.index(category_id)]
         sizes = (one[..., area] for area in range(1, one.shape[-1]))
         parts = (one[..., 0], one[at[0], :, 0], one[at[1], :, 0], *sizes)

@@ -220,10 +220,10 @@ def _images_in(folder: Path) -> list[str]:
     images = [str(path) for path in files if path.suffix.lower() in SUFFIXES]
     others = sorted({path.suffix.lower() or path.name for path in files} - set(SUFFIXES))
     if not images:
-        beside = f" It has files of other kinds ({', '.join(others[:8])})." if others else ""
+        others_found = f" It has files of other kinds ({', '.join(others[:8])})." if others else ""
         raise UserError(
             f"there are no images in the folder {folder}: their names must end in "
-            f"{' '.join(SUFFIXES)}.{beside}"
+            f"{' '.join(SUFFIXES)}.{others_found}"
         )
     if others:
         count = len(files) - len(images)
@@ -242,7 +242,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 def as_model_takes(image: np.ndarray, channels: int, index: int = 0) -> np.ndarray:
-    """An array with the channels that the model has; a grey one in three equal ones for colour.
+    """An array with the channels that the model has; a gray one in three equal ones for color.
 
     Args:
         image: (H, W) or (H, W, C).

@@ -1,4 +1,4 @@
-"""Model parts: what mmdet has not got, or has in another form."""
+"""Model parts: what mmdet lacks, or has in another form."""
 
 from mmdet.registry import MODELS
 

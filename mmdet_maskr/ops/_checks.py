@@ -80,7 +80,7 @@ def check_rois(rois: Tensor, features: Tensor) -> Tensor:
     """RoIs that fit a batch, detached, in float32 (float64 for float64 features).
 
     Low-precision RoIs would move by up to several pixels: bfloat16 has 8 bits for a coordinate
-    of 1333. So RoIs keep float32 whatever the features have.
+    of 1333. So RoIs keep float32 for features of any type.
 
     Args:
         rois: (N, 5), image index in the batch, then x1, y1, x2, y2 in pixels of the input image.

@@ -81,8 +81,8 @@ def axis_taps(
         bins: P.
         sampling_ratio: samples per bin; 0 for ceil(size / P).
 
-    Samples less than a pixel apart share their neighbours: then the taps of a bin are the window
-    of pixels that its samples touch. Otherwise they are the two neighbours of each sample. A tap
+    Samples less than a pixel apart share their neighbors: then the taps of a bin are the window
+    of pixels that its samples touch. Otherwise they are the two neighbors of each sample. A tap
     of weight zero repeats a pixel that the bin reads anyway, so that NaN and inf never come from a
     pixel that has no part in the bin.
     """
@@ -138,7 +138,7 @@ def axis_taps(
     weight = np.bincount(slot, lower_weight, slots)
     weight += np.bincount(next_slot, upper_weight, slots)
 
-    # The lower neighbour of a bin's first valid sample always has weight.
+    # The lower neighbor of a bin's first valid sample always has weight.
     anchor = np.zeros(count * bins, np.int64)
     anchor[bin_of[valid][::-1]] = low[valid][::-1]
     index = np.repeat(anchor, np.repeat(taps, bins))
@@ -192,7 +192,7 @@ def sampling_matrices(
         scales: spatial scale of each level.
         output_size: bins (height, width).
         sampling_ratio: samples per bin and axis, 0 for as many as the bin has pixels.
-        aligned: take half a pixel off, so that pixel centres lie at .5.
+        aligned: take half a pixel off, so that pixel centers lie at .5.
         fused: one matrix for a table in which the levels follow each other, instead of one for
             each level.
     """

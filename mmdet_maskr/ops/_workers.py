@@ -57,5 +57,5 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _use_one_thread() -> None:
-    torch.get_num_threads()  # lets torch initialise this thread, which would undo the next line
+    torch.get_num_threads()  # lets torch initialize this thread, which would undo the next line
     torch.set_num_threads(1)

@@ -2,7 +2,7 @@
 
 Detectron2 enlarges the K maps of a RoI to the RoI's own pixels with bicubic interpolation and takes
 the largest pixel: 100 boxes of 600 x 600 with 17 keypoints make 600 million pixels, of which
-1700 matter. Between four neighbouring samples the enlarged map is one bicubic polynomial, so it
+1700 matter. Between four neighboring samples the enlarged map is one bicubic polynomial, so it
 nowhere exceeds the largest of its 16 Bezier control points. So most such cells are out at once: no
 pixel of theirs can beat the best pixel of the most promising cell. The others, mostly fewer than
 ten of 3249, are computed, with the weights of ``F.interpolate`` itself. Where rounding could decide
@@ -64,7 +64,7 @@ def decode_heatmaps(logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tens
 
     A RoI's maps are enlarged (bicubic) to ceil(h) x ceil(w) pixels, h and w being the sides of its
     box, at least 1. The largest pixel wins, of equal ones the first in row-major order; the point
-    is its centre.
+    is its center.
 
     Args:
         logits: (N, K, S, S), of any floating type; computed in float32.
@@ -273,7 +273,7 @@ def _axis(lengths: list[int], size: int, device: torch.device) -> _Axis:
     weights = {length: _interpolate(combs, 1, length)[0, :, 0] for length in set(lengths)}
     combed = torch.cat([weights[length] for length in lengths], dim=1)  # (4, pixels of all RoIs)
     length = torch.tensor(lengths)[:, None]
-    # the centre of pixel p is at (2p + 1) S / 2h - 1/2 samples: in integers, so nothing is rounded
+    # the center of pixel p is at (2p + 1) S / 2h - 1/2 samples: in integers, so nothing is rounded
     cell = torch.arange(-1, size + 1)
     first = -((size - (2 * cell + 1) * length) // (2 * size))
     first = first.clamp(min=0).minimum(length)
@@ -302,11 +302,11 @@ def _cell_bounds(padded: Tensor) -> Tensor:
     Returns:
         (M, S + 1, S + 1).
     """
-    centre = padded[:, :, 1:-1]
+    center = padded[:, :, 1:-1]
     slope = padded[:, :, 2:] - padded[:, :, :-2]
-    above, below = _largest_beside(centre)
-    rights = _largest_beside(torch.add(centre, slope, alpha=0.25))
-    lefts = _largest_beside(torch.add(centre, slope, alpha=-0.25))
+    above, below = _largest_beside(center)
+    rights = _largest_beside(torch.add(center, slope, alpha=0.25))
+    lefts = _largest_beside(torch.add(center, slope, alpha=-0.25))
     # control points belong to the corner that they are next to; above and below a sample
     right_above, right_below = above.maximum(rights[0]), below.maximum(rights[1])
     left_above, left_below = above.maximum(lefts[0]), below.maximum(lefts[1])
@@ -317,11 +317,11 @@ def _cell_bounds(padded: Tensor) -> Tensor:
 
 def _largest_beside(points: Tensor) -> tuple[Tensor, Tensor]:
     """The largest control point of each sample along y: of it and the one above, and below."""
-    centre = points[:, 1:-1]
+    center = points[:, 1:-1]
     slope = points[:, 2:] - points[:, :-2]
-    above = torch.add(centre, slope, alpha=-0.25)
-    below = torch.add(centre, slope, alpha=0.25)
-    return above.maximum(centre), below.maximum(centre)
+    above = torch.add(center, slope, alpha=-0.25)
+    below = torch.add(center, slope, alpha=0.25)
+    return above.maximum(center), below.maximum(center)
 
 
 def _maxima(padded: Tensor, cells: Tensor, rows: _Axis, columns: _Axis) -> Tensor:

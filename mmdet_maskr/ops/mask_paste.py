@@ -3,7 +3,8 @@
 mmdet samples each mask with ``grid_sample`` over a grid of crop pixels. Bilinear sampling on a
 rectangular grid is separable: crop = Y M X^T, where Y (h, m) and X (w, m) hold two non-zero weights
 a row. That is 2-3 times faster, and equal to within rounding; pixels so close to the threshold that
-rounding could decide are asked of ``grid_sample`` itself, so that the masks are mmdet's bit by bit.
+rounding could decide are computed by ``grid_sample`` itself, so that the masks are mmdet's bit by
+bit.
 
 Symbols: N masks, m x m their size, H x W the image, h x w a crop of it.
 """
@@ -61,7 +62,7 @@ def paste_masks(
         return sample(masks, boxes, height, width, threshold)
     if threshold < 0:
         raise UserError(
-            f"mask_thr_binary={threshold} asks for grey masks, which test_cfg.rcnn.convention does "
+            f"mask_thr_binary={threshold} asks for gray masks, which test_cfg.rcnn.convention does "
             "not give: use a threshold of 0 to 1."
         )
     pasted = np.zeros((len(masks), height, width), np.bool_)
@@ -112,7 +113,7 @@ def for_each_crop(
 def sampled_crops(
     masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float, columns: bool
 ) -> Callable[[int], Crop | None]:
-    """mmdet's and Detectron2's way: masks (N, m, m) sampled at the centres of pixels."""
+    """mmdet's and Detectron2's way: masks (N, m, m) sampled at the centers of pixels."""
     corners = boxes.numpy()
     regions = regions_of(corners, height, width).tolist()
 
@@ -214,8 +215,8 @@ def _values(masks: Tensor, boxes: Tensor, x: tuple[int, int], y: tuple[int, int]
 
     def grid(pixels: tuple[int, int], low: Tensor, high: Tensor) -> Tensor:
         begin, end = pixels
-        centres = torch.arange(begin + 0.5, end, device=boxes.device, dtype=torch.float32)
-        at = (centres - low[:, None]) / (high - low)[:, None] * 2 - 1
+        centers = torch.arange(begin + 0.5, end, device=boxes.device, dtype=torch.float32)
+        at = (centers - low[:, None]) / (high - low)[:, None] * 2 - 1
         return at.nan_to_num(torch.nan, 0, 0)  # of a line
 
     grid_x, grid_y = grid(x, boxes[:, 0], boxes[:, 2]), grid(y, boxes[:, 1], boxes[:, 3])

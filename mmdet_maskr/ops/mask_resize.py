@@ -39,8 +39,8 @@ def resized_crops(
 
 
 def _grown(boxes: Tensor, size: int) -> Tensor:
-    """(N, 4) int64: boxes grown by (m + 2) / m about their centres, without their fractions."""
+    """(N, 4) int64: boxes grown by (m + 2) / m about their centers, without their fractions."""
     scale = (size + 2) / size
-    centres = (boxes[:, 2:] + boxes[:, :2]) * 0.5
+    centers = (boxes[:, 2:] + boxes[:, :2]) * 0.5
     halves = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * scale
-    return torch.cat([centres - halves, centres + halves], 1).long()
+    return torch.cat([centers - halves, centers + halves], 1).long()

@@ -102,7 +102,7 @@ def encode_masks(
     """
     if threshold < 0:
         raise UserError(
-            f"mask_thr_binary={threshold} asks for grey masks, which no RLE can hold: use a "
+            f"mask_thr_binary={threshold} asks for gray masks, which no RLE can hold: use a "
             "threshold of 0 to 1, or mask_output='dense'."
         )
     check_masks(masks, boxes)

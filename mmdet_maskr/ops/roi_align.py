@@ -34,12 +34,12 @@ def roi_align(
     Args:
         features: (B, C, H, W) in any memory format; float32, float64, bfloat16 or float16.
         rois: (N, 5): image index in the batch, then x1, y1, x2, y2 in pixels of the image. Used in
-            float32 whatever the features have, in float64 for float64.
+            float32 for features of any type but float64.
         output_size: bins (height, width), or one number for both.
         spatial_scale: pixels of the feature map per pixel of the image, 1 / stride.
         sampling_ratio: samples per bin and axis; 0 for as many as the bin has pixels.
         pool_mode: 'avg' or 'max' over a bin's samples.
-        aligned: pixel centres lie at .5, as in Detectron2. False is the first release's: centres
+        aligned: pixel centers lie at .5, as in Detectron2. False is the first release's: centers
             at integers, and RoIs are one pixel large at least.
 
     Returns:

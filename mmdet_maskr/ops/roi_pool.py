@@ -1,4 +1,4 @@
-"""RoIPool (Girshick 2015), the quantised pooling that RoIAlign replaces (He et al. 2017, table 2d).
+"""RoIPool (Girshick 2015), the quantized pooling that RoIAlign replaces (He et al. 2017, table 2d).
 
 The RoI's boundary is rounded to whole pixels, then each bin's: bin p of an extent of n pixels is
 ``[floor(p * n / P), ceil((p + 1) * n / P))``, which is Fast R-CNN's Caffe layer in exact integers.
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mmdet_maskr.ops import _checks
-from mmdet_maskr.ops._quantise import quantise_boxes
+from mmdet_maskr.ops._quantize import quantize_boxes
 from mmdet_maskr.ops._roi_layer import RoILayer, pool_per_level, without_rois
 from mmdet_maskr.tracing import is_traced
 
@@ -70,7 +70,7 @@ def _pool(features: Tensor, rois: Tensor, size: tuple[int, int], scale: float) -
     if len(rois) == 0 and not is_traced():
         return without_rois(features, size)
     height, width = features.shape[2:]
-    boxes = quantise_boxes(rois, scale).long()
+    boxes = quantize_boxes(rois, scale).long()
     y_begin, y_end = _bin_bounds(boxes[:, 1], boxes[:, 3], size[0], height)
     x_begin, x_end = _bin_bounds(boxes[:, 0], boxes[:, 2], size[1], width)
     pooled, _ = largest_in_rectangles(features, rois[:, 0].long(), y_begin, y_end, x_begin, x_end)

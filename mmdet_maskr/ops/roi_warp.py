@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmdet_maskr.ops import _checks
-from mmdet_maskr.ops._quantise import quantise_boxes
+from mmdet_maskr.ops._quantize import quantize_boxes
 from mmdet_maskr.ops._roi_layer import RoILayer
 from mmdet_maskr.ops.roi_align import roi_align_pyramid
 
@@ -63,7 +63,7 @@ def roi_warp_pyramid(
     rois = _checks.check_rois(rois, features[0])
     levels = _checks.check_levels(levels, rois, len(features))
     scale = rois.new_tensor(scales)[levels][:, None]
-    rois = torch.cat([rois[:, :1], quantise_boxes(rois, scale)], dim=1)
+    rois = torch.cat([rois[:, :1], quantize_boxes(rois, scale)], dim=1)
     return roi_align_pyramid(
         features, rois, levels, output_size, [1.0] * len(scales), sampling_ratio, pool_mode
     )

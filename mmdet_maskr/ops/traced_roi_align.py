@@ -1,6 +1,6 @@
 """RoIAlign in TorchScript, from torch's own operators alone.
 
-For models that are traced: as a part of a graph it pools whatever RoIs a call has, and its files
+For models that are traced: as a part of a graph it pools the RoIs of each call, and its files
 need neither mmcv nor this package.
 """
 
@@ -141,7 +141,7 @@ def traced_roi_align(
         output_size: bins (height, width).
         scale: pixels of the map per pixel of the input.
         sampling_ratio: samples per bin and axis; 0 for as many as the bin has pixels.
-        aligned: pixel centres lie at .5.
+        aligned: pixel centers lie at .5.
         pool_mode: 'avg' or 'max' over a bin's samples.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a data set is like, as far as a recipe depends on it. Sizes in pixels of the photos."""
+"""What a dataset is like, as far as a recipe depends on it. Sizes in pixels of the photos."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _schedule(plan: Plan) -> dict[str, Any]:
             ),
             dict(
                 type="CosineAnnealingLR", by_epoch=False, begin=0, eta_min_ratio=0.01,
-                end=Choice(total, "the rate falls until the end"), T_max=total,
+                end=Choice(total, "the learning rate falls until the end"), T_max=total,
             ),
         ],
         optim_wrapper=dict(

@@ -1,4 +1,4 @@
-"""What a data set consists of: images, objects, classes, sizes."""
+"""What a dataset consists of: images, objects, classes, sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALL, MEDIUM = 32, 96  # COCO's, sides in pixels
 
 
 def facts_of(dataset: Any) -> dict:
-    """Count a built data set, wrapped or not, without opening an image.
+    """Count a built dataset, wrapped or not, without opening an image.
 
     Args:
         dataset: of mmdet's kind: ``get_data_info`` gives width, height and instances.

@@ -44,14 +44,14 @@ def _key(record: Mapping) -> tuple:
 
 
 class Gallery:
-    """Draws images of one data set.
+    """Draws images of one dataset.
 
     Args:
         quality: at whose thresholds detections are drawn.
         truth: the annotation file.
         records: of :func:`drawable_records`.
         paths: of the images, by id.
-        meta: of the data set.
+        meta: of the dataset.
         album: takes the pictures.
     """
 
@@ -146,7 +146,7 @@ class Gallery:
             place = [a["id"] for a in self.truth.imgToAnns[image_id]].index(annotations[0]["id"])
             panel = left
             panel.boxes = panel.boxes[place : place + 1]
-            panel.colours = panel.colours[place : place + 1]
+            panel.colors = panel.colors[place : place + 1]
             panel.names = panel.names[place : place + 1]
             panel.masks = None if panel.masks is None else panel.masks[place : place + 1]
             if panel.keypoints is not None:

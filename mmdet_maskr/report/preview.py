@@ -33,7 +33,7 @@ def draw_batch(batch: Mapping, meta: Mapping, count: int) -> list[Titled]:
 
     Args:
         batch: as a data loader gives it: lists ``inputs`` and ``data_samples``.
-        meta: of the data set.
+        meta: of the dataset.
         count: at most.
     """
     pairs = zip(batch["inputs"], batch["data_samples"], strict=True)
@@ -49,7 +49,7 @@ def draw_result(sample: DetDataSample, meta: Mapping, score_thr: float) -> Title
 
     Args:
         sample: of a validation, with ``img_path``; all in pixels of the file.
-        meta: of the data set.
+        meta: of the dataset.
         score_thr: detections below it are left out.
 
     Raises:

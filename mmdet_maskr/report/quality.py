@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmdet_maskr.evaluation.backends import EvaluationInput
-from mmdet_maskr.evaluation.error_analysis.analysis import analyse
+from mmdet_maskr.evaluation.error_analysis.analysis import analyze
 from mmdet_maskr.evaluation.error_analysis.matching import Matching, match
 from mmdet_maskr.evaluation.error_analysis.split import BKG, CLS, ErrorSplit, split_errors
 from mmdet_maskr.evaluation.operating_points import (
@@ -31,7 +31,7 @@ class Quality:
 
     Args:
         kind: 'bbox', 'segm' or 'keypoints'.
-        analysis: of :func:`.analyse`.
+        analysis: of :func:`.analyze`.
         matching: at IoU or OKS 0.5.
         split: its errors.
         categories: K ids, as the analysis' classes.
@@ -66,7 +66,7 @@ def quality_of(comparison: EvaluationInput) -> Quality:
     matching = match(comparison, IOU)
     return Quality(
         kind=comparison.kind,
-        analysis=analyse(comparison),
+        analysis=analyze(comparison),
         matching=matching,
         split=split_errors(matching, IOU),
         categories=categories,

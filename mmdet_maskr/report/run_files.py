@@ -1,4 +1,4 @@
-"""What a report is made of: the files of a run, its data sets, and detections."""
+"""What a report is made of: the files of a run, its datasets, and detections."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def find_checkpoint(work_dir: Path) -> Path:
 
 
 def read_run_config(path: Path) -> Config:
-    """A config, ready to build its data sets."""
+    """A config, ready to build its datasets."""
     cfg = read_config(str(path))
     init_default_scope(cfg.get("default_scope", "mmdet"))
     return cfg
@@ -91,7 +91,7 @@ def most_detections(cfg: Config) -> int | None:
 
 
 def build_dataset(cfg: Config, split: str) -> Any | None:
-    """A built data set of 'train', 'val' or 'test'; None where the config has none."""
+    """A built dataset of 'train', 'val' or 'test'; None where the config has none."""
     loader = cfg.get(f"{split}_dataloader")
     if not loader:
         return None
@@ -103,7 +103,7 @@ def build_dataset(cfg: Config, split: str) -> Any | None:
 
 
 def the_leaf(dataset: Any) -> BaseDataset:
-    """The one data set that is scored.
+    """The one dataset that is scored.
 
     Raises:
         UserError: there are several, or it has no annotation file of COCO's.
@@ -111,7 +111,7 @@ def the_leaf(dataset: Any) -> BaseDataset:
     leaves = list(wrappers.leaves(dataset))
     if len(leaves) != 1 or not str(getattr(leaves[0], "ann_file", "")).endswith(".json"):
         raise UserError(
-            "a report needs a test_dataloader with one data set that has a COCO annotation file."
+            "a report needs a test_dataloader with one dataset that has a COCO annotation file."
         )
     return leaves[0]
 
@@ -119,12 +119,12 @@ def the_leaf(dataset: Any) -> BaseDataset:
 def detect(
     config: Path, checkpoint: Path, leaf: BaseDataset, out_file: Path, device: str | None = None
 ) -> Speed:
-    """Detect on all images of a data set, and write COCO results.
+    """Detect on all images of a dataset, and write COCO results.
 
     Args:
         config: of the model.
         checkpoint: its weights.
-        leaf: the data set.
+        leaf: the dataset.
         out_file: for boxes, masks and keypoints.
         device: None for the first accelerator, or the CPU.
     """

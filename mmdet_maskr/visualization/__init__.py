@@ -1,4 +1,4 @@
-"""Pictures: instances drawn on images, ground truth beside predictions, curves of a training."""
+"""Pictures: instances drawn on images, ground truth next to predictions, curves of a training."""
 
 from mmdet_maskr import adjustments
 from mmdet_maskr.visualization.visualizer import InstanceVisualizer

@@ -1,4 +1,4 @@
-"""What a data set gives, as pictures: originals, each transform, what the training sees."""
+"""What a dataset gives, as pictures: originals, each transform, what the training sees."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Dataset: TypeAlias = BaseDataset | ConcatDataset
 
 
 def draw_item(dataset: Dataset, index: int, mode: str = "transformed") -> tuple[str, np.ndarray]:
-    """Draw an image of a data set with its ground truth.
+    """Draw an image of a dataset with its ground truth.
 
     Test pipelines load annotations after they have resized the image, and leave them in pixels of
     the file. They are drawn where they belong.
@@ -44,7 +44,7 @@ def draw_item(dataset: Dataset, index: int, mode: str = "transformed") -> tuple[
         The image's path, and the picture (H, W, 3), uint8 RGB.
 
     Raises:
-        UserError: an unknown mode, or a data set without images or annotations to draw.
+        UserError: an unknown mode, or a dataset without images or annotations to draw.
     """
     if mode not in MODES:
         raise UserError(f"mode={mode!r}: it must be one of {MODES}.")
@@ -119,7 +119,7 @@ def draw_packed(item: Mapping, meta: Mapping, late: bool) -> tuple[str, np.ndarr
 
     Args:
         item: ``inputs`` (C, H, W), and ``data_samples``.
-        meta: metainfo of the data set.
+        meta: metainfo of the dataset.
         late: whether annotations are in pixels of the file and the image is resized.
 
     Returns:

@@ -11,10 +11,10 @@ import pycocotools.mask
 
 from mmdet_maskr.coco.form import to_sides
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.skeleton import Colour
+from mmdet_maskr.visualization.skeleton import Color
 
 # Twelve that are told apart on dark and on light images.
-INSTANCE_COLORS: tuple[Colour, ...] = (
+INSTANCE_COLORS: tuple[Color, ...] = (
     (255, 99, 71), (64, 200, 255), (255, 215, 0), (190, 110, 255), (60, 220, 110), (255, 130, 200),
     (255, 150, 40), (80, 130, 255), (190, 230, 60), (0, 215, 200), (235, 70, 130), (205, 160, 110),
 )  # fmt: skip
@@ -25,15 +25,15 @@ SAME = 0.5  # IoU of boxes from which two sides of a picture show the same objec
 def colored_by_instance(palette: object, num_classes: int) -> bool:
     """Whether instances get colors of their own: there is one class, and nobody chose its color.
 
-    Data sets of one class inherit COCO's palette of eighty; that is not a choice.
+    Datasets of one class inherit COCO's palette of eighty; that is not a choice.
     """
     chosen = isinstance(palette, str) or (palette is not None and len(palette) == num_classes)  # type: ignore[arg-type]
     return num_classes == 1 and (palette == "random" or not chosen)
 
 
 def instance_colors(
-    boxes: np.ndarray, known: tuple[np.ndarray, Sequence[Colour]] | None = None
-) -> list[Colour]:
+    boxes: np.ndarray, known: tuple[np.ndarray, Sequence[Color]] | None = None
+) -> list[Color]:
     """A color for each instance, other than those of its neighbors as far as twelve colors go.
 
     Args:
@@ -61,7 +61,7 @@ def instance_colors(
     return [INSTANCE_COLORS[i] for i in chosen]
 
 
-def _inherited(boxes: np.ndarray, others: np.ndarray, colors: Sequence[Colour]) -> np.ndarray:
+def _inherited(boxes: np.ndarray, others: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
     """(N,) place of the color of the same object among others, each given once, or -1."""
     chosen = np.full(len(boxes), -1)
     if not len(boxes) or not len(others):
@@ -76,7 +76,7 @@ def _inherited(boxes: np.ndarray, others: np.ndarray, colors: Sequence[Colour]) 
     return chosen
 
 
-def class_colours(palette: Sequence[Colour | str] | str | None, num_classes: int) -> list[Colour]:
+def class_colors(palette: Sequence[Color | str] | str | None, num_classes: int) -> list[Color]:
     """A color for each class, always the same ones.
 
     Args:
@@ -89,15 +89,15 @@ def class_colours(palette: Sequence[Colour | str] | str | None, num_classes: int
         UserError: an entry of the palette that is no color.
     """
     given = [] if palette is None or isinstance(palette, str) else list(palette)[:num_classes]
-    colours = [colour_of(colour) for colour in given]
-    for i in range(len(colours), num_classes):
-        hue = (0.02 + i * 0.618034) % 1  # golden section: neighbours are far apart
+    colors = [color_of(color) for color in given]
+    for i in range(len(colors), num_classes):
+        hue = (0.02 + i * 0.618034) % 1  # golden section: neighbors are far apart
         red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 0.9)
-        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return colours
+        colors.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return colors
 
 
-def colour_of(value: Sequence[float] | str) -> Colour:
+def color_of(value: Sequence[float] | str) -> Color:
     """RGB from 0 to 255 of three numbers, or of a text as matplotlib takes it.
 
     Raises:
@@ -110,13 +110,13 @@ def colour_of(value: Sequence[float] | str) -> Colour:
             red, green, blue = (int(part) for part in value)
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"metainfo['palette'] has {value!r}, which is no colour: three numbers from 0 to 255, "
+            f"metainfo['palette'] has {value!r}, which is no color: three numbers from 0 to 255, "
             "or a text such as '#ff8000'."
         ) from error
     return red, green, blue
 
 
-def ink_on(colour: Colour) -> Colour:
+def ink_on(color: Color) -> Color:
     """Black or white, whichever can be read on a color."""
-    light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
+    light = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140
     return (0, 0, 0) if light else (255, 255, 255)

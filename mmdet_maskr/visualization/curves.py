@@ -128,7 +128,7 @@ def plot_runs(
     rows, columns = math.ceil(len(keys) / COLUMNS), min(len(keys), COLUMNS)
     figure = new_figure((0.6 + 4.6 * columns, 0.5 + 3.3 * rows))
     grid = figure.subplots(rows, columns, squeeze=False)
-    colours = {label: f"C{number % 10}" for number, label in enumerate(runs)}
+    colors = {label: f"C{number % 10}" for number, label in enumerate(runs)}
     for axes, key in zip(grid.flat, keys, strict=False):
         for label, run in runs.items():
             if key not in run:
@@ -136,9 +136,9 @@ def plot_runs(
             steps, values = _drawable(run[key])
             few = len(steps) <= 40
             if smooth > 1 and len(values) > smooth:
-                axes.plot(steps, values, color=colours[label], alpha=0.25, linewidth=0.8)
+                axes.plot(steps, values, color=colors[label], alpha=0.25, linewidth=0.8)
                 values = _running_mean(values, smooth)
-            axes.plot(steps, values, "o-" if few else "-", color=colours[label], markersize=3)
+            axes.plot(steps, values, "o-" if few else "-", color=colors[label], markersize=3)
         axes.set(title=_label(key), xlabel="epoch" if is_of_epochs(runs, key) else "iteration")
         axes.grid(alpha=0.3)
         if key.startswith("loss") or "AP" in key:
@@ -146,7 +146,7 @@ def plot_runs(
         axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in list(grid.flat)[len(keys) :]:
         axes.set_axis_off()
-    handles = [grid.flat[0].plot([], [], color=colours[label])[0] for label in runs]
+    handles = [grid.flat[0].plot([], [], color=colors[label])[0] for label in runs]
     figure.legend(
         handles,
         [_label(label) for label in runs],
@@ -157,7 +157,7 @@ def plot_runs(
 
 
 def plot_curves(work_dir: str | Path, out_file: str | Path) -> Path:
-    """Draw losses over iterations beside APs over epochs; returns the path of the PNG."""
+    """Draw losses over iterations and APs over epochs; returns the path of the PNG."""
     losses, aps = read_scalars(work_dir)
     figure = new_figure((11, 4.2))
     loss_axes, ap_axes = figure.subplots(1, 2)
@@ -266,7 +266,7 @@ def _drawable(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[floa
 
 
 def _label(name: str) -> str:
-    """A name as a text, whatever is in it: matplotlib takes what is between $ for a formula."""
+    """A name as plain text: matplotlib takes what is between $ for a formula."""
     shown = "".join(c if c.isprintable() else "?" for c in name)
     return (shown if len(shown) <= 60 else f"{shown[:57]}...").replace("$", r"\$")
 

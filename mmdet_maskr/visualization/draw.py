@@ -12,7 +12,7 @@ import numpy as np
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.visualization.labels import Texts, draw_label, place_labels, unit_of
-from mmdet_maskr.visualization.skeleton import Colour, Skeleton, draw_skeleton
+from mmdet_maskr.visualization.skeleton import Color, Skeleton, draw_skeleton
 
 MASK_ALPHA = 0.45
 LEAST_SIDE = 384  # pixels of a picture; on smaller ones little can be seen
@@ -25,12 +25,12 @@ def draw_instances(
     boxes: np.ndarray,
     masks: Sequence[np.ndarray] | np.ndarray | None,
     texts: Texts | Sequence[str],
-    colours: Sequence[Colour],
+    colors: Sequence[Color],
     keypoints: np.ndarray | None = None,
     skeleton: Skeleton | None = None,
     mask_alpha: float | None = None,
-    mask_colours: Sequence[Colour] | None = None,
-    text_colours: Sequence[Colour] | None = None,
+    mask_colors: Sequence[Color] | None = None,
+    text_colors: Sequence[Color] | None = None,
     line_width: float | None = None,
 ) -> np.ndarray:
     """Draw instances on a copy of an image: masks with contours, boxes, skeletons, then labels.
@@ -39,17 +39,17 @@ def draw_instances(
     around their mask, and a label only if they are larger than it and it covers no other object.
 
     Args:
-        image: (H, W, 3) uint8, RGB or BGR as ``colours`` are.
+        image: (H, W, 3) uint8, RGB or BGR as ``colors`` are.
         boxes: (N, 4) xyxy in pixels of ``image``.
         masks: N masks (H, W) bool or uint8, or None.
         texts: N labels; an empty one is left out.
-        colours: N colours.
+        colors: N colors.
         keypoints: (N, K, 3) x, y and visibility (0 absent, 1 occluded, 2 visible) in pixels of
             ``image``, or None.
         skeleton: of K keypoints; needed where there are keypoints.
         mask_alpha: opacity of the masks, 0 to 1; None for 0.45, and less on small objects.
-        mask_colours: N colours of the masks; None for ``colours``.
-        text_colours: N colours of the letters; None for black or white, whichever can be read.
+        mask_colors: N colors of the masks; None for ``colors``.
+        text_colors: N colors of the letters; None for black or white, whichever can be read.
         line_width: of boxes and contours in pixels; None for one that grows with image and object.
 
     Returns:
@@ -66,7 +66,7 @@ def draw_instances(
     order = np.argsort(-areas, kind="stable")  # small ones last, so that none is covered
     masked = np.zeros(len(areas), bool)
     if masks is not None:
-        painted = colours if mask_colours is None else mask_colours
+        painted = colors if mask_colors is None else mask_colors
         for i in order:
             width = 1.6 * unit * shares[i] if line_width is None else line_width
             alpha = MASK_ALPHA * min(max(sides[i] / SMALL, 0.5), 1)
@@ -80,7 +80,7 @@ def draw_instances(
         width = 1.2 * unit * shares[i] if line_width is None else line_width
         x1, y1, x2, y2 = (round(float(value)) for value in boxes[i])
         thickness = max(1, round(width))
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), colours[i], thickness, cv2.LINE_AA)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colors[i], thickness, cv2.LINE_AA)
     if keypoints is not None:
         if skeleton is None:
             raise UserError("draw_instances needs the skeleton of the keypoints.")
@@ -88,8 +88,8 @@ def draw_instances(
             draw_skeleton(canvas, keypoints[i], skeleton, unit)
     for i, label in enumerate(place_labels(image.shape, boxes, texts)):
         if label is not None:
-            ink = None if text_colours is None else text_colours[i]
-            draw_label(canvas, label, colours[i], ink)
+            ink = None if text_colors is None else text_colors[i]
+            draw_label(canvas, label, colors[i], ink)
     return canvas
 
 
@@ -137,7 +137,7 @@ def shown(image: np.ndarray) -> np.ndarray:
 
     Args:
         image: (H, W) or (H, W, C), BGR or other bands, of any type of number. One band is shown in
-            grey, of more than three the first three. Numbers above 255 are scaled to the largest.
+            gray, of more than three the first three. Numbers above 255 are scaled to the largest.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -159,11 +159,11 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def _draw_mask(
-    canvas: np.ndarray, mask: np.ndarray, colour: Colour, thickness: int, alpha: float
+    canvas: np.ndarray, mask: np.ndarray, color: Color, thickness: int, alpha: float
 ) -> None:
     # By a table and a few rows at a time: floating-point numbers would take many times the image.
     levels = np.arange(256)[:, None]
-    table = ((1 - alpha) * levels + alpha * np.asarray(colour, float)).round().astype(np.uint8)
+    table = ((1 - alpha) * levels + alpha * np.asarray(color, float)).round().astype(np.uint8)
     rows = np.flatnonzero(mask.any(axis=1))
     for start in range(rows[0], rows[-1] + 1, ROWS) if len(rows) else ():
         part = slice(start, min(start + ROWS, rows[-1] + 1))
@@ -173,4 +173,4 @@ def _draw_mask(
     if thickness > 1:
         halo = thickness + max(1, round(0.6 * thickness))
         cv2.drawContours(canvas, contours, -1, (255, 255, 255), halo, cv2.LINE_AA)
-    cv2.drawContours(canvas, contours, -1, colour, thickness, cv2.LINE_AA)
+    cv2.drawContours(canvas, contours, -1, color, thickness, cv2.LINE_AA)

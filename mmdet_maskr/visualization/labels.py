@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from mmdet_maskr.visualization.colors import ink_on
-from mmdet_maskr.visualization.skeleton import Colour
+from mmdet_maskr.visualization.skeleton import Color
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 LEAST_FONT_SCALE = 0.3  # letters below some six pixels cannot be read
@@ -96,18 +96,18 @@ def place_labels(
     return labels
 
 
-def draw_label(canvas: np.ndarray, label: Label, colour: Colour, ink: Colour | None = None) -> None:
+def draw_label(canvas: np.ndarray, label: Label, color: Color, ink: Color | None = None) -> None:
     """Draw a label into ``canvas`` (H, W, 3); ``ink`` None is black or white."""
     x1, y1, x2, y2 = label.place
-    cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), colour, cv2.FILLED)
-    ink = ink_on(colour) if ink is None else ink
+    cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), color, cv2.FILLED)
+    ink = ink_on(color) if ink is None else ink
     cv2.putText(
         canvas, label.text, label.origin, FONT, label.scale, ink, label.thickness, cv2.LINE_AA
     )
 
 
 def legend(
-    width: int, title: str, entries: Sequence[tuple[str, Colour | None, int]], unit: float = 1.0
+    width: int, title: str, entries: Sequence[tuple[str, Color | None, int]], unit: float = 1.0
 ) -> np.ndarray:
     """A white strip with what colors mean, to stand under a picture.
 
@@ -124,36 +124,36 @@ def legend(
     unit = min(max(unit, 0.8), width / 240)  # a narrow picture has letters that fit
     scale, thickness, pad = 0.45 * unit, max(1, round(unit)), max(3, round(6 * unit))
     line = cv2.getTextSize("Ag", FONT, scale, thickness)[0][1] + 2 * pad
-    items: list[tuple[str, Colour | None]] = [(title, None)] if title else []
-    items += [(f"{name} {count}", colour) for name, colour, count in entries]
-    rows: list[list[tuple[int, str, Colour | None]]] = [[]]
+    items: list[tuple[str, Color | None]] = [(title, None)] if title else []
+    items += [(f"{name} {count}", color) for name, color, count in entries]
+    rows: list[list[tuple[int, str, Color | None]]] = [[]]
     x = pad
-    for text, colour in items:
-        swatch = 0 if colour is None else line - pad
+    for text, color in items:
+        swatch = 0 if color is None else line - pad
         text = _shortened(text, scale, thickness, width - 2 * pad - swatch)
         taken = cv2.getTextSize(text, FONT, scale, thickness)[0][0] + swatch
         if rows[-1] and x + taken > width - pad:
             rows.append([])
             x = pad
-        rows[-1].append((x, text, colour))
+        rows[-1].append((x, text, color))
         x += taken + 3 * pad
     strip = np.full((len(rows) * line + pad, width, 3), PAPER, np.uint8)
     for number, row in enumerate(rows):
         base = number * line + line - pad + pad // 2
-        for x, text, colour in row:
-            if colour is not None:
+        for x, text, color in row:
+            if color is not None:
                 side = line - 2 * pad
-                cv2.rectangle(strip, (x, base - side), (x + side, base), colour, cv2.FILLED)
+                cv2.rectangle(strip, (x, base - side), (x + side, base), color, cv2.FILLED)
                 x += line - pad
             cv2.putText(strip, text, (x, base), FONT, scale, INK, thickness, cv2.LINE_AA)
     return strip
 
 
 def entries_of(
-    names: Sequence[str], colours: Sequence[Colour | None]
-) -> list[tuple[str, Colour | None, int]]:
+    names: Sequence[str], colors: Sequence[Color | None]
+) -> list[tuple[str, Color | None, int]]:
     """Entries of a legend from N instances' names and colors, the most frequent class first."""
-    color = dict(zip(names, colours, strict=True))
+    color = dict(zip(names, colors, strict=True))
     return [(name, color[name], count) for name, count in Counter(names).most_common()]
 
 

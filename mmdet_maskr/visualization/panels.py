@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmdet_maskr.visualization.colors import class_colours, colored_by_instance, instance_colors
+from mmdet_maskr.visualization.colors import class_colors, colored_by_instance, instance_colors
 from mmdet_maskr.visualization.draw import LEAST_SIDE, draw_instances, enlarge, enlargement
 from mmdet_maskr.visualization.labels import (
     PAPER,
@@ -18,7 +18,7 @@ from mmdet_maskr.visualization.labels import (
     texts_of,
     unit_of,
 )
-from mmdet_maskr.visualization.skeleton import Colour, make_skeleton
+from mmdet_maskr.visualization.skeleton import Color, make_skeleton
 
 GAP = 8  # white pixels between panels
 
@@ -32,7 +32,7 @@ class Panel:
         boxes: (N, 4) xyxy in pixels of the image.
         names: N, of the classes.
         texts: of the labels.
-        colours: N.
+        colors: N.
         by_instance: whether colors are the instances' own, and say nothing of classes.
         masks: N masks (H, W) uint8, or None.
         keypoints: (N, K, 3) x, y, visibility, or None.
@@ -42,7 +42,7 @@ class Panel:
     boxes: np.ndarray
     names: Sequence[str]
     texts: Texts
-    colours: Sequence[Colour]
+    colors: Sequence[Color]
     by_instance: bool
     masks: Sequence[np.ndarray] | np.ndarray | None = None
     keypoints: np.ndarray | None = None
@@ -58,7 +58,7 @@ def make_panel(
     keypoints: np.ndarray | None = None,
     next_to: Panel | None = None,
 ) -> Panel:
-    """A panel with the colors and labels that a data set's metainfo asks for.
+    """A panel with the colors and labels that a dataset's metainfo asks for.
 
     Args:
         title: see :class:`Panel`.
@@ -75,13 +75,13 @@ def make_panel(
     names = [classes[label] for label in labels]
     by_instance = colored_by_instance(palette, len(classes))
     if by_instance:
-        known = None if next_to is None else (next_to.boxes, next_to.colours)
-        colours = instance_colors(boxes, known)
+        known = None if next_to is None else (next_to.boxes, next_to.colors)
+        colors = instance_colors(boxes, known)
     else:
-        every = class_colours(palette, len(classes))
-        colours = [every[label] for label in labels]
+        every = class_colors(palette, len(classes))
+        colors = [every[label] for label in labels]
     texts = texts_of(names, scores, len(classes) == 1)
-    return Panel(title, boxes, names, texts, colours, by_instance, masks, keypoints)
+    return Panel(title, boxes, names, texts, colors, by_instance, masks, keypoints)
 
 
 def draw_panels(
@@ -110,7 +110,7 @@ def draw_panels(
         )
         skeleton = None if points is None else make_skeleton(meta, points.shape[1])
         drawn.append(
-            draw_instances(larger, boxes, masks, panel.texts, panel.colours, points, skeleton)
+            draw_instances(larger, boxes, masks, panel.texts, panel.colors, points, skeleton)
         )
     strips = legends(image.shape, panels, enlargement(image, least_side)) if with_legend else []
     if strips:
@@ -131,8 +131,8 @@ def legends(shape: Sequence[int], panels: Sequence[Panel], factor: int = 1) -> l
     for panel in panels:
         placed = place_labels(shape, factor * panel.boxes, panel.texts)
         unlabeled |= any(label is None for label in placed)
-        colours = [None] * len(panel.names) if panel.by_instance else panel.colours
-        entries = entries_of(panel.names, colours)
+        colors = [None] * len(panel.names) if panel.by_instance else panel.colors
+        entries = entries_of(panel.names, colors)
         strips.append(legend(shape[1], panel.title, entries, unit_of(shape)))
     if len(panels) == 1 and not unlabeled:
         return []

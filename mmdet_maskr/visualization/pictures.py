@@ -1,4 +1,4 @@
-"""Ground truth beside predictions, from a COCO annotation file and a file of COCO results."""
+"""Ground truth next to predictions, from a COCO annotation file and a file of COCO results."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from mmdet_maskr.evaluation.ground_truth import GroundTruthFile
 from mmdet_maskr.visualization.draw import shown
 from mmdet_maskr.visualization.labels import FONT, Texts
 from mmdet_maskr.visualization.panels import Panel, draw_panels, make_panel
-from mmdet_maskr.visualization.skeleton import KEYPOINT_THR, Colour, with_visibility
+from mmdet_maskr.visualization.skeleton import KEYPOINT_THR, Color, with_visibility
 
 CAPTION = 28  # pixels above the pictures of a sheet
 SHRINK = 0.65  # of pictures in a sheet; their labels are just readable then
-GREY = (128, 128, 128)  # of categories without a colour
+GRAY = (128, 128, 128)  # of categories without a color
 GAP = 8  # white pixels between pictures of a sheet
 
 
@@ -37,7 +37,7 @@ def draw_predictions(
     image_dir: str | Path,
     results_file: str | Path,
     out_dir: str | Path,
-    palette: dict[int, Colour],
+    palette: dict[int, Color],
     count: int = 12,
     score_thr: float = 0.5,
     keypoint_file: str | Path | None = None,
@@ -54,12 +54,12 @@ def draw_predictions(
         results_file: COCO results with any of ``bbox``, ``segmentation`` and ``keypoints``, e.g.
             ``*.segm.json``.
         out_dir: folder for one PNG per image, named as the image, and all of them in sheet.png.
-        palette: RGB colour of each category id.
+        palette: RGB color of each category id.
         count: how many images.
         score_thr: predictions below this score are left out.
         keypoint_file: COCO results with ``keypoints`` of detections in ``results_file``, e.g.
             ``*.keypoints.json``, where they are not in ``results_file`` itself.
-        metainfo: of the data set, with names, swaps and skeleton of the keypoints; without it,
+        metainfo: of the dataset, with names, swaps and skeleton of the keypoints; without it,
             keypoints are drawn without limbs.
 
     Returns:
@@ -82,8 +82,8 @@ def draw_predictions(
         if entry["score"] >= score_thr:
             found[entry["image_id"]].append(entry)
     names = [category.get("name", str(i)) for i, category in truth.cats.items()]
-    colours = [palette.get(category, GREY) for category in truth.cats]
-    meta = {**(metainfo or {}), "classes": names, "palette": colours}
+    colors = [palette.get(category, GRAY) for category in truth.cats]
+    meta = {**(metainfo or {}), "classes": names, "palette": colors}
     image_ids = sorted(truth.imgs, key=lambda name: (isinstance(name, str), name))
     chosen = [image_ids[i] for i in np.linspace(0, len(image_ids) - 1, count).round().astype(int)]
     out_dir = Path(out_dir)

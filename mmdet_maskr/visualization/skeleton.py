@@ -1,4 +1,4 @@
-"""Skeletons: what joins K keypoints and in which colours, and one person's drawn on an image.
+"""Skeletons: what joins K keypoints and in which colors, and one person's drawn on an image.
 
 Symbols: N instances, K keypoints, H x W image size in pixels.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from mmdet_maskr.coco.keypoint_meta import skeleton_indices
 from mmdet_maskr.errors import UserError
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 # Orange and blue are told apart by every eye.
 LEFT, RIGHT, MIDDLE = (255, 128, 0), (0, 170, 255), (60, 200, 60)
@@ -28,30 +28,30 @@ _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 
 
 class Limb(NamedTuple):
-    """A line between two keypoints; each half has a colour."""
+    """A line between two keypoints; each half has a color."""
 
     start: int
     end: int
-    colours: tuple[Colour, Colour]
+    colors: tuple[Color, Color]
 
 
 class Skeleton(NamedTuple):
-    """How K keypoints are drawn: the limbs, and a colour for each keypoint."""
+    """How K keypoints are drawn: the limbs, and a color for each keypoint."""
 
     limbs: tuple[Limb, ...]
-    colours: tuple[Colour, ...]
+    colors: tuple[Color, ...]
 
 
 def make_skeleton(metainfo: Mapping, num_keypoints: int) -> Skeleton:
-    """Read a data set's metainfo.
+    """Read a dataset's metainfo.
 
-    Keypoints have the metainfo's ``keypoint_colours``, or one colour for left, right and middle as
-    ``keypoint_swaps`` says. A limb has the colour of its side; one between left and right is
-    coloured half and half.
+    Keypoints have the metainfo's ``keypoint_colors``, or one color for left, right and middle as
+    ``keypoint_swaps`` says. A limb has the color of its side; one between left and right is
+    colored half and half.
 
     Args:
         metainfo: with ``keypoints``, ``keypoint_swaps``, ``skeleton`` and perhaps
-            ``keypoint_colours``; without ``keypoints`` there are no limbs.
+            ``keypoint_colors``; without ``keypoints`` there are no limbs.
         num_keypoints: K of what is to be drawn.
 
     Raises:
@@ -62,7 +62,7 @@ def make_skeleton(metainfo: Mapping, num_keypoints: int) -> Skeleton:
     names = list(metainfo["keypoints"])
     if len(names) != num_keypoints:
         raise UserError(
-            f"{num_keypoints} keypoints are to be drawn, but the data set's metainfo names "
+            f"{num_keypoints} keypoints are to be drawn, but the dataset's metainfo names "
             f"{len(names)}: {', '.join(names)}. Set metainfo=dict(keypoints=(...), ...) "
             "to those of the model."
         )
@@ -70,16 +70,16 @@ def make_skeleton(metainfo: Mapping, num_keypoints: int) -> Skeleton:
     for left, right in metainfo.get("keypoint_swaps", ()):
         side[left], side[right] = LEFT, RIGHT
     sides = [side[name] for name in names]
-    colours = [_colour(c) for c in metainfo.get("keypoint_colours") or sides]
+    colors = [_color(c) for c in metainfo.get("keypoint_colors") or sides]
     limbs = []
     for a, b in skeleton_indices(metainfo):
-        first, second = colours[a], colours[b]
+        first, second = colors[a], colors[b]
         if sides[a] == MIDDLE:
             first = second
         elif sides[b] == MIDDLE:
             second = first
         limbs.append(Limb(a, b, (first, second)))
-    return Skeleton(tuple(limbs), tuple(colours))
+    return Skeleton(tuple(limbs), tuple(colors))
 
 
 def with_visibility(points: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
@@ -127,20 +127,20 @@ def draw_skeleton(
     for limb in limbs:
         start, end = points[limb.start], points[limb.end]
         middle = (start + end) / 2
-        _line(canvas, start, middle, limb.colours[0], line)
-        _line(canvas, middle, end, limb.colours[1], line)
+        _line(canvas, start, middle, limb.colors[0], line)
+        _line(canvas, middle, end, limb.colors[1], line)
     radius = max(1.5, 2.6 * width)
-    for point, visibility, colour in zip(points, keypoints[:, 2], skeleton.colours, strict=True):
+    for point, visibility, color in zip(points, keypoints[:, 2], skeleton.colors, strict=True):
         if visibility == ABSENT:
             continue
         _disc(canvas, point, radius + edge, _EDGE)
-        _disc(canvas, point, radius, colour)
+        _disc(canvas, point, radius, color)
         if visibility == OCCLUDED:
             _disc(canvas, point, 0.6 * radius, _HOLLOW)
 
 
-def _colour(colour: np.ndarray | tuple) -> Colour:
-    red, green, blue = (int(value) for value in colour)
+def _color(color: np.ndarray | tuple) -> Color:
+    red, green, blue = (int(value) for value in color)
     return red, green, blue
 
 
@@ -149,13 +149,11 @@ def _fixed(values: np.ndarray) -> list:
     return np.round(values * (1 << _BITS)).astype(int).tolist()
 
 
-def _line(
-    canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: Colour, width: int
-) -> None:
-    cv2.line(canvas, _fixed(start), _fixed(end), colour, width, cv2.LINE_AA, _BITS)
+def _line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: Color, width: int) -> None:
+    cv2.line(canvas, _fixed(start), _fixed(end), color, width, cv2.LINE_AA, _BITS)
 
 
-def _disc(canvas: np.ndarray, centre: np.ndarray, radius: float, colour: Colour) -> None:
+def _disc(canvas: np.ndarray, center: np.ndarray, radius: float, color: Color) -> None:
     """A polygon: cv2.circle gives a diamond where the radius is a few pixels."""
-    corners = _fixed(centre + radius * _CIRCLE)
-    cv2.fillConvexPoly(canvas, np.array(corners, np.int32), colour, cv2.LINE_AA, _BITS)
+    corners = _fixed(center + radius * _CIRCLE)
+    cv2.fillConvexPoly(canvas, np.array(corners, np.int32), color, cv2.LINE_AA, _BITS)

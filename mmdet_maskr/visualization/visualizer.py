@@ -14,7 +14,7 @@ from mmengine.dist import master_only
 from mmengine.structures import InstanceData
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.colors import class_colours, colored_by_instance, instance_colors
+from mmdet_maskr.visualization.colors import class_colors, colored_by_instance, instance_colors
 from mmdet_maskr.visualization.draw import (
     LEAST_SIDE,
     MASK_ALPHA,
@@ -27,7 +27,7 @@ from mmdet_maskr.visualization.mask_arrays import one_by_one
 from mmdet_maskr.visualization.panels import Panel, legends, with_gap
 from mmdet_maskr.visualization.skeleton import (
     KEYPOINT_THR,
-    Colour,
+    Color,
     make_skeleton,
     with_visibility,
 )
@@ -43,7 +43,7 @@ class InstanceVisualizer(DetLocalVisualizer):
 
     Works wherever mmdet's DetLocalVisualizer does: ``visualizer.type`` of a config, for
     DetVisualizationHook, ``tools/test.py --show-dir`` and the inferencers. Sizes of lines and
-    letters follow the image and each object. Names, colours and skeleton are those of
+    letters follow the image and each object. Names, colors and skeleton are those of
     ``dataset_meta``. Where there is one class, each instance has a color of its own, on both sides
     of a pair the same one. Labels that have no room are in a legend under the picture.
 
@@ -52,10 +52,10 @@ class InstanceVisualizer(DetLocalVisualizer):
         image: (H, W, 3) RGB image to start with.
         vis_backends: configs of where pictures and scalars are stored.
         save_dir: folder for the backends.
-        bbox_color: RGB colour of all boxes, or a palette's name as mmdet takes it; None for the
-            classes' colours.
+        bbox_color: RGB color of all boxes, or a palette's name as mmdet takes it; None for the
+            classes' colors.
         text_color: of letters, likewise; None for black or white, whichever can be read.
-        mask_color: of masks, likewise; None for the classes' colours.
+        mask_color: of masks, likewise; None for the classes' colors.
         line_width: of boxes and contours in pixels; None for one that grows with the image.
         alpha: mmdet's name for ``mask_alpha``, and the opacity of semantic and panoptic maps.
         mask_alpha: opacity of masks, 0 to 1.
@@ -78,9 +78,9 @@ class InstanceVisualizer(DetLocalVisualizer):
         image: np.ndarray | None = None,
         vis_backends: list[dict] | None = None,
         save_dir: str | None = None,
-        bbox_color: Colour | str | None = None,
-        text_color: Colour | str | None = None,
-        mask_color: Colour | str | None = None,
+        bbox_color: Color | str | None = None,
+        text_color: Color | str | None = None,
+        mask_color: Color | str | None = None,
         line_width: float | None = None,
         alpha: float | None = None,
         mask_alpha: float | None = None,
@@ -112,7 +112,7 @@ class InstanceVisualizer(DetLocalVisualizer):
         self.color_by, self.legend = color_by, legend
         self._has_maps = False
         self._strips: list[np.ndarray] = []  # legends of these panels
-        self._known: tuple[np.ndarray, Sequence[Colour]] | None = None  # of the panel next to it
+        self._known: tuple[np.ndarray, Sequence[Color]] | None = None  # of the panel next to it
 
     @master_only
     def add_datasample(
@@ -193,7 +193,7 @@ class InstanceVisualizer(DetLocalVisualizer):
         image: np.ndarray,
         instances: InstanceData,
         classes: Sequence[str] | None,
-        palette: Sequence[Colour] | str | None,
+        palette: Sequence[Color] | str | None,
     ) -> np.ndarray:
         """Draw ground truth or predictions.
 
@@ -204,7 +204,7 @@ class InstanceVisualizer(DetLocalVisualizer):
                 ``keypoints``: (N, K, 3) with visibilities, or (N, K, 2) with ``keypoint_scores``
                 (N, K). All in pixels of ``image``.
             classes: names by label.
-            palette: RGB colours by label, or a name as mmdet's visualizer takes it.
+            palette: RGB colors by label, or a name as mmdet's visualizer takes it.
 
         Returns:
             (f H, f W, 3) uint8 RGB, f being 1 for images that are not small.
@@ -229,15 +229,15 @@ class InstanceVisualizer(DetLocalVisualizer):
                 boxes,
                 masks,
                 panel.texts,
-                self._given(self.bbox_color, instances) or panel.colours,
+                self._given(self.bbox_color, instances) or panel.colors,
                 keypoints,
                 skeleton,
                 MASK_ALPHA if self._has_maps and self.mask_alpha is None else self.mask_alpha,
-                self._given(self.mask_color, instances) or panel.colours,
+                self._given(self.mask_color, instances) or panel.colors,
                 self._given(self._ink, instances),
                 self._line_width,
             )
-        self._known = panel.boxes, panel.colours
+        self._known = panel.boxes, panel.colors
         if self._strips:
             picture = np.vstack([picture, self._strips.pop(0)])
             picture = with_gap(picture) if self._strips else picture
@@ -248,7 +248,7 @@ class InstanceVisualizer(DetLocalVisualizer):
         title: str,
         instances: InstanceData,
         classes: Sequence[str] | None,
-        palette: Sequence[Colour] | str | None,
+        palette: Sequence[Color] | str | None,
     ) -> Panel:
         """Boxes, names, labels and colors of N instances; without masks and keypoints."""
         one_class = classes is not None and len(classes) == 1
@@ -263,13 +263,13 @@ class InstanceVisualizer(DetLocalVisualizer):
         scores = instances.scores.tolist() if "scores" in instances else None
         texts = texts_of(names, scores, one_class)
         if by_instance:
-            colours = instance_colors(boxes, self._known)
+            colors = instance_colors(boxes, self._known)
         else:
             if isinstance(palette, str) and palette != "random":  # 'coco', 'voc', a color's name
                 palette = get_palette(palette, max(labels) + 1)
-            of_classes = class_colours(palette, max(labels) + 1)
-            colours = [of_classes[label] for label in labels]
-        return Panel(title, boxes, names, texts, colours, by_instance)
+            of_classes = class_colors(palette, max(labels) + 1)
+            colors = [of_classes[label] for label in labels]
+        return Panel(title, boxes, names, texts, colors, by_instance)
 
     def _legends(self, image: np.ndarray, instances: Sequence[InstanceData]) -> list[np.ndarray]:
         """Legends of the panels."""
@@ -280,16 +280,16 @@ class InstanceVisualizer(DetLocalVisualizer):
             panel = self._panel(title, shown, meta.get("classes"), meta.get("palette"))
             given = self._given(self.mask_color, shown) if len(panel.boxes) else None
             if given is not None:
-                panel.colours, panel.by_instance = given, False
+                panel.colors, panel.by_instance = given, False
             panels.append(panel)
         return legends(image.shape, panels, enlargement(image, self.least_side))
 
-    def _given(self, colour: Colour | str | None, instances: InstanceData) -> list[Colour] | None:
-        """The colour of each instance's class that an option names; None where it does not."""
-        if colour is None:
+    def _given(self, color: Color | str | None, instances: InstanceData) -> list[Color] | None:
+        """The color of each instance's class that an option names; None where it does not."""
+        if color is None:
             return None
         labels = instances.labels.tolist()
-        palette = get_palette(colour, max(labels) + 1)
+        palette = get_palette(color, max(labels) + 1)
         return [
             (int(red), int(green), int(blue))
             for red, green, blue in map(palette.__getitem__, labels)

@@ -103,6 +103,6 @@ def source_of(value: Any) -> str:
 
 
 def comment(text: str) -> str:
-    """A line that is a comment, whatever is in the text."""
+    """A line that is a comment for any text."""
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return "# " + shown.replace("{{", "{ {") + "\n"

@@ -9,9 +9,9 @@ DEPTHS_WITH_BOTTLENECKS = (50, 101, 152)
 
 
 def norm_cfg(kind: str) -> dict | None:
-    """mmdet's normalisation for Detectron2's name of it; None for none.
+    """mmdet's normalization for Detectron2's name of it; None for none.
 
-    'FrozenBN' is batch normalisation whose weights do not train; its statistics are kept by
+    'FrozenBN' is batch normalization whose weights do not train; its statistics are kept by
     ``norm_eval``.
     """
     if not kind:
@@ -28,7 +28,7 @@ def norm_cfg(kind: str) -> dict | None:
 
 
 def norm_name(kind: str) -> str:
-    """How mmcv abbreviates the normalisation in parameter names."""
+    """How mmcv abbreviates the normalization in parameter names."""
     return dict(GN="gn", LN="ln").get(kind, "bn")
 
 
@@ -54,7 +54,7 @@ def resnet(
         groups: of the 3x3 convolutions.
         stem: channels of the stem.
         style: 'caffe' strides in the 1x1 convolution, 'pytorch' in the 3x3.
-        norm: normalisation.
+        norm: normalization.
         norm_eval: keep its statistics when training.
         frozen_stages: -1 for none, 0 for the stem, 1 for the first stage too.
         dilated_c5: the last stage has stride 1 and dilation 2.
@@ -264,7 +264,7 @@ def class_names(labels: Sequence[int], keypoints: bool) -> tuple[str, ...] | Non
         keypoints: whether the model has keypoints: one class is then COCO's person.
 
     Returns:
-        None where the data set has them: COCO's 80, or person.
+        None where the dataset has them: COCO's 80, or person.
     """
     if len(labels) == 80 or (keypoints and len(labels) == 1):
         return None

@@ -101,7 +101,7 @@ def from_torchvision(
     Args:
         checkpoint: ``.pth``.
         keep_unused: keep the ids that COCO does not use as classes, so that there are 90.
-        norm_eps: epsilon of the backbone's normalisation, which a state dict does not hold. None
+        norm_eps: epsilon of the backbone's normalization, which a state dict does not hold. None
             for torchvision's default: 0 for its COCO_V1 weights of Mask and Keypoint R-CNN, known
             by the names of their files, else 1e-5.
 
@@ -121,7 +121,7 @@ def from_torchvision(
         source.labels,
         0,
     )
-    conversion.notes.append(f"epsilon of the backbone's normalisation: {norm_eps}")
+    conversion.notes.append(f"epsilon of the backbone's normalization: {norm_eps}")
     if source.unused:
         conversion.notes.append(
             f"COCO's 80 classes; the {len(UNUSED_COCO_IDS)} ids that it does not use keep their "
@@ -158,7 +158,7 @@ def from_mmdet(
 
 
 def base_for(source: Detectron2Model | TorchvisionModel) -> tuple[str, ...]:
-    """The config with the branches of a model, and the data set that has them."""
+    """The config with the branches of a model, and the dataset that has them."""
     if isinstance(source, Detectron2Model) and (source.c4 or source.panoptic):
         return PANOPTIC_BASE if source.panoptic else C4_BASE
     if not source.with_keypoints:
@@ -207,7 +207,7 @@ def _convert(
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Say of whatever the options of a source end in that they are at fault."""
+    """Report any error in the options of a source as theirs."""
     try:
         yield
     except (UserError, MemoryError):

@@ -205,7 +205,7 @@ class Detectron2Model(Detectron2Body):
         return settings.pipelines(self.options)
 
     def class_names(self) -> tuple[str, ...] | None:
-        """Names of the classes, which a checkpoint does not have; None for the data set's own."""
+        """Names of the classes, which a checkpoint does not have; None for the dataset's own."""
         return config_parts.class_names(range(self.num_classes), self.with_keypoints)
 
     def name_map(self) -> NameMap:

@@ -107,7 +107,7 @@ class Detectron2Body:
 
     @property
     def body_norm(self) -> str:
-        """Detectron2's name of the backbone's normalisation."""
+        """Detectron2's name of the backbone's normalization."""
         return self._get(f"MODEL.{'REGNET' if self.body == REGNET_FPN else 'RESNETS'}.NORM")
 
     def preprocessor(self) -> dict:
@@ -144,7 +144,7 @@ class Detectron2Body:
         return "caffe" if self._get("MODEL.RESNETS.STRIDE_IN_1X1") else "pytorch"
 
     def _regnet(self) -> dict:
-        """mmdet's RegNet; its own initialisation is left out."""
+        """mmdet's RegNet; its own initialization is left out."""
         option = "MODEL.REGNET."
         return dict(
             arch=dict(

@@ -58,7 +58,7 @@ class MMDetModel:
             raise UserError(f"there is no config {path}: --from mmdet needs the .py file.")
         try:
             self.config = Config.fromfile(path).to_dict()
-        except Exception as error:  # whatever the code in the config raises
+        except Exception as error:  # the code in the config may raise anything
             raise UserError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
         self.given = self.config.get("model")
         kind = self.given.get("type") if isinstance(self.given, dict) else None
@@ -92,7 +92,7 @@ class MMDetModel:
         model = copy.deepcopy(self.given)
         for unused in ("pretrained", "init_cfg"):
             model.pop(unused, None)
-        for split in ("train_cfg", "test_cfg"):  # mmdet before 2.8 had them beside the model
+        for split in ("train_cfg", "test_cfg"):  # mmdet before 2.8 had them next to the model
             model[split] = model.get(split) or copy.deepcopy(self.config.get(split))
         if self.old:
             model["data_preprocessor"] = self._preprocessor(base["data_preprocessor"])
@@ -113,7 +113,7 @@ class MMDetModel:
         return model
 
     def _preprocessor(self, base: dict) -> dict:
-        """mmdet 2.x normalises and pads in the pipeline."""
+        """mmdet 2.x normalizes and pads in the pipeline."""
         steps = {step["type"]: step for step in _steps(self.config)}
         normalize = steps.get("Normalize") or self.config.get("img_norm_cfg")
         if normalize is None:
@@ -137,7 +137,7 @@ class MMDetModel:
         found = {}
         for name, split in (("train_pipeline", "train"), ("test_pipeline", "test")):
             dataset = self.config.get(f"{split}_dataloader", {}).get("dataset", {})
-            if "pipeline" not in dataset:  # wrapped data sets have it further inside
+            if "pipeline" not in dataset:  # wrapped datasets have it further inside
                 return {}
             found[name] = dataset["pipeline"]
         return found
@@ -199,7 +199,7 @@ def _fit_extractor(part: dict) -> None:
     """An extractor with RoIAlign as ours; other layers are not the same here.
 
     mmcv's RoIPool does not round RoIs, as ours does. finest_scale is the size at which RoIs leave
-    the finest level, whatever its stride.
+    the finest level, at any stride.
     """
     if part["roi_layer"]["type"] != "RoIAlign":
         return

@@ -81,7 +81,7 @@ def with_pipelines(
     Args:
         settings: of a base.
         pipelines: ``train_pipeline`` and ``test_pipeline``; empty to keep those of ``settings``.
-        classes: names for ``metainfo``; None for the data set's own.
+        classes: names for ``metainfo``; None for the dataset's own.
     """
     changed = copy.deepcopy(settings)
     changed.update(copy.deepcopy(dict(pipelines)))
@@ -143,7 +143,7 @@ def whole_text(conversion: Conversion, weights: str, title: str) -> str:
 
     Args:
         conversion: what to write.
-        weights: name of their file, which lies beside the config.
+        weights: name of their file, which is next to the config.
         title: comment at the head.
     """
     settings = dict(conversion.settings, load_from=Name(f"'{{{{ fileDirname }}}}/{weights}'"))

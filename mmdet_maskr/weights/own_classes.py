@@ -14,7 +14,7 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.quiet import quiet
 from mmdet_maskr.weights.output import Conversion, build
 
-REASON = "the classes are those of your data set"
+REASON = "the classes are those of your dataset"
 
 
 def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ def with_own_classes(conversion: Conversion, names: Sequence[str]) -> Conversion
 
     Args:
         conversion: of a model with boxes, and maybe masks.
-        names: of the classes, in the order of the data set's categories.
+        names: of the classes, in the order of the dataset's categories.
 
     Raises:
         UserError: an empty name, or one that occurs twice.

@@ -24,7 +24,7 @@ ANCHOR_RATIOS = (0.5, 1.0, 2.0)
 MEAN = (0.485, 0.456, 0.406)  # of RGB, 0 to 1
 STD = (0.229, 0.224, 0.225)
 BETA = 1 / 9  # of the smooth L1 losses
-# Ported from another codebase, these weights want no epsilon in batch normalisation: torchvision
+# Ported from another codebase, these weights want no epsilon in batch normalization: torchvision
 # sets it to 0 when it loads them.
 ZERO_EPS_FILES = r"(maskrcnn|keypointrcnn)_resnet50_fpn_coco-.*"
 
@@ -36,7 +36,7 @@ class TorchvisionModel:
         state: maskrcnn_resnet50_fpn, its v2, keypointrcnn_resnet50_fpn, or such a model with
             another ResNet or other widths.
         keep_unused: keep COCO's unused ids as classes, instead of as mere shares of the softmax.
-        norm_eps: of the backbone's normalisation.
+        norm_eps: of the backbone's normalization.
 
     Raises:
         UserError: not a model of this kind.

@@ -56,7 +56,7 @@ class Reference(NamedTuple):
 
 
 def load_reference(path: str | Path, image: str | Path | None = None) -> Reference:
-    """Stored outputs; the image lies beside them as ``image.png`` where no other is named.
+    """Stored outputs; the image lies next to them as ``image.png`` where no other is named.
 
     Raises:
         UserError: a file that is not there, or is no ``.npz`` with ``boxes`` and ``det_boxes``.
@@ -78,7 +78,7 @@ def load_reference(path: str | Path, image: str | Path | None = None) -> Referen
 
 
 class ReferenceCheck:
-    """A converted model's outputs beside its source's.
+    """A converted model's outputs compared with its source's.
 
     Args:
         model: in evaluation mode.
@@ -174,7 +174,7 @@ class ReferenceCheck:
         return {name: value[known] for name, value in stored.items()}
 
     def _detections(self, found: InstanceData) -> list[OutputDifference]:
-        """Each stored detection beside the nearest of its class here."""
+        """Each stored detection with the nearest of its class here."""
         stored = self._stored_detections()
         labels = self.labels[found.labels.numpy()]
         pairs = match_detections(

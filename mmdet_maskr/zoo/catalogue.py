@@ -43,7 +43,7 @@ class PretrainedModel:
         configs: ours that train such a model.
         options: Detectron2's options, by dotted name.
         source_config: the publisher's config.
-        norm_eps: epsilon of the backbone's normalisation, for torchvision's.
+        norm_eps: epsilon of the backbone's normalization, for torchvision's.
         classes: names of the classes where they are not COCO's; a key of :data:`CLASSES`.
     """
 
@@ -161,10 +161,10 @@ def select(
     """The models that one asks for.
 
     Args:
-        words: of which the name, the body or the data set has one; none for all.
+        words: of which the name, the body or the dataset has one; none for all.
         task: one of :data:`TASKS`.
         body: a part of the body, such as 'R-50' or 'ViT'.
-        data: a part of the data set's name.
+        data: a part of the dataset's name.
         source: 'detectron2', 'torchvision' or 'mmdet'.
         min_ap: AP of the task that a model has at least, in percent.
         max_params: millions of parameters that a model has at most.

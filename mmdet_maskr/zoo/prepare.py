@@ -160,7 +160,7 @@ def conversion_of(model: PretrainedModel, source: Path) -> Any:
 
 
 def class_names(data: str | None) -> tuple[str, ...] | None:
-    """Names of the classes of a data set that the catalogue names, in its own order."""
+    """Names of the classes of a dataset that the catalogue names, in its own order."""
     if data is None:
         return None
     from mmdet.registry import DATASETS

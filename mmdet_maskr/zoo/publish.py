@@ -36,7 +36,7 @@ def gather(
     Args:
         checkpoint: of a training, or converted.
         license: of the weights.
-        config: that it was trained with; None for the one in the checkpoint, or beside it.
+        config: that it was trained with; None for the one in the checkpoint, or next to it.
         name: of the model; None for that of the checkpoint's folder.
         scores: JSON of ``maskr test``; None for what the training's logs say of this checkpoint.
         origin: what the weights were made of, for the card.
@@ -76,9 +76,9 @@ def _config_of(content: Mapping[str, Any], path: Path, given: str | Path | None)
             value = value.get(key) if isinstance(value, Mapping) else None
         if value:
             return Config.fromstring(value, file_format=".py")
-    beside = path.with_name("config.py")
-    if beside.is_file():
-        return read_config(str(beside))
+    sibling = path.with_name("config.py")
+    if sibling.is_file():
+        return read_config(str(sibling))
     raise UserError(f"checkpoint {path} holds no config: name the one of its training (--config).")
 
 

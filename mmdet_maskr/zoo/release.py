@@ -2,7 +2,7 @@
 
 ``model.safetensors`` has the weights, with names of classes and keypoints; ``config.py`` is whole;
 ``release.json`` says what it is and how good; ``README.md`` is the same for people. Each file that
-is loaded has its SHA-256 beside it.
+is loaded has its SHA-256 next to it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Release(NamedTuple):
         name: of the model.
         state: weights by name.
         config: whole, without what it inherits from.
-        dataset_meta: names of classes, and of keypoints, colours.
+        dataset_meta: names of classes, and of keypoints, colors.
         scores: AP by name, in percent.
         license: of the weights.
         origin: one line that says what they were made of.

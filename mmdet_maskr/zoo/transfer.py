@@ -67,7 +67,7 @@ def fetch(url: str, path: Path, checksum: str, title: str, shown: bool = True) -
 
     Args:
         url: http or https.
-        path: where to. What comes before a connection breaks is kept beside it, as ``PATH.part``.
+        path: where to. What comes before a connection breaks is kept next to it, as ``PATH.part``.
         checksum: see :func:`check_sum`.
         title: of the bar.
         shown: whether there is one.

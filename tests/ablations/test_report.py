@@ -80,7 +80,7 @@ def test_csv(table, records):
 
 
 def test_files(table, records, tmp_path: Path):
-    """A figure with both colours in it; results of other tables stay in results.json."""
+    """A figure with both colors in it; results of other tables stay in results.json."""
     write_report([table], "mini", records, tmp_path)
     other = {**records[0], "table": "other"}
     (tmp_path / "results.json").write_text(json.dumps([other, *records[:2]]))

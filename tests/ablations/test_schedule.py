@@ -1,4 +1,4 @@
-"""Runs of a toy table: done once, in parallel, and to the same report whatever is killed when."""
+"""Runs of a toy table: done once, in parallel, and to the same report after any kill."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_kill_ends_training_and_keeps_checkpoints(repo: Path, table: Table, tmp_
 
 
 def test_trainer_killed(repo: Path, table: Table, tmp_path: Path):
-    """kill -9 of one row's training: others go on, the report says why, the next call mends it."""
+    """kill -9 of one row's training: others go on, the report says why, the next call fixes it."""
     work_dir = tmp_path / "runs"
     child = in_child(lambda: run(repo, work_dir, table))
     wait_for(lambda: toy.steps_done(work_dir) >= 5)

@@ -166,7 +166,7 @@ def test_gpu_hours(repo: Path):
 
 @pytest.mark.parametrize("name", ["1", "2a", "2b", "class-agnostic", "2c", "2d", "2e", "3"])
 def test_rows_for_coco_have_the_papers_recipe(repo: Path, name: str):
-    """160k iterations of 16 images, a tenth of the rate from 120k on, fixed normalisation."""
+    """160k iterations of 16 images, a tenth of the learning rate at 120k, fixed norms."""
     for row in TABLES[name].rows:
         cfg = Config.fromfile(repo / "configs" / row.coco)
         assert cfg.train_cfg.max_iters == 160000
@@ -178,7 +178,7 @@ def test_rows_for_coco_have_the_papers_recipe(repo: Path, name: str):
 
 
 def test_one_model_is_one_job_for_coco(repo: Path, tmp_path: Path):
-    """ResNet-50-C4 of 2a is the baseline of 2b and 2c, ResNet-50-FPN that of 2e and beside 2d."""
+    """ResNet-50-C4 of 2a is the baseline of 2b and 2c, ResNet-50-FPN that of 2e."""
     models = [
         [("2a", "ResNet-50-C4"), ("2b", "sigmoid"), ("2c", "RoIAlign ave")],
         [("2a", "ResNet-50-FPN"), ("2d", "RoIAlign, FPN"), ("2e", "FCN conv 256x4-80")],

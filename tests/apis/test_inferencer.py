@@ -1,4 +1,4 @@
-"""MaskRInferencer: what comes back, what is written, and where names and colours come from."""
+"""MaskRInferencer: what comes back, what is written, and where names and colors come from."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_arrays_are_numbered_and_bgr(build: Callable, photos: list[Path], tmp_pa
     """An array of cv2 gives what its file gives; its files carry its number, over all calls."""
     inferencer = build()
     array = cv2.imread(str(photos[1]))
-    array[:] = (array * [1, 0.5, 0.1]).astype(np.uint8)  # far from grey
+    array[:] = (array * [1, 0.5, 0.1]).astype(np.uint8)  # far from gray
     cv2.imwrite(str(tmp_path / "blue.png"), array)
     options = dict(out_dir=str(tmp_path / "out"), no_save_pred=False, return_vis=True)
     first = inferencer([tmp_path / "blue.png", array], batch_size=2, **options)
@@ -184,7 +184,7 @@ def test_meta_of_the_checkpoint(build: Callable, cfg: Config, tmp_path: Path):
     inferencer = build(weights=weights)
     meta = inferencer.model.dataset_meta
     assert meta["classes"] == own["CLASSES"] and meta["keypoints"] == own["keypoints"]
-    assert "keypoint_classes" not in meta, "the config's data set is another one"
+    assert "keypoint_classes" not in meta, "the config's dataset is another one"
     assert inferencer.visualizer.dataset_meta is meta
     state = checkpoint_files.load(weights)["state_dict"]
     name = "roi_head.keypoint_head.score_lowres.weight"
@@ -209,13 +209,13 @@ def test_names_that_do_not_fit_the_model(build: Callable, cfg: Config, tmp_path:
 
 
 def test_grey_arrays(build: Callable, photos: list[Path], tmp_path: Path):
-    """(H, W) gives what the file in grey gives, and its picture is drawn."""
-    grey = cv2.imread(str(photos[0]), cv2.IMREAD_GRAYSCALE)
-    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    """(H, W) gives what the file in gray gives, and its picture is drawn."""
+    gray = cv2.imread(str(photos[0]), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(tmp_path / "gray.png"), gray)
     inferencer = build()
     found = [
         inferencer(image, return_vis=True, no_save_vis=True)
-        for image in (grey, grey[..., None], str(tmp_path / "grey.png"))
+        for image in (gray, gray[..., None], str(tmp_path / "gray.png"))
     ]
     assert len(found[0]["predictions"][0]["labels"]) > 0
     for other in found[1:]:
@@ -224,14 +224,14 @@ def test_grey_arrays(build: Callable, photos: list[Path], tmp_path: Path):
 
 
 def test_visualizer(build: Callable, cfg: Config):
-    """Ours whatever the config has, unless another is asked for."""
+    """Ours for any config, unless another is given."""
     assert type(build().visualizer) is InstanceVisualizer
     cfg.pop("visualizer")
     assert type(build(model=cfg).visualizer) is InstanceVisualizer
     assert type(build(visualizer=dict(type="DetLocalVisualizer")).visualizer) is DetLocalVisualizer
-    coloured = build(palette="coco", visualizer=dict(type="InstanceVisualizer", mask_alpha=0.9))
-    assert coloured.visualizer.mask_alpha == 0.9
-    assert coloured.visualizer.dataset_meta["palette"] == "coco"
+    colored = build(palette="coco", visualizer=dict(type="InstanceVisualizer", mask_alpha=0.9))
+    assert colored.visualizer.mask_alpha == 0.9
+    assert colored.visualizer.dataset_meta["palette"] == "coco"
 
 
 def test_batches_are_put_together_by_the_configs_function(build: Callable, cfg: Config, capfd):

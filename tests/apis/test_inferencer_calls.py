@@ -262,7 +262,7 @@ def test_checkpoints_without_a_config_or_classes(repo: Path, tmp_path: Path, cap
         MaskRInferencer(weights=weights, **options)
     MaskRInferencer(cfg, weights, **options)
     output = capfd.readouterr()
-    said = "names no classes; those of the config's data set are taken: disc, box"
+    said = "names no classes; those of the config's dataset are taken: disc, box"
     assert said in output.out + output.err
     names = tuple("abcdef")
     inferencer = MaskRInferencer(cfg, weights, classes=names, **options)

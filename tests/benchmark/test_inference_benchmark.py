@@ -36,11 +36,11 @@ def small_product(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_row_for_each_form(tmp_path: Path, capsys: pytest.CaptureFixture):
     file = tmp_path / "inference.json"
-    forms = ["--forms", "optimised", "--autocast", "bfloat16"]
+    forms = ["--forms", "optimized", "--autocast", "bfloat16"]
     run(*SMALL, *forms, "--no-memory", "--json", str(file))
     rows = json.loads(file.read_text())["rows"]
     assert [row["case"] for row in rows] == [
-        f"mini model, {form}" for form in ("ours", "optimised", "optimised, bfloat16")
+        f"mini model, {form}" for form in ("ours", "optimized", "optimized, bfloat16")
     ]
     for row in rows[:2]:
         assert row["differences"]["unmatched"] == 0 and row["differences"]["box"] < 0.01
@@ -67,8 +67,8 @@ def test_other_detections_and_bad_options_are_refused(monkeypatch: pytest.Monkey
         return model
 
     monkeypatch.setattr(inference, "in_form", shifted)
-    with pytest.raises(UserError, match="detections differ from the unoptimised model's"):
-        run(*SMALL, "--forms", "optimised", "--no-memory")
+    with pytest.raises(UserError, match="detections differ from the unoptimized model's"):
+        run(*SMALL, "--forms", "optimized", "--no-memory")
 
 
 def test_differences_are_those_of_the_nearest_of_a_class():

@@ -1,4 +1,4 @@
-"""Random weights find about as many objects as they should, whatever the model."""
+"""Random weights find about as many objects as they should, for any model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""startup measures both data sets in processes of their own, and writes what it prints."""
+"""startup measures both datasets in processes of their own, and writes what it prints."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def reference(repo: Path) -> dict:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_optimisation(name: str, reference: dict):
+def test_optimization(name: str, reference: dict):
     """Batch, rate, momentum, decay and warm-up; 3x has its own length and drops."""
     cfg, solver = Config.fromfile(config_path(name)), reference["SOLVER"]
     warmup, drops = cfg.param_scheduler

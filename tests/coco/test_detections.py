@@ -79,7 +79,7 @@ def test_not_in_the_form():
 
 
 def test_annotations():
-    """What is not labelled has no place; hidden and visible keypoints are half a pixel further."""
+    """What is not labeled has no place; hidden and visible keypoints are half a pixel further."""
     points = form.annotated_keypoints([[[3, 4, 2], [9, 9, 0], [0, 0, 1]]])
     assert points.tolist() == [[[3.5, 4.5, 2], [0, 0, 0], [0.5, 0.5, 1]]]
     assert form.boxes_of([dict(bbox=[1, 2, 3, 4])]).tolist() == [[1, 2, 4, 6]]

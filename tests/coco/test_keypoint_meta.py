@@ -28,7 +28,7 @@ def meta(**changes: object) -> dict:
         keypoint_swaps=(("left_wing", "right_wing"),),
         keypoint_sigmas=(0.05, 0.02, 0.05, 0.1, 1),
         skeleton=(("beak", "crown"), ("tail", "beak")),
-        keypoint_colours=[(0, 0, 255)] * 5,
+        keypoint_colors=[(0, 0, 255)] * 5,
         keypoint_classes=("bird",),
     )
     content.update(changes)
@@ -44,7 +44,7 @@ def test_indices():
 
 
 def test_optional_keys():
-    least = meta(skeleton=None, keypoint_colours=None, keypoint_classes=None)
+    least = meta(skeleton=None, keypoint_colors=None, keypoint_classes=None)
     check_keypoint_meta(least)
     assert skeleton_indices(least) == []
     assert keypoint_labels(least) == [0, 1]
@@ -67,9 +67,9 @@ def test_coco_person_sigmas_and_swaps():
         name.replace("left", "?").replace("right", "left").replace("?", "right") for name in names
     ]
     assert [names[k] for k in flip_indices(COCO_PERSON)] == mirrored
-    colours = dict(zip(names, COCO_PERSON["keypoint_colours"], strict=True))
-    assert len({colours["nose"], colours["left_hip"], colours["right_hip"]}) == 3
-    assert colours["left_hip"] == colours["left_eye"]
+    colors = dict(zip(names, COCO_PERSON["keypoint_colors"], strict=True))
+    assert len({colors["nose"], colors["left_hip"], colors["right_hip"]}) == 3
+    assert colors["left_hip"] == colors["left_eye"]
 
 
 def test_shapes_figure():
@@ -111,8 +111,8 @@ def test_shapes_figure():
         (dict(keypoint_sigmas=(0.1, 0.1, 0, 0.1, 0.1)), "has the entry 0: write one positive"),
         (dict(keypoint_sigmas=(0.1, 0.1, float("nan"), 0.1, 0.1)), "has the entry nan"),
         (dict(keypoint_sigmas=0.1), r"\['keypoint_sigmas'\] is 0.1"),
-        (dict(keypoint_colours=[(0, 0, 256)] * 5), r"has the entry \(0, 0, 256\)"),
-        (dict(keypoint_colours=[(0, 0, 0)]), "has 1 entries for 5 keypoints"),
+        (dict(keypoint_colors=[(0, 0, 256)] * 5), r"has the entry \(0, 0, 256\)"),
+        (dict(keypoint_colors=[(0, 0, 0)]), "has 1 entries for 5 keypoints"),
         (dict(keypoint_classes="bird"), "is 'bird': write a tuple"),
         (dict(keypoint_classes=("egg",)), r"of which \['egg'\] are none of the classes"),
         (dict(keypoint_classes=()), "name those that have keypoints, or leave the key out"),

@@ -61,13 +61,13 @@ def make_content(
     return dict(
         title="Side by side: " + ", ".join(f"model {m}" for m in range(models)),
         notes=[],
-        classes=[dict(name=n, colour=c) for n, c in zip(names, ("#e6503c", "#3c8ce6", "#fabe28"),
+        classes=[dict(name=n, color=c) for n, c in zip(names, ("#e6503c", "#3c8ce6", "#fabe28"),
                                                         strict=True)],
         models=[
             dict(name=f"model {m}", config=f"configs/m{m}.py", weights=f"work_dirs/m{m}/epoch.pth",
                  classes=[0, 1, 2], parameters=4_100_000 + m, operations=22_000_000_000,
                  milliseconds=20.0 + m, scores=dict(box=50.0 + m), scores_from=None,
-                 skeleton=dict(limbs=LIMBS, colours=["#ff8000", "#3cc83c", "#00aaff"]))
+                 skeleton=dict(limbs=LIMBS, colors=["#ff8000", "#3cc83c", "#00aaff"]))
             for m in range(models)
         ],
         measured=dict(device="cpu", operations="1280 × 800", ann="val.json", ann_images=images),

@@ -16,7 +16,7 @@ KEYPOINT_PARTS = ("keypoint_head", "keypoint_roi_extractor")
 def write_model(
     folder: Path, name: str, seed: int, meta: dict | None = None, keypoints: bool = True
 ) -> str:
-    """``CONFIG:WEIGHTS`` of a shapes model that keeps six detections, whatever their scores.
+    """``CONFIG:WEIGHTS`` of a shapes model that keeps six detections of any scores.
 
     Args:
         folder: for both files.

@@ -171,10 +171,10 @@ def test_content(models: list, ann_file: Path, shapes_root: Path, tmp_path: Path
     ]  # fmt: skip
     names = [entry["name"] for entry in content["classes"]]
     assert names == ["disc", "box", "triangle", "ring", "bar", "figure", "blob"]
-    colours = [models[0].colours[3], models[2].colours[1]]
-    expected = ["#" + bytes(colour).hex() for colour in colours]
-    assert expected[0] == "#9650d2" != "#" + bytes(models[2].colours[0]).hex()
-    assert [content["classes"][i]["colour"] for i in (3, 6)] == expected
+    colors = [models[0].colors[3], models[2].colors[1]]
+    expected = ["#" + bytes(color).hex() for color in colors]
+    assert expected[0] == "#9650d2" != "#" + bytes(models[2].colors[0]).hex()
+    assert [content["classes"][i]["color"] for i in (3, 6)] == expected
     notes = "\n".join(content["notes"])
     assert "broken.png could not be read" in notes and "does not list stranger.png" in notes
     assert "first does not know 1 of the other models' classes: blob." in notes

@@ -69,7 +69,7 @@ def test_what_is_known_of_a_model(tmp_path: Path):
     expected = sum(p.numel() for p in model.inferencer.model.parameters())
     assert model.parameters == expected
     assert model.operations > 1e9 and model.published is None
-    assert model.colours[0] == tuple(model.meta["palette"][0])
+    assert model.colors[0] == tuple(model.meta["palette"][0])
 
 
 def test_weights_of_another_model(tmp_path: Path):

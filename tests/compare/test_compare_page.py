@@ -178,7 +178,7 @@ def test_classes_are_switched(show: Callable):
 
 @SIZES
 def test_drawn_where_it_is(show: Callable, size: tuple[int, int]):
-    """A box lies on the pixels of the picture that it names, in its class's colour."""
+    """A box lies on the pixels of the picture that it names, in its class's color."""
     content = make_content(models=1, images=1)
     box = [50, 30, 150, 90]
     content["images"][0]["results"][0]["detections"] = [detection(1, box, 0.9)]
@@ -233,14 +233,14 @@ def test_small_objects_of_one_class(show: Callable, size: tuple[int, int]):
     """No letters, no boxes around masks, a color for each; a large one has its score."""
     content = make_content(models=1, images=1, truth=False)
     content["classes"], content["by_instance"] = content["classes"][:1], True
-    colours = ["#ff6347", "#40c8ff", "#ffd700"]
+    colors = ["#ff6347", "#40c8ff", "#ffd700"]
     boxes = [[10, 10, 14, 14], [20, 10, 24, 14], [60, 30, 190, 110]]
     content["images"][0]["results"][0]["detections"] = [
-        detection(0, box, 0.9, colour=colour) for box, colour in zip(boxes, colours, strict=True)
+        detection(0, box, 0.9, color=color) for box, color in zip(boxes, colors, strict=True)
     ]
     page = show(content, size)
     fills = "nodes => nodes.map(n => n.getAttribute('fill'))"
-    assert sorted(page.eval_on_selector_all("#panel-0 .mask", fills)) == sorted(colours)
+    assert sorted(page.eval_on_selector_all("#panel-0 .mask", fills)) == sorted(colors)
     assert page.locator("#panel-0 .box").count() == 1
     assert page.locator("#panel-0 .labels text").all_text_contents() == ["0.90"]
     assert page.locator("#classes button svg").count() == 0
@@ -302,13 +302,13 @@ def test_names_for_screen_readers(show: Callable):
 
 def test_light_and_dark(show: Callable):
     """Letters differ from the paper in both."""
-    colours = {}
+    colors = {}
     for scheme in ("light", "dark"):
         page = show(make_content(), DESKTOP, scheme)
         style = "getComputedStyle(document.body)"
-        colours[scheme] = [page.evaluate(f"{style}.{key}") for key in ("color", "backgroundColor")]
+        colors[scheme] = [page.evaluate(f"{style}.{key}") for key in ("color", "backgroundColor")]
     light, dark = (
-        [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours[scheme]]
+        [sum(map(int, re.findall(r"\d+", color)[:3])) for color in colors[scheme]]
         for scheme in ("light", "dark")
     )
     assert light[1] - light[0] > 450 and dark[0] - dark[1] > 450

@@ -1,4 +1,4 @@
-"""A small data set of birds with three keypoints, and what a test changes of it."""
+"""A small dataset of birds with three keypoints, and what a test changes of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmdet.registry import DATASETS
 
-import mmdet_maskr  # noqa: F401  (registers the data sets)
+import mmdet_maskr  # noqa: F401  (registers the datasets)
 
 NAMES = ("left_wing", "beak", "right_wing")
 BIRD = dict(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mmdet.registry import DATASETS
 
-import mmdet_maskr  # noqa: F401  (registers the data sets)
+import mmdet_maskr  # noqa: F401  (registers the datasets)
 
 
 @pytest.fixture

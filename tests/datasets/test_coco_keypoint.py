@@ -32,7 +32,7 @@ def test_reads_three_keypoints(tmp_path: Path):
 
 
 def test_keypoints_stay_with_their_instance(tmp_path: Path):
-    """Whatever mmdet leaves out before; instances of equal boxes, without masks or keypoints."""
+    """What mmdet leaves out before; instances of equal boxes, without masks or keypoints."""
     same = dict(bbox=[1, 2, 10, 8], segmentation=None)
     left_out = [
         annotation(20, ignore=True, **same),

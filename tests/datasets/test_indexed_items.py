@@ -1,4 +1,4 @@
-"""Data sets that make images of the index give what loading all at once does."""
+"""Datasets that make images of the index give what loading all at once does."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_lvis_as_by_its_package(tmp_path: Path, shapes_root: Path, options: dict
     for i in range(len(ours)):
         assert ours.get_data_info(i) == stock.get_data_info(i)
         assert ours.get_cat_ids(i) == stock.get_cat_ids(i)
-    with pytest.raises(UserError, match="file_name"):  # COCO's data set needs names
+    with pytest.raises(UserError, match="file_name"):  # COCO's dataset needs names
         CocoInstanceDataset(**config)
 
 

@@ -79,7 +79,7 @@ def test_class_without_keypoints(tmp_path: Path):
     meta = dict(classes=("bird", "nest"))
     with pytest.raises(UserError, match=r"none of the 1 annotations of 'nest' in .*leave it out"):
         build(tmp_path, meta)
-    content["categories"][1]["keypoints"] = list(NAMES)  # it has some, not labelled here
+    content["categories"][1]["keypoints"] = list(NAMES)  # it has some, not labeled here
     write(tmp_path, content)
     assert [i["num_keypoints"] for i in instances(build(tmp_path, meta))] == [2, 0]
 
@@ -103,7 +103,7 @@ def test_names_of_others_bring_no_sigmas(tmp_path: Path):
             lazy_init=True,
         )
     )
-    assert "skeleton" not in dataset.metainfo and "keypoint_colours" not in dataset.metainfo
+    assert "skeleton" not in dataset.metainfo and "keypoint_colors" not in dataset.metainfo
 
 
 def test_swaps_that_are_no_involution(tmp_path: Path):

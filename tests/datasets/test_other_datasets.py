@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from small_datasets import by_image, mask_of, read, write_cityscapes, write_lvis, write_voc
 
-import mmdet_maskr  # noqa: F401  (registers the data sets)
+import mmdet_maskr  # noqa: F401  (registers the datasets)
 from mmdet_maskr.datasets.cityscapes import CATEGORIES, instances_of
 from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.ops.mask_rle import RLEMasks, encode_masks
@@ -27,7 +27,7 @@ BASES = dict(lvis="lvis_v1_instance", cityscapes="cityscapes_instance", voc="voc
 
 @pytest.fixture(scope="module", params=WRITERS)
 def written(request, tmp_path_factory: pytest.TempPathFactory, shapes_root: Path, repo: Path):
-    """Name, folder and config of a small data set."""
+    """Name, folder and config of a small dataset."""
     name = request.param
     if name == "lvis":
         pytest.importorskip("lvis", reason="LVIS needs the package lvis")
@@ -49,7 +49,7 @@ def perfect(data_sample: dict, masks: bool) -> dict:
 
 
 def test_perfect_predictions_score_one(written):
-    """By each data set's own metric; crowds and difficult objects do not count."""
+    """By each dataset's own metric; crowds and difficult objects do not count."""
     name, _, cfg = written
     if name == "cityscapes":
         pytest.importorskip(
@@ -178,7 +178,7 @@ def test_lvis_with_other_categories(tmp_path: Path, shapes_root: Path):
     content = json.loads(path.read_text())
     content["categories"].pop()
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="has 1202 categories, but the data set has 1203 classes"):
+    with pytest.raises(ValueError, match="has 1202 categories, but the dataset has 1203 classes"):
         DATASETS.build(
             dict(type="LVISInstanceDataset", data_root=str(root), data_prefix=dict(img=""),
                  ann_file="annotations/lvis_v1_val.json", pipeline=[])

@@ -72,7 +72,7 @@ def test_more_images_leave_the_earlier_ones(root: Path, tmp_path: Path):
 
 
 def test_pinned():
-    """The data set does not change unnoticed: numbers in the docs were measured on this one."""
+    """The dataset does not change unnoticed: numbers in the docs were measured on this one."""
     image, annotations = shapes.make_image(0, "train", 160, 0)
     assert write._VERSION == 1
     text = json.dumps([[a["category_id"], a["area"], a["bbox"]] for a in annotations])
@@ -271,7 +271,7 @@ def test_resumes_to_the_same_bytes(tmp_path: Path, after: int):
     assert digests(cut) == digests(whole)
 
 
-def test_complete_set_is_left_alone_and_mended(tmp_path: Path):
+def test_complete_set_is_left_alone_and_fixed(tmp_path: Path):
     out = shapes.write_dataset(tmp_path / "a", **SETTINGS)
     first = digests(out)
     calls = []
@@ -302,7 +302,7 @@ def test_foreign_folder_is_refused(tmp_path: Path, force: bool, content: str | N
     if content is not None:
         (tmp_path / shapes.MANIFEST).write_text(content)
     before = digests(tmp_path)
-    with pytest.raises(ValueError, match=r"no SHAPES data set.*name another folder"):
+    with pytest.raises(ValueError, match=r"no SHAPES dataset.*name another folder"):
         shapes.write_dataset(tmp_path, **SETTINGS, force=force)
     assert digests(tmp_path) == before
 

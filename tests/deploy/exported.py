@@ -56,7 +56,7 @@ def dataset_meta(model: nn.Module) -> dict:
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """(height, width, 3) uint8: smooth colours with an edge, and some noise."""
+    """(height, width, 3) uint8: smooth colors with an edge, and some noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     image = np.stack([x * 3 % 256, y * 5 % 256, (x + y) * 2 % 256], 2)

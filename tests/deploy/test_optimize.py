@@ -1,4 +1,4 @@
-"""An optimised model detects what the model detects, and leaves it alone."""
+"""An optimized model detects what the model detects, and leaves it alone."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def detect(model: nn.Module, count: int = 1) -> list[InstanceData]:
 
 @torch.no_grad()
 def build(cfg: Config) -> nn.Module:
-    """Random weights, with the statistics of the image in batch normalisation."""
+    """Random weights, with the statistics of the image in batch normalization."""
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -190,7 +190,7 @@ def test_refuses(model: nn.Module):
     with pytest.raises(UserError, match=r"in evaluation mode.*model\.eval\(\)"):
         optimize(copy.deepcopy(model).train())
     fast = optimize(model)
-    with pytest.raises(UserError, match="optimised already"):
+    with pytest.raises(UserError, match="optimized already"):
         optimize(fast)
     with pytest.raises(UserError, match="takes a detector of mmdet, not Linear"):
         optimize(nn.Linear(1, 1))

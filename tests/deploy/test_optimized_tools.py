@@ -1,4 +1,4 @@
-"""tools/test.py and the inferencer give with an optimised model what they give without."""
+"""tools/test.py and the inferencer give with an optimized model what they give without."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_tool(checkpoint: Path, repo: Path, shapes_root: Path, tmp_path: Path):
         ]  # fmt: skip
         code, printed = run_tool(repo / "tools" / "test.py", arguments)
         assert code == 0, printed[-2000:]
-        assert ("optimised for inference" in printed) == bool(options)
+        assert ("optimized for inference" in printed) == bool(options)
         scores.append(re.findall(r"coco/(\w+_mAP\w*): (\S+)", printed))
         with out.open("rb") as file:
             boxes.append(np.concatenate([r["pred_instances"]["bboxes"] for r in pickle.load(file)]))

@@ -117,7 +117,7 @@ def test_inputs(exported: Path, photos: Path, tmp_path: Path):
 
 
 def test_images_of_one_name(exported: Path, photos: Path, tmp_path: Path):
-    """Their files would overwrite one another: nothing is written, and it is said."""
+    """Their files would overwrite one another: nothing is written, and the message says so."""
     (tmp_path / "other").mkdir()
     twins = [photos / "0.png", tmp_path / "other" / "0.jpg"]
     cv2.imwrite(str(twins[1]), photo(40, 40))

@@ -15,7 +15,7 @@ from mmengine.dataset import pseudo_collate
 
 @pytest.fixture(scope="module")
 def config(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """The page's config, beside the page's module."""
+    """The page's config, next to the page's module."""
     page = (repo / "docs" / "own_head.md").read_text(encoding="utf-8")
     module, config = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     body = [line for line in module[module.index("@MODELS") :].splitlines() if line.strip()]

@@ -52,7 +52,7 @@ def test_runs_to_the_end(finished: tuple[Path, str]):
 
 
 @pytest.mark.slow
-def test_checks_find_the_mistakes_and_mend_them(finished: tuple[Path, str]):
+def test_checks_find_the_mistakes_and_fix_them(finished: tuple[Path, str]):
     out, output = finished
     for code in ("box-degenerate", "file-missing"):
         assert len(re.findall(rf"^error +1 +{code} ", output, re.MULTILINE)) == 1
@@ -88,7 +88,7 @@ def test_page_has_config_and_commands(tutorial, repo: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("iterations", [300, 2000])
 def test_rate_falls_to_the_end(tutorial, tmp_path: Path, iterations: int):
-    """Half of the rate after half of the training, a hundredth at its end."""
+    """Half of the learning rate after half of the training, a hundredth at its end."""
     cfg = Config.fromfile(tutorial.write_config(tmp_path, tmp_path, ["cat"], iterations))
     assert cfg.train_cfg.max_iters == iterations
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)

@@ -1,4 +1,4 @@
-"""The mini model on a toy data set on which two processes and one must agree exactly.
+"""The mini model on a toy dataset on which two processes and one must agree exactly.
 
 Losses are means over each process's samples, so the mean over processes equals the mean over the
 whole batch only where each image has the same number of samples. Here it has: all images show

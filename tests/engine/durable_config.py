@@ -1,6 +1,6 @@
 """The mini model on the small shapes, smaller still: what tests of durability train in seconds.
 
-Random flips and colours in data workers, random RoIs, averaged weights: all that an exact resume
+Random flips and colors in data workers, random RoIs, averaged weights: all that an exact resume
 has to bring back. A hook writes each iteration's losses, bit for bit.
 """
 

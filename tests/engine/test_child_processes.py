@@ -30,7 +30,7 @@ def test_a_terminals_signals_do_not_reach_it():
 
 
 def test_it_ends_with_its_parent():
-    """Whatever ends that, SIGKILL here."""
+    """Any end of it, SIGKILL here."""
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
         child = int(parent.stdout.readline())
         os.kill(child, 0)

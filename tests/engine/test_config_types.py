@@ -102,7 +102,7 @@ def test_pipelines_of_classes(packing: object):
     ids=["class", "scope", "name", "by_epoch", "ours", "subclass"],
 )  # fmt: skip
 def test_loops_resume_within_an_epoch(tmp_path: Path, loop: dict):
-    """Whatever class of epoch-based loops it is, and however it is written."""
+    """Any class of epoch-based loops, written in any way."""
     every = dict(by_epoch=False, interval=6)
     cfg = dict(loop, max_epochs=2)
     OwnLoop.epochs = 0

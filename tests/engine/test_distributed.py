@@ -23,7 +23,7 @@ BOXES = [(8, 8, 32, 32), (48, 40, 36, 30), (20, 50, 18, 34)]  # x, y, w, h; the 
 
 @pytest.fixture(scope="module")
 def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """16 noisy images with boxes at the same places, of other colours and keypoints each."""
+    """16 noisy images with boxes at the same places, of other colors and keypoints each."""
     root = tmp_path_factory.mktemp("toy")
     (root / "annotations").mkdir()
     (root / "train").mkdir()

@@ -65,7 +65,7 @@ def test_disk_full(tmp_path: Path):
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_crash_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str):
-    """Whatever step is the last, the older or the newer file is whole."""
+    """At any last step, the older or the newer file is whole."""
     path = write_checkpoint(tmp_path, "epoch_1.pth", 1)
     calls = 0
     real = getattr(os, step)

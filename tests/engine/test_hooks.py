@@ -105,7 +105,7 @@ def test_evaluation_on_rles(
             "process",
             partial(_process, seen, tested.test_evaluator.process),
         )
-        np.random.seed(0)  # colours are drawn at random
+        np.random.seed(0)  # colors are drawn at random
         torch.manual_seed(0)
         tested.model.init_weights()
         scores.append(tested.test())

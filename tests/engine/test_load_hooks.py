@@ -77,7 +77,7 @@ def test_shared_classes_keep_their_weights():
 @pytest.mark.parametrize("source_classes", [None, ("b", "c")])
 @pytest.mark.parametrize("what", ["names its classes", "resumes", "tests"])
 def test_going_on_changes_nothing(what: str, source_classes: tuple[str, ...] | None):
-    """Rows that were put in order already are not moved again, whatever the option says."""
+    """Rows that were put in order already are not moved again, with either option."""
     model = Heads(2)
     state = model.state_dict()
     named = what == "names its classes"
@@ -92,7 +92,7 @@ def test_going_on_changes_nothing(what: str, source_classes: tuple[str, ...] | N
 
 
 def test_weights_that_count_no_classes_stay():
-    """A class-agnostic head has one row whatever the classes."""
+    """A class-agnostic head has one row for all classes."""
     for rows, height in ((1, 1), (4, 4)):
         weight = torch.randn(height, 3)
         assert transferred(weight, torch.zeros(height, 3), ("a", "b"), ("b", "c"), rows) is weight

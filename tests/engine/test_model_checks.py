@@ -65,7 +65,7 @@ def test_what_fits(detector: nn.Module, metainfo: dict, split: str):
         (
             model(17),
             dict(classes=("person",)),
-            r"has model\.roi_head\.keypoint_head, but the data set of train_dataloader has no key",
+            r"has model\.roi_head\.keypoint_head, but the dataset of train_dataloader has no key",
         ),
     ],
 )

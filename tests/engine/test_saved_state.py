@@ -244,7 +244,7 @@ def test_optimizer_wrappers(tmp_path: Path, wrapper: dict):
 
 
 class Counts(Hook):
-    """Lowers the rate when it has counted to six."""
+    """Lowers the learning rate when it has counted to six."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -443,7 +443,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, name: str):
 
 
 def test_broken_validation_does_not_block(tmp_path: Path):
-    """Each resume trains on up to the next validation; mended, it ends as an undisturbed run."""
+    """Each resume trains on up to the next validation; fixed, it ends as an undisturbed run."""
     options = dict(epochs=4, val_interval=1, hooks=[dict(type="EMAHook", momentum=0.3)])
     calm = toy_runner(tmp_path / "calm", **options)
     calm.train()
@@ -457,9 +457,9 @@ def test_broken_validation_does_not_block(tmp_path: Path):
     metric = ToyMetric.compute_metrics
     ToyMetric.compute_metrics = lambda self, results: seen.append(len(results)) or metric(self, [])
     try:
-        mended = toy_runner(tmp_path / "work", resume=tmp_path / "work/epoch_2.pth", **options)
-        mended.train()
+        fixed = toy_runner(tmp_path / "work", resume=tmp_path / "work/epoch_2.pth", **options)
+        fixed.train()
     finally:
         ToyMetric.compute_metrics = metric
     assert seen == [2 * BATCHES] * 3
-    assert_equal(weights_of(mended), weights_of(calm))
+    assert_equal(weights_of(fixed), weights_of(calm))

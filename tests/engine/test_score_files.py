@@ -1,4 +1,4 @@
-"""A test's scores, whatever the clock was at earlier ones."""
+"""A test's scores, at any clock of earlier ones."""
 
 from __future__ import annotations
 

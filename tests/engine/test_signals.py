@@ -115,7 +115,7 @@ def test_tools_are_interrupted_once():
 
 
 class Stands:
-    """A data set whose second image never comes."""
+    """A dataset whose second image never comes."""
 
     def __len__(self) -> int:
         return 2

@@ -68,7 +68,7 @@ class _Case:
         self.kind, self.rng = kind, rng
         self.whole_pixels = rng.random() < 0.5
         self.num_keypoints = int(rng.choice([1, 5, 9, 17]))
-        self.unlabelled = rng.choice([0.0, 0.5])
+        self.unlabeled = rng.choice([0.0, 0.5])
         self.annotations: list[dict] = []
         self.found: list[dict] = []
 
@@ -153,7 +153,7 @@ class _Case:
 
     def _add_keypoints(self, annotation: dict, box: np.ndarray) -> None:
         rng, count = self.rng, self.num_keypoints
-        visible = rng.choice([0, 1, 2], count) * (rng.random() >= self.unlabelled)
+        visible = rng.choice([0, 1, 2], count) * (rng.random() >= self.unlabeled)
         points = box[:2] + rng.random((count, 2)) * box[2:]
         triples = np.column_stack([points.round(1) * (visible > 0)[:, None], visible])
         annotation["keypoints"] = triples.ravel().tolist()

@@ -1,4 +1,4 @@
-"""A small data set for the tests of the metric."""
+"""A small dataset for the tests of the metric."""
 
 from __future__ import annotations
 

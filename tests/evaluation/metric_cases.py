@@ -62,7 +62,7 @@ class Predictions:
             mask = np.roll(mask, rng.integers(-3, 4, 2), (0, 1))
         of = self.keypoints.anns.get(annotation["id"], {})
         points = np.array(of.get("keypoints") or [0] * 3 * count, float).reshape(-1, 3)
-        if not points[:, 2].any():  # unlabelled: any place in the box will do
+        if not points[:, 2].any():  # unlabeled: any place in the box will do
             points[:, :2] = (x + w / 2, y + h / 2)
         points = points[:, :2] + 0.5 + rng.normal(0, noise, (count, 2)) * size
         return dict(
@@ -138,7 +138,7 @@ def without_detections(samples: list[dict]) -> list[dict]:
 
 
 def write_tiny(folder: Path) -> Path:
-    """K = 5; categories fish (id 7) and bird (3), two images with two of each; one unlabelled."""
+    """K = 5; categories fish (id 7) and bird (3), two images with two of each; one unlabeled."""
     rng = np.random.default_rng(0)
     annotations = []
     for index, (image, category) in enumerate([(i, c) for i in (1, 2) for c in (7, 7, 3, 3)]):
@@ -150,7 +150,7 @@ def write_tiny(folder: Path) -> Path:
         annotation.update(keypoints=points.ravel().tolist(), num_keypoints=5)
         annotations.append(annotation)
     for key in ("keypoints", "num_keypoints"):
-        annotations[1].pop(key)  # a fish that nobody labelled
+        annotations[1].pop(key)  # a fish that nobody labeled
     return write(folder, annotations)
 
 

@@ -129,7 +129,7 @@ def test_of_several_classes_one_has_keypoints(shapes_root: Path):
     assert 0.1 < scores["coco/keypoints_mAP"] < 0.9
 
 
-# ------------------------------------------------------------------------------ a small data set
+# ------------------------------------------------------------------------------ a small dataset
 def test_five_keypoints_with_own_sigmas(tiny: Path):
     """OKS of one moved detection, by its formula, lies between two thresholds as it should."""
     given = Predictions(tiny, tiny, 5)
@@ -160,8 +160,8 @@ def test_category_ids_that_are_strings(tiny: Path):
     assert [scores[f"coco/{metric}_mAP"] for metric in ALL] == [1.0, 1.0, 1.0]
 
 
-def test_unlabelled_keypoints_are_not_looked_for(tiny: Path):
-    """An annotation without keypoints, or with none labelled, is neither missed nor a mistake."""
+def test_unlabeled_keypoints_are_not_looked_for(tiny: Path):
+    """An annotation without keypoints, or with none labeled, is neither missed nor a mistake."""
     given = Predictions(tiny, tiny, 5)
     kept = [i for i in range(4) if i != 1]
     first = given.samples[0]["pred_instances"]
@@ -236,11 +236,11 @@ def test_sorted_categories(tiny: Path):
 
 
 def test_proposal_recall_does_not_change_from_epoch_to_epoch(tiny: Path):
-    """COCOeval marks unlabelled people as ignored; that must not reach fast recall."""
+    """COCOeval marks unlabeled people as ignored; that must not reach fast recall."""
     given = Predictions(tiny, tiny, 5)
     metric = CocoInstanceMetric(str(tiny), ["proposal_fast", "keypoints"])
     metric.dataset_meta = TINY
-    for sample in given.samples:  # only the unlabelled fish is found
+    for sample in given.samples:  # only the unlabeled fish is found
         sample["pred_instances"]["bboxes"][[0, 2, 3]] = 0
     epochs = []
     for _ in range(2):
@@ -322,7 +322,7 @@ def test_no_detection_at_all_scores_zero(tiny: Path, use_mp_eval: bool):
 
 
 def test_images_without_detections(tiny: Path):
-    """One image's objects are all lost: half of the labelled ones."""
+    """One image's objects are all lost: half of the labeled ones."""
     samples = Predictions(tiny, tiny, 5).samples
     samples[0:1] = without_detections(samples[0:1])
     meta = dict(TINY, keypoint_classes=("bird",))

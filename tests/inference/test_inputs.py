@@ -143,14 +143,14 @@ def test_a_video_that_is_none(tmp_path: Path):
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3)])
 def test_arrays_of_one_band(shape: tuple[int, ...]):
-    """Grey arrays have three equal channels for a model of three, and stay for one of one."""
+    """Gray arrays have three equal channels for a model of three, and stay for one of one."""
     image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-    (colour,) = expand(image)
-    assert colour.shape == (4, 5, 3) and colour.dtype == np.uint8
-    assert (colour == (image if image.ndim == 3 else image[..., None])).all()
+    (color,) = expand(image)
+    assert color.shape == (4, 5, 3) and color.dtype == np.uint8
+    assert (color == (image if image.ndim == 3 else image[..., None])).all()
     if shape != (4, 5, 3):
-        (grey,) = expand(image, channels=1)
-        assert grey.shape == (4, 5, 1) and (grey.ravel() == image.ravel()).all()
+        (gray,) = expand(image, channels=1)
+        assert gray.shape == (4, 5, 1) and (gray.ravel() == image.ravel()).all()
 
 
 def test_arrays_of_many_bands():

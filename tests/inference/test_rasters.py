@@ -47,7 +47,7 @@ def test_arrays():
     "options", [dict(tile=(64, 96)), dict(rowsperstrip=50), dict(compression="zlib")], ids=str
 )
 def test_colors(kind: type, tmp_path: Path, shape: tuple[int, ...], options: dict):
-    """As OpenCV reads the whole file: BGR, grey repeated, without the alpha channel."""
+    """As OpenCV reads the whole file: BGR, gray repeated, without the alpha channel."""
     image = np.random.randint(0, 255, shape, np.uint8)
     image[..., 3:] = 255  # where it is transparent, OpenCV mixes in black
     path = write(tmp_path / "image.tif", image, **options)

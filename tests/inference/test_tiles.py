@@ -1,4 +1,4 @@
-"""Tiles: where they lie, and objects that come back once and whole, whatever cuts them."""
+"""Tiles: where they lie, and objects that come back once and whole, at any cut."""
 
 from __future__ import annotations
 

@@ -142,9 +142,9 @@ def test_json(tmp_path: Path):
     """A file for each image, under its name or number; maps of pixels as pictures."""
     images = [Image("folder/a.b.jpg", "x"), Image("http://a.org/c.png?d", "x"), Image(0, "x")]
     sink = JsonFiles(tmp_path / "preds")
-    colours = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    colors = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     for number, image in enumerate(images):
-        sink.add(image, number, Found(dict(map=colours.copy(), labels=[number])))
+        sink.add(image, number, Found(dict(map=colors.copy(), labels=[number])))
     names = ["00000002", "a.b", "c"]
     assert sorted(p.name for p in (tmp_path / "preds").iterdir()) == sorted(
         [f"{name}.json" for name in names] + [f"{name}_map.png" for name in names]

@@ -34,7 +34,7 @@ def config(repo: Path) -> Config:
 
 
 def samples(visible: bool = True, scale: float = 1.0) -> list:
-    """Of each box a keypoint in the middle, one that is occluded, one outside, one not labelled."""
+    """Of each box a keypoint in the middle, one that is occluded, one outside, one not labeled."""
     found = []
     for boxes, labels in SAMPLES:
         data = sample(boxes, labels, scale)
@@ -126,15 +126,15 @@ def test_loss_equals_a_direct_implementation(config: Config):
         truth = data[int(image)].gt_instances
         overlap = [iou(box, other) for other in truth.bboxes.tolist()]
         keypoints = truth.keypoints[overlap.index(max(overlap))].tolist()
-        labelled = 0
+        labeled = 0
         for k, (x, y, visibility) in enumerate(keypoints):
             if visibility > 0 and x1 <= x <= x2 and y1 <= y <= y2:
                 column = min(int((x - x1) / (x2 - x1) * 56), 55)
                 row = min(int((y - y1) / (y2 - y1) * 56), 55)
                 total -= F.log_softmax(logits[i, k].flatten(), 0)[row * 56 + column].item()
-                labelled += 1
-        assert labelled > 0, "RoIs without a keypoint inside do not reach the head"
-        count += labelled
+                labeled += 1
+        assert labeled > 0, "RoIs without a keypoint inside do not reach the head"
+        count += labeled
     assert count > 6
     assert losses["loss_keypoint"].item() == pytest.approx(total / count, rel=1e-5)
 
@@ -170,11 +170,11 @@ def test_samplers_without_a_number_of_rois(config: Config):
     build(config, keypoint_head=head)
 
 
-@pytest.mark.parametrize("why", ["not labelled", "other class", "no instances"])
+@pytest.mark.parametrize("why", ["not labeled", "other class", "no instances"])
 def test_batch_without_visible_keypoints_trains(config: Config, why: str):
     head = dict(KEYPOINT_HEAD, keypoint_labels=[3] if why == "other class" else None)
     model = build(config, keypoint_head=head)
-    data = samples(visible=why != "not labelled")
+    data = samples(visible=why != "not labeled")
     if why == "no instances":
         data = [sample([], []), sample([], [])]
         for item in data:
@@ -256,7 +256,7 @@ def test_wrong_ground_truth(config: Config):
     data = samples()
     for item in data:
         item.gt_instances.keypoints = item.gt_instances.keypoints[:, :3]
-    with pytest.raises(UserError, match=r"num_keypoints=4, but the data set has 3"):
+    with pytest.raises(UserError, match=r"num_keypoints=4, but the dataset has 3"):
         model.loss(images(), data)
 
 

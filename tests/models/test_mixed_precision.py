@@ -147,7 +147,7 @@ def build(name: str, data_root: Path) -> nn.Module:
 
 @torch.no_grad()
 def calibrate(model: nn.Module) -> None:
-    """Statistics of the images for batch normalisation, which later steps leave as they are."""
+    """Statistics of the images for batch normalization, which later steps leave as they are."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
         norm.momentum = 1.0

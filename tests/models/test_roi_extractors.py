@@ -181,7 +181,7 @@ def test_canonical_size_and_level():
 @pytest.mark.parametrize("stride", [16, 32, 12])
 @pytest.mark.parametrize("name", ["RoIAlign", "RoIPool", "RoIWarp"])
 def test_single_level_bodies(stride: int, name: str):
-    """C4 and C5: every RoI from the one map, whatever its size."""
+    """C4 and C5: every RoI from the one map, at any size."""
     config = dict(
         roi_layer=dict(type=name, output_size=7), out_channels=CHANNELS, featmap_strides=[stride]
     )

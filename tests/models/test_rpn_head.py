@@ -24,11 +24,11 @@ NMS = dict(type="nms", iou_threshold=0.7)
 def proposals(count: int, levels: int = 5, ties: bool = False, seed: int = 0) -> InstanceData:
     """Crowded boxes of an image of 320 x 240 pixels, a few of them empty."""
     generator = torch.Generator().manual_seed(seed)
-    centre = torch.rand(count, 2, generator=generator) * torch.tensor([320.0, 240])
-    centre = centre[torch.randint(max(1, count // 8), (count,), generator=generator)]
+    center = torch.rand(count, 2, generator=generator) * torch.tensor([320.0, 240])
+    center = center[torch.randint(max(1, count // 8), (count,), generator=generator)]
     half = 10 + 30 * torch.rand(count, 2, generator=generator)
     half[::50] = 0
-    boxes = torch.cat([centre - half, centre + half], 1)
+    boxes = torch.cat([center - half, center + half], 1)
     boxes = boxes.clamp(min=0).minimum(torch.tensor([320.0, 240, 320, 240]))
     scores = torch.rand(count, generator=generator)
     if ties:

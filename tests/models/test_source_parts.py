@@ -1,4 +1,4 @@
-"""Small parts that converted models need: preprocessing, frozen normalisation, unused classes."""
+"""Small parts that converted models need: preprocessing, frozen normalization, unused classes."""
 
 from __future__ import annotations
 

@@ -46,12 +46,12 @@ def test_torchvision_anchors_are_whole_pixels_on_its_own_strides():
     ]
     grids = [(80, 104), (40, 52), (20, 26), (10, 13), (5, 7)]
     anchors = generator.grid_priors(grids, device="cpu")
-    centres = [
+    centers = [
         (level[:, :2] + level[:, 2:]).div(2).view(*grid, 3, 2)[..., 0, :]
         for level, grid in zip(anchors, grids, strict=True)
     ]
-    assert centres[3][1, 1].tolist() == [32, 32]
-    assert centres[4][1, 1].tolist() == [59, 64]
+    assert centers[3][1, 1].tolist() == [32, 32]
+    assert centers[4][1, 1].tolist() == [59, 64]
     (two,) = SizedAnchorGenerator([16], [[32, 64]], [1.0, 4.0], "torchvision").base_anchors
     assert two[:, 2].tolist() == [16, 32, 8, 16]  # sizes vary fastest
 

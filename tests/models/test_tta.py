@@ -41,7 +41,7 @@ def model(config: Config):
 
 
 def image() -> torch.Tensor:
-    """Smooth colours and a few rectangles, (3, SIZE, SIZE) uint8."""
+    """Smooth colors and a few rectangles, (3, SIZE, SIZE) uint8."""
     grid = torch.linspace(0, 200, SIZE)
     picture = torch.stack([grid.expand(SIZE, SIZE), grid[:, None].expand(SIZE, SIZE)])
     picture = torch.cat([picture, picture.flip(0)[:1]])

@@ -153,8 +153,8 @@ def test_pyramid():
 def test_channel_norm():
     norm = randomised(ChannelLayerNorm(6, eps=1e-6)).double()
     x = torch.randn(2, 6, 3, 4, dtype=torch.float64)
-    centred = x - x.mean(1, keepdim=True)
-    expected = centred / (centred.square().mean(1, keepdim=True) + 1e-6).sqrt()
+    centered = x - x.mean(1, keepdim=True)
+    expected = centered / (centered.square().mean(1, keepdim=True) + 1e-6).sqrt()
     expected = expected * norm.weight[:, None, None] + norm.bias[:, None, None]
     assert torch.allclose(norm(x), expected)
 

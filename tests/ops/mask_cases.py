@@ -27,13 +27,13 @@ def random_boxes(count: int, seed: int = 0) -> Tensor:
     """(N, 4) boxes inside, partly and wholly outside, thin, degenerate, tiny, on whole pixels."""
     generator = torch.Generator().manual_seed(seed)
     size = torch.tensor([WIDTH, HEIGHT], dtype=torch.float32)
-    centre = torch.rand(count, 2, generator=generator) * size
+    center = torch.rand(count, 2, generator=generator) * size
     half = torch.rand(count, 2, generator=generator) * size / 2
     half[::9] *= 0.02
     half[1::9, 0] *= 0.01
     half[2::9, 1] *= 0.01
     half[3::9] *= 3
-    boxes = torch.cat([centre - half, centre + half], 1)
+    boxes = torch.cat([center - half, center + half], 1)
     boxes[4::9] = boxes[4::9].round()
     boxes[5::31, 2] = boxes[5::31, 0]
     boxes[6::31, 3] = boxes[6::31, 1]

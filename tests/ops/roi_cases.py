@@ -61,7 +61,7 @@ def round_half_away(value: float) -> int:
     return math.floor(value + 0.5) if value >= 0 else -math.floor(-value + 0.5)
 
 
-def quantised_box(roi: Tensor, scale: float) -> tuple[int, int, int, int]:
+def quantized_box(roi: Tensor, scale: float) -> tuple[int, int, int, int]:
     """Caffe's: rounded corners, the last pixel included; as [x1, x2) x [y1, y2)."""
     x1, y1, x2, y2 = (round_half_away(v) for v in (roi[1:] * scale).tolist())
     return x1, y1, x2 + 1, y2 + 1
@@ -77,7 +77,7 @@ def roi_pool_loop(maps: Tensor, rois: Tensor, bins: tuple[int, int], scale: floa
         return slice(min(max(first, 0), length), min(max(last, 0), length))
 
     def pool(roi: Tensor, p: int, q: int) -> Tensor:
-        x1, y1, x2, y2 = quantised_box(roi, scale)
+        x1, y1, x2, y2 = quantized_box(roi, scale)
         image = maps[int(roi[0])]
         rows = span(p, bins[0], y1, y2, image.shape[1])
         columns = span(q, bins[1], x1, x2, image.shape[2])
@@ -93,7 +93,7 @@ def roi_warp_loop(
     """RoIWarp one sample at a time, differentiable. Pixel centers lie at .5."""
 
     def box(roi: Tensor) -> tuple[float, float, float, float]:
-        x1, y1, x2, y2 = quantised_box(roi, scale)
+        x1, y1, x2, y2 = quantized_box(roi, scale)
         return x1 - 0.5, y1 - 0.5, x2 - x1, y2 - y1
 
     return _samples_loop(maps, rois, bins, box, mode, ratio)

@@ -46,11 +46,11 @@ def assert_same(logits: Tensor, boxes: Tensor) -> None:
 
 
 def blobs(count: int, keypoints: int, peaks: int = 1, size: int = 56) -> Tensor:
-    """Gaussian blobs of several widths, some centred beyond the border."""
-    centre = (torch.rand(peaks, count, keypoints, 2, 1, 1) * 1.2 - 0.1) * size
+    """Gaussian blobs of several widths, some centered beyond the border."""
+    center = (torch.rand(peaks, count, keypoints, 2, 1, 1) * 1.2 - 0.1) * size
     sigma = 1 + 5 * torch.rand(peaks, count, keypoints, 1, 1)
     at = torch.arange(size) + 0.5
-    x, y = centre.unbind(3)
+    x, y = center.unbind(3)
     distance = (at - x) ** 2 + (at[:, None] - y) ** 2
     height = 10 + 0.1 * torch.rand(peaks, count, keypoints, 1, 1)
     return (height * (-distance / (2 * sigma**2)).exp()).amax(0) - 4

@@ -32,7 +32,7 @@ def test_equals_mmdet_at_the_size_of_photos():
 @pytest.mark.parametrize("rescale", [False, True])
 @pytest.mark.parametrize("threshold", [0.5, -1])
 def test_equals_fcn_mask_head(rescale: bool, threshold: float):
-    """Through mmdet's own function, grey masks (a negative threshold) too."""
+    """Through mmdet's own function, gray masks (a negative threshold) too."""
     head = FCNMaskHead(num_classes=3, class_agnostic=True)
     masks = random_masks(20, 28)
     boxes = random_boxes(20)[:, [0, 1, 2, 3]].clamp(min=0, max=60)

@@ -33,9 +33,9 @@ def cases() -> tuple[Tensor, Tensor]:
 def whole_image(mask: Tensor, box: Tensor) -> np.ndarray:
     """One mask: padded, its box grown and cut to whole pixels, resized, laid into a canvas."""
     grown = 9 / 7
-    centre, half = (box[2:] + box[:2]) / 2, (box[2:] - box[:2]) / 2 * grown
-    left, top = (int(v) for v in centre - half)
-    right, bottom = (int(v) for v in centre + half)
+    center, half = (box[2:] + box[:2]) / 2, (box[2:] - box[:2]) / 2 * grown
+    left, top = (int(v) for v in center - half)
+    right, bottom = (int(v) for v in center + half)
     size = (bottom - top + 1, right - left + 1)
     resized = F.interpolate(F.pad(mask, (1, 1, 1, 1))[None, None], size, mode="bilinear")[0, 0]
     margin = 200
@@ -67,7 +67,7 @@ def test_no_masks_and_bad_input():
         torch.zeros(0, 7, 7), torch.zeros(0, 4), 5, 6, crops=resized_crops
     ).shape == (0, 5, 6)
     masks, boxes = cases()
-    with pytest.raises(UserError, match="grey"):
+    with pytest.raises(UserError, match="gray"):
         paste_masks(masks, boxes, HEIGHT, WIDTH, -1, crops=resized_crops)
     boxes[5, 2] = float("nan")
     with pytest.raises(UserError, match="box 5"):

@@ -46,7 +46,7 @@ def kept() -> Tensor:
 # As a caller in mixed precision has them: its tensors are float32, or converted to it.
 OPERATIONS: dict[str, Callable[[], object]] = {
     "paste": lambda: paste_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE),
-    "grey": lambda: paste_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE, -1),
+    "gray": lambda: paste_masks(random_masks(COUNT, 28), random_boxes(COUNT), *SIZE, -1),
     "resize": lambda: paste_masks(
         random_masks(COUNT, 28), random_boxes(COUNT), *SIZE, crops=resized_crops
     ),

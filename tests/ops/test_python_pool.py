@@ -19,7 +19,7 @@ from mmdet_maskr.ops.mmcv_ext import pool
 
 @pytest.fixture(autouse=True)
 def in_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MMCV's functions call the ops in Python, whatever is installed."""
+    """MMCV's functions call the ops in Python in any installation."""
     for function in (RoIAlignFunction, RoIPoolFunction):
         monkeypatch.setattr(sys.modules[function.__module__], "ext_module", pool)
 
@@ -85,7 +85,7 @@ def test_one_channel_is_like_many(
 
 
 def test_one_channel_reads_what_it_needs_alone():
-    """Pixels beside the RoIs may be numbers that are none."""
+    """Pixels outside of the RoIs may be NaN."""
     maps = torch.full((1, 1, 20, 20), float("nan"))
     maps[:, :, 4:12, 6:15] = 1
     out, _ = align(maps, torch.tensor([[0.0, 7, 5, 13.5, 10.2]]), 4, 1.0, 0, "avg", True)

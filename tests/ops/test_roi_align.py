@@ -162,7 +162,7 @@ def test_bad_pixels_stay_where_they_have_weight(bad: float, memory_format):
     touched = ~torch.isclose(out, expected, equal_nan=False)
     assert not touched[:, :3].any() and not touched[:, 4:].any()
     assert not touched[[0, 1, 2, 4]].any()
-    # Of RoI 3, the left column of bins is outside, and the bin beside its top reads pixel 0.
+    # Of RoI 3, the left column of bins is outside, and the bin next to its top reads pixel 0.
     assert touched[3, 3].tolist() == [[False, True, False], [False] * 3, [False] * 3]
 
 

@@ -17,7 +17,7 @@ from mmdet_maskr.ops import (
     roi_warp,
     roi_warp_pyramid,
 )
-from mmdet_maskr.ops._quantise import quantise_boxes
+from mmdet_maskr.ops._quantize import quantize_boxes
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 
@@ -73,7 +73,7 @@ def test_roi_warp_equals_the_loop(device: str, mode: str, size, scale: float, ra
 def test_rounding_is_half_away_from_zero():
     below_half = 0.49999997  # + 0.5 is 1 in float32
     rois = torch.tensor([[0, 0.5, 1.5, 2.5, below_half], [0, -0.5, -1.5, -0.4, 3.4]])
-    assert quantise_boxes(rois, 1.0).tolist() == [[1, 2, 4, 1], [-1, -2, 1, 4]]
+    assert quantize_boxes(rois, 1.0).tolist() == [[1, 2, 4, 1], [-1, -2, 1, 4]]
 
 
 def test_bins_are_exact_integers():

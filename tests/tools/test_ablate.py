@@ -79,7 +79,7 @@ def test_run_does_nothing_when_all_is_done(call, finished):
 
 
 def test_other_data_are_refused(call, repo: Path, tmp_path: Path):
-    """Results and begun trainings of one data set do not serve for another."""
+    """Results and begun trainings of one dataset do not serve for another."""
     begun = Settings(repo, "mini", tmp_path / "work_dirs" / "ablations", str(tmp_path / "a"))
     table = TABLES["6"]
     first, second = jobs_of([(table, row) for row in table.rows], [0], begun)
@@ -119,10 +119,10 @@ def test_report(call, finished, tmp_path: Path):
     results = str(tmp_path / "docs" / "ablations" / "results.json")
     again = call("report", "6", "--results", results, "--out", "again")
     assert again.split("written")[0] == out.split("written")[0]
-    beside = tmp_path / "docs" / "ablations"
+    sibling = tmp_path / "docs" / "ablations"
     for name in ("table_6_mini.png", "table_6_mini.csv"):
-        assert (tmp_path / "again" / name).read_bytes() == (beside / name).read_bytes()
-    assert not list(beside.glob("*.md"))  # the page has what they would say
+        assert (tmp_path / "again" / name).read_bytes() == (sibling / name).read_bytes()
+    assert not list(sibling.glob("*.md"))  # the page has what they would say
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_nothing_is_written(tool, monkeypatch, tmp_path: Path, damage: str, mess
 
 
 def test_trains_on_with_own_classes(repo: Path, tool, monkeypatch, tmp_path: Path, shapes_root):
-    """--classes, then one training step of tools/train.py on that data set."""
+    """--classes, then one training step of tools/train.py on that dataset."""
     checkpoint, config = write(tmp_path, options(ANCHORS), state_dict())
     out = tmp_path / "out"
     names = ",".join(shapes.CLASSES)

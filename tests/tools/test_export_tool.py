@@ -43,7 +43,7 @@ def call(tool, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 def test_export_and_scores(
     tool, checkpoint, monkeypatch, capsys, tmp_path: Path, shapes_root: Path
 ):
-    """File and PyTorch agree on images, and in their scores on the data set."""
+    """File and PyTorch agree on images, and in their scores on the dataset."""
     pytest.importorskip("onnxruntime")
     out = tmp_path / "out"
     arguments = (*checkpoint, out, "--images", shapes_root / "val", "--threads", 1)

@@ -32,7 +32,7 @@ class BadConfig(NamedTuple):
     tool: str = "train.py"
     args: Sequence[str] = ()
     bare: bool = False
-    prepare: Callable[[Path, Path], None] | None = None  # of the work dir and the data set
+    prepare: Callable[[Path, Path], None] | None = None  # of the work dir and the dataset
 
 
 def _saved(change: Callable[[dict], object] | bytes) -> Callable[[Path, Path], None]:
@@ -110,7 +110,7 @@ PARTS = [
               r"'?ParalelRoIHead.*did you mean '?ParallelRoIHead"),
     BadConfig("backbone unknown", "model = dict(backbone=dict(type='ResNot'))",
               r"'?ResNot.*did you mean"),
-    BadConfig("normalisation unknown", "model = dict(neck=dict(norm_cfg=dict(type='BNN')))",
+    BadConfig("normalization unknown", "model = dict(neck=dict(norm_cfg=dict(type='BNN')))",
               r"BNN"),
     BadConfig("type missing", "model = dict(neck=dict(_delete_=True, in_channels=[8]))", r"type"),
     BadConfig("type is a number", "model = dict(neck=dict(type=3))", r"type"),
@@ -126,7 +126,7 @@ PARTS = [
     BadConfig("key missing", "model = dict(neck=dict(_delete_=True, type='FPN', num_outs=4))",
               r"FPN.*in_channels"),
     BadConfig("depth unknown", "model = dict(backbone=dict(depth=19))", r"19"),
-    BadConfig("data set unknown", "train_dataloader = dict(dataset=dict(type='ShapeDataset'))",
+    BadConfig("dataset unknown", "train_dataloader = dict(dataset=dict(type='ShapeDataset'))",
               r"'?ShapeDataset.*did you mean 'ShapesDataset"),
     BadConfig("transform unknown", PIPELINE.format(load="dict(type='LoadAnotations'),"),
               r"LoadAnotations.*did you mean 'LoadAnnotations"),
@@ -177,7 +177,7 @@ VALUES = [
     BadConfig("evaluator missing", "val_evaluator = None", r"val_evaluator"),
     BadConfig("model missing", "model = None", r"model"),
     BadConfig("no training data", "train_dataloader = None", r"train_dataloader"),
-    BadConfig("batches larger than the data set", "train_dataloader = dict(batch_size=64)",
+    BadConfig("batches larger than the dataset", "train_dataloader = dict(batch_size=64)",
               r"16 images.*batch_size=64 .*drop_last"),
 ]  # fmt: skip
 
@@ -202,7 +202,7 @@ DATA = [
     BadConfig("keypoint head without keypoints in the data",
               "train_dataloader = dict(dataset=dict(type='CocoInstanceDataset', metainfo=dict("
               "classes=('disc', 'box', 'triangle', 'ring', 'bar', 'figure'))))",
-              r"keypoint_head, but the data set .* has no keypoints"),
+              r"keypoint_head, but the dataset .* has no keypoints"),
     BadConfig("every image left out",
               "train_dataloader = dict(dataset=dict(filter_cfg=dict(min_size=1000)))",
               r"filter_cfg leaves none of the 16 images of .*instances_train"),

@@ -72,7 +72,7 @@ IMAGES = [
     BadImage("a PDF", _bytes(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"), "cannot be decoded"),
     BadImage("of another size", _bytes(_encoded(".png", _noise(side=64))),
              raises=r"is of 64 x 64 pixels, but 96 x 96"),
-    BadImage("grey", _bytes(_encoded(".png", _noise(1)))),
+    BadImage("gray", _bytes(_encoded(".png", _noise(1)))),
     BadImage("with transparency", _bytes(_encoded(".png", _noise(4)))),
     BadImage("of 16 bits", _bytes(_encoded(".png", _noise(3, dtype=np.uint16)))),
     BadImage("a JPEG under a wrong name", _bytes(_encoded(".jpg"))),

@@ -1,4 +1,4 @@
-"""Whatever a file holds, its reader gives values or one sentence.
+"""For any content of a file, its reader gives values or one sentence.
 
 FUZZ_SECONDS is the time of all tests here together (15; `.ci/run` takes 100), FUZZ_SEED
 another beginning. Annotation files and run-length codes have tests of their own.
@@ -33,7 +33,7 @@ from mmdet_maskr.ablations.tables import TABLES
 from mmdet_maskr.deploy.files import METADATA, read_metadata
 from mmdet_maskr.engine.batch_file import unpack_batch
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.evaluation.error_analysis.analysis import analyse, tables
+from mmdet_maskr.evaluation.error_analysis.analysis import analyze, tables
 from mmdet_maskr.evaluation.error_analysis.inputs import comparisons
 from mmdet_maskr.safe_configs import read_literals
 from mmdet_maskr.visualization.curves import choose_keys, plot_runs, read_run
@@ -350,7 +350,7 @@ def test_results_for_error_analysis(tmp_path: Path):
 
     def read() -> None:
         for kind, comparison in comparisons(truth, [file]).items():
-            tables(kind, analyse(comparison, 0.3, 0.5, 0.1))
+            tables(kind, analyze(comparison, 0.3, 0.5, 0.1))
 
     fuzz(lambda: without_keypoints(results()), writer(file), read)
 
@@ -377,7 +377,7 @@ def test_samples_for_error_analysis(tmp_path: Path):
 
     def read() -> None:
         for kind, comparison in comparisons(truth, [file]).items():
-            tables(kind, analyse(comparison, 0.3, 0.5, 0.1))
+            tables(kind, analyze(comparison, 0.3, 0.5, 0.1))
 
     fuzz(good, writer(file, lambda value: pickle.dumps(arrays(value))), read)
 

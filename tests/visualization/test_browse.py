@@ -1,4 +1,4 @@
-"""Pictures of a data set show what the pipeline gives, with boxes, masks and keypoints."""
+"""Pictures of a dataset show what the pipeline gives, with boxes, masks and keypoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def dataset_of(repo: Path, root: Path, **options):
 
 def test_what_the_training_sees(repo: Path, shapes_root: Path):
     """The mirrored image, large enough to be read; the original is its mirror image, but for
-    letters and the colours of left and right."""
+    letters and the colors of left and right."""
     dataset = dataset_of(repo, shapes_root)
     path, seen = draw_item(dataset, 3)
     same, original = draw_item(dataset, 3, "original")
@@ -46,8 +46,8 @@ def test_keypoints_are_drawn(repo: Path, shapes_root: Path):
         if any(np.any(x["keypoints"]) for x in dataset.get_data_info(i)["instances"])
     )  # fmt: skip
     _, picture = draw_item(dataset, with_figure)
-    for colour in ((255, 128, 0), (0, 170, 255)):  # left and right
-        assert (picture == colour).all(-1).sum() > 30
+    for color in ((255, 128, 0), (0, 170, 255)):  # left and right
+        assert (picture == color).all(-1).sum() > 30
 
 
 def test_each_transform(repo: Path, shapes_root: Path):
@@ -104,7 +104,7 @@ def test_bad_mode(repo: Path, shapes_root: Path):
 
 
 def test_the_tool(repo: Path, shapes_root: Path, tmp_path: Path):
-    """Files for images spread over the data set, and a sheet; mistakes end with a message."""
+    """Files for images spread over the dataset, and a sheet; mistakes end with a message."""
     tool = repo / "tools" / "browse_dataset.py"
     config = str(repo / "configs" / "mini" / "maskr_shapes.py")
     options = ["--data-root", str(shapes_root), "--out-dir", str(tmp_path), "--number", "3"]
@@ -128,10 +128,10 @@ class LoadSevenBands:
 
 
 LOADERS = {
-    "a grey file": dict(type="LoadImageFromFile"),
-    "grey": dict(type="LoadImageFromFile", color_type="grayscale"),
+    "a gray file": dict(type="LoadImageFromFile"),
+    "gray": dict(type="LoadImageFromFile", color_type="grayscale"),
     "16 bits": dict(type="LoadImageFromFile", color_type="unchanged"),
-    "16 bits, grey": dict(type="LoadImageFromFile", color_type="unchanged"),
+    "16 bits, gray": dict(type="LoadImageFromFile", color_type="unchanged"),
     "seven bands": dict(type="LoadSevenBands"),
 }
 
@@ -143,7 +143,7 @@ def test_images_of_other_kinds(repo: Path, shapes_root: Path, tmp_path: Path, ki
         image = cv2.imread(str(path))
         if "16 bits" in kind:
             image = image.astype(np.uint16) * 257
-        cv2.imwrite(str(tmp_path / path.name), image[..., 0] if "grey" in kind else image)
+        cv2.imwrite(str(tmp_path / path.name), image[..., 0] if "gray" in kind else image)
     cfg = Config.fromfile(repo / "configs" / "mini" / "maskr_shapes.py").train_dataloader.dataset
     cfg.update(data_root=str(shapes_root), data_prefix=dict(img=str(tmp_path)), indices=3)
     cfg.pipeline[0] = LOADERS[kind]

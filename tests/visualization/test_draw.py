@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.colors import class_colours
+from mmdet_maskr.visualization.colors import class_colors
 from mmdet_maskr.visualization.draw import draw_instances, enlarge, shown
 from mmdet_maskr.visualization.skeleton import Limb, Skeleton
 
@@ -20,7 +20,7 @@ def test_draws_masks_boxes_and_labels_where_they_are():
     mask[50:90, 40:100] = 1
     drawn = draw_instances(image, np.array([[40, 50, 100, 90]]), [mask], ["disc"], [(255, 0, 0)])
     assert (image == 100).all(), "the image itself is not drawn on"
-    inside = drawn[60:80, 60:80].astype(int)  # 55 % grey, 45 % red
+    inside = drawn[60:80, 60:80].astype(int)  # 55 % gray, 45 % red
     assert (abs(inside - [170, 55, 55]) <= 1).all()
     changed = (drawn != image).any(-1)
     assert changed[30:50, 40:70].any(), "the label stands above the box"
@@ -30,9 +30,9 @@ def test_draws_masks_boxes_and_labels_where_they_are():
 def test_labels_of_the_same_box_do_not_cover_each_other():
     image = np.zeros((200, 200, 3), np.uint8)
     boxes = np.array([[60, 80, 140, 120], [60, 80, 140, 120]], float)
-    colours = [(255, 0, 0), (0, 255, 0)]
-    drawn = draw_instances(image, boxes, None, ["one", "two"], colours)
-    areas = [int((drawn == colour).all(-1).sum()) for colour in colours]
+    colors = [(255, 0, 0), (0, 255, 0)]
+    drawn = draw_instances(image, boxes, None, ["one", "two"], colors)
+    areas = [int((drawn == color).all(-1).sum()) for color in colors]
     assert min(areas) > 0.5 * max(areas) > 0
 
 
@@ -76,20 +76,20 @@ def test_skeletons_lie_over_masks():
     masks = np.ones((2, 200, 200), np.uint8)
     boxes = np.array([[0, 0, 200, 200], [0, 0, 190, 190]])
     keypoints = np.array([[[40.5, 100.5, 2], [160.5, 100.5, 2]], [[0, 0, 0], [0, 0, 0]]])
-    grey = (128, 128, 128)
-    drawn = draw_instances(image, boxes, masks, ["", ""], [grey, grey], keypoints, PAIR)
+    gray = (128, 128, 128)
+    drawn = draw_instances(image, boxes, masks, ["", ""], [gray, gray], keypoints, PAIR)
     assert tuple(drawn[100, 40]) == LEFT and tuple(drawn[100, 160]) == RIGHT
 
 
-def test_colours_by_class_number():
+def test_colors_by_class_number():
     """The palette's, then distinct ones that do not depend on how many are asked for."""
     palette = [(1, 2, 3), (4, 5, 6)]
-    assert class_colours(palette, 2) == palette
-    assert class_colours(palette, 1) == palette[:1]
-    more = class_colours(palette, 20)
+    assert class_colors(palette, 2) == palette
+    assert class_colors(palette, 1) == palette[:1]
+    more = class_colors(palette, 20)
     assert more[:2] == palette and len(set(more)) == 20
-    assert class_colours(palette, 12) == more[:12]
-    assert class_colours("random", 20)[2:] == class_colours(None, 20)[2:] == more[2:]
+    assert class_colors(palette, 12) == more[:12]
+    assert class_colors("random", 20)[2:] == class_colors(None, 20)[2:] == more[2:]
 
 
 @pytest.mark.parametrize("side", [100, 1600])
@@ -114,9 +114,9 @@ def test_labels_of_a_crowd_keep_clear_of_each_other():
     image = np.zeros((400, 400, 3), np.uint8)
     corners = [(x, y) for x in (100, 160, 220) for y in (100, 160, 220)]
     boxes = np.array([[x, y, x + 30, y + 30] for x, y in corners], float)
-    colours = [(0, 20 * i + 40, 255) for i in range(9)]
-    drawn = draw_instances(image, boxes, None, ["thing"] * 9, colours)
-    areas = [int((drawn == colour).all(-1).sum()) for colour in colours]
+    colors = [(0, 20 * i + 40, 255) for i in range(9)]
+    drawn = draw_instances(image, boxes, None, ["thing"] * 9, colors)
+    areas = [int((drawn == color).all(-1).sum()) for color in colors]
     assert min(areas) > 0.9 * max(areas) > 100
 
 
@@ -168,7 +168,7 @@ def test_given_widths_and_opacity_hold_for_small_objects():
 
 @pytest.mark.parametrize("side", [100, 640, 4000])
 def test_contours_have_light_edges_at_any_size(side: int):
-    """On an image of the mask's own colour the white beside the contour shows where it is."""
+    """On an image of the mask's own color the white next to the contour shows where it is."""
     image = np.full((side, side, 3), (200, 0, 0), np.uint8)
     mask = np.zeros((side, side), np.uint8)
     mask[side // 4 : side // 2, side // 4 : side // 2] = 1
@@ -179,30 +179,30 @@ def test_contours_have_light_edges_at_any_size(side: int):
     assert light >= (side > 400) + side // 1000 and (row[side // 4] == (200, 0, 0)).all()
 
 
-def test_colours_as_texts():
+def test_colors_as_texts():
     """Palettes of hex texts and names; what is none is named."""
     palette = ["#ff8000", "red", (1, 2, 3), "#0f0"]
     wanted = [(255, 128, 0), (255, 0, 0), (1, 2, 3), (0, 255, 0)]
-    assert class_colours(palette, 4) == wanted
-    assert class_colours(palette, 2) == wanted[:2]
+    assert class_colors(palette, 4) == wanted
+    assert class_colors(palette, 2) == wanted[:2]
     for wrong in ("#xyzxyz", "reddish", (1, 2), None, 5):
-        with pytest.raises(UserError, match="no colour"):
-            class_colours([wrong], 1)
+        with pytest.raises(UserError, match="no color"):
+            class_colors([wrong], 1)
 
 
 def test_images_of_any_kind_are_shown():
-    """Grey, many bands, 16 bits, floating point: three channels, R first, scaled where needed."""
+    """Gray, many bands, 16 bits, floating point: three channels, R first, scaled where needed."""
     rng = np.random.default_rng(0)
-    grey = rng.integers(0, 256, (5, 6), dtype=np.uint8)
-    for image in (grey, grey[..., None]):
-        assert (shown(image) == grey[..., None]).all() and shown(image).shape == (5, 6, 3)
+    gray = rng.integers(0, 256, (5, 6), dtype=np.uint8)
+    for image in (gray, gray[..., None]):
+        assert (shown(image) == gray[..., None]).all() and shown(image).shape == (5, 6, 3)
     bands = rng.integers(0, 256, (5, 6, 7), dtype=np.uint8)
     assert (shown(bands) == bands[..., 2::-1]).all()
     assert (shown(bands[..., :3]) == bands[..., 2::-1]).all()
     assert shown(bands[..., :2]).shape == (5, 6, 3)
-    deep = (grey.astype(np.uint16) * 257)[..., None]
+    deep = (gray.astype(np.uint16) * 257)[..., None]
     deep[0, 0] = 65535
-    assert abs(shown(deep)[1:].astype(int) - grey[1:, :, None]).max() <= 1
+    assert abs(shown(deep)[1:].astype(int) - gray[1:, :, None]).max() <= 1
     dark = deep // 16  # 12 bits
     assert shown(dark).max() == 255
     floats = np.array([[-3.0, 0.0, 128.4, 255.0, np.nan, np.inf]], np.float32)

@@ -1,4 +1,4 @@
-"""Pictures of ground truth beside predictions show what is in the files."""
+"""Pictures of ground truth next to predictions show what is in the files."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_no_predictions_at_all(shapes_root: Path, tmp_path: Path):
 
 @pytest.fixture
 def one_person(tmp_path: Path) -> Path:
-    """A folder with a grey image of 200 pixels, one annotation with keypoints, and results."""
-    cv2.imwrite(str(tmp_path / "grey.png"), np.full((200, 200, 3), 128, np.uint8))
+    """A folder with a gray image of 200 pixels, one annotation with keypoints, and results."""
+    cv2.imwrite(str(tmp_path / "gray.png"), np.full((200, 200, 3), 128, np.uint8))
     category = dict(id=7, name="figure")
     points = np.zeros((9, 3), int)
     points[:4] = [[99, 39, 2], [139, 99, 1], [49, 99, 2], [149, 149, 2]]
@@ -75,7 +75,7 @@ def one_person(tmp_path: Path) -> Path:
         keypoints=points.ravel().tolist(), num_keypoints=4,
     )  # fmt: skip
     truth = dict(
-        images=[dict(id=1, file_name="grey.png", width=200, height=200)],
+        images=[dict(id=1, file_name="gray.png", width=200, height=200)],
         annotations=[annotation], categories=[category],
     )  # fmt: skip
     scored = np.concatenate([points[:, :2], np.where(points[:, 2:] == 2, 0.9, 0.01)], axis=1)
@@ -114,9 +114,9 @@ def test_keypoints_of_files(one_person: Path, results: str):
     row, left, right = (int(2 * (index + 0.5)) for index in (99, 139, 49))
     left_elbow, right_elbow = (row, left), (row, right)
     assert tuple(truth[left_elbow]) == (255, 255, 255), "occluded"
-    colour = tuple(truth[right_elbow])
-    assert colour not in ((255, 255, 255), (128, 128, 128)), "visible"
-    assert tuple(found[right_elbow]) == colour, "the same joint"
+    color = tuple(truth[right_elbow])
+    assert color not in ((255, 255, 255), (128, 128, 128)), "visible"
+    assert tuple(found[right_elbow]) == color, "the same joint"
     assert tuple(found[left_elbow]) == (128, 128, 128), "score 0.01, and no mask"
 
 
@@ -129,8 +129,8 @@ def test_keypoints_of_other_detections(one_person: Path):
 
 
 def test_image_that_is_not_there(one_person: Path):
-    (one_person / "grey.png").unlink()
-    with pytest.raises(UserError, match=r"grey.png cannot be read"):
+    (one_person / "gray.png").unlink()
+    with pytest.raises(UserError, match=r"gray.png cannot be read"):
         draw_predictions(
             one_person / "truth.json", one_person, one_person / "bbox.json", one_person / "out", {}
         )

@@ -1,4 +1,4 @@
-"""Limbs and joints: which are drawn, where, and in which colours."""
+"""Limbs and joints: which are drawn, where, and in which colors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def draw(*visibilities: int) -> np.ndarray:
     return canvas
 
 
-def colour_at(canvas: np.ndarray, point: tuple[float, float]) -> tuple[int, ...]:
+def color_at(canvas: np.ndarray, point: tuple[float, float]) -> tuple[int, ...]:
     """Of the pixel that covers the point."""
     return tuple(int(value) for value in canvas[int(point[1]), int(point[0])])
 
@@ -42,51 +42,51 @@ def between(start: tuple[float, float], end: tuple[float, float], part: float) -
     return tuple(np.array(start) + part * (np.array(end) - start))
 
 
-def test_sides_have_their_colours():
-    """A limb to the middle has its side's colour, one across is coloured half and half."""
+def test_sides_have_their_colors():
+    """A limb to the middle has its side's color, one across is colored half and half."""
     canvas = draw(2, 2, 2)
-    assert colour_at(canvas, HEAD) == MIDDLE
-    assert colour_at(canvas, LEFT_HAND) == LEFT
-    assert colour_at(canvas, RIGHT_HAND) == RIGHT
+    assert color_at(canvas, HEAD) == MIDDLE
+    assert color_at(canvas, LEFT_HAND) == LEFT
+    assert color_at(canvas, RIGHT_HAND) == RIGHT
     for part in (0.3, 0.7):
-        assert colour_at(canvas, between(HEAD, LEFT_HAND, part)) == LEFT
-        assert colour_at(canvas, between(HEAD, RIGHT_HAND, part)) == RIGHT
-    assert colour_at(canvas, between(LEFT_HAND, RIGHT_HAND, 0.3)) == LEFT
-    assert colour_at(canvas, between(LEFT_HAND, RIGHT_HAND, 0.7)) == RIGHT
+        assert color_at(canvas, between(HEAD, LEFT_HAND, part)) == LEFT
+        assert color_at(canvas, between(HEAD, RIGHT_HAND, part)) == RIGHT
+    assert color_at(canvas, between(LEFT_HAND, RIGHT_HAND, 0.3)) == LEFT
+    assert color_at(canvas, between(LEFT_HAND, RIGHT_HAND, 0.7)) == RIGHT
 
 
-def test_coco_is_coloured_by_its_own_colours():
+def test_coco_is_colored_by_its_own_colors():
     skeleton = make_skeleton(COCO_PERSON, 17)
-    assert skeleton.colours == COCO_PERSON["keypoint_colours"]
+    assert skeleton.colors == COCO_PERSON["keypoint_colors"]
     names = COCO_PERSON["keypoints"]
     assert len(skeleton.limbs) == 19
     for limb in skeleton.limbs:
-        pairs = zip((names[limb.start], names[limb.end]), limb.colours, strict=True)
-        for name, colour in pairs:
+        pairs = zip((names[limb.start], names[limb.end]), limb.colors, strict=True)
+        for name, color in pairs:
             if name != "nose":
-                assert colour == skeleton.colours[names.index(name)]
+                assert color == skeleton.colors[names.index(name)]
 
 
-def test_own_colours_win():
-    colours = ([1, 2, 3], [4, 5, 6], [7, 8, 9])
-    skeleton = make_skeleton({**META, "keypoint_colours": colours}, 3)
-    assert skeleton.colours == ((1, 2, 3), (4, 5, 6), (7, 8, 9))
-    assert skeleton.limbs[0].colours == ((4, 5, 6), (4, 5, 6))
+def test_own_colors_win():
+    colors = ([1, 2, 3], [4, 5, 6], [7, 8, 9])
+    skeleton = make_skeleton({**META, "keypoint_colors": colors}, 3)
+    assert skeleton.colors == ((1, 2, 3), (4, 5, 6), (7, 8, 9))
+    assert skeleton.limbs[0].colors == ((4, 5, 6), (4, 5, 6))
 
 
 def test_absent_joints_take_their_limbs_with_them():
     canvas = draw(2, 0, 2)
-    assert colour_at(canvas, LEFT_HAND) == (128, 128, 128)
-    assert colour_at(canvas, between(HEAD, LEFT_HAND, 0.5)) == (128, 128, 128)
-    assert colour_at(canvas, between(HEAD, RIGHT_HAND, 0.5)) == RIGHT
+    assert color_at(canvas, LEFT_HAND) == (128, 128, 128)
+    assert color_at(canvas, between(HEAD, LEFT_HAND, 0.5)) == (128, 128, 128)
+    assert color_at(canvas, between(HEAD, RIGHT_HAND, 0.5)) == RIGHT
     assert (draw(0, 0, 0) == 128).all()
 
 
 def test_occluded_joints_are_hollow():
-    """White inside, their colour around it."""
+    """White inside, their color around it."""
     canvas = draw(2, 1, 2)
-    assert colour_at(canvas, LEFT_HAND) == (255, 255, 255)
-    assert colour_at(canvas, RIGHT_HAND) == RIGHT
+    assert color_at(canvas, LEFT_HAND) == (255, 255, 255)
+    assert color_at(canvas, RIGHT_HAND) == RIGHT
     around = canvas[312:329, 312:329].reshape(-1, 3)
     assert (around == LEFT).all(axis=1).any()
 
@@ -117,7 +117,7 @@ def test_predictions_below_the_threshold_are_absent():
 
 def test_without_names_there_are_no_limbs():
     skeleton = make_skeleton({"classes": ("person",)}, 4)
-    assert skeleton.limbs == () and len(skeleton.colours) == 4
+    assert skeleton.limbs == () and len(skeleton.colors) == 4
 
 
 def test_another_number_of_keypoints():

@@ -93,8 +93,8 @@ def test_ground_truth_beside_predictions(visualizer: InstanceVisualizer, tmp_pat
     different = np.argwhere((left != right).any(axis=2))
     assert 0 < len(different) < 0.06 * SIZE * SIZE
     assert np.array_equal(left[60:150, 105:195], right[60:150, 105:195]), "the person's inside"
-    colours = [at(left, point) for point in POINTS]
-    assert len(set(colours)) == 3, "left, right and middle"
+    colors = [at(left, point) for point in POINTS]
+    assert len(set(colors)) == 3, "left, right and middle"
     blended = 0.55 * 100 + 0.45 * np.array(META["palette"][0])
     assert np.abs(left[190, 50] - blended).max() <= 1
 
@@ -148,10 +148,10 @@ def test_nothing_to_draw(visualizer: InstanceVisualizer, tmp_path: Path):
 
 
 @pytest.mark.parametrize("palette", [None, "random", "coco", ((200, 60, 60), (40, 80, 160))])
-def test_colours_do_not_depend_on_the_image(
+def test_colors_do_not_depend_on_the_image(
     visualizer: InstanceVisualizer, tmp_path: Path, palette: object
 ):
-    """A class has one colour, whatever else is in the image."""
+    """A class has one color in every image."""
     visualizer.dataset_meta = {**META, "palette": palette}
     both = predictions()
     stone = draw(visualizer, tmp_path, draw_gt=False, pred_instances=both[:1])[190, 50]

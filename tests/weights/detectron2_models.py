@@ -68,7 +68,7 @@ class State:
     def conv(
         self, name: str, out: int, inputs: int, size: int, norm: str = "", bias: bool = True
     ) -> None:
-        """A convolution, which has a bias only where nothing normalises it."""
+        """A convolution, which has a bias only where nothing normalizes it."""
         self.add(f"{name}.weight", out, inputs, size, size)
         if norm:
             self.norm(f"{name}.norm", out, norm)

@@ -102,15 +102,15 @@ data = dict(samples_per_gpu=2, test=dict(type='CocoDataset', pipeline=test_pipel
 """
 
 
-@pytest.mark.parametrize("beside", [False, True], ids=["in the model", "beside the model"])
-def test_mmdet_2(stock, tmp_path: Path, beside: bool):
-    """Pixel statistics stand in the pipeline there, and once stood train_cfg beside the model."""
+@pytest.mark.parametrize("outside", [False, True], ids=["in the model", "next to the model"])
+def test_mmdet_2(stock, tmp_path: Path, outside: bool):
+    """Pixel statistics stand in the pipeline there, and once stood train_cfg next to the model."""
     cfg, model = stock
     given = cfg.model.to_dict()
     del given["data_preprocessor"]
     given["pretrained"] = "torchvision://resnet50"
     text = OLD
-    if beside:
+    if outside:
         text += f"train_cfg = {given.pop('train_cfg')}\ntest_cfg = {given.pop('test_cfg')}\n"
     (tmp_path / "old.py").write_text(text + f"model = {given}\n", encoding="utf-8")
     meta = dict(CLASSES=("cat", "dog", "owl"), mmdet_version="2.3.0")
@@ -147,7 +147,7 @@ def converted(cfg: Config, folder: Path) -> ConfigDict:
 @pytest.mark.parametrize("finest_scale", [None, 28])
 @pytest.mark.parametrize("strides", [[8, 16, 32, 64], [2, 4], [16]])
 def test_levels_of_other_strides(tmp_path: Path, strides: list[int], finest_scale: int | None):
-    """RoIs leave the finest level at mmdet's 56 pixels, or finest_scale, whatever its stride."""
+    """RoIs leave the finest level at mmdet's 56 pixels, or finest_scale, at any stride."""
     cfg = stock_config()
     given = cfg.model.roi_head.bbox_roi_extractor
     given.featmap_strides = strides

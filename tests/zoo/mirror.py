@@ -90,7 +90,7 @@ HEADS = {
     r"semantic_head\.conv_logits\.(\w+)": "sem_seg_head.predictor.{0}",
 }  # fmt: skip
 
-# Widths of thin models of Detectron2. Group normalisation has 32 groups.
+# Widths of thin models of Detectron2. Group normalization has 32 groups.
 THIN = {
     "MODEL.RESNETS.STEM_OUT_CHANNELS": 8, "MODEL.RESNETS.WIDTH_PER_GROUP": 8,
     "MODEL.RESNETS.RES2_OUT_CHANNELS": 32, "MODEL.FPN.OUT_CHANNELS": 32,
@@ -200,7 +200,7 @@ def _source_name(name: str, rules: Mapping[str, str], body: str) -> str:
 
 
 def _values(name: str, value: Tensor) -> Tensor:
-    """Small weights; statistics that normalise nothing away."""
+    """Small weights; statistics that normalize nothing away."""
     if not value.is_floating_point():
         return torch.zeros_like(value)
     if name.endswith("running_var"):

@@ -1,4 +1,4 @@
-# Instances of COCO's 80 classes and the keypoints of persons in one data set: the keypoints of
+# Instances of COCO's 80 classes and the keypoints of persons in one dataset: the keypoints of
 # person_keypoints_*.json are given to the annotations of instances_*.json that have the same id.
 _base_ = 'coco_instance.py'
 
@@ -16,7 +16,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    # ground truth is drawn beside the predictions; it keeps the original size
+    # ground truth is drawn next to the predictions; it keeps the original size
     dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackKeypointInputs',

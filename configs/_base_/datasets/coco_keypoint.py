@@ -1,4 +1,4 @@
-# COCO's persons with keypoints: images with at least one labelled keypoint, short side drawn from
+# COCO's persons with keypoints: images with at least one labeled keypoint, short side drawn from
 # 640 to 800 pixels (He et al. 2017, section 5).
 _base_ = 'coco_instance.py'
 
@@ -20,7 +20,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    # ground truth is drawn beside the predictions; it keeps the original size
+    # ground truth is drawn next to the predictions; it keeps the original size
     dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackKeypointInputs',

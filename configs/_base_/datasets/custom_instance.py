@@ -1,4 +1,4 @@
-# A COCO-format data set of your own. Copy this file, and change what is marked with <--.
+# A COCO-format dataset of your own. Copy this file, and change what is marked with <--.
 #
 #   data/custom/annotations/train.json   images, annotations and categories, as in COCO
 #   data/custom/annotations/val.json
@@ -19,7 +19,7 @@ data_root = 'data/custom/'  # <-- or --data-root FOLDER
 metainfo = dict(classes=('cat', 'dog', 'bird'))
 
 train_dataloader = dict(
-    batch_size=2,  # <-- images per GPU; --auto-scale-lr scales the rate to it
+    batch_size=2,  # <-- images per GPU; --auto-scale-lr scales the learning rate to it
     dataset=dict(
         data_root=data_root,
         metainfo=metainfo,

@@ -16,7 +16,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale_factor=1.0),  # the heads need a scale factor
-    # ground truth is drawn beside the predictions; it keeps the original size
+    # ground truth is drawn next to the predictions; it keeps the original size
     dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackKeypointInputs',

@@ -1,5 +1,5 @@
 # Detectron2's form of ResNet-50-FPN: Caffe's weights, so BGR images without division by their
-# deviation, stride in the 1x1 convolutions, and batch normalisation fixed altogether.
+# deviation, stride in the 1x1 convolutions, and batch normalization fixed altogether.
 _base_ = 'maskr_r50_fpn.py'
 
 model = dict(

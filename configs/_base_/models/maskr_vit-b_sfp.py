@@ -1,5 +1,5 @@
 # ViTDet-B (Li et al. 2022): a plain ViT-B pretrained by MAE, attention in windows of 14 patches but
-# for every third block, a simple feature pyramid, and layer normalisation in the heads.
+# for every third block, a simple feature pyramid, and layer normalization in the heads.
 _base_ = 'maskr_r50_fpn.py'
 
 norm_cfg = dict(type='ChannelLayerNorm', eps=1e-6)

@@ -1,5 +1,5 @@
-# ViTDet's 100 epochs: AdamW for 64 images a batch in mixed precision. The rate decays by 0.7 from
-# block to block down the transformer; positions and norms have no weight decay.
+# ViTDet's 100 epochs: AdamW for 64 images a batch in mixed precision. The learning rate decays by
+# 0.7 from block to block down the transformer; positions and norms have no weight decay.
 _base_ = 'schedule_1x.py'
 
 train_cfg = dict(max_epochs=100, val_interval=10)

@@ -1,5 +1,5 @@
-# The paper's Cityscapes recipe (appendix A): 24k iterations of 8 images, a tenth of the rate from
-# 18k on.
+# The paper's Cityscapes recipe (appendix A): 24k iterations of 8 images, the learning rate divided
+# by 10 from 18k on.
 _base_ = 'schedule_90k.py'
 
 train_cfg = dict(max_iters=24000, val_interval=4000)

@@ -1,4 +1,4 @@
-# Table 2c in miniature, row "RoIWarp ave": rounding alone does the harm, whatever the bins take.
+# Table 2c in miniature, row "RoIWarp ave": rounding alone does the harm, with either pooling.
 _base_ = '../../mini/ablation_c4.py'
 
 roi_layer = dict(_delete_=True, type='RoIWarp', sampling_ratio=0, pool_mode='avg')

@@ -1,4 +1,4 @@
-# Beside Table 2d in miniature: RoIPool on a pyramid, where there is less to lose by rounding.
+# In addition to Table 2d in miniature: RoIPool on a pyramid, where rounding loses less.
 _base_ = '../../mini/ablation_fpn.py'
 
 roi_layer = dict(_delete_=True, type='RoIPool')

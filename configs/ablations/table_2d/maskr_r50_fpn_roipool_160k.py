@@ -1,4 +1,4 @@
-# Section 4.2, beside Table 2d: RoIPool on a pyramid, where there is less to lose by rounding.
+# Section 4.2, in addition to Table 2d: RoIPool on a pyramid, where rounding loses less.
 _base_ = '../../maskr_r50_fpn_160k.py'
 
 roi_layer = dict(_delete_=True, type='RoIPool')

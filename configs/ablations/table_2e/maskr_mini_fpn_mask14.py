@@ -1,4 +1,4 @@
-# Beside Table 2e in miniature: masks of 14x14 from 7x7 RoI features; the default is 28.
+# In addition to Table 2e in miniature: masks of 14x14 from 7x7 RoI features; the default is 28.
 _base_ = '../../mini/ablation_fpn.py'
 
 model = dict(

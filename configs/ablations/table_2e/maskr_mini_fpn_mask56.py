@@ -1,5 +1,5 @@
-# Beside Table 2e in miniature: masks of 56x56 from 28x28 RoI features, at four times the cost; the
-# default is 28.
+# In addition to Table 2e in miniature: masks of 56x56 from 28x28 RoI features, at four times the
+# cost; the default is 28.
 _base_ = '../../mini/ablation_fpn.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# Beside Table 2e: masks of 14x14 from 7x7 RoI features; the default is 28.
+# In addition to Table 2e: masks of 14x14 from 7x7 RoI features; the default is 28.
 _base_ = '../../maskr_r50_fpn_160k.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# Table 6, row "RoIPool" (59.8 keypoint AP): quantised RoIs in every branch misplace keypoints.
+# Table 6, row "RoIPool" (59.8 keypoint AP): quantized RoIs in every branch misplace keypoints.
 _base_ = '../../maskr_keypoint_r50_fpn_90k.py'
 
 roi_layer = dict(_delete_=True, type='RoIPool')

@@ -1,4 +1,4 @@
-# Table 6 in miniature, row "RoIPool": quantised RoIs in both branches.
+# Table 6 in miniature, row "RoIPool": quantized RoIs in both branches.
 _base_ = '../table_4/maskr_mini_keypoint.py'
 
 roi_layer = dict(_delete_=True, type='RoIPool')

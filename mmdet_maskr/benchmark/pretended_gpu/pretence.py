@@ -44,7 +44,7 @@ MMCV_KERNELS = dict(
 
 @contextmanager
 def pretended_gpu() -> Iterator[Counts]:
-    """A GPU that is not there; gives the counts of what is asked of it meanwhile.
+    """A GPU that is not there; gives the counts of what it is given to do meanwhile.
 
     Move models there by :func:`.on_gpu`, tensors by ``tensor.to("cuda")``. MMCV's operators count
     as its compiled ones. ``torch.autocast("cuda", ...)`` is the CPU's, with CUDA's choice of

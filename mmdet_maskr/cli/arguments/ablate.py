@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--jobs", type=int, metavar="J", help="rows at a time (default: as cores or GPUs allow)"
     )
-    run.add_argument("--data-root", help="folder of the data set (default: the configs' own)")
+    run.add_argument("--data-root", help="folder of the dataset (default: the configs' own)")
     run.add_argument("--dry-run", action="store_true", help="print the commands and their cost")
     parts["report"].add_argument(
         "--out", type=Path, help="folder of the report (default: WORK_DIR/report)"
@@ -67,5 +67,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parts["report"].add_argument(
         "--page", type=Path, metavar="FILE.md",
-        help="put the tables into this page; the report goes to a folder of its name beside it",
+        help="put the tables into this page; the report goes to a folder of its name next to it",
     )  # fmt: skip

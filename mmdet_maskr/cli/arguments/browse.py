@@ -1,4 +1,4 @@
-"""Draw what a config's data set gives: images with boxes, masks and keypoints, transformed.
+"""Draw what a config's dataset gives: images with boxes, masks and keypoints, transformed.
 
 Examples:
     %(prog)s configs/mini/maskr_shapes.py --out-dir browse
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--number",
         type=int,
         default=12,
-        help="how many images, evenly spread over the data set (default: %(default)s)",
+        help="how many images, evenly spread over the dataset (default: %(default)s)",
     )
     parser.add_argument(
         "--mode", choices=MODES, default=MODES[0],
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", choices=("train", "val", "test"), default="train",
         help="whose data loader (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--data-root", help="folder of the data set (default: the config's)")
+    parser.add_argument("--data-root", help="folder of the dataset (default: the config's)")
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of random transforms (default: 0)"
     )

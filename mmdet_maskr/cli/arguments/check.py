@@ -1,4 +1,4 @@
-"""Check a COCO data set before it costs a training.
+"""Check a COCO dataset before it costs a training.
 
 Prints a table of what is wrong, with counts and the first entries: errors, which crash a training
 or teach it something wrong, and notes. Exit code 0 without errors, 1 with errors, 2 for wrong use.
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keypoints", action="store_true", help="look at keypoints, too")
     parser.add_argument(
         "--config",
-        help="compare the file's classes with the training data set of this config, and take the "
+        help="compare the file's classes with the training dataset of this config, and take the "
         "number of keypoints from it where the file's categories name none",
     )
     parser.add_argument(

@@ -43,7 +43,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work-dir", help="folder for logs, checkpoints and results")
     parser.add_argument(
         "--data-root",
-        help="folder of the data set (default: data_root of the config); replaces it everywhere in "
+        help="folder of the dataset (default: data_root of the config); replaces it everywhere in "
         "the config, the evaluators' annotation files included",
     )
     add_cfg_options(parser)
@@ -88,7 +88,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         metavar="CONFIG",
         help="its config, or a config's name (default: what the checkpoint has of it, or config.py "
-        "beside it)",
+        "next to it)",
     )
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: the first accelerator)")
     parser.add_argument(

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes",
         metavar="NAME,NAME",
-        help="classes of your own data set, in the order of its categories: the layers that depend "
+        help="classes of your own dataset, in the order of its categories: the layers that depend "
         "on classes start anew, all others keep their weights",
     )
     parser.add_argument(
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--norm-eps",
         type=float,
-        help="epsilon of torchvision's backbone normalisation (default: 0 for its COCO_V1 weights "
+        help="epsilon of torchvision's backbone normalization (default: 0 for its COCO_V1 weights "
         "of Mask and Keypoint R-CNN, else 1e-5)",
     )
     parser.add_argument(
@@ -57,5 +57,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "where they differ",
     )
     parser.add_argument(
-        "--verify-image", help="image of --verify (default: image.png beside the file)"
+        "--verify-image", help="image of --verify (default: image.png next to the file)"
     )

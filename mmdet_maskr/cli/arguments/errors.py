@@ -1,7 +1,7 @@
 """Say what a detector gets wrong: AP by class, errors by kind and cost, confused classes.
 
 Errors are split as in TIDE (Bolya et al. 2020) into classification, localisation, both, duplicate,
-background and missed, with the AP that mending each would gain. Results are files of COCO results
+background and missed, with the AP that fixing each would gain. Results are files of COCO results
 (maskr test with test_evaluator.outfile_prefix, or MaskRInferencer with coco_json), several if
 boxes, masks and keypoints lie apart, or what maskr test --out wrote.
 
@@ -23,11 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.add_argument("truth", metavar="CONFIG|ANN", help="config, or COCO annotation file")
     parser.add_argument("results", nargs="+", help="COCO results (.json), or predictions (.pkl)")
-    parser.add_argument("--data-root", help="folder of the data set (default: the config's)")
+    parser.add_argument("--data-root", help="folder of the dataset (default: the config's)")
     parser.add_argument(
         "--out-dir",
         type=Path,
-        help="folder for errors.json, errors.txt and errors.png (default: errors, beside the "
+        help="folder for errors.json, errors.txt and errors.png (default: errors, next to the "
         "first results)",
     )
     parser.add_argument(

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{CHECKED} of --calibration, or noise)",
     )
     parser.add_argument(
-        "--int8", action="store_true", help="quantise to 8 bits (--format openvino)"
+        "--int8", action="store_true", help="quantize to 8 bits (--format openvino)"
     )
     parser.add_argument(
         "--calibration", type=Path, metavar="FOLDER", help="typical images, for --int8"

@@ -46,5 +46,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="rewrite OUT although it is a SHAPES data set with other settings",
+        help="rewrite OUT although it is a SHAPES dataset with other settings",
     )

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--show-dir",
         metavar="NAME",
-        help="write pictures of ground truth beside predictions to WORK_DIR/TIMESTAMP/NAME",
+        help="write pictures of ground truth next to predictions to WORK_DIR/TIMESTAMP/NAME",
     )
     parser.add_argument(
         "--wait-time",

@@ -1,6 +1,6 @@
 """Cut large annotated images into overlapping crops, a COCO dataset to train on.
 
-Polygons are clipped, run-length codes cut; keypoints outside of a crop are not labelled there. An
+Polygons are clipped, run-length codes cut; keypoints outside of a crop are not labeled there. An
 object of which a crop shows little is a crowd there, neither an example nor background.
 
 Examples:

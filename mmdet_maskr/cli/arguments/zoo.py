@@ -1,4 +1,4 @@
-"""List the configs: body, heads, data set, schedule, parameters, operations.
+"""List the configs: body, heads, dataset, schedule, parameters, operations.
 
 Operations (GFLOPs) are multiply-adds for an image of 1280 x 800 with 1000 proposals and 100
 detections; "-" where the detector has parts that are not counted.

@@ -1,4 +1,4 @@
-"""What is wrong with a COCO data set, before it costs a training."""
+"""What is wrong with a COCO dataset, before it costs a training."""
 
 from mmdet_maskr.coco.check.dataset import check_content, cleaned
 from mmdet_maskr.coco.check.images import check_files

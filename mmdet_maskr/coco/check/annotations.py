@@ -1,6 +1,6 @@
 """Checks of one image, category or annotation entry of a COCO file.
 
-The input is any JSON whatever; nothing here relies on more than that.
+The input is any JSON; nothing here relies on more than that.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _check_keypoints(
 ) -> Iterator[Problem]:
     values = annotation.get("keypoints")
     if values is None and not annotation.get("num_keypoints"):
-        return  # objects without labelled keypoints may lack the field
+        return  # objects without labeled keypoints may lack the field
     if not isinstance(values, list) or not all(map(is_number, values)):
         yield Problem("entry", where, "keypoints must be a list of numbers")
         return
@@ -214,11 +214,11 @@ def _check_keypoints(
     if not np.isin(seen, (0, 1, 2)).all():
         yield Problem("keypoint-visibility", where, str(sorted(set(seen))[:5]))
         return
-    labelled = points[seen > 0, :2]
+    labeled = points[seen > 0, :2]
     limits = np.array([width, height]) + TOLERANCE
-    if (labelled < -TOLERANCE).any() or (labelled > limits).any():
+    if (labeled < -TOLERANCE).any() or (labeled > limits).any():
         yield Problem("keypoint-outside", where)
-    count = annotation.get("num_keypoints", len(labelled))
-    if count != len(labelled):
-        repair = dict(num_keypoints=len(labelled))
-        yield Problem("keypoint-count", where, f"{str(count)[:20]}, not {len(labelled)}", repair)
+    count = annotation.get("num_keypoints", len(labeled))
+    if count != len(labeled):
+        repair = dict(num_keypoints=len(labeled))
+        yield Problem("keypoint-count", where, f"{str(count)[:20]}, not {len(labeled)}", repair)

@@ -1,6 +1,6 @@
 """The box of an annotation against the bounds of its own mask, and which reading would fit.
 
-Boxes and bounds are x1, y1, x2, y2 in pixels here, and COCO's x, y, width, height where it is said.
+Boxes and bounds are x1, y1, x2, y2 in pixels here, and COCO's x, y, width, height where noted.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from mmdet_maskr.coco.form import compressed
 Corners = tuple[float, float, float, float]
 
 PIXELS = 2.0  # what annotation tools differ by in rounding and in whether a border counts
-SHARE = 0.05  # of a side of the mask's bounds: boxes that were drawn by hand beside the mask
+SHARE = 0.05  # of a side of the mask's bounds: boxes that were drawn by hand near the mask
 AS_COCO = "x, y, width, height"
 # How else four numbers are meant, for an image of w x h.
 READINGS: dict[str, Callable[[Sequence[float], int, int], Corners]] = {
     "x1, y1, x2, y2": lambda b, w, h: (b[0], b[1], b[2], b[3]),
-    "centre x, centre y, width, height": lambda b, w, h: _centred(b, 1, 1),
+    "center x, center y, width, height": lambda b, w, h: _centered(b, 1, 1),
     "fractions of the image's width and height": lambda b, w, h: _sized(b, w, h),
     "fractions x1, y1, x2, y2": lambda b, w, h: (b[0] * w, b[1] * h, b[2] * w, b[3] * h),
-    "fractions centre x, centre y, width, height": lambda b, w, h: _centred(b, w, h),
+    "fractions center x, center y, width, height": lambda b, w, h: _centered(b, w, h),
     "y, x, height, width": lambda b, w, h: _sized((b[1], b[0], b[3], b[2]), 1, 1),
     "y1, x1, y2, x2": lambda b, w, h: (b[1], b[0], b[3], b[2]),
 }
@@ -33,7 +33,7 @@ class Mismatch(NamedTuple):
     """A box that is not the bounds of its mask.
 
     ``bounds`` are the mask's, ``reading`` is how the box or the mask would fit the other, or
-    nothing, ``repair`` the fields that mend the annotation, None where the mask has no extent.
+    nothing, ``repair`` the fields that fix the annotation, None where the mask has no extent.
     """
 
     bounds: Corners
@@ -56,9 +56,9 @@ def compare(box: Sequence[float], mask: Any, width: int, height: int) -> Mismatc
     if raw is None or _fits(_sized(box, 1, 1), raw, width, height):
         return None
     if isinstance(mask, list):
-        mended = _other_mask(box, mask, raw, width, height)
-        if mended is not None:
-            return mended
+        fixed = _other_mask(box, mask, raw, width, height)
+        if fixed is not None:
+            return fixed
     names = [
         name
         for name, read in READINGS.items()
@@ -165,7 +165,7 @@ def _sized(box: Sequence[float], width: float, height: float) -> Corners:
     return _times((x, y, x + w, y + h), width, height)
 
 
-def _centred(box: Sequence[float], width: float, height: float) -> Corners:
+def _centered(box: Sequence[float], width: float, height: float) -> Corners:
     x, y, w, h = box
     return _times((x - w / 2, y - h / 2, x + w / 2, y + h / 2), width, height)
 

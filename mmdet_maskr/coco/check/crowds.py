@@ -106,10 +106,10 @@ class Crowds:
         """
         sentences = []
         for categories, what in (
-            (self.single, "are trained on and scored as single objects (crowds='keep' of data set "
+            (self.single, "are trained on and scored as single objects (crowds='keep' of dataset "
              "and evaluator ignores them)"),
             (self.doubtful, "are ignored as crowds, of which COCO has one an image and class at "
-             "most: if they are single objects, set crowds='none' in data set and evaluator"),
+             "most: if they are single objects, set crowds='none' in dataset and evaluator"),
             (self.flagged.keys() - self.single - self.doubtful, "are ignored as crowds"),
         ):  # fmt: skip
             if categories:

@@ -10,26 +10,26 @@ from typing import Any
 
 from mmdet_maskr.coco.check.annotations import check_annotation, check_category, check_image
 from mmdet_maskr.coco.check.crowds import Crowds
-from mmdet_maskr.coco.check.mending import (
+from mmdet_maskr.coco.check.fixing import (
     ANNOTATION_ENTRY,
     CATEGORY_ENTRY,
     IMAGE_ENTRY,
     SECTIONS,
-    mend,
+    fix,
 )
 from mmdet_maskr.coco.check.problems import Problem
 from mmdet_maskr.coco.check.trainable import Tally
 from mmdet_maskr.coco.check.values import is_box, is_id, is_number
 
 Progress = Callable[[int, int], None]
-ROUNDS = 3  # mending one thing may show another
+ROUNDS = 3  # fixing one thing may show another
 
 
 class Found:
     """Findings of one file.
 
     Attributes:
-        content: the file, with what has one reading mended.
+        content: the file, with what has one reading fixed.
         problems: (kind, index, problem): the entry is IMAGE_ENTRY, ANNOTATION_ENTRY or
             CATEGORY_ENTRY number ``index`` of its list; kind None where a cleaned copy changes
             nothing.
@@ -37,8 +37,8 @@ class Found:
     """
 
     def __init__(self, content: dict, options: dict[str, Any]) -> None:
-        self.content, mended = mend(content)
-        self.problems: list[tuple[str | None, int, Problem]] = [*mended]
+        self.content, fixed = fix(content)
+        self.problems: list[tuple[str | None, int, Problem]] = [*fixed]
         self.options = options
 
 
@@ -163,7 +163,7 @@ def _check_categories(found: Found, classes: Sequence[str] | None) -> dict:
 def _joints(found: Found, categories: dict, by_config: Mapping[str, int]) -> dict:
     """K of each category: by its own names, by the config, or by most of its annotations.
 
-    A category may lack names, as a data set has them in its metainfo.
+    A category may lack names, as a dataset has them in its metainfo.
     """
     lengths: dict = {key: Counter() for key in categories}
     for annotation in found.content["annotations"]:
@@ -227,8 +227,8 @@ def _check_ids(
 def cleaned(found: Found) -> tuple[dict, list[str]]:
     """A copy of the file without its errors, and a line for each change.
 
-    Entries with an error are mended where a repair is known and left out otherwise, images with
-    their annotations; notes with a repair are mended. Categories stay, whatever is wrong with them.
+    Entries with an error are fixed where a repair is known and left out otherwise, images with
+    their annotations; notes with a repair are fixed. Categories stay, even those with errors.
     """
     content, log = _cleaned_once(found)
     for _ in range(ROUNDS):
@@ -244,7 +244,7 @@ def cleaned(found: Found) -> tuple[dict, list[str]]:
 
 def _cleaned_once(found: Found) -> tuple[dict, list[str]]:
     drop: dict[str, set[int]] = {kind: set() for kind in SECTIONS}
-    mended: dict[tuple[str, int], dict] = {}
+    fixed: dict[tuple[str, int], dict] = {}
     log = []
     for kind, index, problem in found.problems:
         if kind is None or index in drop[kind]:
@@ -253,15 +253,15 @@ def _cleaned_once(found: Found) -> tuple[dict, list[str]]:
             f" ({problem.detail})" * bool(problem.detail)
         )
         if problem.repair is not None:
-            mended.setdefault((kind, index), {}).update(problem.repair)
-            log.append(f"mended {reason}: {json.dumps(problem.repair)[:200]}")
+            fixed.setdefault((kind, index), {}).update(problem.repair)
+            log.append(f"fixed {reason}: {json.dumps(problem.repair)[:200]}")
         elif problem.is_error and kind != CATEGORY_ENTRY:
             drop[kind].add(index)
             log.append(f"left out {reason}")
     kept: dict[str, list] = {}
     for kind, section in SECTIONS.items():
         kept[section] = [
-            {**copy.copy(entry), **mended[kind, index]} if (kind, index) in mended else entry
+            {**copy.copy(entry), **fixed[kind, index]} if (kind, index) in fixed else entry
             for index, entry in enumerate(found.content[section])
             if index not in drop[kind]
         ]

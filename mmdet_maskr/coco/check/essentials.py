@@ -6,7 +6,7 @@ from mmdet_maskr.coco.check.annotations import check_image, check_rle
 from mmdet_maskr.coco.check.values import is_box, is_id, is_number, is_polygon
 from mmdet_maskr.errors import UserError
 
-HINT = "`python tools/check_dataset.py FILE` lists all such entries, and mends a copy (--fix)"
+HINT = "`python tools/check_dataset.py FILE` lists all such entries, and fixes a copy (--fix)"
 
 
 def check_essentials(content: dict, ann_file: str) -> None:

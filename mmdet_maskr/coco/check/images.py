@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmdet_maskr.coco.check.annotations import check_image
 from mmdet_maskr.coco.check.dataset import Found, Progress
-from mmdet_maskr.coco.check.mending import IMAGE_ENTRY
+from mmdet_maskr.coco.check.fixing import IMAGE_ENTRY
 from mmdet_maskr.coco.check.problems import Problem
 
 _ORIENTATION = 0x0112

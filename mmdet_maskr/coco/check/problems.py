@@ -1,4 +1,4 @@
-"""What can be wrong with a COCO data set: the catalogue, single findings, and their counts."""
+"""What can be wrong with a COCO dataset: the catalogue, single findings, and their counts."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ CATALOGUE = {
     "keypoints-unnamed": (NOTE, "category without names of its keypoints; their number is taken"),
     "keypoint-length": (ERROR, "keypoints whose number is not that of the category, times 3"),
     "keypoint-visibility": (ERROR, "keypoint visibility other than 0, 1 or 2"),
-    "keypoint-outside": (NOTE, "labelled keypoint outside of its image"),
-    "keypoint-count": (ERROR, "num_keypoints differs from the labelled keypoints"),
+    "keypoint-outside": (NOTE, "labeled keypoint outside of its image"),
+    "keypoint-count": (ERROR, "num_keypoints differs from the labeled keypoints"),
     "file-missing": (ERROR, "image file missing"),
     "file-unreadable": (ERROR, "image file that cannot be decoded to its end"),
     "size-mismatch": (ERROR, "image of another size than the file says"),
@@ -66,7 +66,7 @@ CATALOGUE = {
 class Problem(NamedTuple):
     """One finding.
 
-    ``where`` names the entry, ``detail`` what is wrong. ``repair`` holds the values that mend the
+    ``where`` names the entry, ``detail`` what is wrong. ``repair`` holds the values that fix the
     entry, or None where it can only be left out.
     """
 

@@ -16,7 +16,7 @@ from mmdet_maskr.coco.check.boxes import AS_COCO, Mismatch, compare
 REASONS = {
     "image": "of images that are not in the file",
     "category": "of category ids that are not in the file",
-    "other-class": "of classes that are not the data set's",
+    "other-class": "of classes that are not the dataset's",
     "ignore": "with ignore=1",
     "crowd": "with iscrowd=1",
     "outside": "with a box outside of its image",
@@ -36,7 +36,7 @@ class Tally:
 
     Args:
         categories: ids in the file, in its order.
-        wanted: those of the data set's classes; None for all.
+        wanted: those of the dataset's classes; None for all.
         polygons_only: whether masks are loaded with ``poly2mask=False``.
 
     Attributes:
@@ -177,7 +177,7 @@ def why_skipped(annotation: Mapping, image: Mapping, wanted: Collection[Any]) ->
     Args:
         annotation: of the image.
         image: with ``width`` and ``height``.
-        wanted: category ids of the data set's classes.
+        wanted: category ids of the dataset's classes.
 
     Returns:
         A key of :data:`REASONS`.

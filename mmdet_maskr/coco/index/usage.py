@@ -14,11 +14,11 @@ from mmdet_maskr.coco.index.columns import RLE, Flag
 
 
 class Usage(NamedTuple):
-    """What a data set makes of the annotations.
+    """What a dataset makes of the annotations.
 
     Args:
         tally: what is left out, and why; without the ids of images.
-        loaded: (N,) bool, those that mmdet's data set passes on, crowds included.
+        loaded: (N,) bool, those that mmdet's dataset passes on, crowds included.
         used_rows: (I,) bool, images with an annotation that is used, or with a crowd.
     """
 
@@ -32,7 +32,7 @@ def usage_of(index: AnnotationIndex, wanted: Collection[Any], polygons_only: boo
 
     Args:
         index: of the file.
-        wanted: category ids of the data set's classes.
+        wanted: category ids of the dataset's classes.
         polygons_only: whether masks are loaded with ``poly2mask=False``.
     """
     known = [category["id"] for category in index.categories]

@@ -28,7 +28,7 @@ def the_fullest(each: list[Collection]) -> Collection:
 
 
 def joined_up(files: list[Collection]) -> Collection:
-    """Files of one data set as one; of those that annotate the same photos the fullest.
+    """Files of one dataset as one; of those that annotate the same photos the fullest.
 
     Raises:
         UserError: two annotate the same photos and differ.

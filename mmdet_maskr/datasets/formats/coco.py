@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_maskr.coco.check.crowds import Crowds
-from mmdet_maskr.coco.check.mending import mend
+from mmdet_maskr.coco.check.fixing import fix
 from mmdet_maskr.coco.check.values import crowd_flag
 from mmdet_maskr.datasets.formats.agreement import joined_up
 from mmdet_maskr.datasets.formats.folder import Folder, reading
@@ -51,7 +51,7 @@ def read(folder: Folder, sources: list[Path]) -> Collection:
 
 
 def _read_file(folder: Folder, path: Path, joined: dict | None, found: Collection) -> None:
-    content, repaired = mend({**folder.json(path)})
+    content, repaired = fix({**folder.json(path)})
     if repaired:
         codes = Counter(problem.code for _, _, problem in repaired)
         found.assumed.update({f"values repaired ({code})": n for code, n in codes.items()})

@@ -15,7 +15,7 @@ _LEFT = re.compile(r"(?<![a-z])(left|l)(?![a-z])|(?<=[a-z])(Left)(?![a-z])|^(lef
 
 
 def metainfo_of(collection: Collection) -> dict[str, Any] | None:
-    """A data set's metainfo of the keypoints of a collection; None where it has none.
+    """A dataset's metainfo of the keypoints of a collection; None where it has none.
 
     Of classes that name different keypoints those count that have most objects with keypoints.
     """

@@ -123,10 +123,10 @@ def photo_name(path: Path, root: Path) -> str:
 
 
 def _counted(log: list[str]) -> Counter[str]:
-    """Changes by kind: ``mended annotation 7: box-degenerate (..)`` is of kind 'box-degenerate'."""
+    """Changes by kind: ``fixed annotation 7: box-degenerate (..)`` is of kind 'box-degenerate'."""
     counts: Counter[str] = Counter()
     for line in log:
-        done = "repaired" if line.startswith("mended") else "left out"
+        done = "repaired" if line.startswith("fixed") else "left out"
         code = line.partition(": ")[2].split(" (")[0].split(":")[0]
         counts[f"entries {done} ({code})"] += 1
     return counts

@@ -1,4 +1,4 @@
-"""SHAPES: a synthetic COCO data set with boxes, masks, crowds and keypoints, drawn in seconds.
+"""SHAPES: a synthetic COCO dataset with boxes, masks, crowds and keypoints, drawn in seconds.
 
 It stands in for COCO where the real one is too large: in tests, on a CPU, in the mini configs. Six
 classes are told apart by shape alone; one of them, ``figure``, carries nine keypoints.

@@ -1,4 +1,4 @@
-"""The shapes as a data set to train on."""
+"""The shapes as a dataset to train on."""
 
 from __future__ import annotations
 

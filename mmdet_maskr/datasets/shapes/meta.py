@@ -30,7 +30,7 @@ SWAPS = (
 SIGMAS = (0.05, 0.07, 0.07, 0.06, 0.06, 0.07, 0.07, 0.06, 0.06)
 # 1-based pairs as in COCO. There is no hip or shoulder, so every limb starts at the head.
 SKELETON = ((1, 2), (2, 4), (1, 3), (3, 5), (1, 6), (6, 8), (1, 7), (7, 9))
-# What a data set's metainfo has of these, by mmdet_maskr.coco.keypoint_meta.
+# What a dataset's metainfo has of these, by mmdet_maskr.coco.keypoint_meta.
 KEYPOINT_META = dict(
     keypoints=KEYPOINTS,
     keypoint_swaps=SWAPS,

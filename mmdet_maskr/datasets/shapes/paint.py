@@ -48,7 +48,7 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], amplitude: int) -> 
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(S, S, 3) float: smooth colours, blobs or stripes, grain."""
+    """(S, S, 3) float: smooth colors, blobs or stripes, grain."""
     image = 40 + 175 * rng.random(3) + between(rng, 15, 45) * _smooth(rng, size, size, 3)
     image = image + between(rng, 6, 16) * _smooth(rng, size, size, int(rng.integers(8, 16)))
     weight = rng.random(3) * 14 - 7
@@ -66,25 +66,25 @@ def _texture(rng: np.random.Generator, height: int, width: int, size: int) -> np
     return 24 * _smooth(rng, height, width, max(2, round(max(height, width) * 40 / size)), 1)
 
 
-def _colour(rng: np.random.Generator, rivals: list[np.ndarray]) -> np.ndarray:
-    """A random BGR colour that stands out from every rival; the best of 60 if none does."""
+def _color(rng: np.random.Generator, rivals: list[np.ndarray]) -> np.ndarray:
+    """A random BGR color that stands out from every rival; the best of 60 if none does."""
     best, best_score = np.zeros(3), -1.0
     for _ in range(60):
-        colour = 20 + 215 * rng.random(3)
+        color = 20 + 215 * rng.random(3)
         score = 9.0
         for rival in rivals:
-            b, g, r = (colour - rival).tolist()
+            b, g, r = (color - rival).tolist()
             luma = abs(0.114 * b + 0.587 * g + 0.299 * r)
             score = min(score, max(luma / 42, (abs(b) + abs(g) + abs(r)) / 165))
         if score > best_score:
-            best, best_score = colour, score
+            best, best_score = color, score
         if score >= 1:
             break
     return best
 
 
 def _rivals(canvas: np.ndarray, painted: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
-    """Mean colours (3,) around a mask: for each quadrant, of each thing painted there."""
+    """Mean colors (3,) around a mask: for each quadrant, of each thing painted there."""
     size = len(mask)
     width = 2 * max(2, size // 50) + 1
     band = cv2.dilate(mask.astype(np.uint8), np.ones((width, width), np.uint8)) > 0
@@ -112,13 +112,13 @@ def _paint(
     canvas: np.ndarray,
     part: np.ndarray,
     holes: list[np.ndarray],
-    colour: np.ndarray,
+    color: np.ndarray,
     texture: np.ndarray,
     shade: np.ndarray,
 ) -> None:
     """Blend one part into ``canvas`` (S, S, 3), soft-edged, with a darker rim.
 
-    ``colour`` (3,) BGR is moved by ``texture`` and multiplied by ``shade``, both (S, S, 1).
+    ``color`` (3,) BGR is moved by ``texture`` and multiplied by ``shade``, both (S, S, 1).
     """
     size = len(canvas)
     x0, y0, x1, y1 = _window(part, size)
@@ -136,7 +136,7 @@ def _paint(
         return (rows.reshape(h, w, _SUPER).sum(2, dtype=np.uint8) / _SUPER**2)[..., None]
 
     at = slice(y0, y1), slice(x0, x1)
-    fill = (colour + texture[at]) * shade[at] * (0.72 + 0.28 * shrink(inner))
+    fill = (color + texture[at]) * shade[at] * (0.72 + 0.28 * shrink(inner))
     canvas[at] += shrink(fine) * (fill - canvas[at])
 
 
@@ -153,12 +153,12 @@ def render(rng: np.random.Generator, shapes: list[Shape], labels: np.ndarray) ->
         texture = np.zeros((size, size, 1))
         texture[y0:y1, x0:x1] = _texture(rng, y1 - y0, x1 - x0, size)
         shade = 1 + light - light[(y0 + y1) // 2, (x0 + x1) // 2]
-        colour = _colour(rng, rivals)
+        color = _color(rng, rivals)
         for k, part in enumerate(shape.parts):
             gain = (0.94, 1.06)[k % 2] if shape.joints is not None else 1.0
-            _paint(canvas, part, shape.holes, colour * gain, texture, shade)
-            if shape.crowd:  # every item has its own colour
-                colour = _colour(rng, rivals)
+            _paint(canvas, part, shape.holes, color * gain, texture, shade)
+            if shape.crowd:  # every item has its own color
+                color = _color(rng, rivals)
         painted[mask] = label
     canvas += _noise(rng, (size, size, 3), 1 + int(rng.integers(4)))
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)

@@ -95,7 +95,7 @@ def _rectangle(a: float, b: float) -> np.ndarray:
 
 
 def _hull(*discs: tuple[tuple[float, float], float]) -> np.ndarray:
-    """Convex hull of discs given as (centre, radius): limbs and torso, (V, 2)."""
+    """Convex hull of discs given as (center, radius): limbs and torso, (V, 2)."""
     points = np.concatenate([_ellipse(r, r, 24) + np.array(c) for c, r in discs])
     points = sorted({(round(x, 6), round(y, 6)) for x, y in points.tolist()})
     hull: list[tuple[float, float]] = []
@@ -199,7 +199,7 @@ def _random_shape(rng: np.random.Generator, category: int, size: int, shrink: fl
 
 
 def _place(rng: np.random.Generator, shape: Shape, size: int) -> Shape:
-    """Move a centred shape into the image; one in four may leave it by up to 25 % on one axis."""
+    """Move a centered shape into the image; one in four may leave it by up to 25 % on one axis."""
     half = shape.bounds()[1]
     slack = [0.0, 0.0]
     if rng.random() < 0.25:

@@ -1,4 +1,4 @@
-"""Writing the shapes as a COCO data set: deterministic, idempotent, safe to interrupt."""
+"""Writing the shapes as a COCO dataset: deterministic, idempotent, safe to interrupt."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _is_png(path: Path) -> bool:
 
 
 def _claim(out: Path, settings: dict[str, int], force: bool) -> bool:
-    """Make ``out`` a data set with these settings; whether it is complete already.
+    """Make ``out`` a dataset with these settings; whether it is complete already.
 
     Raises:
         ValueError: for a folder that holds other things, or (without ``force``) other settings.
@@ -127,7 +127,7 @@ def _claim(out: Path, settings: dict[str, int], force: bool) -> bool:
             remove_partials(out, MANIFEST)
         if out.is_dir() and any(out.iterdir()):
             raise ValueError(
-                f"{out} is not empty and is no SHAPES data set (no valid {MANIFEST}); "
+                f"{out} is not empty and is no SHAPES dataset (no valid {MANIFEST}); "
                 "name another folder"
             )
     elif found.get("settings") == settings and not force:
@@ -140,7 +140,7 @@ def _claim(out: Path, settings: dict[str, int], force: bool) -> bool:
             if old.get(k) != v
         )
         raise ValueError(
-            f"{out} holds a SHAPES data set with other settings: {differing}. "
+            f"{out} holds a SHAPES dataset with other settings: {differing}. "
             "Name another folder, or pass --force (force=True) to rewrite this one"
         )
     else:  # the manifest goes last: until then the folder is known as ours
@@ -173,7 +173,7 @@ def write_dataset(
         size: image side S in pixels.
         seed: seed of the whole set.
         progress: called as ``progress(done, total)`` after every image.
-        force: rewrite a SHAPES folder, whatever its settings.
+        force: rewrite a SHAPES folder, even of other settings.
         bands: of the images; other than 3 are written as TIFF of 16 bits.
 
     Returns:

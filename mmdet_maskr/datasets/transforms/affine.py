@@ -32,16 +32,16 @@ def affine_matrix(
     scale: float,
     shear_degrees: ArrayLike,
     translation: ArrayLike,
-    centre: ArrayLike,
+    center: ArrayLike,
 ) -> np.ndarray:
-    """Scale, then rotate, then shear about ``centre``, then translate.
+    """Scale, then rotate, then shear about ``center``, then translate.
 
     Args:
         rotate_degree: from the x axis (right) towards the y axis (down).
         scale: > 0.
         shear_degrees: of x along y and of y along x.
         translation: x, y in pixels.
-        centre: x, y in pixels, continuous.
+        center: x, y in pixels, continuous.
 
     Returns:
         (3, 3) float64 on continuous coordinates.
@@ -52,7 +52,7 @@ def affine_matrix(
     linear = np.array([[1, shear_x], [shear_y, 1]]) @ np.array([[cos, -sin], [sin, cos]]) * scale
     matrix = np.eye(3)
     matrix[:2, :2] = linear
-    matrix[:2, 2] = np.add(centre, translation) - linear @ centre
+    matrix[:2, 2] = np.add(center, translation) - linear @ center
     return matrix
 
 
@@ -67,12 +67,12 @@ def warp_image(
 
     ``shape`` is the (height, width) of the result, that of the image by default.
     """
-    # cv2 counts pixel centres as 0, 1, ...; they lie at 0.5, 1.5, ...
-    to_centre, to_index = np.eye(3), np.eye(3)
-    to_centre[:2, 2], to_index[:2, 2] = 0.5, -0.5
+    # cv2 counts pixel centers as 0, 1, ...; they lie at 0.5, 1.5, ...
+    to_center, to_index = np.eye(3), np.eye(3)
+    to_center[:2, 2], to_index[:2, 2] = 0.5, -0.5
     return cv2.warpAffine(
         image,
-        (to_index @ matrix @ to_centre)[:2],
+        (to_index @ matrix @ to_center)[:2],
         image.shape[1::-1] if shape is None else shape[::-1],
         flags=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR,
         borderValue=border,
@@ -151,7 +151,7 @@ class AffineStep(BaseTransform):
         shear = np.random.uniform(-self.max_shear_degree, self.max_shear_degree, 2)
         shift = np.random.uniform(-self.max_translate_ratio, self.max_translate_ratio, 2)
         size = np.array([width, height])
-        centre = size / 2
+        center = size / 2
         size, border = size + 2 * np.array(self.border), np.array(self.border)
         if min(size) <= 0:
             raise UserError(
@@ -160,7 +160,7 @@ class AffineStep(BaseTransform):
             )
         # float32, as mmdet records it: image and points move by the very same matrix
         shift = shift * size + border
-        return affine_matrix(rotate, scale, shear, shift, centre).astype(np.float32)
+        return affine_matrix(rotate, scale, shear, shift, center).astype(np.float32)
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:
@@ -229,7 +229,7 @@ class AffineStep(BaseTransform):
 
 @TRANSFORMS.register_module()
 class KeypointRandomAffine(KeypointsInStep, AffineStep):
-    """Random scale, rotation and shear about the image's centre, and translation.
+    """Random scale, rotation and shear about the image's center, and translation.
 
     Instead of mmdet's RandomAffine, which shares the names of its options: that one rotates about
     the corner, refuses masks, and applies the matrix of its boxes to pixel indices of the image.
@@ -244,8 +244,8 @@ class KeypointRandomAffine(KeypointsInStep, AffineStep):
         scaling_ratio_range: scale drawn from [min, max].
         max_shear_degree: shear of x and of y drawn from [-max, max], below 45.
         border: pixels (x, y) that the image grows by on each side, or shrinks by where negative;
-            mosaics are cut to one image's size by it. The centre stays the centre.
-        border_val: colour of what lies outside the old image.
+            mosaics are cut to one image's size by it. The center stays the center.
+        border_val: color of what lies outside the old image.
         bbox_clip_border: cut boxes at the image's border.
         recompute_bbox: boxes are the bounds of the moved masks; an instance whose mask leaves the
             image is dropped too.

@@ -15,7 +15,7 @@ from mmdet_maskr.errors import UserError
 
 @TRANSFORMS.register_module()
 class LoadBands(LoadImageFromFile):
-    """Loads all bands of an image with all their bits: TIFF, PNG and whatever OpenCV reads.
+    """Loads all bands of an image with all their bits: TIFF, PNG and all else that OpenCV reads.
 
     ``img`` is (H, W, channels) uint8, uint16 or float32, in the file's order (RGB where mmdet has
     BGR), and is not scaled: ``data_preprocessor`` has ``mean`` and ``std`` of each band, and no

@@ -1,4 +1,4 @@
-"""Loading masks as geometry, keypoints beside boxes and masks; filtering all of them together."""
+"""Loading masks as geometry, and keypoints with boxes and masks; filtering all together."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class LoadKeypointAnnotations(LoadInstanceAnnotations):
         kwargs: LoadAnnotations' other options.
 
     Raises:
-        UserError: keypoints without boxes; a data set that gives none, or another number.
+        UserError: keypoints without boxes; a dataset that gives none, or another number.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class LoadKeypointAnnotations(LoadInstanceAnnotations):
         image = results.get("img_path") or f"image {results.get('img_id')}"
         if "keypoint_flip_indices" not in results:
             raise UserError(
-                f"{image}: the data set gives no keypoints (keypoint_flip_indices is missing). Use "
+                f"{image}: the dataset gives no keypoints (keypoint_flip_indices is missing). Use "
                 "CocoKeypointDataset or CocoJointDataset, or "
                 "LoadKeypointAnnotations(with_keypoints=False)."
             )

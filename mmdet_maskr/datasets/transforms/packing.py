@@ -39,7 +39,7 @@ class PackImagePath(BaseTransform):
     """Packs an image's path and ids without reading it, for detection on tiles of it.
 
     Args:
-        meta_keys: of what the data set knows, as PackDetInputs'.
+        meta_keys: of what the dataset knows, as PackDetInputs'.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Finding, when the data set is built, transforms that would leave masks or keypoints behind."""
+"""Finding, when the dataset is built, transforms that would leave masks or keypoints behind."""
 
 from __future__ import annotations
 

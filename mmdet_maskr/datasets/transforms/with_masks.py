@@ -160,7 +160,7 @@ class PolygonsMove(BaseTransform):
 
 @TRANSFORMS.register_module()
 class InstanceRotate(PolygonsMove, Rotate):
-    """mmdet's Rotate, with polygons that turn about the image's centre; mmdet's turn elsewhere."""
+    """mmdet's Rotate, with polygons that turn about the image's center; mmdet's turn elsewhere."""
 
 
 @TRANSFORMS.register_module()

@@ -132,7 +132,7 @@ def coder_of(option: str, coder: BaseBBoxCoder) -> Coder:
     """A box coder's numbers.
 
     Raises:
-        UserError: another coder, or one that limits how far centres move.
+        UserError: another coder, or one that limits how far centers move.
     """
     check_part(f"{option}.bbox_coder", coder, "bbox_coder")
     if type(coder) is WeightedBoxCoder:

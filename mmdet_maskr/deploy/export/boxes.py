@@ -44,9 +44,9 @@ class Coder(NamedTuple):
         else:
             deltas = deltas / deltas.new_tensor(self.weights)
         sizes = (boxes[:, 2:] - boxes[:, :2])[:, None]
-        centres = (boxes[:, :2] + boxes[:, 2:])[:, None] * 0.5 + sizes * deltas[..., :2]
+        centers = (boxes[:, :2] + boxes[:, 2:])[:, None] * 0.5 + sizes * deltas[..., :2]
         halves = sizes * deltas[..., 2:].clamp(min=self.smallest, max=self.largest).exp() * 0.5
-        decoded = torch.cat([centres - halves, centres + halves], -1)
+        decoded = torch.cat([centers - halves, centers + halves], -1)
         if self.clip:
             decoded = torch.minimum(decoded.clamp(min=0), limits)
         return decoded

@@ -34,7 +34,7 @@ class Limits:
 
 
 FP32 = Limits(iou=0.9, matched=0.99, score=1e-3, box=0.1, mask=1e-3, keypoint=0.5)
-# 8 bits change every number: this only tells a quantised model from a broken one
+# 8 bits change every number: this only tells a quantized model from a broken one
 INT8 = Limits(iou=0.5, matched=0.7, score=0.5, box=np.inf, mask=0.5, keypoint=np.inf)
 
 

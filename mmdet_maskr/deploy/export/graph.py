@@ -93,10 +93,10 @@ class ExportableDetector(nn.Module):
 
 
 class Preprocess(nn.Module):
-    """Normalisation and padding, as DetDataPreprocessor does them.
+    """Normalization and padding, as DetDataPreprocessor does them.
 
     Raises:
-        UserError: an image normalised to something else than one mean and deviation a channel.
+        UserError: an image normalized to something else than one mean and deviation a channel.
     """
 
     def __init__(self, preprocessor: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""What a runtime must know of an exported model, as JSON beside it: ``metadata.json``.
+"""What a runtime must know of an exported model, as JSON next to it: ``metadata.json``.
 
 ``preprocessing`` says how an image becomes the graph's input, ``classes`` and ``keypoints`` what
 its numbers mean, ``masks`` when a pixel is inside; mean, deviations and padding are in the graph
@@ -47,7 +47,7 @@ def describe(model: nn.Module, cfg: Config, dataset_meta: dict) -> dict[str, Any
         dataset_meta: ``classes``, and for keypoints their names.
 
     Raises:
-        UserError: a test pipeline that the runtime does not know, or grey masks.
+        UserError: a test pipeline that the runtime does not know, or gray masks.
     """
     head = model.roi_head
     pipeline = wrappers.the_pipeline(cfg.test_dataloader.dataset, "an export")
@@ -59,14 +59,14 @@ def describe(model: nn.Module, cfg: Config, dataset_meta: dict) -> dict[str, Any
             input="image: 1 x 3 x H x W, float32, 0 to 255, channels B, G, R, resized",
             load=load_of(pipeline),
             resize=resize_of(pipeline),
-            in_the_graph=_normalisation(model.data_preprocessor),
+            in_the_graph=_normalization(model.data_preprocessor),
         ),
     )
     if head.with_mask:
         threshold = float(model.test_cfg.rcnn.mask_thr_binary)
         if threshold < 0:
             raise UserError(
-                f"test_cfg.rcnn.mask_thr_binary={threshold} asks for grey masks, which exported "
+                f"test_cfg.rcnn.mask_thr_binary={threshold} asks for gray masks, which exported "
                 "models do not give: set it to 0.5."
             )
         described["masks"] = dict(threshold=threshold)
@@ -166,7 +166,7 @@ def _pair(value: float | Sequence[float]) -> list[float]:
     return [value, value] if isinstance(value, (int, float)) else list(value)
 
 
-def _normalisation(preprocessor: nn.Module) -> dict[str, Any]:
+def _normalization(preprocessor: nn.Module) -> dict[str, Any]:
     told: dict[str, Any] = dict(
         bgr_to_rgb=bool(preprocessor._channel_conversion),
         pad_size_divisor=int(preprocessor.pad_size_divisor),

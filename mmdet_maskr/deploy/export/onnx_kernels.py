@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmdet_maskr.ops import roi_align as our_roi_align
 
-MIN_OPSET = 16  # RoiAlign with exact pixel centres
+MIN_OPSET = 16  # RoiAlign with exact pixel centers
 
 
 class _NMS(torch.autograd.Function):
@@ -117,7 +117,7 @@ def roi_align(
         output_size: bins (height, width).
         scale: pixels of the map per pixel of the input.
         sampling_ratio: samples per bin and axis; 0 for as many as the bin has pixels.
-        aligned: pixel centres lie at .5.
+        aligned: pixel centers lie at .5.
 
     Returns:
         (N, C, height, width).

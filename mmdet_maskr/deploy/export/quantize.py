@@ -1,4 +1,4 @@
-"""Post-training quantisation of an OpenVINO graph to 8 bits, by NNCF."""
+"""Post-training quantization of an OpenVINO graph to 8 bits, by NNCF."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SENSITIVE = (
     ".*/score_lowres/.*",
 )
 # What belongs to no layer: arithmetic on boxes, RoIs and scores, and the mask's channel. OpenVINO
-# 2026.4 ends with a segmentation fault where the weights that are gathered for it are quantised.
+# 2026.4 ends with a segmentation fault where the weights that are gathered for it are quantized.
 ARITHMETIC = (
     "/(preprocess|rpn|boxes|masks|keypoints)/[A-Z].*",
     ".*/pooler/.*",
@@ -51,7 +51,7 @@ def quantize(
     images: Iterable[np.ndarray],
     sensitive: Iterable[str] = SENSITIVE,
 ) -> openvino.Model:
-    """Quantise convolutions and fully connected layers.
+    """Quantize convolutions and fully connected layers.
 
     Args:
         graph: float32.

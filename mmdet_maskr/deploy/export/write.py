@@ -38,7 +38,7 @@ def check_format(form: str, opset: int = DEFAULT_OPSET) -> None:
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise UserError(
             f"--opset must be {OPSETS[0]} to {OPSETS[1]}, not {opset}: RoiAlign with exact pixel "
-            f"centres came with {OPSETS[0]}, and torch's exporter knows {OPSETS[1]}."
+            f"centers came with {OPSETS[0]}, and torch's exporter knows {OPSETS[1]}."
         )
     package = PACKAGES[form]
     if importlib.util.find_spec(package) is None:
@@ -65,7 +65,7 @@ def export(
         folder: is made; a model in it is replaced, once the new one is whole.
         form: 'onnx', 'torchscript' or 'openvino'.
         opset: of ONNX; OpenVINO is written by way of it.
-        calibration: graph inputs (1, 3, h, w) by which an OpenVINO model is quantised to int8;
+        calibration: graph inputs (1, 3, h, w) by which an OpenVINO model is quantized to int8;
             None for float32.
 
     Raises:
@@ -84,8 +84,8 @@ def export(
     check_writable(folder, "the folder of the exported model")
     clean(folder)
     more: dict[str, Any] = dict(format=form, precision="fp32", outputs=detector.output_names)
-    with tempfile.TemporaryDirectory(prefix=".export_", dir=folder) as beside:
-        new = Path(beside)
+    with tempfile.TemporaryDirectory(prefix=".export_", dir=folder) as sibling:
+        new = Path(sibling)
         path = new / FILES[form]
         if form == "torchscript":
             _write_torchscript(detector, path)

@@ -28,7 +28,7 @@ KINDS = dict(bbox="boxes", segm="masks", keypoints="keypoints")
 EXAMPLES = 20  # of each error, the best scored
 
 
-def analyse(
+def analyze(
     comparison: EvaluationInput,
     score_thr: float = 0.3,
     foreground: float = FOREGROUND,
@@ -78,7 +78,7 @@ def tables(kind: str, analysis: Mapping) -> str:
 
     Args:
         kind: 'bbox', 'segm' or 'keypoints'.
-        analysis: of :func:`analyse`.
+        analysis: of :func:`analyze`.
     """
     errors, foreground = analysis["errors"], analysis["thresholds"]["foreground"]
     items = list(analysis["ap"]["all"])

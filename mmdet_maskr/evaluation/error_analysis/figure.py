@@ -11,7 +11,7 @@ from mmdet_maskr.evaluation.error_analysis.analysis import KINDS
 from mmdet_maskr.evaluation.error_analysis.split import ERRORS, FALSE_NEGATIVE, FALSE_POSITIVE
 from mmdet_maskr.figures import new_figure, save_figure
 
-COLOURS = dict(
+COLORS = dict(
     Cls="#d1603d", Loc="#1f6fb4", Both="#8c6bb1", Dupe="#e3a72f", Bkg="#5b8c5a", Miss="#7f7f7f",
     FP="#3b3b3b", FN="#3b3b3b",
 )  # fmt: skip
@@ -22,12 +22,12 @@ MOST_CONFUSED = 20  # of more classes, those that are confused most are shown
 def draw_errors(analyses: Mapping[str, Mapping], out_file: str | Path) -> Path:
     """Draw a row of two panels for boxes, masks and keypoints; returns the path of the PNG.
 
-    Left, how much AP rises if one kind of error is mended. Right, the confusion matrix: of the
+    Left, how much AP rises if one kind of error is fixed. Right, the confusion matrix: of the
     objects of each class (row), the share that was detected as each class (column); of many
     classes, those that are confused most.
 
     Args:
-        analyses: by kind, of :func:`mmdet_maskr.evaluation.error_analysis.analysis.analyse`.
+        analyses: by kind, of :func:`mmdet_maskr.evaluation.error_analysis.analysis.analyze`.
         out_file: path of the PNG.
     """
     shown = {kind: _most_confused(analysis) for kind, analysis in analyses.items()}
@@ -48,7 +48,7 @@ def _draw_gains(axes, kind: str, analysis: Mapping) -> None:
     names = [*ERRORS, FALSE_POSITIVE, FALSE_NEGATIVE]
     values = [100 * (errors["gains"][name] or 0.0) for name in names]
     places = [*range(len(ERRORS)), len(ERRORS) + 0.6, len(ERRORS) + 1.6]
-    axes.barh(places, values, color=[COLOURS[name] for name in names], height=0.72)
+    axes.barh(places, values, color=[COLORS[name] for name in names], height=0.72)
     labels = {FALSE_POSITIVE: "all false positives", FALSE_NEGATIVE: "all misses"}
     for place, name, value in zip(places, names, values, strict=True):
         count = f" ({errors['counts'][name]})" if name in errors["counts"] else ""
@@ -63,7 +63,7 @@ def _draw_gains(axes, kind: str, analysis: Mapping) -> None:
     measure = "OKS" if kind == "keypoints" else "IoU"
     ap = "-" if errors["ap"] is None else f"{100 * errors['ap']:.1f}"
     axes.set_title(f"{KINDS[kind]}: AP at {measure} {threshold:g} is {ap}")
-    axes.set_xlabel("points of AP that mending it gains (number of errors)")
+    axes.set_xlabel("points of AP that fixing it gains (number of errors)")
     axes.spines[["top", "right"]].set_visible(False)
 
 

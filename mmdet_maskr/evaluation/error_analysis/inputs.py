@@ -42,8 +42,8 @@ def comparisons(
             file alone does for keypoints only if they are those of COCO's persons.
         results: files of COCO results, or one that ``tools/test.py --out`` wrote. Masks are taken
             from the first file that has them, and so on.
-        data_root: the data set's folder instead of the config's.
-        meta: of the data set, with an annotation file: its classes, and what keypoints need.
+        data_root: the dataset's folder instead of the config's.
+        meta: of the dataset, with an annotation file: its classes, and what keypoints need.
 
     Returns:
         Some of 'bbox', 'segm' and 'keypoints'.

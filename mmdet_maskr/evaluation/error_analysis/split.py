@@ -33,7 +33,7 @@ class ErrorSplit:
     Args:
         ap: AP at IoU (or OKS) t_f, over the classes; NaN where there is nothing to find.
         gains: for each key of :data:`ERRORS`, and for 'FP' (all false positives) and 'FN' (all
-            misses), how much AP rises if it is mended alone. They do not add up to 1 - ap.
+            misses), how much AP rises if it is fixed alone. They do not add up to 1 - ap.
         counts: how many errors there are of each key of :data:`ERRORS`.
         kinds: (D,) the error of each detection, '' for those that are right or ignored.
         nearest: (D,) row of the annotation that an error of Cls, Loc, Both or Dupe is about, or -1.
@@ -51,7 +51,7 @@ class ErrorSplit:
 def split_errors(
     matching: Matching, foreground: float = FOREGROUND, background: float = BACKGROUND
 ) -> ErrorSplit:
-    """Tell the errors apart as section 2 of Bolya et al. does, and mend them one kind at a time.
+    """Tell the errors apart as section 2 of Bolya et al. does, and fix them one kind at a time.
 
     A detection that matches nothing is, in this order, of kind Loc if its best overlap with an
     object of its class is in [t_b, t_f); Cls if that with one of another class is t_f or more; Dupe
@@ -80,10 +80,10 @@ def split_errors(
         undecided &= ~chosen
     missed = ~matching.gt_found
     missed[nearest[np.isin(kinds, (CLS, LOC))]] = False
-    base = mended_ap(matching, kinds, nearest, missed, ())
+    base = fixed_ap(matching, kinds, nearest, missed, ())
     gains = {
-        kind: mended_ap(matching, kinds, nearest, missed, mended) - base
-        for kind, mended in (
+        kind: fixed_ap(matching, kinds, nearest, missed, fixed) - base
+        for kind, fixed in (
             *((kind, (kind,)) for kind in ERRORS),
             (FALSE_POSITIVE, (FALSE_POSITIVE,)),
             (FALSE_NEGATIVE, (FALSE_NEGATIVE,)),
@@ -94,17 +94,17 @@ def split_errors(
     return ErrorSplit(base, gains, counts, kinds, nearest, missed)
 
 
-def mended_ap(
+def fixed_ap(
     matching: Matching,
     kinds: np.ndarray,
     nearest: np.ndarray,
     missed: np.ndarray,
-    mended: Collection[str],
+    fixed: Collection[str],
 ) -> float:
-    """AP over classes, after errors of some kinds have been mended.
+    """AP over classes, after errors of some kinds have been fixed.
 
     Of the detections whose Cls or Loc error is about an object that no one has found, the best
-    scored becomes right; all others that are mended are taken away. Missed objects are no longer
+    scored becomes right; all others that are fixed are taken away. Missed objects are no longer
     looked for; a class of which nothing is left to find has AP 0 while wrong detections of it are
     left, and does not count without. All this is as in the paper's code.
 
@@ -113,26 +113,26 @@ def mended_ap(
         kinds: (D,) errors.
         nearest: (D,) the annotations that they are about.
         missed: (G,) bool.
-        mended: keys of :data:`ERRORS`, 'FP' or 'FN'.
+        fixed: keys of :data:`ERRORS`, 'FP' or 'FN'.
     """
     correct, categories = matching.correct.copy(), matching.categories.copy()
     kept = ~matching.ignored
-    if FALSE_POSITIVE in mended:
+    if FALSE_POSITIVE in fixed:
         kept &= correct
-    mend = np.isin(kinds, [kind for kind in mended if kind != MISS])
-    fixable = mend & np.isin(kinds, (CLS, LOC))
+    fix = np.isin(kinds, [kind for kind in fixed if kind != MISS])
+    fixable = fix & np.isin(kinds, (CLS, LOC))
     fixable[fixable] = ~matching.gt_found[nearest[fixable]]
     rows = np.flatnonzero(fixable)
     rows = rows[np.argsort(-matching.scores[rows], kind="stable")]
     _, first = np.unique(nearest[rows], return_index=True)
     fixed = rows[first]
-    kept &= ~mend
+    kept &= ~fix
     kept[fixed] = correct[fixed] = True
     categories[fixed] = matching.gt_categories[nearest[fixed]]
     wanted = np.ones(len(matching.gt_ids), bool)
-    if FALSE_NEGATIVE in mended:
+    if FALSE_NEGATIVE in fixed:
         wanted = matching.gt_found
-    elif MISS in mended:
+    elif MISS in fixed:
         wanted = ~missed
     aps = []
     for category in np.unique(matching.gt_categories):
@@ -142,7 +142,7 @@ def mended_ap(
         aps.append(0.0 if np.isnan(ap) and rows.any() else ap)
     known = [ap for ap in aps if not np.isnan(ap)]
     if aps and not known:
-        return 1.0  # all that there was to mend is mended
+        return 1.0  # all that there was to fix is fixed
     return float(np.mean(known)) if known else float("nan")
 
 

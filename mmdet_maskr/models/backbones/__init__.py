@@ -1,4 +1,4 @@
-"""Backbones that mmdet has not got: the plain vision transformer, ResNets of free width."""
+"""Backbones that mmdet lacks: the plain vision transformer, ResNets of free width."""
 
 from mmdet_maskr.models.backbones.inflated import PretrainedBandsInit
 from mmdet_maskr.models.backbones.resnet import FreeWidthResNet

@@ -16,7 +16,7 @@ from mmdet_maskr.errors import UserError
 def inflated(weight: Tensor, channels: int) -> Tensor:
     """A first convolution's weights (O, I, k, k) for ``channels`` bands, (O, channels, k, k).
 
-    One band gets the sum of the weights, as a grey image has three equal channels; more get them in
+    One band gets the sum of the weights, as a gray image has three equal channels; more get them in
     turn, scaled so that bands which are all alike give what they gave.
     """
     own = weight.shape[1]

@@ -25,7 +25,7 @@ Norm = partial(nn.LayerNorm, eps=1e-6)
 class PlainViT(BaseModule):
     """ViT on images of any size: attention in windows, and over the whole image in a few blocks.
 
-    One map of stride ``patch_size`` comes out, without a last normalisation; the class token of a
+    One map of stride ``patch_size`` comes out, without a last normalization; the class token of a
     pretrained file is not used. Parameters are named as in Detectron2's ``ViT`` (its
     ``backbone.net.*`` is ``backbone.*`` here) and, but for ``rel_pos_*``, as in MAE's files.
 
@@ -145,7 +145,7 @@ class PatchEmbed(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each after a normalisation and beside a shortcut.
+    """Attention and MLP, each after a normalization and with a shortcut.
 
     Args:
         channels: C.
@@ -178,7 +178,7 @@ class Block(nn.Module):
         height, width = x.shape[1:3]
         attended = self.norm1(x)
         if self.window_size:
-            # padding comes after the normalisation, so padded patches are zero, and attended to
+            # padding comes after the normalization, so padded patches are zero, and attended to
             attended, padded = into_windows(attended, self.window_size)
             attended = from_windows(self.attn(attended), padded, height, width)
         else:

@@ -1,4 +1,4 @@
-"""Data preprocessors that mmdet has not got."""
+"""Data preprocessors that mmdet lacks."""
 
 from mmdet_maskr.models.data_preprocessors.bands import BandsDataPreprocessor
 from mmdet_maskr.models.data_preprocessors.unit_range import UnitRangePreprocessor

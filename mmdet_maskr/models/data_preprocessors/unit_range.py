@@ -1,4 +1,4 @@
-"""Normalisation of pixels from 0 to 1, as torchvision does it."""
+"""Normalization of pixels from 0 to 1, as torchvision does it."""
 
 from __future__ import annotations
 

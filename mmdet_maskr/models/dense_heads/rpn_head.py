@@ -29,7 +29,7 @@ SPLIT_THRESHOLD = 10000  # from so many boxes on, mmcv's batched_nms goes level 
 
 @MODELS.register_module()
 class SampledRPNHead(RPNHead):
-    """mmdet's RPNHead, with float32 results whatever the type of the features.
+    """mmdet's RPNHead, with float32 results for features of any type.
 
     Thousands of proposals are ranked by their logits: bfloat16 has 8 significant bits, so most
     would be ties, and mmcv's NMS has no kernel for it on a CPU. Options and parameters are those

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CELLS = 4096  # that one product works on, so that memory stays small whatever the loss is
+CELLS = 4096  # that one product works on, so that memory stays small for any loss
 SHIFTS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 
 
@@ -31,7 +31,7 @@ def hidden_and_outputs(
         out_weight, out_bias: (D, F, 1, 1), (D,) of the 1x1 convolution.
 
     Returns:
-        (B, D, H, W). Its gradients are exact whatever the loss; they are fast where most of it is
+        (B, D, H, W). Its gradients are exact for any loss; they are fast where most of it is
         zero.
     """
     return _SampledBackward.apply(x, weight, bias, out_weight, out_bias)
@@ -79,7 +79,7 @@ def _cells(grad: Tensor) -> Iterator[Tensor]:
     return iter(cells.split(CELLS)) if len(cells) else iter(())
 
 
-def _neighbours(
+def _neighbors(
     x: Tensor, row: Tensor, column: Tensor
 ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
     """For each position in a 3x3 patch: its number, whether it is on the map, row, column."""
@@ -93,7 +93,7 @@ def _patches(x: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """(n, 9 C) values around n cells, zeros outside of the map."""
     pixels = x.permute(0, 2, 3, 1)
     out = x.new_zeros(len(image), 9, x.shape[1])
-    for position, inside, y, x_ in _neighbours(x, row, column):
+    for position, inside, y, x_ in _neighbors(x, row, column):
         out[inside, position] = pixels[image[inside], y[inside], x_[inside]]
     return out.flatten(1)
 
@@ -102,5 +102,5 @@ def _add_patches(grad: Tensor, patches: Tensor, image: Tensor, row: Tensor, colu
     """Add (n, 9 C) patches around n different cells to ``grad`` (B, C, H, W)."""
     pixels = grad.permute(0, 2, 3, 1)
     patches = patches.unflatten(1, (9, -1))
-    for position, inside, y, x_ in _neighbours(grad, row, column):
+    for position, inside, y, x_ in _neighbors(grad, row, column):
         pixels[image[inside], y[inside], x_[inside]] += patches[inside, position]

@@ -62,7 +62,7 @@ def sampled_losses(
     flat_logits = _flatten(logits, head.cls_out_channels)
     flat_deltas = _flatten(deltas, head.bbox_coder.encode_size)
     sizes = [level.shape[2:] for level in logits]
-    # float32 whatever the logits have, as mmdet's
+    # float32 for logits of any type, as mmdet's
     anchors = torch.cat(head.anchor_grids.anchors(sizes, flat_logits[:0].float()))
     if flat_logits.device.type != "cpu" and suits(head, gt_instances):
         border = head.train_cfg["allowed_border"]

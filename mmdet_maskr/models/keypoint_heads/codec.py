@@ -35,7 +35,7 @@ class HeatmapCodec:
 
     @staticmethod
     def valid(keypoints: Tensor, boxes: Tensor) -> Tensor:
-        """Which keypoints (N, K, 3) are labelled (visibility > 0) and in their box, edges included.
+        """Which keypoints (N, K, 3) are labeled (visibility > 0) and in their box, edges included.
 
         Args:
             keypoints: (N, K, 3) x, y, visibility.

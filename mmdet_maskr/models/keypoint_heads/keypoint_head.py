@@ -43,7 +43,7 @@ class HeatmapKeypointHead(BaseModule):
         loss_weight: weight of the loss.
         score: 'probability' or 'logit', see :class:`.HeatmapCodec`.
         conv_cfg: type of the convolutions.
-        norm_cfg: their normalisation.
+        norm_cfg: their normalization.
 
     Raises:
         UserError: an option out of its range, with the accepted values.

@@ -1,4 +1,4 @@
-"""Layers that mmcv has not got."""
+"""Layers that mmcv lacks."""
 
 from mmdet_maskr.models.layers.frozen_batch_norm import UnfusedFrozenBN
 

@@ -1,4 +1,4 @@
-"""Batch normalisation that never learns, with torchvision's rounding."""
+"""Batch normalization that never learns, with torchvision's rounding."""
 
 from __future__ import annotations
 

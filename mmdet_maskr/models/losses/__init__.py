@@ -1,4 +1,4 @@
-"""Losses that mmdet has not got."""
+"""Losses that mmdet lacks."""
 
 from mmdet_maskr.models.losses.unused_classes import UnusedClassesCrossEntropyLoss
 

@@ -49,7 +49,7 @@ class ComposedMaskHead(BaseModule):
         upsample_cfg: ``type`` 'deconv', 'bilinear', 'nearest' or None, and ``scale_factor``, so
             that m = s * scale_factor. Not for the MLP. Default: deconvolution by 2.
         conv_cfg: type of the convolutions.
-        norm_cfg: their normalisation.
+        norm_cfg: their normalization.
         predictor_cfg: type and options of the last layer, such as Seesaw's
             ``dict(type='NormedConv2d', tempearture=20)``. Others than 'Conv' compute all channels.
         loss_mask: mmdet's CrossEntropyLoss (use_mask=True), DiceLoss, FocalLoss or another loss on
@@ -178,7 +178,7 @@ class ComposedMaskHead(BaseModule):
         return given
 
     def init_weights(self) -> None:
-        """mmdet's initialisation: Kaiming for upsampling and logits too."""
+        """mmdet's initialization: Kaiming for upsampling and logits too."""
         super().init_weights()
         for layer in (self.upsample, self.logits_layer):
             if layer is not None and hasattr(layer, "weight"):

@@ -124,7 +124,7 @@ class PerClassSigmoid:
 
 
 class ClassAgnosticSigmoid(PerClassSigmoid):
-    """One mask whatever the class (section 4.2)."""
+    """One mask for all classes (section 4.2)."""
 
     selects_channel = False
 
@@ -228,7 +228,7 @@ def check_labels(labels: Tensor, num_classes: int) -> Tensor:
     def explain() -> None:
         raise UserError(
             f"label {labels[~right][0].item()} is outside [0, {num_classes}): mask_head.num_classes"
-            f"={num_classes} does not fit the data set's classes."
+            f"={num_classes} does not fit the dataset's classes."
         )
 
     require(right.all(), explain)

@@ -33,7 +33,7 @@ class FCNTower(ModuleList):
         width: W.
         kernel_size: odd.
         conv_cfg: type of convolution, as in mmcv's ConvModule.
-        norm_cfg: normalisation, as in mmcv's ConvModule.
+        norm_cfg: normalization, as in mmcv's ConvModule.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class MLPTower(ModuleList):
         self.out_channels = width
 
     def init_weights(self) -> None:
-        """Xavier's initialisation, as in mmdet's fully connected box heads."""
+        """Xavier's initialization, as in mmdet's fully connected box heads."""
         super().init_weights()
         for layer in self:
             nn.init.xavier_uniform_(layer.weight)
@@ -138,7 +138,7 @@ def check_known(tower: str) -> None:
 
 
 def check_tower(tower: str, num_convs: int, num_fcs: int, kernel_size: int) -> None:
-    """Refuse options that a tower has not got.
+    """Refuse options that a tower lacks.
 
     Raises:
         UserError: with the option's name and the accepted values.

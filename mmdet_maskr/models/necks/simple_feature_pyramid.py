@@ -18,10 +18,10 @@ SCALES = (4.0, 2.0, 1.0, 0.5)
 
 @MODELS.register_module()
 class ChannelLayerNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of each pixel of (B, C, H, W).
+    """Layer normalization over the channels of each pixel of (B, C, H, W).
 
     As ``norm_cfg=dict(type='ChannelLayerNorm', eps=1e-6)``: the paper's choice for pyramid and
-    heads, in place of batch normalisation.
+    heads, in place of batch normalization.
     """
 
     _abbr_ = "ln"
@@ -35,7 +35,7 @@ class ChannelLayerNorm(nn.LayerNorm):
 
 
 class NormedConv(nn.Conv2d):
-    """Convolution without bias, then layer normalisation; no activation."""
+    """Convolution without bias, then layer normalization; no activation."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__(
@@ -53,7 +53,7 @@ class SimpleFeaturePyramid(BaseModule):
     """Maps of stride 4, 8, 16, 32 (and coarser), each from the same map of stride 16.
 
     By deconvolutions of stride 2, the map itself, or max pooling; then a 1x1 and a 3x3 convolution
-    with layer normalisation. There is no top-down path: the plain backbone's last map has all the
+    with layer normalization. There is no top-down path: the plain backbone's last map has all the
     information. Parameters are named as in Detectron2's ``SimpleFeaturePyramid``: its
     ``backbone.simfp_*`` is ``neck.simfp_*`` here.
 
@@ -62,7 +62,7 @@ class SimpleFeaturePyramid(BaseModule):
         out_channels: channels of every level.
         stride: of the backbone's map, in pixels.
         num_outs: number of levels: 4, or more by subsampling the coarsest.
-        init_cfg: for mmengine's BaseModule; default: torch's own initialisation of the layers.
+        init_cfg: for mmengine's BaseModule; default: torch's own initialization of the layers.
 
     Raises:
         UserError: fewer than 4 levels, a stride that is no power of two.

@@ -44,7 +44,7 @@ class LevelRoIExtractor(BaseRoIExtractor):
         featmap_strides: stride of each level, finest first. Level index i stands for the FPN level
             log2(featmap_strides[0]) + i.
         finest_scale: sqrt(area), in pixels, of the smallest RoIs that leave the finest level,
-            whatever its stride: SingleRoIExtractor's option, in place of the next two.
+            at any stride: SingleRoIExtractor's option, in place of the next two.
         canonical_size: sqrt(area), in pixels, of the RoIs that belong to the canonical level.
         canonical_level: level k has stride 2**k. 224 and 4, the defaults, are the FPN paper's, and
             the same rule as finest_scale=56, mmdet's default, at strides 4, 8, ...
@@ -52,7 +52,7 @@ class LevelRoIExtractor(BaseRoIExtractor):
         memory_format: of the pooled RoIs. 'preserve' follows the maps; 'channels_last' also pools
             from maps as channels_last, which is free where the model before it runs so;
             'contiguous' is NCHW.
-        init_cfg: for mmengine's BaseModule; there is nothing to initialise.
+        init_cfg: for mmengine's BaseModule; there is nothing to initialize.
 
     Raises:
         UserError: an unknown layer, rule, format or option of the layer, strides that do not grow,
@@ -81,7 +81,7 @@ class LevelRoIExtractor(BaseRoIExtractor):
             raise UserError(
                 f"finest_scale={finest_scale} and {given} are two rules for levels: leave one out."
             )
-        else:  # levels are counted from the finest, whatever its stride
+        else:  # levels are counted from the finest, at any stride
             canonical_size, canonical_level, self.finest_level = finest_scale, 0, 0
         self.canonical_size = 224 if canonical_size is None else canonical_size
         self.canonical_level = 4 if canonical_level is None else canonical_level
@@ -132,7 +132,7 @@ class LevelRoIExtractor(BaseRoIExtractor):
             feats: for each level (B, C, H_l, W_l).
             rois: (N, 5): image index in the batch, then x1, y1, x2, y2 in pixels of the network's
                 input.
-            roi_scale_factor: pool from boxes enlarged by this about their centres; the level is
+            roi_scale_factor: pool from boxes enlarged by this about their centers; the level is
                 that of the RoI itself.
 
         Returns:

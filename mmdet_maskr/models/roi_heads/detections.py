@@ -63,7 +63,7 @@ def predict_boxes(
             x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale=rescale, **kwargs
         )
     last = bbox_head[-1] if isinstance(bbox_head, nn.ModuleList) else bbox_head
-    with unclipped(last.bbox_coder) as clips:  # a clipped box is finite, whatever it was
+    with unclipped(last.bbox_coder) as clips:  # a clipped box is always finite
         scored = predict(x, batch_img_metas, rpn_results_list, None, **kwargs)
     results_list = []
     for candidates, meta in zip(scored, batch_img_metas, strict=True):

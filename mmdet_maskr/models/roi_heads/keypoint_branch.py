@@ -73,7 +73,7 @@ class KeypointBranch:
         bbox_feats: Tensor,
         batch_gt_instances: InstanceList,
     ) -> dict:
-        """Loss of the positive RoIs that have a labelled keypoint inside them.
+        """Loss of the positive RoIs that have a labeled keypoint inside them.
 
         RoIs of other classes have none and cost nothing here.
 
@@ -174,7 +174,7 @@ def _keypoints_of(truth: InstanceData, num_keypoints: int) -> Tensor:
         )
     if truth.keypoints.shape[1] != num_keypoints:
         raise UserError(
-            f"roi_head.keypoint_head.num_keypoints={num_keypoints}, but the data set has "
+            f"roi_head.keypoint_head.num_keypoints={num_keypoints}, but the dataset has "
             f"{truth.keypoints.shape[1]} keypoints: set one to the other."
         )
     return truth.keypoints

@@ -14,7 +14,7 @@ class MaskRPointRendRoIHead(PointRendRoIHead):
     """mmdet's PointRendRoIHead, which asserts that there are positive RoIs and detections.
 
     Here a batch without positive RoIs has a point loss of zero that depends on the point head's
-    parameters, and an image without detections has no masks, whatever the others of its batch have.
+    parameters, and an image without detections has no masks, even if others of its batch do.
     Options and parameters are those of PointRendRoIHead.
     """
 

@@ -27,12 +27,12 @@ class Res5Head(BaseModule):
         stride: 1 for the paper's form on 7x7 RoIs, 2 for Detectron2's on 14x14.
         dilation: of the 3x3 convolutions.
         style: 'pytorch' (stride in the 3x3 convolution) or 'caffe' (in the 1x1 before it).
-        norm_cfg: type of the normalisation; default batch normalisation.
+        norm_cfg: type of the normalization; default batch normalization.
         norm_eval: keep running statistics fixed in training.
         with_cp: compute activations again for the gradients, to save memory.
         dcn: deformable convolutions in place of the 3x3 ones.
         pretrained: file of weights, ResLayer's old name for ``init_cfg`` of type 'Pretrained'.
-        init_cfg: default: Kaiming's initialisation.
+        init_cfg: default: Kaiming's initialization.
         base_channels: of the ResNet; 64 unless the backbone was thinned.
         out_channels, groups: of a :class:`.FreeWidthResNet`; None for those of a ResNet.
 
@@ -105,7 +105,7 @@ class Res5Head(BaseModule):
         return getattr(self, f"layer{self.stage + 1}")(x)
 
     def train(self, mode: bool = True) -> Res5Head:
-        """Training mode, in which normalisation keeps its statistics with ``norm_eval``."""
+        """Training mode, in which normalization keeps its statistics with ``norm_eval``."""
         super().train(mode)
         if self.norm_eval:
             for module in self.modules():

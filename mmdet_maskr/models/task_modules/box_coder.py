@@ -88,13 +88,13 @@ class WeightedBoxCoder(DeltaXYWHBBoxCoder):
         deltas = pred_bboxes.float().unflatten(1, (-1, 4))
         boxes = bboxes.to(deltas.dtype)
         sizes = boxes[:, 2:] - boxes[:, :2]
-        centres = boxes[:, :2] + 0.5 * sizes
+        centers = boxes[:, :2] + 0.5 * sizes
         weights = constant(self.weights, deltas)
         moves = deltas[..., :2] / weights[:2]
         log_scales = (deltas[..., 2:] / weights[2:]).clamp(max=abs(math.log(wh_ratio_clip)))
-        centres = moves * sizes[:, None] + centres[:, None]
+        centers = moves * sizes[:, None] + centers[:, None]
         halves = 0.5 * (torch.exp(log_scales) * sizes[:, None])
-        decoded = torch.cat([centres - halves, centres + halves], -1)
+        decoded = torch.cat([centers - halves, centers + halves], -1)
         if self.clip_border and max_shape is not None:
             decoded[..., 0::2].clamp_(min=0, max=max_shape[1])
             decoded[..., 1::2].clamp_(min=0, max=max_shape[0])

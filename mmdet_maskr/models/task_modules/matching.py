@@ -119,7 +119,7 @@ def match(
             there = padded([own.new_ones(len(own), dtype=torch.bool) for own in truths])
         matched = _low_quality(assigner, overlaps, there, matched)
     for row, own, valid in zip(matched, truths, counts, strict=True):
-        if len(own) == 0:  # whatever the thresholds are and whatever is ignored, as in mmdet
+        if len(own) == 0:  # at any thresholds, ignored boxes or not, as in mmdet
             row.fill_(BACKGROUND)
             if valid is not None:
                 row.masked_fill_(~valid, IGNORED)

@@ -1,4 +1,4 @@
-"""A small good data set and a hundred ways to break it, each with what must be found."""
+"""A small good dataset and a hundred ways to break it, each with what must be found."""
 
 from __future__ import annotations
 

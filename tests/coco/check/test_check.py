@@ -1,4 +1,4 @@
-"""Each broken file is found out for what it is, mended or left out, and refused by a training."""
+"""Each broken file is found out for what it is, fixed or left out, and refused by a training."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_good_file():
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_found_and_mended(case: Case):
+def test_found_and_fixed(case: Case):
     """The problem is found; the cleaned copy has no errors left and keeps the input as it was."""
     content = good()
     case.breaks(content)
@@ -52,8 +52,8 @@ def test_found_and_mended(case: Case):
         # a crowd alone is nothing to train on
         some = any(not a["iscrowd"] for a in clean["annotations"])
         assert [p.code for p in left] == ([] if some else ["nothing-trainable"])
-        mended = any(p.is_error or p.repair for _, _, p in found.problems)
-        assert bool(log) == mended
+        fixed = any(p.is_error or p.repair for _, _, p in found.problems)
+        assert bool(log) == fixed
     check.Report().table()
 
 
@@ -100,7 +100,7 @@ def test_unnamed_keypoints_of_no_whole_number():
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_training_refuses_or_copes(case: Case, tmp_path: Path):
-    """The data set gives samples of the right kind, or an error that names the file."""
+    """The dataset gives samples of the right kind, or an error that names the file."""
     content = good()
     case.breaks(content)
     (tmp_path / "a.json").write_text(json.dumps(content))
@@ -238,8 +238,8 @@ def test_tool(
     assert ann_file.read_bytes() == before
     log = out.with_name("out.json.log").read_text().splitlines()
     assert log == [
-        'mended annotation 1: box-degenerate (0 x 10): {"bbox": [5.0, 5.0, 10.0, 10.0]}',
-        'mended annotation 2: keypoint-count (3, not 2): {"num_keypoints": 2}',
+        'fixed annotation 1: box-degenerate (0 x 10): {"bbox": [5.0, 5.0, 10.0, 10.0]}',
+        'fixed annotation 2: keypoint-count (3, not 2): {"num_keypoints": 2}',
     ]
     code, shown, _ = run(str(out), str(tmp_path), "--keypoints")
     assert code == 0 and "error" not in shown

@@ -1,4 +1,4 @@
-"""Whatever an annotation file or a run-length code holds, reading it ends well.
+"""Reading any annotation file or run-length code ends well.
 
 FUZZ_SECONDS is the time of all tests here together (15; `.ci/run` takes 100), FUZZ_SEED
 another beginning.
@@ -73,7 +73,7 @@ def start() -> dict:
 
 
 def check_and_clean(content: dict) -> None:
-    """Problems are found, and the cleaned copy has none but what no copy can mend."""
+    """Problems are found, and the cleaned copy has none but what no copy can fix."""
     if not all(isinstance(content.get(key), list) for key in good()):
         return
     found = check.check_content(content, ["cat", "person"], keypoints=True)
@@ -195,7 +195,7 @@ def test_checking_files():
 
 
 def samples_or_error(folder: Path, content: dict, keypoints: bool) -> None:
-    """A data set of the file gives samples of the right kind, or an error that names the file."""
+    """A dataset of the file gives samples of the right kind, or an error that names the file."""
     path = folder / "a.json"
     path.write_text(json.dumps(content))
     kind = CocoKeypointDataset if keypoints else CocoInstanceDataset

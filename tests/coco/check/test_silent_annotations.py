@@ -1,7 +1,7 @@
-"""Files that a training would learn nothing from, or the wrong thing: counted, named and mended.
+"""Files that a training would learn nothing from, or the wrong thing: counted, named and fixed.
 
 Each is a good file of shapes with one thing wrong with it, as annotation tools and scripts of users
-write it. What the check, its cleaned copy, the data set and tools/train.py make of it.
+write it. What the check, its cleaned copy, the dataset and tools/train.py make of it.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _shift(by: int) -> Callable[[dict], None]:
 
 
 class Case(NamedTuple):
-    """``code`` is what the check finds, ``refused`` what the data set says, None if it trains."""
+    """``code`` is what the check finds, ``refused`` what the dataset says, None if it trains."""
 
     name: str
     breaks: Callable[[dict], Any]
@@ -103,8 +103,8 @@ CASES = [
          "of images that are not in the file"),
     Case("boxes as corners", _set_box(lambda x, y, w, h: [x, y, x + w, y + h]), "box-not-mask",
          "would fit as x1, y1, x2, y2"),
-    Case("boxes from centres", _set_box(lambda x, y, w, h: [x + w / 2, y + h / 2, w, h]),
-         "box-not-mask", "would fit as centre x, centre y"),
+    Case("boxes from centers", _set_box(lambda x, y, w, h: [x + w / 2, y + h / 2, w, h]),
+         "box-not-mask", "would fit as center x, center y"),
     Case("boxes y first", _set_box(lambda x, y, w, h: [y, x, h, w]), "box-not-mask",
          "would fit as y, x, height, width|y, x"),
     Case("boxes of a larger image", _set_box(lambda *b: [2 * value for value in b]),
@@ -140,8 +140,8 @@ def test_the_good_file(content: dict, tmp_path: Path, shapes_root: Path):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_found_refused_and_mended(case: Case, content: dict, tmp_path: Path, shapes_root: Path):
-    """The check has an error, the data set does not start, the cleaned copy is as the good file."""
+def test_found_refused_and_fixed(case: Case, content: dict, tmp_path: Path, shapes_root: Path):
+    """The check has an error, the dataset does not start, the cleaned copy is as the good file."""
     wrong = broken(content, case)
     assert case.code in errors(wrong)
     with pytest.raises(UserError, match=case.refused):
@@ -151,11 +151,11 @@ def test_found_refused_and_mended(case: Case, content: dict, tmp_path: Path, sha
         return
     assert errors(clean) == set() and log
     assert len(clean["annotations"]) == len(content["annotations"])
-    for mended, good in zip(clean["annotations"], content["annotations"], strict=True):
-        np.testing.assert_allclose(mended["bbox"], good["bbox"], atol=2.01)
-        assert mended["category_id"] == good["category_id"]
+    for fixed, good in zip(clean["annotations"], content["annotations"], strict=True):
+        np.testing.assert_allclose(fixed["bbox"], good["bbox"], atol=2.01)
+        assert fixed["category_id"] == good["category_id"]
         mask_area = area_of(good["segmentation"], SIDE, SIDE)
-        assert abs(mended["area"] - good["area"]) < 0.1 or mended["area"] == mask_area
+        assert abs(fixed["area"] - good["area"]) < 0.1 or fixed["area"] == mask_area
     build(tmp_path, shapes_root / "train", clean)
 
 
@@ -306,10 +306,10 @@ def test_readings_of_a_box(name: str):
     x, y, w, h = 30.0, 50.0, 90.0, 40.0
     box = {
         "x1, y1, x2, y2": [x, y, x + w, y + h],
-        "centre x, centre y, width, height": [x + w / 2, y + h / 2, w, h],
+        "center x, center y, width, height": [x + w / 2, y + h / 2, w, h],
         "fractions of the image's width and height": [x / 200, y / 120, w / 200, h / 120],
         "fractions x1, y1, x2, y2": [x / 200, y / 120, (x + w) / 200, (y + h) / 120],
-        "fractions centre x, centre y, width, height": [75 / 200, 70 / 120, w / 200, h / 120],
+        "fractions center x, center y, width, height": [75 / 200, 70 / 120, w / 200, h / 120],
         "y, x, height, width": [y, x, h, w],
         "y1, x1, y2, x2": [y, x, y + h, x + w],
     }[name]
@@ -407,7 +407,7 @@ TOLD = ("boxes in fractions", "area 0", "ids one less", "boxes as corners")
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.name in TOLD], ids=lambda c: c.name)
 def test_tools(case: Case, content: dict, tmp_path: Path, shapes_root: Path, repo: Path):
-    """tools/train.py ends with 2 before it trains; tools/check_dataset.py with 1, and mends."""
+    """tools/train.py ends with 2 before it trains; tools/check_dataset.py with 1, and fixes."""
     data = tmp_path / "data"
     (data / "annotations").mkdir(parents=True)
     for split in ("train", "val"):

@@ -1,4 +1,4 @@
-"""A folder is a data set: read once, found again, by all processes, whatever annotated it."""
+"""A folder is a dataset: read once, found again, by all processes, for any annotation tool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenes with known keypoints: a bright blob of its own colour channel for each keypoint."""
+"""Scenes with known keypoints: a bright blob of its own color channel for each keypoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def blobs(points: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def centroid(channel: np.ndarray) -> np.ndarray:
-    """The centre of mass x, y in continuous pixels."""
+    """The center of mass x, y in continuous pixels."""
     y, x = np.mgrid[: channel.shape[0], : channel.shape[1]] + 0.5
     return np.array([(channel * x).sum(), (channel * y).sum()]) / channel.sum()
 
@@ -33,7 +33,7 @@ def square(x1: float, y1: float, x2: float, y2: float) -> list[float]:
 def instance(
     box: tuple[float, float, float, float], points: np.ndarray, visible: tuple = (2, 2, 1), **more
 ) -> dict:
-    """As the data set gives it: keypoints are pixel indices, so half a pixel less."""
+    """As the dataset gives it: keypoints are pixel indices, so half a pixel less."""
     keypoints = np.zeros((3, 3), np.float32)
     keypoints[:, :2], keypoints[:, 2] = np.asarray(points) - 0.5, visible
     keypoints[keypoints[:, 2] == 0] = 0

@@ -33,41 +33,41 @@ def people(seed: int = 0, count: int = 5) -> dict:
     rng = np.random.default_rng(seed)
     instances = []
     for k in range(count):
-        centre, axes = rng.uniform((20, 20), (200, 140)), rng.uniform(8, 20, 2)
+        center, axes = rng.uniform((20, 20), (200, 140)), rng.uniform(8, 20, 2)
         turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
         outline = np.clip(
-            centre + axes * np.stack([np.cos(turn), np.sin(turn)], 1), 0, (WIDTH, HEIGHT)
+            center + axes * np.stack([np.cos(turn), np.sin(turn)], 1), 0, (WIDTH, HEIGHT)
         )
         box = (*outline.min(0), *outline.max(0))
-        one = instance(box, centre + axes * [[-0.5, 0], [0.5, 0], [0, 0.5]], visible=(2, 1, 2))
+        one = instance(box, center + axes * [[-0.5, 0], [0.5, 0], [0, 0.5]], visible=(2, 1, 2))
         one.update(mask=[outline.reshape(-1).tolist()], bbox_label=k, ignore_flag=int(k == 2))
         instances.append(one)
     return bare(rng.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8), instances)
 
 
-def test_the_matrix_turns_about_the_centre():
-    """A quarter turn of a square image is np.rot90; scale keeps the centre; shear is its slope."""
+def test_the_matrix_turns_about_the_center():
+    """A quarter turn of a square image is np.rot90; scale keeps the center; shear is its slope."""
     np.testing.assert_allclose(
         affine_matrix(90, 1, (0, 0), (0, 0), (50, 50)) @ (100, 0, 1), (100, 100, 1), atol=1e-9
     )
-    centre = (30.5, 77.25)
-    matrix = affine_matrix(33, 1.4, (5, -9), (3, -4), centre)
-    np.testing.assert_allclose(matrix @ (*centre, 1), (33.5, 73.25, 1))
+    center = (30.5, 77.25)
+    matrix = affine_matrix(33, 1.4, (5, -9), (3, -4), center)
+    np.testing.assert_allclose(matrix @ (*center, 1), (33.5, 73.25, 1))
     np.testing.assert_allclose(
-        np.linalg.norm(affine_matrix(33, 1.4, (0, 0), (3, -4), centre)[:2, :2], axis=0), 1.4
+        np.linalg.norm(affine_matrix(33, 1.4, (0, 0), (3, -4), center)[:2, :2], axis=0), 1.4
     )
     sheared = affine_matrix(0, 1, (45, 0), (0, 0), (10, 10))
     np.testing.assert_allclose(sheared @ (10, 15, 1), (15, 15, 1))
 
 
 def test_numbers_are_drawn_from_the_options():
-    """Angle, scale and translation read off the matrix; the centre of the image stays."""
-    centre = (WIDTH / 2, HEIGHT / 2, 1)
+    """Angle, scale and translation read off the matrix; the center of the image stays."""
+    center = (WIDTH / 2, HEIGHT / 2, 1)
     angles, scales, shifts = [], [], []
     for seed in range(200):
         turned = dict(STILL, max_rotate_degree=30, scaling_ratio_range=(0.5, 2))
         matrix = run(people(count=0), turned, seed=seed)["homography_matrix"]
-        np.testing.assert_allclose(matrix @ centre, centre, atol=1e-4)
+        np.testing.assert_allclose(matrix @ center, center, atol=1e-4)
         scales.append(np.sqrt(np.linalg.det(matrix[:2, :2])))
         angles.append(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
         shifted = run(people(count=0), dict(STILL, max_translate_ratio=0.25), seed=seed)
@@ -79,7 +79,7 @@ def test_numbers_are_drawn_from_the_options():
 
 
 def test_a_quarter_turn_moves_every_pixel_to_a_pixel():
-    """Pixel centres lie at .5, so half a turn and quarter turns about the centre are exact."""
+    """Pixel centers lie at .5, so half a turn and quarter turns about the center are exact."""
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     transform = TRANSFORMS.build(STILL)
     for degrees, turns in ((90, -1), (180, 2), (-90, 1)):

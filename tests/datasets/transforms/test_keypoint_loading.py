@@ -17,7 +17,7 @@ BOX = (50, 40, 130, 120)
 
 
 def test_half_a_pixel_is_added_where_there_is_a_label():
-    """Detectron2's convention: COCO's pixel 60 has its centre at 60.5."""
+    """Detectron2's convention: COCO's pixel 60 has its center at 60.5."""
     one = instance(BOX, POINTS)
     one["keypoints"] = [[60, 50, 2], [0, 0, 0], [0, 0, 1]]  # a list, as JSON gives it
     keypoints = run(bare(PHOTO, [one]), load())["gt_keypoints"]
@@ -78,12 +78,12 @@ def test_another_number_of_keypoints(missing: bool):
 def test_a_data_set_without_keypoints():
     results = bare(PHOTO, [])
     del results["keypoint_flip_indices"]
-    with pytest.raises(ValueError, match=r"photo\.jpg: the data set gives no keypoints.*Coco"):
+    with pytest.raises(ValueError, match=r"photo\.jpg: the dataset gives no keypoints.*Coco"):
         run(results, load())
 
 
 def test_an_image_without_ground_truth():
-    """The pipeline of an inferencer: no instances, no data set, and no complaint."""
+    """The pipeline of an inferencer: no instances, no dataset, and no complaint."""
     image = dict(img=PHOTO, img_id=0, img_path=None, img_shape=(160, 220), ori_shape=(160, 220))
     results = run(
         image,
@@ -161,7 +161,7 @@ def test_people_of_real_photos_keep_their_keypoints(coco_mini: Path):
 
 
 def _inside(results: dict, pixels: int = 3) -> tuple[int, int]:
-    """How many labelled keypoints lie in their mask grown by some pixels, and how many there are.
+    """How many labeled keypoints lie in their mask grown by some pixels, and how many there are.
 
     Occluded ones (v = 1) may lie in a part of the body that the mask leaves out.
     """

@@ -31,7 +31,7 @@ BY_MASK = ("FilterAnnotations", dict(min_gt_mask_area=2000, by_mask=True, by_box
 
 
 def crowded_scene(seed: int = 0, count: int = 6) -> dict:
-    """Instances of random boxes, every third a crowd, keypoints anywhere, some unlabelled."""
+    """Instances of random boxes, every third a crowd, keypoints anywhere, some unlabeled."""
     rng = np.random.default_rng(seed)
     instances = []
     for k in range(count):
@@ -160,7 +160,7 @@ def test_a_crop_without_boxes_gives_none_and_spares_other_images():
 
 
 def test_ids_of_instances_follow_too():
-    """gt_instances_ids of tracking data sets are mmdet's own to filter."""
+    """gt_instances_ids of tracking datasets are mmdet's own to filter."""
     results = run(crowded_scene(1), load())
     results["gt_instances_ids"] = results["gt_bboxes_labels"] + 100
     results = run(results, dict(type="KeypointRandomCrop", crop_size=(90, 80)), seed=2)
@@ -200,7 +200,7 @@ def test_flips_as_detectron2(direction: str, expected: list):
 
 
 def test_keypoints_outside_lose_their_label():
-    """Inside is 0 <= x <= W, as Detectron2 has it; outside and unlabelled are all zeros."""
+    """Inside is 0 <= x <= W, as Detectron2 has it; outside and unlabeled are all zeros."""
     points = np.array([[110.0, 80.0], [109.0, 80.5], [30.0, 20.0]])
     one = instance((20, 10, 120, 90), points)
     crop = dict(type="KeypointRandomCrop", crop_size=(110, 80))

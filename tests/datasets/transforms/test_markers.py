@@ -132,7 +132,7 @@ def check(results: dict, points: np.ndarray) -> int:
 @pytest.mark.parametrize("masks", ["bitmap", "polygon"])
 @pytest.mark.parametrize("name", PIPELINES)
 def test_masks_and_boxes_stay_with_keypoints(name: str, masks: str):
-    """Labelled keypoints lie in their instance's mask and box, as they did before."""
+    """Labeled keypoints lie in their instance's mask and box, as they did before."""
     seen = 0
     for seed in range(4):
         points = np.random.default_rng(seed).uniform((40, 40), (180, 120), (3, 2))

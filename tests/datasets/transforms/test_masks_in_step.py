@@ -98,7 +98,7 @@ def moved(name: str, options: dict, polygons: bool | None, seed: int) -> dict:
 @pytest.mark.parametrize("polygons", [False, True, None], ids=["bitmaps", "polygons", "geometry"])
 @pytest.mark.parametrize("name", OURS)
 def test_masks_are_where_their_objects_are(name: str, polygons: bool | None):
-    """Each mask against the pixels of its object's grey, and the box around both."""
+    """Each mask against the pixels of its object's gray, and the box around both."""
     overlaps, objects = [], 0
     for seed in range(6):
         results = moved(name, OURS[name], polygons, seed)
@@ -107,12 +107,12 @@ def test_masks_are_where_their_objects_are(name: str, polygons: bool | None):
         assert len(masks) == len(boxes) == len(labels) == len(results["gt_ignore_flags"])
         assert masks.shape[1:] == image.shape
         assert type(results["gt_bboxes"]).__name__ == "HorizontalBoxes"
-        grey = 30 if "Mix" in name else 60  # mixed half and half with a black image
+        gray = 30 if "Mix" in name else 60  # mixed half and half with a black image
         for mask, box, label in zip(masks, boxes, labels, strict=True):
             x1, y1, x2, y2 = box.round().astype(int)
             there = np.zeros_like(mask, bool)
             there[y1:y2, x1:x2] = True
-            there &= abs(image - grey * (label + 1)) < grey / 4
+            there &= abs(image - gray * (label + 1)) < gray / 4
             if there.sum() < 300:
                 continue
             objects += 1

@@ -21,7 +21,7 @@ VIEWS = {
     "one channel": np.s_[:, ::-1, :1],
     "channels": np.s_[..., ::2],
     "every other": np.s_[::2, ::-3],
-    "grey": np.s_[..., 0],
+    "gray": np.s_[..., 0],
     "empty": np.s_[:0],
 }
 

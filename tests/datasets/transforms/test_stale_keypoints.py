@@ -184,7 +184,7 @@ def test_keypoints_loaded_inside_a_wrapper_count_after_it():
 
 
 def test_all_of_ours_pass():
-    """As the Compose of a data set, too."""
+    """As the Compose of a dataset, too."""
     check_pipeline(
         EngineCompose(
             [

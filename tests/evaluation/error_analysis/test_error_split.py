@@ -25,10 +25,10 @@ from mmdet_maskr.evaluation.error_analysis import (
     match,
     split_errors,
 )
-from mmdet_maskr.evaluation.error_analysis.analysis import analyse, tables
+from mmdet_maskr.evaluation.error_analysis.analysis import analyze, tables
 from mmdet_maskr.evaluation.error_analysis.figure import draw_errors
 from mmdet_maskr.evaluation.error_analysis.inputs import comparisons
-from mmdet_maskr.evaluation.error_analysis.split import mended_ap
+from mmdet_maskr.evaluation.error_analysis.split import fixed_ap
 
 HALF = 51 / 101  # COCO's AP of a perfect ranking that ends at recall 0.5
 
@@ -56,7 +56,7 @@ def box_file(path: Path, boxes: list[tuple], crowds: list[tuple] = ()) -> Path:
 
 
 def write_config(folder: Path, ann_file: Path, **dataset) -> Path:
-    """A config with a data set and its evaluator, and nothing else."""
+    """A config with a dataset and its evaluator, and nothing else."""
     dataset.update(ann_file=str(ann_file), pipeline=[])
     evaluator = dict(type="CocoInstanceMetric", ann_file=str(ann_file))
     config = folder / "config.py"
@@ -96,21 +96,21 @@ def test_nothing_wrong(compare):
 
 
 def test_wrong_labels_alone(compare):
-    """Objects under wrong labels are not missed, and AP is 100 when the labels are mended."""
+    """Objects under wrong labels are not missed, and AP is 100 when the labels are fixed."""
     _, split = compare([(3, 0), (5, 50), (5, 100)], [(5, 0, 0.9), (3, 50, 0.8), (3, 100, 0.7)])
     assert split.ap == 0
     only(split, "Cls", 1.0, 3)
 
 
 def test_bad_places_alone(compare):
-    """IoU 1/3; of two about the same object one is mended and one taken away."""
+    """IoU 1/3; of two about the same object one is fixed and one taken away."""
     _, split = compare([(3, 0), (5, 50)], [(3, 10, 0.9), (3, 9, 0.8), (5, 60, 0.7)])
     assert split.ap == 0
     only(split, "Loc", 1.0, 3)
 
 
 def test_wrong_label_at_a_bad_place(compare):
-    """It cannot be mended into a hit, and its object is missed."""
+    """It cannot be fixed into a hit, and its object is missed."""
     _, split = compare([(3, 0), (5, 50)], [(5, 10, 0.9), (5, 50, 0.8)])
     assert split.counts == dict.fromkeys(ERRORS, 0) | {"Both": 1, "Miss": 1}
     assert split.ap == pytest.approx((0 + 0.5) / 2), "fish is missed, bird comes second"
@@ -162,7 +162,7 @@ def test_confusions_by_hand(compare):
     expected = [  # fish, bird, missed
         [1, 1, 1],  # found; taken for a bird by the nearest of two; below the threshold
         [0, 0, 1],
-        [1, 2, 0],  # the second detections of two fish, and one beside everything
+        [1, 2, 0],  # the second detections of two fish, and one apart from everything
     ]
     assert confusion_matrix(matching, [3, 5], score_thr=0.3).tolist() == expected
     swapped = confusion_matrix(matching, [5, 3], score_thr=0.0)
@@ -197,8 +197,8 @@ def test_base_is_pycocotools_and_all_mended_is_perfect(shapes_root: Path, kind: 
     expected = precision[precision > -1].mean()
     assert 0.1 < expected < 0.9
     assert split.ap == pytest.approx(expected, abs=1e-9)
-    mended = mended_ap(matching, split.kinds, split.nearest, split.missed, tuple(ERRORS))
-    assert mended == pytest.approx(1.0)
+    fixed = fixed_ap(matching, split.kinds, split.nearest, split.missed, tuple(ERRORS))
+    assert fixed == pytest.approx(1.0)
     wrong = ~matching.correct & ~matching.ignored
     assert sum(split.counts[k] for k in ERRORS if k != "Miss") == wrong.sum() > 0
 
@@ -218,8 +218,8 @@ def test_predictions_of_the_test_tool(tiny: Path, tmp_path: Path):
     several = comparisons(config, files)
     assert set(one) == set(several) == {"bbox", "segm", "keypoints"}
     for kind in ("bbox", "segm"):
-        assert analyse(one[kind]) == analyse(several[kind])
-    # the files lack keypoints of a fish that nobody labelled
+        assert analyze(one[kind]) == analyze(several[kind])
+    # the files lack keypoints of a fish that nobody labeled
     assert len(one["keypoints"].found.scores) >= len(several["keypoints"].found.scores) > 0
     with pytest.raises(UserError, match="name the config"):
         comparisons(tiny, files)
@@ -228,7 +228,7 @@ def test_predictions_of_the_test_tool(tiny: Path, tmp_path: Path):
 def test_report(compare, tmp_path: Path):
     compare([(3, 0), (5, 50)], [(5, 0, 0.9), (5, 50, 0.8)])
     comparison = comparisons(tmp_path / "truth.json", [tmp_path / "found.json"])["bbox"]
-    analysis = analyse(comparison)
+    analysis = analyze(comparison)
     assert json.loads(json.dumps(analysis)) == analysis
     assert analysis["examples"]["Cls"] == [
         dict(image_id=7, category="bird", score=0.9, annotation=1)

@@ -1,7 +1,7 @@
 """Readings of a COCO file that is not quite one: what was meant, where there is one answer.
 
 Numbers as texts, whole numbers with a point, missing and doubled ids, ids that are shifted, boxes
-in fractions of an image, single objects that are called crowds. The input is any JSON whatever.
+in fractions of an image, single objects that are called crowds. The input is any JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mmdet_maskr.coco.check.problems import Problem
 from mmdet_maskr.coco.check.trainable import FRACTION, meant_ids, shifted
 from mmdet_maskr.coco.check.values import LARGEST, is_box, is_id, is_number, number_of, whole_of
 
-IMAGE_ENTRY = "image"  # kinds of entries that a cleaned copy mends, and but for categories leaves
+IMAGE_ENTRY = "image"  # kinds of entries that a cleaned copy fixes, and but for categories leaves
 ANNOTATION_ENTRY = "annotation"  # out
 CATEGORY_ENTRY = "category"
 SECTIONS = {
@@ -26,9 +26,9 @@ SECTIONS = {
 Located = tuple[str, int, Problem]
 
 
-def mend(content: dict) -> tuple[dict, list[Located]]:
-    """A copy of a file's lists in which the above is mended, and what was wrong with each entry."""
-    mended = {
+def fix(content: dict) -> tuple[dict, list[Located]]:
+    """A copy of a file's lists in which the above is fixed, and what was wrong with each entry."""
+    fixed = {
         **content,
         **{
             section: [dict(e) if isinstance(e, dict) else e for e in content[section]]
@@ -37,11 +37,11 @@ def mend(content: dict) -> tuple[dict, list[Located]]:
     }
     problems: list[Located] = []
     for kind, find in _STEPS:
-        entries = mended[SECTIONS[kind]]
-        for index, problem in find(mended):
+        entries = fixed[SECTIONS[kind]]
+        for index, problem in find(fixed):
             problems.append((kind, index, problem))
             entries[index].update(problem.repair or {})
-    return mended, problems
+    return fixed, problems
 
 
 Step = Callable[[dict], Iterator[tuple[int, Problem]]]
@@ -178,10 +178,10 @@ def _numbers(content: dict) -> Iterator[tuple[int, Problem]]:
         if isinstance(mask, dict):
             yield from ((index, p) for p in _run_lengths(mask, where))
         elif isinstance(mask, list):
-            mended = _polygons(mask)
-            if mended is not None:
+            fixed = _polygons(mask)
+            if fixed is not None:
                 detail = "polygons that are texts or one flat list"
-                yield index, Problem("entry", where, detail, dict(segmentation=mended))
+                yield index, Problem("entry", where, detail, dict(segmentation=fixed))
 
 
 def _run_lengths(mask: dict, where: str) -> Iterator[Problem]:
@@ -190,8 +190,8 @@ def _run_lengths(mask: dict, where: str) -> Iterator[Problem]:
         values = _listed(mask.get(key), whole_of, whole=True)
         if values is not None:
             repair[key] = values
-            mended = dict(segmentation={**mask, **repair})
-            yield Problem(code, where, f"{key} of the RLE", mended)
+            fixed = dict(segmentation={**mask, **repair})
+            yield Problem(code, where, f"{key} of the RLE", fixed)
 
 
 def _polygons(mask: list) -> list | None:
@@ -199,10 +199,10 @@ def _polygons(mask: list) -> list | None:
     if len(mask) >= 6 and not any(isinstance(item, (list, dict)) for item in mask):
         flat = [number_of(item) for item in mask]
         return None if None in flat else [flat]
-    mended = [_listed(polygon, number_of) for polygon in mask]
-    if not any(values is not None for values in mended):
+    fixed = [_listed(polygon, number_of) for polygon in mask]
+    if not any(values is not None for values in fixed):
         return None
-    return [old if new is None else new for old, new in zip(mask, mended, strict=True)]
+    return [old if new is None else new for old, new in zip(mask, fixed, strict=True)]
 
 
 def _listed(values: Any, read: Callable[[Any], Any], whole: bool = False) -> list | None:
@@ -210,8 +210,8 @@ def _listed(values: Any, read: Callable[[Any], Any], whole: bool = False) -> lis
     wrong = (str, float) if whole else str
     if not isinstance(values, list) or not any(isinstance(v, wrong) for v in values):
         return None
-    mended = [read(value) for value in values]
-    return None if None in mended else mended
+    fixed = [read(value) for value in values]
+    return None if None in fixed else fixed
 
 
 # -------------------------------------------------------------------------- of the file as a whole

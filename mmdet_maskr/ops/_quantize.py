@@ -8,7 +8,7 @@ from torch import Tensor
 FAR = float(2**30)  # beyond any map; int64 products of such numbers do not overflow
 
 
-def quantise_boxes(rois: Tensor, spatial_scale: float | Tensor) -> Tensor:
+def quantize_boxes(rois: Tensor, spatial_scale: float | Tensor) -> Tensor:
     """Boxes rounded to whole pixels of the feature map, as Fast R-CNN's Caffe layer does.
 
     Corners go to ``round(x * scale)``, halves away from zero, and the last pixel belongs to the

@@ -1,4 +1,4 @@
-"""--fix mends what has one reading, says loudly what it loses, and writes no empty copy."""
+"""--fix fixes what has one reading, says loudly what it loses, and writes no empty copy."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ def test_nothing_is_lost(name: str):
     ids = [a["id"] for a in clean["annotations"]]
     assert len(set(ids)) == 3
     files = {image["id"]: image["file_name"] for image in clean["images"]}
-    for mended, wanted in zip(clean["annotations"], good()["annotations"], strict=True):
-        assert files[mended["image_id"]] == {7: "a.png", 8: "b.png"}[wanted["image_id"]]
+    for fixed, wanted in zip(clean["annotations"], good()["annotations"], strict=True):
+        assert files[fixed["image_id"]] == {7: "a.png", 8: "b.png"}[wanted["image_id"]]
         for key in ("bbox", "area", "segmentation"):
-            assert mended[key] == wanted[key]
-        assert mended["iscrowd"] == wanted["iscrowd"] and type(mended["iscrowd"]) is int
-        assert mended.get("keypoints") == wanted.get("keypoints")
+            assert fixed[key] == wanted[key]
+        assert fixed["iscrowd"] == wanted["iscrowd"] and type(fixed["iscrowd"]) is int
+        assert fixed.get("keypoints") == wanted.get("keypoints")
     names = {category["id"]: category["name"] for category in clean["categories"]}
     order = list(names.values())
     assert [order.index(names[a["category_id"]]) for a in clean["annotations"]] == [0, 1, 0]
@@ -154,7 +154,7 @@ def run(tmp_path: Path, repo: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
 
 
 def test_the_tool_writes_no_empty_copy(run):
-    """Nothing can be mended: exit code 2, no copy, and a log that says why."""
+    """Nothing can be fixed: exit code 2, no copy, and a log that says why."""
     content = good()
     for annotation in content["annotations"]:
         annotation.update(image_id=99)
