@@ -7,7 +7,7 @@ them, so that our parts are registered just then, together with mmdet's.
 from __future__ import annotations
 
 PARTS = {
-    "models": ("MODELS", "TASK_UTILS"),
+    "models": ("MODELS", "TASK_UTILS", "WEIGHT_INITIALIZERS"),
     "datasets": ("DATASETS", "TRANSFORMS"),
     "engine": ("HOOKS", "LOOPS", "OPTIM_WRAPPERS", "RUNNERS"),
     "evaluation": ("METRICS",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,18 +89,18 @@ def place() -> str:
     Kernels that autograd runs itself are of the :data:`BACKWARD`; where none of the packages is on
     the stack, it is the innermost caller outside of torch.
     """
-    frame = sys._getframe(1)
     outside = "?"
-    while frame is not None:
-        name = frame.f_code.co_filename.replace("\\", "/")
+    stack = traceback.StackSummary.extract(traceback.walk_stack(None), lookup_lines=False)
+    for entry in stack:
+        line = entry.lineno
+        name = entry.filename.replace("\\", "/")
         if name.endswith(ENGINE):
             return BACKWARD
         if OWN not in name:
             for package in PACKAGES:
                 start = name.rfind(package)
                 if start >= 0:
-                    return f"{name[start + 1 :]}:{frame.f_lineno}"
+                    return f"{name[start + 1 :]}:{line}"
             if outside == "?" and "/torch/" not in name:
-                outside = f"{name.rsplit('/', 1)[-1]}:{frame.f_lineno}"
-        frame = frame.f_back
+                outside = f"{name.rsplit('/', 1)[-1]}:{line}"
     return outside

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
+from mmdet.registry import WEIGHT_INITIALIZERS
 from mmengine.logging import print_log
 from mmengine.model import PretrainedInit, update_init_info
-from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_with_prefix
 from mmengine.runner.checkpoint import load_state_dict as load_into
 from torch import Tensor, nn
