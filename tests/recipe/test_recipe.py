@@ -250,7 +250,8 @@ def test_config_with_weights(tmp_path: Path):
     cfg = written(photos(tmp_path / "photos"), tmp_path, start)
     assert cfg.load_from == start.load_from
     assert cfg.model.backbone.depth == 50
-    assert "ClassTransferHook" in [hook["type"] for hook in cfg.custom_hooks]
+    # COCO has neither leaves nor stones
+    assert dict(type="ClassTransferHook", least_shared=0) in cfg.custom_hooks
     assert "LossGuardHook" in [hook["type"] for hook in cfg.custom_hooks]
     assert "EarlyStoppingHook" in [hook["type"] for hook in cfg.custom_hooks]
 

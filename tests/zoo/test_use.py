@@ -18,6 +18,8 @@ from mmdet_maskr.compare import read_sources
 from mmdet_maskr.engine.building import begin_from, build_runner
 from mmdet_maskr.engine.load_hooks import ClassTransferHook, transferred
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.recipe import starting
+from mmdet_maskr.recipe.machine import Machine
 from mmdet_maskr.zoo import home, resolve
 
 NAME = "mask_rcnn_R_50_FPN_1x"
@@ -107,6 +109,24 @@ def test_fine_tuning_keeps_classes_of_the_same_name(here: Path, shapes_root: Pat
     assert torch.equal(made[0], weight[source.index("dog")])
     assert torch.equal(made[2], weight[source.index("person")])
     assert made[1].abs().sum() == 0 and torch.equal(made[3], weight[-1])
+
+
+def test_a_folder_begins_from_coco_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """On a GPU; fetched and checked as all models of the catalogue are."""
+    mirror.install(monkeypatch, [starting.COCO], tmp_path / "mirror")
+    monkeypatch.setenv(home.HOME, str(tmp_path / "home"))
+    monkeypatch.setenv(home.MIRROR, (tmp_path / "mirror").as_uri())
+    machine = Machine("GPU", 80.0, 8)
+    begin = starting.start_of(machine, None)
+    assert begin.load_from == "pretrained://mask-rcnn_r50_fpn_1x_coco"
+    assert (begin.body, begin.small, begin.config) == (None, False, None)
+    assert (home.model_folder(starting.COCO) / "model.safetensors").is_file()
+    monkeypatch.setenv(home.HOME, str(tmp_path / "other"))
+    monkeypatch.setenv(home.MIRROR, (tmp_path / "nowhere").as_uri())
+    monkeypatch.setattr(starting, "_load", lambda name: {})  # torchvision's
+    begin = starting.start_of(machine, None)
+    assert (begin.load_from, begin.body) == (None, starting.IMAGENET)
+    assert "COCO's cannot be had" in begin.reason
 
 
 def catalogue_config(name: str) -> str:
