@@ -69,7 +69,11 @@ def checked(image: np.ndarray, named: str) -> np.ndarray:
 
 
 def encode_bands(image: np.ndarray) -> bytes:
-    """A TIFF of (H, W, C), each band a page, which :func:`read_bands` reads with OpenCV alone."""
+    """A TIFF of (H, W, C), each band a page, which :func:`read_bands` reads with OpenCV alone.
+
+    Raises:
+        UserError: OpenCV writes no TIFF of this type.
+    """
     pages = [np.ascontiguousarray(band) for band in np.moveaxis(image, 2, 0)]
     written, content = cv2.imencodemulti(".tif", pages)
     if not written:

@@ -1,8 +1,8 @@
 """Masks as sets of runs, with NumPy alone: moved, cut, joined and measured without their pixels.
 
-Runs are an even number of rising integers: a mask begins, ends, begins, ... at these pixels of an
-image of height H, counted down its columns, as :func:`mmdet_maskr.run_lengths.changes` gives them.
-They are 64 bits wide, so images may have more pixels than COCO's 32 bits count.
+Runs (R,) are an even number of rising integers: a mask begins, ends, begins, ... at these pixels of
+an image of height H, counted down its columns, as :func:`mmdet_maskr.run_lengths.changes` gives
+them. They are 64 bits wide, so images may have more pixels than COCO's 32 bits count.
 """
 
 from __future__ import annotations
@@ -35,11 +35,14 @@ def moved(runs: np.ndarray, height: int, x0: int, y0: int, new_height: int) -> n
     """Runs of a window of an image as runs of the image.
 
     Args:
-        runs: of the window.
-        height: of the window.
+        runs: (R,) int64, of the window.
+        height: of the window, in pixels.
         x0: first column of the window in the image.
         y0: its first row.
         new_height: H of the image.
+
+    Returns:
+        (S,) int64, of the image; a run becomes several where columns do not touch any more.
     """
     starts, ends = runs[0::2], runs[1::2]
     starts, ends = starts[ends > starts], ends[ends > starts]
@@ -62,22 +65,31 @@ def rectangle(x0: int, y0: int, x1: int, y1: int, height: int) -> np.ndarray:
 
 
 def area(runs: np.ndarray) -> int:
-    """The number of pixels."""
+    """The number of pixels of runs (R,)."""
     return int(runs[1::2].sum() - runs[0::2].sum())
 
 
 def union(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """The pixels of any of several masks."""
+    """The runs (R,) of the pixels of any of several masks, each (R_i,)."""
     return _at_least(1, masks)
 
 
 def common(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """The pixels of all of several masks."""
+    """The runs (R,) of the pixels that all of several masks have, each (R_i,)."""
     return _at_least(len(masks), masks)
 
 
 def cut(runs: np.ndarray, box: Sequence[int], height: int) -> np.ndarray:
-    """The part of a mask in a box x0, y0, x1, y1 of whole pixels."""
+    """The part of a mask in a box.
+
+    Args:
+        runs: (R,) int64, of the mask.
+        box: x0, y0, x1, y1 in whole pixels; x1 and y1 are the first ones outside.
+        height: H of the image.
+
+    Returns:
+        (S,) int64, of the same image.
+    """
     if not len(runs):
         return runs
     x0, x1 = max(box[0], int(runs[0]) // height), min(box[2], int(runs[-1] - 1) // height + 1)

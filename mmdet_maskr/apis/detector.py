@@ -160,6 +160,10 @@ def pipeline_of(cfg: Config | ConfigDict) -> Compose:
     """The test pipeline, that of the datasets within where they are wrapped.
 
     It takes files and arrays, which have no id.
+
+    Raises:
+        UserError: the test dataset has no pipeline or several different ones, or the pipeline loads
+            no image.
     """
     steps = copy.deepcopy(wrappers.the_pipeline(cfg.test_dataloader.dataset, "an inferencer"))
     # there are no annotations, and this step needs a package of its own

@@ -25,7 +25,11 @@ SHAPES_ROOT = Path("data/shapes")  # the quickstart's
 
 
 def chosen_rows(args: argparse.Namespace) -> list[tuple[Table, TableRow]]:
-    """The rows that the call is about."""
+    """The rows that the call is about, each with its table.
+
+    Raises:
+        UserError: an unknown table, or no row has a word of ``--rows``.
+    """
     tables = select_tables(args.tables or ["all"])
     rows = [
         (table, row) for table in tables for row in select_rows(table, getattr(args, "rows", None))
@@ -50,6 +54,11 @@ def _seeds_on_disk(settings: Settings) -> list[int]:
 
 
 def list_tables(args: argparse.Namespace) -> None:
+    """Print the rows of the tables, and which seeds of each are done or failed.
+
+    Raises:
+        UserError: an unknown table, or no row has a word of ``--rows``.
+    """
     jobs = known_jobs(args)
     rows = chosen_rows(args)
     for table in dict.fromkeys(table for table, _ in rows):
@@ -69,6 +78,15 @@ def list_tables(args: argparse.Namespace) -> None:
 
 
 def run_tables(args: argparse.Namespace) -> bool:
+    """Train and test what is missing of the tables; with ``--dry-run`` print the commands.
+
+    Returns:
+        Whether all rows are done; True for a dry run.
+
+    Raises:
+        UserError: options that do not go together, an unknown table or row, a work dir with runs of
+            other conditions, or fewer GPUs than ``--scale coco`` or a row needs.
+    """
     if args.gpus is not None and args.launcher == "none":
         raise UserError("--gpus does nothing without --launcher pytorch.")
     gpus = args.gpus or (8 if args.launcher == "pytorch" and args.scale == "coco" else 1)
@@ -174,6 +192,12 @@ def print_commands(jobs: list[Job], rows: list[tuple[Table, TableRow]]) -> None:
 
 
 def report_tables(args: argparse.Namespace) -> None:
+    """Write tables and figures of the results, and print the tables.
+
+    Raises:
+        UserError: both ``--page`` and ``--out``, an unknown table, a results file that cannot be
+            read, or no results of these tables at this scale.
+    """
     if args.results is not None:
         records = results.read_records(args.results)
     else:

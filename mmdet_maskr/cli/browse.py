@@ -21,6 +21,15 @@ from mmdet_maskr.visualization.pictures import contact_sheet, write_picture
 
 
 def load_dataset(args: argparse.Namespace):
+    """Build the dataset of ``--split`` as config and options say.
+
+    Returns:
+        The dataset, wrapped as in the config (RepeatDataset, ConcatDataset, ...).
+
+    Raises:
+        UserError: there is no such file; the config has no such data loader, or no ``data_root`` to
+            replace; what building and checking the dataset find.
+    """
     if not Path(args.config).is_file():
         raise no_file("config file", args.config)
     cfg = Config.fromfile(args.config)

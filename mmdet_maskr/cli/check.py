@@ -59,7 +59,12 @@ def bar(what: str):
 
 
 def check_output(args: argparse.Namespace) -> None:
-    """Refuse an output that is an input."""
+    """Make the folder of ``--fix``, and refuse a file that cannot be written, or is the input.
+
+    Raises:
+        UserError: ``--fix`` or its log is the annotation file or a folder, or its folder cannot be
+            made.
+    """
     if args.fix is None:
         return
     for path in (args.fix, args.fix.with_name(args.fix.name + ".log")):
@@ -111,7 +116,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def check_dataset(args: argparse.Namespace) -> tuple[check.Report, dict]:
-    """Check, print the table and write the cleaned copy; gives report and content."""
+    """Check, print the table and write the cleaned copy; gives report and content.
+
+    Raises:
+        UserError: see :func:`check_output`; there is no image folder, the config or the annotation
+            file cannot be read, or the cleaned copy would be empty.
+    """
     check_output(args)
     if args.images is not None and not args.images.is_dir():
         raise UserError(f"there is no image folder {args.images.absolute()}.")

@@ -12,6 +12,7 @@ from mmdet_maskr.errors import UserError
 
 
 def show_progress(done: int, total: int) -> None:
+    """Print how many of all images are done to stderr, every 500 images and at the end."""
     if done == total or done % 500 == 0:
         print(f"{done}/{total} images", file=sys.stderr, flush=True)
 

@@ -69,6 +69,12 @@ def place_words(args: argparse.Namespace) -> None:
 
 
 def images_to_check(args: argparse.Namespace) -> list:
+    """What the exported file and PyTorch are compared on.
+
+    Returns:
+        Paths of ``--images``, or of the first of ``--calibration``; else noise, an array (H, W, 3)
+        uint8 of each of ``SIZES``.
+    """
     if args.images is not None:
         return expand(args.images)
     if args.calibration is not None:

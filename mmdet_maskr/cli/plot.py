@@ -13,7 +13,15 @@ from mmdet_maskr.visualization.curves import choose_keys, plot_runs, read_run
 
 
 def labels_of(logs: list[Path], given: list[str] | None) -> list[str]:
-    """A label for each run, as short as tells them apart."""
+    """A label for each run, as short as tells them apart.
+
+    Args:
+        logs: paths of L runs.
+        given: ``--labels``, taken as they are; None for the ends of the paths.
+
+    Raises:
+        UserError: ``given`` are not L different names, or two runs are the same.
+    """
     if given is not None:
         if len(given) != len(logs) or len(set(given)) != len(given):
             raise UserError(f"--labels needs {len(logs)} different names, one a run.")

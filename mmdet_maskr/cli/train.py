@@ -35,6 +35,10 @@ def train_config(args: argparse.Namespace, begin: str | None = None) -> None:
     Args:
         args: of the command line.
         begin: weights to begin from, in place of the config's ``load_from``.
+
+    Raises:
+        UserError: ``--auto-scale-lr`` with a config that has no ``base_batch_size``; what reading
+            the config and building the runner find.
     """
     cfg = load_config(args)
     if begin is not None:

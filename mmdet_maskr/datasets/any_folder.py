@@ -38,6 +38,10 @@ class ReadsFolder(CocoInstanceDataset):
 
     Attributes:
         prepared: what the folder was read as.
+
+    Raises:
+        UserError: an option that names files, a split that the folder lacks; what reading and
+            splitting the folder find.
     """
 
     def __init__(

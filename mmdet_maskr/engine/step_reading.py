@@ -50,9 +50,12 @@ class StepReading:
         return watched_parse
 
     def is_bad_anywhere(self, loss: Tensor) -> bool:
-        """Whether ``loss`` () is not finite on any rank. The parts for the log are on the CPU then.
+        """Whether the loss is not finite on any rank. The parts for the log are on the CPU then.
 
         All ranks leave out a step, or none: gradients are averaged over them.
+
+        Args:
+            loss: () of this rank, as :meth:`~mmengine.model.BaseModel.parse_losses` sums it up.
 
         Raises:
             UserError: a check of the forward pass failed.

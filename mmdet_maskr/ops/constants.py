@@ -17,7 +17,16 @@ KEPT = 1024
 
 
 def constant(values: Sequence[float], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Numbers (n,) on the device of ``like``, in its type or ``dtype``; not to be written to."""
+    """Numbers as a tensor that is sent to a device once; not to be written to.
+
+    Args:
+        values: N numbers.
+        like: any tensor, of any shape; the numbers are on its device.
+        dtype: of the numbers; None for that of ``like``.
+
+    Returns:
+        (N,), the numbers in order.
+    """
     dtype = like.dtype if dtype is None else dtype
     numbers = tuple(values)
     if is_traced():  # a graph has constants of its own
@@ -32,7 +41,15 @@ def _kept(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) 
 
 
 def numbered(counts: Sequence[int], like: Tensor) -> Tensor:
-    """(sum of counts,) int64, 0 as often as the first says, then 1, ...; where ``like`` is."""
+    """Each index as often as its count says: 0, 0, 1, 1, 1 of counts 2 and 3.
+
+    Args:
+        counts: how often, of each index.
+        like: any tensor, of any shape; the result is on its device.
+
+    Returns:
+        (N,) int64 with N the sum of ``counts``; not to be written to.
+    """
     if is_traced():
         return _numbers(counts, like.device)
     return _kept_numbers(tuple(counts), like.device)

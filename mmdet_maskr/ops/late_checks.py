@@ -36,7 +36,12 @@ _STATE = _State()
 
 
 def require(good: Tensor, explain: Callable[[], None]) -> None:
-    """Call ``explain``, which raises, unless ``good`` () is true: now, or when checks are read."""
+    """Make a check: now, or where checks are collected, once :func:`settle` reads them.
+
+    Args:
+        good: () bool on any device, the verdict.
+        explain: called where it is false; raises the error.
+    """
     if _STATE.open is not None and good.device.type != "cpu":
         _STATE.open.append(Check(good, explain))
     elif not bool(good):

@@ -124,6 +124,9 @@ def draw_packed(item: Mapping, meta: Mapping, late: bool) -> tuple[str, np.ndarr
 
     Returns:
         The image's path, and the picture (H, W, 3), uint8 RGB.
+
+    Raises:
+        UserError: the pipeline gives several views of an image.
     """
     inputs = item["inputs"]
     if isinstance(inputs, (list, tuple, Mapping)):

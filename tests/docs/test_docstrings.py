@@ -11,12 +11,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import mmdet_maskr
+from mmdet_maskr.cli.commands import COMMANDS
 
 PACKAGE = Path(mmdet_maskr.__file__).parent
 ARRAYS = ("Tensor", "ndarray", "NDArray")
 # (N, 4), (N,), (height, width) bool, or a pointer to where the shapes are
 SHAPE = re.compile(r"\((?:[A-Z0-9]|height)[^()]*,[^()]*\)|:func:|:meth:")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+# Two functions are alike in all commands. The docstring of mmdet_maskr.cli is theirs, so that it
+# does not stand in 44 places; what a command does is the docstring of its module, its help text.
+PROTOCOL = {
+    f"mmdet_maskr.cli.{folder}{command.replace('-', '_')}:{function}"
+    for command in COMMANDS
+    for folder, function in (("", "run"), ("arguments.", "add_arguments"))
+}
 
 
 class Public(NamedTuple):
@@ -28,8 +36,10 @@ class Public(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Its docstring, and that of its class."""
+        """Its docstring, and that of its class; of a command's functions the protocol's."""
         texts = [ast.get_docstring(node) for node in (self.node, self.owner) if node is not None]
+        if self.name in PROTOCOL:
+            texts.append(inspect.getdoc(mmdet_maskr.cli))
         return "\n".join(text for text in texts if text)
 
 
@@ -77,6 +87,7 @@ def test_every_public_name_has_a_docstring():
         public.name
         for public in public_names()
         if ast.get_docstring(public.node) is None
+        and public.name not in PROTOCOL
         and not (public.owner is not None and is_documented_override(public.name))
     ]
     assert lacking == []
@@ -104,6 +115,19 @@ def test_docstrings_tell_the_errors():
         if any(raises_user_error(node) for node in nodes) and "Raises:" not in public.text:
             lacking.append(public.name)
     assert lacking == []
+
+
+def test_the_functions_of_commands_are_as_their_protocol_says():
+    signatures = {
+        public.name: f"{public.node.name}({ast.unparse(public.node.args)}) -> "
+        + ast.unparse(public.node.returns)
+        for public in public_names()
+        if public.name in PROTOCOL
+    }
+    assert signatures.keys() == PROTOCOL
+    protocol = inspect.getdoc(mmdet_maskr.cli)
+    others = [name for name, line in signatures.items() if f"``{line}``\n" not in protocol]
+    assert others == []
 
 
 def test_the_walk_sees_the_package():

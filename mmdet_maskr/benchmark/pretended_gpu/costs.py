@@ -80,8 +80,8 @@ def kernels(
     Args:
         func: the operator.
         args: its positional arguments.
-        tensors: its tensor arguments.
-        results: what it gives.
+        tensors: its tensor arguments, of any shapes (D1, ..., Dn).
+        results: the tensors that it returns, of any shapes.
     """
     name = name_of(func)
     if name in NONE or func.is_view or (results and all(r.numel() == 0 for r in results)):
@@ -132,7 +132,16 @@ def _fills(name: str, args: Sequence[Any]) -> bool:
 
 
 def half_sum(func: Any, tensors: Sequence[Tensor], results: Sequence[Tensor]) -> int | None:
-    """Elements that are summed into one of float16; None where it is few or another type."""
+    """How many float16 elements an operator sums into one.
+
+    Args:
+        func: the operator.
+        tensors: its tensor arguments, of any shapes (D1, ..., Dn); the first is summed.
+        results: the tensors that it returns, of any shapes.
+
+    Returns:
+        The number; None where it is at most ``HALF_LIMIT``, for another type and another operator.
+    """
     if name_of(func) not in SUMS or not tensors or not results:
         return None
     if tensors[0].dtype != torch.float16 or results[0].dtype != torch.float16:

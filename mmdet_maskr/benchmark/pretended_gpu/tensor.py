@@ -90,7 +90,7 @@ class PretendedTensor(Tensor):
 
 
 def real(value: Tensor) -> Tensor:
-    """The tensor of the CPU that has the numbers, without a count."""
+    """The CPU's tensor (D1, ..., Dn) that holds the values of ``value``, without a count."""
     value = value.detach()
     return value.real_ if isinstance(value, PretendedTensor) else value
 
@@ -119,11 +119,14 @@ def on_gpu(model: nn.Module) -> nn.Module:
 
 
 def to_device(value: Tensor, waits: bool) -> Tensor:
-    """Copy a tensor of the host.
+    """Copy a tensor of the host to the pretended GPU, and count its bytes.
 
     Args:
-        value: on the CPU.
+        value: (D1, ..., Dn), any shape, on the CPU.
         waits: whether the host does, as without ``non_blocking=True``.
+
+    Returns:
+        A :class:`PretendedTensor` of the same shape and type; gradients pass.
     """
     if STATE.counts is not None:
         STATE.counts.copy_to_device(value.numel() * value.element_size())
@@ -133,7 +136,7 @@ def to_device(value: Tensor, waits: bool) -> Tensor:
 
 
 def to_host(value: Tensor) -> Tensor:
-    """Copy to the host, which waits."""
+    """Copy a tensor (D1, ..., Dn) of any shape to the host, which waits; gradients pass."""
     _count_sync("copy to the host")
     return _Move.apply(value, False)
 

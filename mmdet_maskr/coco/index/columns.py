@@ -140,5 +140,5 @@ def floats(values: list) -> np.ndarray:
 
 
 def within(values: np.ndarray, limit: float) -> bool:
-    """Whether all are from ``-limit`` to ``limit``; NaN is not."""
+    """Whether all of (N,) numbers are from ``-limit`` to ``limit``; NaN is not. No number is."""
     return not len(values) or bool(values.min() >= -limit and values.max() <= limit)

@@ -44,11 +44,15 @@ class AnchorGrids:
         return AnchorGrids, (self._generator,)
 
     def anchors(self, sizes: Sequence[tuple[int, int]], like: Tensor) -> list[Tensor]:
-        """For each level (h w A, 4) xyxy, in the type and on the device of ``like``.
+        """The anchors of each level, in the type and on the device of ``like``.
 
         Args:
-            sizes: height and width of each level's map.
-            like: any tensor.
+            sizes: height h and width w of each level's map.
+            like: any tensor, of any shape.
+
+        Returns:
+            For each level (h * w * A, 4) xyxy in pixels of the padded image, row by row, the A
+            anchors of a cell next to each other: (N, 4) once they are joined.
         """
         own = self._generator
         sizes = [(int(h), int(w)) for h, w in sizes]
