@@ -52,8 +52,8 @@ class MaskRInferencer:
     Threads may share one: their calls wait for one another.
 
     Args:
-        model: path of a config, a config, a folder that tools/convert_weights.py wrote, the name of
-            one of this package's configs or of a model in mmdet's index, or the path of a
+        model: path of a config, a config, a folder that ``maskr convert-weights`` wrote, the name
+            of one of this package's configs or of a model in mmdet's index, or the path of a
             checkpoint. None takes the config from the checkpoint, or from ``config.py`` next to it.
         weights: path or URL of a checkpoint of the whole model; without one, a config's is random.
         device: None takes the first accelerator that mmcv's ops run on, or the CPU.

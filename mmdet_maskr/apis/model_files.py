@@ -19,6 +19,7 @@ from torch import nn
 
 from mmdet_maskr import mmcv_extension
 from mmdet_maskr.catalogue import configs_dir
+from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.engine.load_hooks import check_whole
 from mmdet_maskr.engine.unwrap import predicting_part
 from mmdet_maskr.errors import UserError, no_file
@@ -30,7 +31,7 @@ from mmdet_maskr.zoo.resolve import is_reference, resolve
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
 CONFIG = "config.py"
-WEIGHTS = ("model.safetensors", "model.pth")  # of maskr publish and tools/convert_weights.py
+WEIGHTS = ("model.safetensors", "model.pth")  # of maskr publish and maskr convert-weights
 
 Model: TypeAlias = str | Config | ConfigDict | dict
 
@@ -41,8 +42,8 @@ def find_model(
     """Config and weights as DetInferencer takes them.
 
     Args:
-        model: path of a config; folder that tools/convert_weights.py wrote; name of a config of
-            this package (see tools/list_configs.py; '_' may stand for '/') or in the model index of
+        model: path of a config; folder that ``maskr convert-weights`` wrote; name of a config of
+            this package (see ``maskr zoo``; '_' may stand for '/') or in the model index of
             ``scope``; a config; or the path of a checkpoint.
         checkpoint: its path or URL; the name of a pretrained model, or the folder of one; None
             where ``model`` says it.
@@ -208,7 +209,7 @@ def _config_in(folder: Path) -> str:
     if not config.is_file():
         raise UserError(
             f"the folder {folder} has no {CONFIG}, so it is neither from maskr publish nor from "
-            "tools/convert_weights.py: name a config and a checkpoint."
+            "maskr convert-weights: name a config and a checkpoint."
         )
     return str(config)
 
@@ -220,7 +221,7 @@ def _without_weights(name: str, config: str) -> str:
     hint = (
         f"take what others publish for this model: MaskRInferencer.from_pretrained({others[0]!r})"
         if others
-        else "take another model: `maskr zoo --pretrained`"
+        else f"take another model: {call('zoo --pretrained')}"
     )
     return (
         f"no weights of ours are published for {name} yet: pass weights=, a checkpoint that you "
@@ -248,7 +249,7 @@ def _by_name(name: str, scope: str) -> str:
         return name
     others += [model.name for model in catalogue.models()]
     close = difflib.get_close_matches(name, [*own, *paths, *others], n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else "tools/list_configs.py lists ours."
+    hint = f"did you mean {' or '.join(close)}?" if close else f"{call('zoo')} lists ours."
     raise UserError(
         f"there is no file {name}, and no model of this name in mmdet_maskr or {scope}: {hint}"
     )

@@ -1,1 +1,1 @@
-"""Comparisons of speed and memory with stock mmdet and mmcv, for ``tools/benchmark.py``."""
+"""Comparisons of speed and memory with stock mmdet and mmcv, for ``maskr benchmark``."""

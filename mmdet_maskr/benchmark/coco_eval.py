@@ -56,7 +56,7 @@ def add_coco_eval(subparsers: argparse._SubParsersAction) -> None:
         "statistics, precisions and recalls must be pycocotools' to 6 decimals, and scores of "
         "mmdet's metric equal. pycocotools runs in one thread, hotcoco in RAYON_NUM_THREADS (all), "
         "faster_coco_eval in up to eight on masks.",
-        epilog="example: python tools/benchmark.py coco-eval --cases boxes-and-masks --repeats 1",
+        epilog="example: maskr benchmark coco-eval --cases boxes-and-masks --repeats 1",
     )
     add_measuring_options(parser, repeats=3)
     parser.add_argument("--images", type=int, default=500, help="(%(default)s)")

@@ -49,7 +49,7 @@ def add_data(subparsers: argparse._SubParsersAction) -> None:
         "bitmaps or polygons, on the same images with the same random numbers, in "
         "one thread; the image alone, read and resized; then images a second that workers give to "
         "a consumer that does nothing, and megabytes of a sample.",
-        epilog="example: python tools/benchmark.py data --root ../shared/data/coco_mini "
+        epilog="example: maskr benchmark data --root ../shared/data/coco_mini "
         "--ann annotations/instances_val2017.json --images val2017",
     )
     add_measuring_options(parser, repeats=5)

@@ -57,7 +57,7 @@ def add_export(subparsers: argparse._SubParsersAction) -> None:
         description="Detection on one image at the network's size, masks pasted into it, weights "
         "at random but calibrated: about 1000 boxes pass the threshold. Each form of "
         "the model takes its turn; their detections are compared with stock mmdet's.",
-        epilog="example: python tools/benchmark.py export --threads 2 --json export.json",
+        epilog="example: maskr benchmark export --threads 2 --json export.json",
     )
     add_measuring_options(parser, repeats=5)
     parser.set_defaults(no_memory=True)

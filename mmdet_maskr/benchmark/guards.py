@@ -99,7 +99,7 @@ def add_guards(subparsers: argparse._SubParsersAction) -> None:
         "with mmengine's Runner and CheckpointHook; and the time of one checkpoint of each. "
         "Without a GPU, iterations are timed in CPU seconds of the training's thread, which a busy "
         "machine disturbs less (with --threads 1, all of its work is in them).",
-        epilog="example: python tools/benchmark.py guards --repeats 40 --threads 1",
+        epilog="example: maskr benchmark guards --repeats 40 --threads 1",
     )
     add_measuring_options(parser, repeats=40)
     parser.add_argument("--iterations", type=int, default=4, help="in each timed run (%(default)s)")

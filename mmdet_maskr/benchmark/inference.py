@@ -227,7 +227,7 @@ def add_inference(subparsers: argparse._SubParsersAction) -> None:
         "batch normalization and the classifier's spread are set so that about 1000 boxes pass the "
         "score threshold. Fails where an exact form differs from our model as it is by more than "
         "0.01 pixels of a box, 1e-5 of a score or 0.01 % of the masks' pixels.",
-        epilog="example: python tools/benchmark.py inference --models r50 --threads 2 --repeats 9",
+        epilog="example: maskr benchmark inference --models r50 --threads 2 --repeats 9",
     )
     add_measuring_options(parser, repeats=5)
     parser.add_argument("--models", nargs="+", choices=list(SETTINGS), default=["r50"])

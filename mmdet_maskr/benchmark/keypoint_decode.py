@@ -34,7 +34,7 @@ def add_keypoint_decode(subparsers: argparse._SubParsersAction) -> None:
         "uniform between two lengths. The loop enlarges the K maps of one box at a time "
         "(F.interpolate, bicubic) and takes the largest pixel; it leaves out Detectron2's "
         "exponential of all pixels, of which only one is used. Points must be equal.",
-        epilog="example: python tools/benchmark.py keypoint-decode --sides 300 800 --threads 2",
+        epilog="example: maskr benchmark keypoint-decode --sides 300 800 --threads 2",
     )
     add_measuring_options(parser, repeats=5)
     parser.add_argument("--boxes", type=int, default=100, help="RoIs (%(default)s)")

@@ -188,7 +188,7 @@ def add_launches(subparsers: argparse._SubParsersAction) -> None:
         "GPU, on a CPU: kernel launches, times that the host waits for the GPU, copies to the "
         "device. Tensors pass for ones on cuda:0, and an operator that mixes devices ends in an "
         "error. The first step is not counted: it fills caches.",
-        epilog="example: python tools/benchmark.py launches --sites 20",
+        epilog="example: maskr benchmark launches --sites 20",
     )
     parser.add_argument(
         "configs",

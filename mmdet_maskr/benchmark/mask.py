@@ -50,7 +50,7 @@ def add_mask_head(subparsers: argparse._SubParsersAction) -> None:
         description="The whole head of FPN on random RoI features (N, 256, 14, 14): training on "
         "256 RoIs (forward, loss, backward), inference on 100 (forward, sigmoid of the wanted "
         "class, as in mmdet's prediction).",
-        epilog="example: python tools/benchmark.py mask-head --classes 80 1203 --json head.json",
+        epilog="example: maskr benchmark mask-head --classes 80 1203 --json head.json",
     )
     add_measuring_options(parser, repeats=5)
     parser.add_argument("--classes", type=int, nargs="+", default=[80, 1203, 10000], metavar="K")
@@ -65,7 +65,7 @@ def add_mask_paste(subparsers: argparse._SubParsersAction) -> None:
         help="pasting, run-length encoding and mask targets against mmdet's",
         description="Masks of 28 x 28 into an image: dense, and as COCO RLEs (mmdet's: paste, then "
         "encode); and targets of positive RoIs from bitmaps. Results are compared first.",
-        epilog="example: python tools/benchmark.py mask-paste --threads 1",
+        epilog="example: maskr benchmark mask-paste --threads 1",
     )
     add_measuring_options(parser, repeats=9)
     parser.add_argument("--masks", type=int, default=100, help="detections (%(default)s)")

@@ -26,7 +26,7 @@ def add_ops(subparsers: argparse._SubParsersAction) -> None:
         "(ours) and with its compiled extension, which has to be there: `python "
         "tools/install_mmcv.py --target DIR`, then PYTHONPATH=DIR. Fails where losses or scores "
         "differ by more than 1e-6.",
-        epilog="example: python tools/benchmark.py ops --models mini --repeats 15",
+        epilog="example: maskr benchmark ops --models mini --repeats 15",
     )
     add_measuring_options(parser, repeats=5)
     parser.add_argument(

@@ -123,7 +123,7 @@ def add_roi_align(subparsers: argparse._SubParsersAction) -> None:
         description="Forward and backward of RoIAlign (average, sampling ratio 0) on the FPN maps "
         "of an 800x1333 image, as the box and the mask branch use it. mmcv reads NCHW only: the "
         "channels_last rows compare with mmcv on NCHW maps of the same values.",
-        epilog="example: python tools/benchmark.py roi-align --repeats 11 --json roi_align.json",
+        epilog="example: maskr benchmark roi-align --repeats 11 --json roi_align.json",
     )
     add_measuring_options(parser, repeats=7)
     parser.add_argument("--only", default="", metavar="TEXT", help="cases with TEXT in their name")

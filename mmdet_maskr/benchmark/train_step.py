@@ -226,7 +226,7 @@ def add_train_step(subparsers: argparse._SubParsersAction) -> None:
         "images, targets, proposals and draws. Ours runs with channels_last images, as its "
         "configs. mini: the model of configs/mini against the same "
         "of mmdet's parts. Fails where losses differ by more than 1e-4 (5e-2 with --amp).",
-        epilog="example: python tools/benchmark.py train-step --models mini --repeats 15 --profile",
+        epilog="example: maskr benchmark train-step --models mini --repeats 15 --profile",
     )
     add_measuring_options(parser, repeats=5)
     parser.add_argument("--models", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -49,6 +50,6 @@ def config_path(name: str) -> str:
     if not path.is_file():
         known = [str(p.relative_to(configs_dir()).with_suffix("")) for p in config_paths()]
         close = difflib.get_close_matches(name.removesuffix(".py"), known, n=3)
-        hint = f"did you mean {close}?" if close else "python tools/list_configs.py lists them."
+        hint = f"did you mean {close}?" if close else f"{call('zoo')} lists them."
         raise UserError(f"there is no config {name!r} in {configs_dir()}: {hint}")
     return str(path)

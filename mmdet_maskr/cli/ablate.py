@@ -16,6 +16,7 @@ from mmdet_maskr.ablations.progress import Board, duration
 from mmdet_maskr.ablations.schedule import Scheduler
 from mmdet_maskr.ablations.tables import Table, TableRow, select_rows, select_tables
 from mmdet_maskr.catalogue.files import configs_dir
+from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.datasets import shapes
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.platforms import usable_cpus
@@ -120,7 +121,7 @@ def run_tables(args: argparse.Namespace) -> bool:
         shapes.write_dataset(SHAPES_ROOT)
     done = Scheduler(jobs, slots(args.jobs, gpus), Board()).run()
     print(f"runs: {settings.work_dir}")
-    command = f"python tools/ablate.py report {' '.join(args.tables)} --scale {args.scale}"
+    command = call(f"ablate report {' '.join(args.tables)} --scale {args.scale}")
     print(
         f"report: {command}"
         if done

@@ -106,7 +106,7 @@ def checked_index(
     if not Path(path).is_file():
         raise UserError(
             f"there is no annotation file {Path(path).absolute()}: set data_root (--data-root in "
-            f"tools/train.py and tools/test.py) or the dataset's {option}."
+            f"maskr train and maskr test) or the dataset's {option}."
         )
     return open_index(path, may_lack_annotations)
 

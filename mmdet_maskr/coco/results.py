@@ -12,7 +12,7 @@ from mmdet_maskr.data_files import read_json
 from mmdet_maskr.errors import UserError
 
 HINT = (
-    "tools/test.py writes such files with --cfg-options test_evaluator.outfile_prefix=PREFIX, "
+    "maskr test writes such files with --cfg-options test_evaluator.outfile_prefix=PREFIX, "
     "MaskRInferencer with coco_json=FILE"
 )
 

@@ -9,6 +9,7 @@ import numpy as np
 from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
+from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.coco.check.trainable import Tally
 from mmdet_maskr.coco.index import AnnotationIndex, Flag, usage_of
 from mmdet_maskr.datasets.indexed_items import IndexedItems
@@ -16,7 +17,7 @@ from mmdet_maskr.datasets.transforms import check_pipeline
 from mmdet_maskr.datasets.transforms.pipeline_check import loads_masks, loads_polygons_only
 from mmdet_maskr.errors import UserError
 
-FIX = "`python tools/check_dataset.py FILE --fix COPY` lists all such annotations and fixes a copy."
+FIX = f"{call('check FILE --fix COPY')} lists all such annotations and fixes a copy."
 
 
 class ChecksAnnotations(CocoDataset):

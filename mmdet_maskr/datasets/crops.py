@@ -22,6 +22,7 @@ import numpy as np
 
 from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.bands import encode_bands, read_bands
+from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.coco.reader import read_checked
 from mmdet_maskr.datasets.crop_annotations import cut_annotation
 from mmdet_maskr.errors import UserError
@@ -202,7 +203,7 @@ def _open(path: Path, entry: Mapping[str, Any]) -> Raster:
     if (raster.height, raster.width) != (entry["height"], entry["width"]):
         raise UserError(
             f"{path} has {raster.width} x {raster.height} pixels, and the annotation file says "
-            f"{entry['width']} x {entry['height']}: `python tools/check_dataset.py` repairs it."
+            f"{entry['width']} x {entry['height']}: {call('check FILE --fix COPY')} repairs it."
         )
     return raster
 

@@ -90,5 +90,5 @@ def check_lvis_file(path: str | None) -> None:
     if path is None or not Path(path).is_file():
         raise UserError(
             f"there is no LVIS annotation file {path and Path(path).absolute()}: set data_root "
-            "(--data-root in tools/train.py and tools/test.py) or ann_file."
+            "(--data-root in maskr train and maskr test) or ann_file."
         )

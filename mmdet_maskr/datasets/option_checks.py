@@ -72,7 +72,7 @@ def check_image_folder(folder: str, first_image: str) -> None:
     if folder and not Path(folder).is_dir():
         raise UserError(
             f"there is no image folder {Path(folder).absolute()}: set data_root (--data-root in "
-            "tools/train.py and tools/test.py) or the dataset's data_prefix=dict(img=...)."
+            "maskr train and maskr test) or the dataset's data_prefix=dict(img=...)."
         )
     if not Path(first_image).is_file():
         raise UserError(

@@ -17,6 +17,7 @@ from mmengine import fileio
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.errors import UserError
 
 COMPOSES = (mmengine.dataset.Compose, mmcv.transforms.Compose)
@@ -128,7 +129,7 @@ class SurvivesUnreadableImages(BaseDataset):
                 f"image {path} cannot be read: {reason}. That makes {count} of {len(self)}, and "
                 f"max_unreadable={self.max_unreadable:g} allows {limit}. Is "
                 f"{os.path.dirname(path)} the folder of {self.ann_file}? If it is, look at the "
-                "disk, or let tools/check_dataset.py list them and write annotations without them "
+                f"disk, or let {call('check')} list them and write annotations without them "
                 "(--fix)."
             )
         print_log(
@@ -159,13 +160,10 @@ def _explain(error: Exception, info: dict) -> str:
     if transform is None or "Load" in transform:
         if isinstance(error, KeyError) and error.args == ("mask",):  # mmdet drops empty ones
             what = "an annotation has no segmentation, which with_mask=True asks for"
-        return (
-            f"{image} or its annotations cannot be used: {what}. tools/check_dataset.py looks at "
-            "all."
-        )
+        return f"{image} or its annotations cannot be used: {what}. {call('check')} looks at all."
     return (
         f"{transform} of the pipeline failed on {image}: {what}. The image itself can be read; "
-        "tools/browse_dataset.py --mode pipeline draws it after each transform."
+        f"{call('browse --mode pipeline')} draws it after each transform."
     )
 
 

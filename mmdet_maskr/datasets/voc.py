@@ -37,7 +37,7 @@ class VOCBoxDataset(SurvivesUnreadableImages, VOCDataset):
         if self.backend_args is None and not Path(self.ann_file).is_file():
             raise UserError(
                 f"there is no list of images {Path(self.ann_file).absolute()}: set data_root "
-                "(--data-root in tools/train.py and tools/test.py) to the folder VOCdevkit."
+                "(--data-root in maskr train and maskr test) to the folder VOCdevkit."
             )
         data_list = super().load_data_list()
         if not data_list:

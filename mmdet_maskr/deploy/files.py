@@ -48,7 +48,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     """The metadata of an exported model, whose files are looked at.
 
     Raises:
-        UserError: no such folder, none of ``tools/export.py``, one of a later version, or files
+        UserError: no such folder, none of ``maskr export``, one of a later version, or files
             that are missing or damaged.
     """
     finish(folder)
@@ -56,7 +56,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(
             f"{folder.absolute()} holds no exported model ({METADATA} is missing): give the folder "
-            "that tools/export.py wrote."
+            "that maskr export wrote."
         )
     try:
         metadata = read_json(path, "metadata", dict, CURE)

@@ -25,7 +25,7 @@ MASKS = ("rle", "bitmaps")
 
 
 def load(folder: str | Path, device: str = "cpu", threads: int | None = None) -> ExportedModel:
-    """Open a model that ``tools/export.py`` wrote. ::
+    """Open a model that ``maskr export`` wrote. ::
 
         from mmdet_maskr.deploy import load
 

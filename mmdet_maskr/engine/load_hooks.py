@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 
+from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.datasets.wrappers import one_metainfo
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.errors import UserError
@@ -59,7 +60,7 @@ def check_whole(model: nn.Module, checkpoint: dict, what: str) -> None:
     raise UserError(
         f"{what} does not fit: it has {fitting} of the model's {len(wanted)} weights; "
         f"{'; '.join(listed)}. {classes}Take the config that it was trained with; checkpoints of "
-        "Detectron2 and torchvision are converted by tools/convert_weights.py."
+        f"Detectron2 and torchvision are converted by {call('convert-weights')}."
     )
 
 

@@ -1,6 +1,6 @@
 """Data workers of a rank: how many, and how far they look ahead, where a config does not say.
 
-A sample costs 4 to 15 ms of a core (``tools/benchmark.py data``), and the newest GPUs train 100
+A sample costs 4 to 15 ms of a core (``maskr benchmark data``), and the newest GPUs train 100
 images a second; a CPU takes seconds for one. What is loaded does not depend on any of this
 (:mod:`.exact_loading`).
 """

@@ -14,6 +14,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.engine import resume
 from mmdet_maskr.engine.batch_file import is_batch_of_detector, pack_batch
 from mmdet_maskr.engine.optimizers import optim_wrappers
@@ -32,7 +33,7 @@ class LossGuardHook(Hook):
     Warns of parts of the loss that are exactly 0 from the first iteration on.
 
     The first of such iterations in a row is saved with all that its replay needs, as
-    ``bad_batch_iter_N_rank_R.pth`` in the work dir (``python tools/replay_batch.py``), if it is a
+    ``bad_batch_iter_N_rank_R.pth`` in the work dir (for ``maskr replay``), if it is a
     list of images and mmdet's samples; the files of the last :data:`KEPT` rows are kept. How many
     there were so far is logged as ``skipped_steps``.
 
@@ -132,8 +133,7 @@ class LossGuardHook(Hook):
             runner.logger.warning(f"{message}: its step is left out, {self._skipped} so far.")
             return
         saved = (
-            f"The batch is in {self._path(runner, self._in_row)}: see `python "
-            "tools/replay_batch.py --help`."
+            f"The batch is in {self._path(runner, self._in_row)}: see {call('replay --help')}."
             if batch is not None
             else "The batch is not saved: it is not of mmdet's samples."
         )

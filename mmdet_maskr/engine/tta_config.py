@@ -1,4 +1,4 @@
-"""``tools/test.py --tta``: the config's model and test pipeline with test-time augmentation."""
+"""``maskr test --tta``: the config's model and test pipeline with test-time augmentation."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mmdet_maskr.cli.spelling import call
+
 ITERATIONS = 20  # of which single ones may be 0: an image without objects has no loss of boxes
 
 
@@ -45,5 +47,5 @@ class ZeroLosses:
         return (
             f"{', '.join(sorted(names))}: exactly 0 in each of the first {self._seen} iterations, "
             "so that nothing is learned there. Most often no annotation fits: look at the data by "
-            "tools/check_dataset.py and tools/browse_dataset.py."
+            f"{call('check')} and {call('browse')}."
         )

@@ -2,7 +2,7 @@
 
 No coordinate is rounded: each bin averages bilinear samples at exact positions. On CUDA this is
 mmcv's kernel. On a CPU, average pooling is a product with a sparse matrix, several times as fast
-as mmcv's loop (see ``tools/benchmark.py roi-align``); max pooling goes to mmcv.
+as mmcv's loop (see ``maskr benchmark roi-align``); max pooling goes to mmcv.
 """
 
 from __future__ import annotations

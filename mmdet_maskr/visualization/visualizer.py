@@ -42,7 +42,7 @@ class InstanceVisualizer(DetLocalVisualizer):
     """Draws masks with contours, boxes, skeletons, and labels that keep clear of one another.
 
     Works wherever mmdet's DetLocalVisualizer does: ``visualizer.type`` of a config, for
-    DetVisualizationHook, ``tools/test.py --show-dir`` and the inferencers. Sizes of lines and
+    DetVisualizationHook, ``maskr test --show-dir`` and the inferencers. Sizes of lines and
     letters follow the image and each object. Names, colors and skeleton are those of
     ``dataset_meta``. Where there is one class, each instance has a color of its own, on both sides
     of a pair the same one. Labels that have no room are in a legend under the picture.
@@ -183,8 +183,8 @@ class InstanceVisualizer(DetLocalVisualizer):
             raise UserError(
                 "no window can be opened here: there is no display, or matplotlib has no toolkit "
                 f"for windows such as python3-tk (its backend is {plt.get_backend()}). Leave show "
-                "out, and look at the files: --show-dir of tools/test.py, --out-dir of "
-                "tools/browse_dataset.py, out_dir of an inferencer."
+                "out, and look at the files: --show-dir of maskr test, --out-dir of "
+                "maskr browse, out_dir of an inferencer."
             )
         super().show(drawn_img, win_name, wait_time, continue_key, backend)
 

@@ -132,7 +132,7 @@ def config_text(conversion: Conversion, folder: Path) -> str:
     tail = dict(load_from=Name("'{{ fileDirname }}/model.pth'"))
     if not _PLAIN_NAME.fullmatch(str(folder)):  # it would end the text that it is put into
         tail = dict(load_from=str(folder / "model.pth"))
-    head_line = comment(f"{conversion.source}, converted by tools/convert_weights.py.")
+    head_line = comment(f"{conversion.source}, converted by maskr convert-weights.")
     model = dict(model=changed.pop("model")) if "model" in changed else {}
     blocks: list[dict] = [head, model, pipelines, changed, tail]
     return head_line + "\n".join(write_settings(block) for block in blocks if block)

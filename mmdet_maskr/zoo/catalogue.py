@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.errors import UserError
 
 TASKS = ("boxes", "masks", "keypoints", "panoptic")
@@ -145,7 +146,7 @@ def find(name: str) -> PretrainedModel:
     names = list(dict.fromkeys(known[key].name for key in close))
     hint = f"did you mean {' or '.join(names)}? " if names else ""
     raise UserError(
-        f"there is no pretrained model {name!r}. {hint}`maskr zoo --pretrained` lists them."
+        f"there is no pretrained model {name!r}. {hint}{call('zoo --pretrained')} lists them."
     )
 
 

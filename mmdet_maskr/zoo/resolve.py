@@ -24,7 +24,7 @@ def resolve(reference: str | os.PathLike) -> Local:
 
     Args:
         reference: a name of the catalogue, with or without ``pretrained://``; a folder that
-            ``maskr publish`` or ``tools/convert_weights.py`` wrote; ``hf://org/name[@revision]``.
+            ``maskr publish`` or ``maskr convert-weights`` wrote; ``hf://org/name[@revision]``.
 
     Raises:
         UserError: there is no such model, with the nearest names; it cannot be fetched, or is

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.coco.check.annotations import check_image, check_rle
 from mmdet_maskr.coco.check.values import is_box, is_id, is_number, is_polygon
 from mmdet_maskr.errors import UserError
 
-HINT = "`python tools/check_dataset.py FILE` lists all such entries, and fixes a copy (--fix)"
+HINT = f"{call('check FILE')} lists all such entries, and fixes a copy (--fix)"
 
 
 def check_essentials(content: dict, ann_file: str) -> None:
     """Check that entries have the fields and types that loading relies on.
 
     Polygons and run-length codes are drawn by compiled code that trusts them, so each is looked at.
-    All else is tools/check_dataset.py's.
+    All else is ``maskr check``'s.
 
     Args:
         content: the parsed file.

@@ -10,6 +10,6 @@ from mmdet_maskr.datasets.shapes.meta import CLASSES, KEYPOINT_META, PALETTE
 
 @DATASETS.register_module()
 class ShapesDataset(CocoKeypointDataset):
-    """The synthetic shapes of :mod:`mmdet_maskr.datasets.shapes` (``tools/make_shapes.py``)."""
+    """The synthetic shapes of :mod:`mmdet_maskr.datasets.shapes` (``maskr shapes``)."""
 
     METAINFO = dict(classes=CLASSES, palette=list(PALETTE), **KEYPOINT_META)

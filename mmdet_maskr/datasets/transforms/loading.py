@@ -6,6 +6,7 @@ import numpy as np
 from mmdet.datasets.transforms import FilterAnnotations, LoadAnnotations
 from mmdet.registry import TRANSFORMS
 
+from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.coco.form import annotated_keypoints
 from mmdet_maskr.datasets.transforms._in_step import KeypointsInStep, is_unmoved, record_step
 from mmdet_maskr.errors import UserError
@@ -46,7 +47,7 @@ class LoadInstanceAnnotations(LoadAnnotations):
         except UserError as error:
             image = results.get("img_path") or f"image {results.get('img_id')}"
             raise UserError(
-                f"{image}: {error} `python tools/check_dataset.py FILE` lists such annotations."
+                f"{image}: {error} {call('check FILE')} lists such annotations."
             ) from None
 
     def __repr__(self) -> str:

@@ -40,7 +40,7 @@ def comparisons(
     Args:
         truth: COCO annotation file, or a config whose ``test_evaluator`` names one. An annotation
             file alone does for keypoints only if they are those of COCO's persons.
-        results: files of COCO results, or one that ``tools/test.py --out`` wrote. Masks are taken
+        results: files of COCO results, or one that ``maskr test --out`` wrote. Masks are taken
             from the first file that has them, and so on.
         data_root: the dataset's folder instead of the config's.
         meta: of the dataset, with an annotation file: its classes, and what keypoints need.
@@ -65,7 +65,7 @@ def comparisons(
                 has_any = any(_has(entry, kind) for entry in entries)
             except _UNREADABLE as error:
                 raise UserError(
-                    f"{file} is not what tools/test.py --out writes ({type(error).__name__}: "
+                    f"{file} is not what maskr test --out writes ({type(error).__name__}: "
                     f"{str(error)[:200]})."
                 ) from error
             if has_any:
@@ -127,7 +127,7 @@ def _read(file: Path) -> list[dict]:
         with file.open("rb") as opened:
             samples = load_pickle(opened)
         if not _all_have(samples, SAMPLE):
-            raise UserError(f"{file} is not what tools/test.py --out writes: a list of samples.")
+            raise UserError(f"{file} is not what maskr test --out writes: a list of samples.")
         return samples
     return read_results(file)
 
