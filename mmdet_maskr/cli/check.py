@@ -1,4 +1,4 @@
-"""``maskr check``: what is wrong in an annotation file and its images."""
+"""``maskr check``: what is wrong in an annotation file or a folder, and in the images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
 from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.cli.folder_check import check_folder
 from mmdet_maskr.cli.output import only_json, print_json
+from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.coco import check
 from mmdet_maskr.coco.reader import read_annotations
 from mmdet_maskr.datasets import wrappers
@@ -108,41 +111,81 @@ def write_clean(path: Path, content: dict, clean: dict, log: list[str]) -> None:
 
 def run(args: argparse.Namespace) -> None:
     with only_json(args.json):
-        report, content = check_dataset(args)
+        document, wrong = _check_folder(args) if args.annotations.is_dir() else _check_file(args)
     if args.json:
-        sizes = {key: len(content[key]) for key in ("images", "annotations", "categories")}
-        print_json(dict(file=str(args.annotations), **sizes, problems=report.rows()))
-    sys.exit(1 if report.errors else 0)
+        print_json(document)
+    sys.exit(1 if wrong else 0)
 
 
-def check_dataset(args: argparse.Namespace) -> tuple[check.Report, dict]:
-    """Check, print the table and write the cleaned copy; gives report and content.
+def _check_file(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
+    """Check a file, print the table and write the cleaned copy.
 
-    Raises:
-        UserError: see :func:`check_output`; there is no image folder, the config or the annotation
-            file cannot be read, or the cleaned copy would be empty.
+    Gives what was found as a document, and whether it has errors.
     """
     check_output(args)
+    if args.format is not None:
+        raise UserError(f"--format is for a folder, and {args.annotations} is none.")
     if args.images is not None and not args.images.is_dir():
         raise UserError(f"there is no image folder {args.images.absolute()}.")
-    classes, num_keypoints, polygons = None, {}, False
-    if args.config is not None:
-        metainfo, polygons = from_config(args.config)
-        classes = list(metainfo["classes"])
-        if "keypoints" in metainfo:
-            having = metainfo.get("keypoint_classes", classes)
-            num_keypoints = dict.fromkeys(having, len(metainfo["keypoints"]))
+    wanted = Wanted(args)
     content = read_annotations(args.annotations)
-    progress = bar("annotations")
-    found = check.check_content(content, classes, args.keypoints, progress, num_keypoints, polygons)
-    if args.images is not None:
-        check.check_files(found, args.images, bar("images"))
-    report = check.Report(args.first)
-    for _, _, problem in found.problems:
-        report.add(problem)
-    sizes = ", ".join(f"{len(content[key])} {key}" for key in ("images", "annotations"))
-    print(f"{args.annotations}: {sizes}, {len(content['categories'])} categories")
+    found, report = _look(args, wanted, content, args.images, args.keypoints)
+    sizes = {key: len(content[key]) for key in ("images", "annotations", "categories")}
+    print(f"{args.annotations}: {', '.join(f'{count} {key}' for key, count in sizes.items())}")
     print(report.table())
     if args.fix is not None:
         write_clean(args.fix, content, *check.cleaned(found))
-    return report, content
+    document = dict(file=str(args.annotations), **sizes, problems=report.rows())
+    return document, report.errors > 0
+
+
+def _check_folder(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
+    """As :func:`_check_file`, of a folder."""
+    if args.images is not None:
+        raise UserError(f"{args.images}: a folder is checked with the images in it; leave it out.")
+    if args.fix is not None:
+        raise UserError(f"--fix is for a file; {call('convert FOLDER OUT')} writes a clean copy.")
+    wanted = Wanted(args)
+
+    def look(content: dict, images: Path, keypoints: bool) -> check.Report:
+        return _look(args, wanted, content, images, keypoints or args.keypoints)[1]
+
+    return check_folder(args.annotations, args.format, wanted.classes, look)
+
+
+class Wanted:
+    """What the config of ``--config`` wants of annotations.
+
+    Attributes:
+        classes: names; None without a config.
+        num_keypoints: of each class that has keypoints.
+        polygons: whether masks are loaded as polygons alone.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.classes: list[str] | None = None
+        self.num_keypoints: dict[str, int] = {}
+        self.polygons = False
+        if args.config is None:
+            return
+        metainfo, self.polygons = from_config(args.config)
+        self.classes = list(metainfo["classes"])
+        if "keypoints" in metainfo:
+            having = metainfo.get("keypoint_classes", self.classes)
+            self.num_keypoints = dict.fromkeys(having, len(metainfo["keypoints"]))
+
+
+def _look(
+    args: argparse.Namespace, wanted: Wanted, content: dict, images: Path | None, keypoints: bool
+) -> tuple[Any, check.Report]:
+    """Findings and report of a parsed file; ``images`` is the folder of its images, if any."""
+    found = check.check_content(
+        content, wanted.classes, keypoints, bar("annotations"), wanted.num_keypoints,
+        wanted.polygons,
+    )  # fmt: skip
+    if images is not None:
+        check.check_files(found, images, bar("images"))
+    report = check.Report(args.first)
+    for _, _, problem in found.problems:
+        report.add(problem)
+    return found, report
