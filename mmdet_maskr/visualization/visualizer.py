@@ -9,18 +9,27 @@ import torch
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import get_box_tensor
-from mmdet.visualization import DetLocalVisualizer, get_palette
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.dist import master_only
 from mmengine.structures import InstanceData
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.colors import class_colors, colored_by_instance, instance_colors
+from mmdet_maskr.visualization.colors import colored_by_instance, instance_colors
 from mmdet_maskr.visualization.draw import (
     LEAST_SIDE,
     MASK_ALPHA,
     draw_instances,
     enlarge,
     enlargement,
+)
+from mmdet_maskr.visualization.drawable import (
+    FAR,
+    colors_of,
+    drawable,
+    given_colors,
+    names_of,
+    picture_of,
+    points_of,
 )
 from mmdet_maskr.visualization.labels import Texts, texts_of
 from mmdet_maskr.visualization.mask_arrays import one_by_one
@@ -29,11 +38,11 @@ from mmdet_maskr.visualization.skeleton import (
     KEYPOINT_THR,
     Color,
     make_skeleton,
-    with_visibility,
 )
 
 COLORED_BY = ("auto", "class", "instance")
 WINDOWLESS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # matplotlib's backends
+SIDES = {"gt_instances": "ground truth", "pred_instances": "prediction"}
 MAPS = ("gt_sem_seg", "pred_sem_seg", "gt_panoptic_seg", "pred_panoptic_seg")
 
 
@@ -128,11 +137,24 @@ class InstanceVisualizer(DetLocalVisualizer):
         pred_score_thr: float = 0.3,
         step: int = 0,
     ) -> None:
-        """DetLocalVisualizer's; maps are drawn over instances, and have the image's size."""
+        """DetLocalVisualizer's; maps are drawn over instances, and have the image's size.
+
+        An image with one band, or with more than three, is shown by :func:`.picture_of`. Boxes that
+        are not finite are left out, which is logged; a label
+        without a class is named by its number.
+
+        Raises:
+            UserError: the image is none.
+        """
+        image = picture_of(image)
         self._has_maps = data_sample is not None and any(key in data_sample for key in MAPS)
         self._known, self._strips = None, []
-        if data_sample is not None and not self._has_maps:
+        if data_sample is not None:
             data_sample = data_sample.cpu()
+            for key, kind in SIDES.items():
+                if key in data_sample:
+                    setattr(data_sample, key, drawable(data_sample.get(key), kind))
+        if data_sample is not None and not self._has_maps:
             # an empty panel, too, is enlarged
             if draw_gt and "gt_instances" not in data_sample:
                 data_sample.gt_instances = InstanceData()
@@ -218,7 +240,7 @@ class InstanceVisualizer(DetLocalVisualizer):
         if len(panel.boxes) == 0:
             picture = enlarge(image, panel.boxes, None, None, side)[0]
         else:
-            keypoints = self._keypoints(instances)
+            keypoints = points_of(instances, self.keypoint_thr)
             skeleton = None
             if keypoints is not None:
                 skeleton = make_skeleton(self.dataset_meta, keypoints.shape[1])
@@ -229,12 +251,12 @@ class InstanceVisualizer(DetLocalVisualizer):
                 boxes,
                 masks,
                 panel.texts,
-                self._given(self.bbox_color, instances) or panel.colors,
+                given_colors(self.bbox_color, instances) or panel.colors,
                 keypoints,
                 skeleton,
                 MASK_ALPHA if self._has_maps and self.mask_alpha is None else self.mask_alpha,
-                self._given(self.mask_color, instances) or panel.colors,
-                self._given(self._ink, instances),
+                given_colors(self.mask_color, instances) or panel.colors,
+                given_colors(self._ink, instances),
                 self._line_width,
             )
         self._known = panel.boxes, panel.colors
@@ -258,48 +280,25 @@ class InstanceVisualizer(DetLocalVisualizer):
         if "bboxes" not in instances or len(instances) == 0:
             return Panel(title, np.zeros((0, 4)), [], Texts([], []), [], by_instance)
         labels = instances.labels.tolist()
-        boxes = get_box_tensor(instances.bboxes).numpy()
-        names = [classes[label] if classes else f"class {label}" for label in labels]
+        boxes = get_box_tensor(instances.bboxes).numpy().clip(-FAR, FAR)
+        names = names_of(labels, classes)
         scores = instances.scores.tolist() if "scores" in instances else None
         texts = texts_of(names, scores, one_class)
         if by_instance:
             colors = instance_colors(boxes, self._known)
         else:
-            if isinstance(palette, str) and palette != "random":  # 'coco', 'voc', a color's name
-                palette = get_palette(palette, max(labels) + 1)
-            of_classes = class_colors(palette, max(labels) + 1)
-            colors = [of_classes[label] for label in labels]
+            colors = colors_of(labels, palette)
         return Panel(title, boxes, names, texts, colors, by_instance)
 
     def _legends(self, image: np.ndarray, instances: Sequence[InstanceData]) -> list[np.ndarray]:
         """Legends of the panels."""
-        titles = ("ground truth", "prediction") if len(instances) == 2 else ("",)
+        titles = tuple(SIDES.values()) if len(instances) == 2 else ("",)
         meta = self.dataset_meta
         panels = []
         for title, shown in zip(titles, instances, strict=False):
             panel = self._panel(title, shown, meta.get("classes"), meta.get("palette"))
-            given = self._given(self.mask_color, shown) if len(panel.boxes) else None
+            given = given_colors(self.mask_color, shown) if len(panel.boxes) else None
             if given is not None:
                 panel.colors, panel.by_instance = given, False
             panels.append(panel)
         return legends(image.shape, panels, enlargement(image, self.least_side))
-
-    def _given(self, color: Color | str | None, instances: InstanceData) -> list[Color] | None:
-        """The color of each instance's class that an option names; None where it does not."""
-        if color is None:
-            return None
-        labels = instances.labels.tolist()
-        palette = get_palette(color, max(labels) + 1)
-        return [
-            (int(red), int(green), int(blue))
-            for red, green, blue in map(palette.__getitem__, labels)
-        ]
-
-    def _keypoints(self, instances: InstanceData) -> np.ndarray | None:
-        """(N, K, 3) x, y, visibility."""
-        if "keypoints" not in instances:
-            return None
-        keypoints = np.asarray(instances.keypoints, float)
-        if "keypoint_scores" not in instances:
-            return keypoints
-        return with_visibility(keypoints, instances.keypoint_scores, self.keypoint_thr)

@@ -19,7 +19,7 @@ from pycocotools import mask as mask_api
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops.mask_rle import RLEMasks
-from mmdet_maskr.visualization import InstanceVisualizer
+from mmdet_maskr.visualization import InstanceVisualizer, drawable
 
 SIZE = 240
 META = dict(
@@ -312,3 +312,71 @@ def test_labels_without_room_are_in_a_legend():
     picture = visualizer.get_image()
     assert picture.shape[0] > 400
     assert (picture[400:] == (0, 200, 0)).all(-1).sum() > 30, "the class's color"
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_boxes_that_are_not_finite(
+    visualizer: InstanceVisualizer, tmp_path: Path, bad: float, monkeypatch: pytest.MonkeyPatch
+):
+    """They are left out, with what belongs to them, and counted in the log."""
+    said = []
+    monkeypatch.setattr(drawable, "print_log", lambda text, **_: said.append(text))
+    spoilt, other = predictions(), truth()
+    spoilt.bboxes[0, 2] = bad
+    other.bboxes.tensor[0, 2] = bad
+    found = draw(visualizer, tmp_path, gt_instances=other, pred_instances=spoilt)
+    assert [text.split(" are ")[0] for text in said] == [
+        "1 of 2 boxes of the ground truth", "1 of 2 boxes of the prediction",
+    ]  # fmt: skip
+    kept = dict(gt_instances=truth()[[1]], pred_instances=predictions()[[1]])
+    assert np.array_equal(found, draw(visualizer, tmp_path, **kept))
+    far = predictions()
+    far.bboxes[0] = torch.tensor([-1e30, -1e30, 1e30, 1e30])
+    assert draw(visualizer, tmp_path, draw_gt=False, pred_instances=far).shape == (SIZE, SIZE, 3)
+
+
+def test_keypoints_that_are_not_finite(visualizer: InstanceVisualizer, tmp_path: Path):
+    spoilt, absent = truth(), truth()
+    spoilt.keypoints[1, 1, 0] = float("nan")
+    absent.keypoints[1, 1] = 0
+    left, right = (draw(visualizer, tmp_path, draw_pred=False, gt_instances=part)
+                   for part in (spoilt, absent))  # fmt: skip
+    assert np.array_equal(left, right)
+
+
+@pytest.mark.parametrize("palette", [META["palette"], "coco", "voc", "green", "random", None])
+@pytest.mark.parametrize("legend", [True, False])
+def test_labels_without_a_class(tmp_path: Path, palette: object, legend: bool):
+    """Drawn with a color, and their number for a name."""
+    visualizer = InstanceVisualizer(legend=legend, least_side=0, bbox_color=None)
+    visualizer.dataset_meta = {**META, "palette": palette}
+    instances = predictions()
+    instances.labels = torch.tensor([10**9, -1])
+    drawn = draw(visualizer, tmp_path, draw_gt=False, pred_instances=instances)
+    assert (drawn[:SIZE] != 100).any()
+    panel = visualizer._panel("", instances, META["classes"], palette)
+    assert panel.names == ["class 1000000000", "class -1"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((), np.uint8), ((1,), np.uint8), ((4,), np.uint8), ((3,), np.uint16)]
+)
+def test_images_of_other_bands(
+    visualizer: InstanceVisualizer, tmp_path: Path, shape: tuple[int, ...], kind: type
+):
+    file = tmp_path / "drawn.png"
+    image = np.full((SIZE, SIZE, *shape), 100, kind)
+    if shape and shape[0] > 2:
+        image[..., 0], image[..., -1] = 30, 90 if shape[0] == 3 else 0
+    sample = DetDataSample(pred_instances=predictions())
+    visualizer.add_datasample("x", image, sample, draw_gt=False, out_file=str(file))
+    drawn = cv2.imread(str(file))[..., ::-1]
+    expected = {(): [100] * 3, (1,): [100] * 3, (4,): [30, 100, 100], (3,): [30, 100, 90]}[shape]
+    assert drawn.shape == (SIZE, SIZE, 3)
+    assert drawn[2, 2].tolist() == expected
+
+
+@pytest.mark.parametrize("image", [None, np.zeros(5), np.zeros((0, 4, 3)), np.zeros((1, 4, 4, 3))])
+def test_what_is_no_image(visualizer: InstanceVisualizer, image: object):
+    with pytest.raises(UserError, match="height and width"):
+        visualizer.add_datasample("x", image, DetDataSample(pred_instances=predictions()))
