@@ -380,9 +380,9 @@ def config_of_a_page(page: str, name: str, folder: Path) -> Config:
     return cfg
 
 
-def test_own_data_set_as_in_the_readme(tmp_path: Path):
-    """The README's config for an own dataset has its folders and classes in all three splits."""
-    cfg = config_of_a_page("README.md", "pets", tmp_path)
+def test_own_dataset_as_on_its_page(tmp_path: Path):
+    """The page's config for an own dataset has its folders and classes in all three splits."""
+    cfg = config_of_a_page("docs/own_dataset.md", "pets", tmp_path)
     for split, file in (("train", "train"), ("val", "val"), ("test", "val")):
         dataset = cfg[f"{split}_dataloader"].dataset
         assert dataset.type == "CocoInstanceDataset"
