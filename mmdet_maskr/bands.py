@@ -85,13 +85,17 @@ def _read(path: Path) -> np.ndarray:
     content = np.fromfile(path, np.uint8)
     is_tiff = content[:2].tobytes() in (b"II", b"MM")
     if is_tiff and importlib.util.find_spec("tifffile") is not None:
-        return _read_tifffile(path)
+        try:
+            return _read_tifffile(path)
+        except ValueError as error:  # compressed in a way for which tifffile asks for more
+            if "imagecodecs" not in str(error):
+                raise
     pages = _pages(content)
     if pages:
         return _joined([_in_order(page) for page in pages], path)
     if is_tiff and importlib.util.find_spec("rasterio") is not None:
         return _read_rasterio(path)
-    cure = " `pip install tifffile` reads more kinds of TIFF." if is_tiff else ""
+    cure = " `pip install tifffile imagecodecs` reads more kinds of TIFF." if is_tiff else ""
     raise UserError(f"image {path} cannot be read: it is none that OpenCV can decode.{cure}")
 
 

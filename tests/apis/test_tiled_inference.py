@@ -86,7 +86,7 @@ def test_tiles_are_joined(inferencer: MaskRInferencer, mosaic: np.ndarray, tmp_p
     drawn = boxes[:, 2] > 0
     assert np.abs(corners - np.array(lists["bboxes"]))[drawn].max() < 60
     assert len(json.loads((tmp_path / "found.json").read_text())) == len(lists["labels"])
-    assert found["visualization"][0].shape == (192, 192, 3)
+    assert found["visualization"][0].shape == (384, 384, 3)  # small images are enlarged
     (sample,) = inferencer(path, tile=96, return_datasamples=True)["predictions"]
     assert isinstance(sample.pred_instances.masks, RLEMasks)
     assert sample.pred_instances.keypoints.shape[1:] == (9, 2)
