@@ -354,7 +354,9 @@ def picture(**options: object) -> np.ndarray:
         bboxes=torch.tensor([[60.0, 60, 200, 180]]), labels=torch.tensor([0]), masks=mask
     )
     image = np.zeros((240, 320, 3), np.uint8)
-    return visualizer._draw_instances(image, instances, ["thing", "other"], [(200, 100, 50), (9, 9, 9)])
+    return visualizer._draw_instances(
+        image, instances, ["thing", "other"], [(200, 100, 50), (9, 9, 9)]
+    )
 
 
 def test_visualizers_alpha_and_line_width():

@@ -24,7 +24,9 @@ def joint_config(repo: Path, coco_mini: Path, work_dir: Path) -> Config:
         loader = cfg[f"{split}_dataloader"]
         loader.update(num_workers=0, persistent_workers=False)
         loader.dataset.update(data_root=str(coco_mini), indices=PHOTOS)
-        resize = next(s for s in loader.dataset.pipeline if s["type"] in ("KeypointResize", "Resize"))
+        resize = next(
+            s for s in loader.dataset.pipeline if s["type"] in ("KeypointResize", "Resize")
+        )
         resize["scale"] = (160, 128)
         if split != "train":
             evaluator = cfg[f"{split}_evaluator"]

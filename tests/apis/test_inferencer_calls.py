@@ -241,7 +241,10 @@ def test_where_models_are_from(repo: Path, tmp_path: Path):
     assert find_model(both[1], None) == find_model(None, both[1]) == find_model(*both) == both
     assert find_model("mask-rcnn_r50_fpn_1x_coco", None) == ("mask-rcnn_r50_fpn_1x_coco", None)
     for given, message in (
-        (("maskr_r50_fpn_1x", None), r"no weights of ours are published for maskr_r50_fpn_1x.*weights="),
+        (
+            ("maskr_r50_fpn_1x", None),
+            r"no weights of ours are published for maskr_r50_fpn_1x.*weights=",
+        ),
         (("maskr_r50_fpn_1y", None), r"no model of this name.*did you mean maskr_r50_fpn_1x"),
         ((config, "nowhere.pth"), r"there is no checkpoint .*nowhere\.pth"),
         ((None, None), "neither model nor weights"),
