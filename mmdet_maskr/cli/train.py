@@ -11,7 +11,17 @@ from mmdet_maskr.engine.options import load_config, weights_of
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.recipe.run import train_folder
 
-ONLY_FOLDERS = ("minutes", "epochs", "classes", "val", "folds", "format", "flips", "device")
+ONLY_FOLDERS = (
+    "minutes",
+    "epochs",
+    "classes",
+    "val",
+    "folds",
+    "format",
+    "flips",
+    "copy_paste",
+    "device",
+)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -20,11 +30,12 @@ def run(args: argparse.Namespace) -> None:
             raise UserError("--data-root and --auto-scale-lr are for a config, not for a folder.")
         train_folder(args)
     else:
-        given = [f"--{name}" for name in ONLY_FOLDERS if getattr(args, name) not in (None, "auto")]
+        given = [name for name in ONLY_FOLDERS if getattr(args, name) not in (None, "auto")]
         if given:
+            named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise UserError(
-                f"{', '.join(given)}: for a folder, of which the config is made; a config has its "
-                "own, which --cfg-options changes."
+                f"{named}: for a folder, of which the config is made; a config has its own, which "
+                "--cfg-options changes."
             )
         train_config(args, weights_of(args))
 

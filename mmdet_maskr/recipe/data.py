@@ -31,21 +31,41 @@ def best_of(facts: Facts) -> str:
     return f"coco/{metrics_of(facts)[-1]}_mAP"
 
 
-def train_pipeline(facts: Facts, plan: Plan, wishes: Wishes) -> list[Any]:
-    """Transforms of photos that train."""
-    pre = "Keypoint" if facts.keypoints else ""
+def train_pipelines(facts: Facts, plan: Plan, wishes: Wishes) -> dict[str, list[Any]]:
+    """Transforms of photos that train, by the names that the config gives them.
+
+    Raises:
+        UserError: copy-paste without masks.
+    """
+    loading = [dict(type="LoadImageFromFile"), _loading(facts)]
+    steps = _changes(facts, plan, wishes)
+    if not wishes.copy_paste:
+        return dict(train_pipeline=[*loading, *steps])
+    if not facts.masks:
+        raise UserError("--copy-paste cuts objects out by their masks, and no object has one.")
+    paste = _dict(dict(type="InstanceCopyPaste", prob=0.5, max_num=10))
+    why = "--copy-paste: up to ten objects of another photo, in every second one"
+    return dict(loading_pipeline=loading, train_pipeline=[Choice(paste, why), *steps])
+
+
+def _loading(facts: Facts) -> dict[str, Any]:
     loading: dict[str, Any] = dict(
-        type="LoadKeypointAnnotations" if pre else "LoadInstanceAnnotations",
+        type="LoadKeypointAnnotations" if facts.keypoints else "LoadInstanceAnnotations",
         with_bbox=True,
         with_mask=bool(facts.masks),
     )
-    if pre:
+    if facts.keypoints:
         loading["poly2mask"] = None
+    return loading
+
+
+def _changes(facts: Facts, plan: Plan, wishes: Wishes) -> list[Any]:
+    """What differs from one epoch to the next, and packing."""
+    pre = "Keypoint" if facts.keypoints else ""
     resize = dict(type="RandomResize", scale=Code("scale"), ratio_range=JITTER, keep_ratio=True)
     if pre:
         resize["resize_type"] = "KeypointResize"
-    steps: list[Any] = [dict(type="LoadImageFromFile"), loading]
-    steps.append(Choice(_dict(resize), "sizes vary by a quarter from photo to photo"))
+    steps: list[Any] = [Choice(_dict(resize), "sizes vary by a quarter from photo to photo")]
     flip, why = _flip(facts, wishes, pre)
     if flip is None:
         pass
@@ -84,24 +104,22 @@ def _dict(values: dict) -> Code:
 def test_pipeline(facts: Facts) -> list[Any]:
     """Transforms of photos that validate or test."""
     pre = "Keypoint" if facts.keypoints else ""
-    loading: dict[str, Any] = dict(
-        type="LoadKeypointAnnotations" if pre else "LoadInstanceAnnotations",
-        with_bbox=True,
-        with_mask=bool(facts.masks),
-    )
-    if pre:
-        loading["poly2mask"] = None
     keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
     return [
         dict(type="LoadImageFromFile"),
         _dict(dict(type=f"{pre}Resize", scale=Code("scale"), keep_ratio=True)),
-        loading,
+        _loading(facts),
         dict(type="PackKeypointInputs" if pre else "PackDetInputs", meta_keys=keys),
     ]
 
 
 def loaders_of(
-    facts: Facts, plan: Plan, machine: Machine, reading: Reading, splits: list[str]
+    facts: Facts,
+    plan: Plan,
+    machine: Machine,
+    wishes: Wishes,
+    reading: Reading,
+    splits: list[str],
 ) -> dict[str, Any]:
     """Data loaders and evaluators, which name the variables of the config's top."""
     kind = "AnyKeypointDataset" if facts.keypoints else "AnyInstanceDataset"
@@ -115,7 +133,8 @@ def loaders_of(
         own["fold"] = Choice(reading.fold, "this one validates")
     else:
         own |= dict(seed=reading.seed, val_share=reading.val_share)
-    train = dict(own, split="train", pipeline=Code("train_pipeline"))
+    own_pipeline = "loading_pipeline" if wishes.copy_paste else "train_pipeline"
+    train = dict(own, split="train", pipeline=Code(own_pipeline))
     if facts.imbalance > IMBALANCE and facts.images >= FEW_IMAGES and len(facts.classes) > 1:
         rare = min((n, c) for c, n in facts.counts.items() if n)
         why = f"classes in fewer photos come more often, as {rare[1]} with {rare[0]} of "
@@ -124,6 +143,10 @@ def loaders_of(
             type="ClassBalancedDataset", oversample_thr=Choice(REPEATED_BELOW, why),
             dataset=train,
         )  # fmt: skip
+    if wishes.copy_paste:
+        why = "--copy-paste: the other photo is drawn at random"
+        mixed = Choice(Code("train_pipeline"), why)
+        train = dict(type="MultiImageMixDataset", dataset=train, pipeline=mixed)
     workers = min(max(machine.cores - (machine.gpu is None), 1), 8)
     why_workers = f"{machine.cores} cores"
     loading = Choice(workers, why_workers)

@@ -32,6 +32,7 @@ class Wishes:
     weights: str | None = None
     flips: str = "auto"
     seed: int = 0
+    copy_paste: bool = False
 
     def __post_init__(self) -> None:
         for name in ("minutes", "epochs"):

@@ -66,9 +66,9 @@ def config_text(
     if start.body is not None:
         body = Choice(dict(type="Pretrained", checkpoint=start.body), start.reason)
         tree["model"]["backbone"]["init_cfg"] = body
-    tree["train_pipeline"] = data.train_pipeline(facts, plan, wishes)
+    tree |= data.train_pipelines(facts, plan, wishes)
     tree["test_pipeline"] = data.test_pipeline(facts)
-    tree |= data.loaders_of(facts, plan, machine, reading, list(prepared.files))
+    tree |= data.loaders_of(facts, plan, machine, wishes, reading, list(prepared.files))
     tree |= _schedule(plan)
     tree |= _runtime(facts, plan, start, stops=wishes.minutes is None)
     tree["randomness"] = dict(seed=Choice(wishes.seed, "the same seed gives the same training"))

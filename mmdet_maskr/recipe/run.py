@@ -37,8 +37,8 @@ from mmdet_maskr.report import write_report
 
 STARTING = 15.0  # seconds from the recipe to the first iteration
 # Options that make another training of a folder.
-KEPT = ("minutes", "epochs", "classes", "val", "folds", "seed", "format", "flips", "weights",
-        "amp", "cfg_options")  # fmt: skip
+KEPT = ("minutes", "epochs", "classes", "val", "folds", "seed", "format", "flips",
+        "copy_paste", "weights", "amp", "cfg_options")  # fmt: skip
 
 
 def train_folder(args: argparse.Namespace) -> None:
@@ -133,7 +133,9 @@ def _write_config(
     started: float,
 ) -> None:
     """Write the config; where minutes are given, after a few iterations that tell the speed."""
-    wishes = Wishes(args.minutes, args.epochs, args.weights, args.flips, args.seed)
+    wishes = Wishes(
+        args.minutes, args.epochs, args.weights, args.flips, args.seed, bool(args.copy_paste)
+    )
     machine = this_machine()
     start = start_of(machine, wishes.weights)
     plan = first_plan(facts, machine, start.small, wishes)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.runner import Runner
 from PIL import Image
 
 from mmdet_maskr.cli.parser import parser_of
@@ -194,15 +195,21 @@ def test_text_reads_back(tmp_path: Path):
     assert "    head=dict(classes=4),  # --cfg-options" in text
 
 
-def written(root: Path, tmp_path: Path, start: Start = NONE, **options: object) -> Config:
+def written(
+    root: Path,
+    tmp_path: Path,
+    start: Start = NONE,
+    wishes: Wishes = Wishes(),  # noqa: B008 (it is frozen)
+    **options: object,
+) -> Config:
     prepared = prepare(root)
     found = facts_of(prepared)
-    plan = first_plan(found, CPU, start.small, Wishes())
+    plan = first_plan(found, CPU, start.small, wishes)
     text = config_text(
         found,
         plan,
         CPU,
-        Wishes(),
+        wishes,
         start,
         prepared,
         Reading(),
@@ -256,11 +263,47 @@ def test_config_with_weights(tmp_path: Path):
     assert "EarlyStoppingHook" in [hook["type"] for hook in cfg.custom_hooks]
 
 
+@pytest.mark.parametrize("keypoints", [False, True])
+def test_copy_paste(tmp_path: Path, keypoints: bool):
+    """One step of what is written, with objects of another photo in each image."""
+    root = photos(tmp_path / "photos", keypoints=keypoints)
+    plain = written(root, tmp_path)
+    assert "InstanceCopyPaste" not in plain.pretty_text
+    cfg = written(
+        root,
+        tmp_path,
+        wishes=Wishes(copy_paste=True),
+        **{"train_dataloader.num_workers": 0, "train_dataloader.persistent_workers": False},
+    )
+    assert cfg.train_pipeline[0] == dict(type="InstanceCopyPaste", prob=0.5, max_num=10)
+    assert [*cfg.loading_pipeline, *cfg.train_pipeline[1:]] == plain.train_pipeline
+    cfg.train_pipeline[0].prob = cfg.train_dataloader.dataset.pipeline[0].prob = 1.0
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    own = {len(loader.dataset.dataset[i]["gt_bboxes"]) for i in range(len(loader.dataset))}
+    batch = next(iter(loader))
+    many = [len(sample.gt_instances) for sample in batch["data_samples"]]
+    assert max(many) > max(own)
+    for sample in batch["data_samples"]:
+        assert len(sample.gt_instances.masks) == len(sample.gt_instances)
+        assert ("keypoints" in sample.gt_instances) == keypoints
+    built = MODELS.build(cfg.model)
+    losses = built(**built.data_preprocessor(batch, True), mode="loss")
+    total, _ = built.parse_losses(losses)
+    total.backward()
+    assert torch.isfinite(total)
+
+
+def test_copy_paste_without_masks(tmp_path: Path):
+    root = photos(tmp_path / "photos", masks=False)
+    with pytest.raises(UserError, match="--copy-paste cuts objects out by their masks"):
+        written(root, tmp_path, wishes=Wishes(copy_paste=True))
+
+
 def test_flips():
     plan = first_plan(facts(), CPU, True, Wishes())
 
     def flip(given: Facts, kind: str) -> str:
-        steps = data.train_pipeline(given, plan, Wishes(flips=kind))
+        steps = data.train_pipelines(given, plan, Wishes(flips=kind))["train_pipeline"]
         return " ".join(
             s.value.text for s in steps if isinstance(s, Choice) and "Flip" in s.value.text
         )

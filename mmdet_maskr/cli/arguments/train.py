@@ -62,4 +62,10 @@ def _add_folder_arguments(group: argparse._ArgumentGroup) -> None:
     add("--seed", type=int, default=0, help="of split and training (%(default)s)")
     add("--format", help="of the annotations, where the folder has several")
     add("--flips", default="auto", help="none, horizontal, vertical, both, or auto (%(default)s)")
+    add(
+        "--copy-paste",
+        action="store_true",
+        default=None,
+        help="paste objects of other photos in, with masks and keypoints in step",
+    )
     add("--device", choices=("cpu", "cuda"), help="where to train (default: a GPU if there is one)")
