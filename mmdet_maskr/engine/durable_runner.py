@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import (
     BaseLoop,
     EpochBasedTrainLoop,
@@ -129,7 +130,8 @@ class DurableRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Load weights, or go on from a checkpoint, as ``load_from`` and ``resume`` say."""
-        if isinstance(self._train_loop, BaseLoop):
+        # only a training builds it; the loop is built by hooks of a test too (EarlyStoppingHook)
+        if isinstance(self.optim_wrapper, OptimWrapper):
             self.settings = Settings(self)
         if not self._has_loaded:
             self._resume_after_restart()

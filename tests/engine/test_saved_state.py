@@ -320,6 +320,13 @@ def test_early_stopping(tmp_path: Path, save_best: str | None):
         assert (hook.wait_count, hook.best_score) == (3, 0.5)
 
 
+def test_validation_alone_with_early_stopping(tmp_path: Path):
+    """The hook asks for the training's loop, for which no optimizer has been built."""
+    stop = [dict(type="EarlyStoppingHook", monitor="toy/score", rule="greater")]
+    ToyMetric.scores = [0.7]
+    assert toy_runner(tmp_path, val_interval=1, hooks=stop).val() == {"toy/score": 0.7}
+
+
 def test_modules_that_choose(tmp_path: Path):
     """A size for the next batches, thresholds that adapt: attributes of modules and their parts."""
     from mmdet.models.data_preprocessors import BatchSyncRandomResize
