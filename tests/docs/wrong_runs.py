@@ -87,7 +87,10 @@ def annotation_without_mask() -> str:
     for annotation in content["annotations"]:
         del annotation["segmentation"]
     Path("data/shapes/annotations/boxes.json").write_text(json.dumps(content))
-    return train("train_dataloader.dataset.ann_file=annotations/boxes.json")
+    dataset = "train_dataloader.dataset"
+    return train(
+        f"{dataset}.ann_file=annotations/boxes.json", f"{dataset}.pipeline.1.poly2mask=True"
+    )
 
 
 def checkpoint_of_other_classes() -> str:
