@@ -181,7 +181,8 @@ class TifffileWindows(_Windows):
         if not {"Y", "X"} <= set(sizes) <= set("YXS"):
             raise ValueError(f"its pages have the axes {self._page.axes}, which are no image")
         size = sizes["Y"], sizes["X"]
-        others = [(p.imagelength, p.imagewidth) for p in list(self._file.pages)[1:]]
+        pages: list[Any] = list(self._file.pages)[1:]
+        others = [(page.imagelength, page.imagewidth) for page in pages]
         is_single = all(h < size[0] and w < size[1] for h, w in others)
         return Layout(*size, sizes.get("S", 1), np.dtype(self._page.dtype), is_single)
 
