@@ -17,7 +17,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 import numpy as np
-from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
+from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmengine.utils import digit_version
 
 from mmdet_maskr.coco.detections import KINDS, Detections
@@ -72,21 +72,18 @@ class EvaluationInput:
 Arrays = tuple[np.ndarray, np.ndarray]  # precision (T, R, K, A, M) and recall (T, K, A, M)
 
 
-def evaluate(comparison: EvaluationInput, backend: str, in_processes: bool = False) -> COCOeval:
+def evaluate(comparison: EvaluationInput, backend: str) -> COCOeval:
     """Compare, and summarize as pycocotools does.
 
     Args:
         comparison: what with what.
         backend: a name of :data:`BACKENDS`.
-        in_processes: let eight processes run pycocotools for any backend (mmdet's
-            ``use_mp_eval``).
 
     Returns:
         pycocotools' COCOeval with ``params`` (categories ascending), ``eval`` and ``stats``; with
         ``counted`` these are :func:`.scores.box_items` of ``max_dets``, or KEYPOINT_ITEMS.
     """
-    run = _pycocotools_in_processes if in_processes else BACKENDS[backend].run
-    precision, recall = run(comparison)
+    precision, recall = BACKENDS[backend].run(comparison)
     evaluation = COCOeval(comparison.truth, None, comparison.kind)
     comparison.set_params(evaluation.params)
     evaluation.eval = dict(precision=precision, recall=recall)
@@ -153,18 +150,14 @@ def installed() -> list[str]:
 
 
 # ----------------------------------------------------------------------------------- the libraries
-def _pycocotools(comparison: EvaluationInput, evaluation_class: type = COCOeval) -> Arrays:
+def _pycocotools(comparison: EvaluationInput) -> Arrays:
     truth = comparison.truth
     found = truth.loadRes(comparison.found.to_coco())
-    evaluation = evaluation_class(truth, found, comparison.kind)
+    evaluation = COCOeval(truth, found, comparison.kind)
     comparison.set_params(evaluation.params)
     evaluation.evaluate()
     evaluation.accumulate()
     return evaluation.eval["precision"], evaluation.eval["recall"]
-
-
-def _pycocotools_in_processes(comparison: EvaluationInput) -> Arrays:
-    return _pycocotools(comparison, COCOevalMP)
 
 
 def _faster_coco_eval(comparison: EvaluationInput) -> Arrays:

@@ -56,7 +56,9 @@ class CocoInstanceMetric(CocoMetric):
     the dataset's ``metainfo`` (see :mod:`mmdet_maskr.coco.keypoint_meta`): its K sigmas, and
     detections of its ``keypoint_classes`` alone. Their scores are ``coco/keypoints_mAP``,
     ``_mAP_50``, ``_mAP_75``, ``_mAP_m`` and ``_mAP_l``; a detection is as large as the box around
-    its keypoints. ``proposal_nums`` and ``use_mp_eval`` concern boxes and masks.
+    its keypoints. ``proposal_nums`` concerns boxes and masks. ``use_mp_eval`` is accepted and
+    ignored: one process with a fast backend is faster than mmdet's eight, and processes forked
+    while another library has threads can wait forever.
 
     All average precisions are those of ``max_dets`` detections an image and class. (CocoMetric has
     mAP of 100 and the others of the largest of ``proposal_nums``.) An image that comes several
@@ -126,7 +128,6 @@ class CocoInstanceMetric(CocoMetric):
         super().__init__(None, others, metric_items=items, **options)
         self.metrics = names
         self.backend = backend
-        self._check_options()
         self._of_dataset = ann_file == OF_DATASET
         self._sort_categories, self._keypoint_file = sort_categories, keypoint_ann_file
         if ann_file is not None and not self._of_dataset:
@@ -207,14 +208,6 @@ class CocoInstanceMetric(CocoMetric):
         return recorded
 
     # ------------------------------------------------------------------------------- annotations
-    def _check_options(self) -> None:
-        """Refuse what would end in an error, or in scores of nothing, after the whole test."""
-        if self.use_mp_eval and self.backend not in ("auto", backends.REFERENCE):
-            raise UserError(
-                f"use_mp_eval=True lets pycocotools evaluate in eight processes, but backend="
-                f"{self.backend!r}: leave one of them out."
-            )
-
     def _read_all(self, ann_file: str) -> None:
         self._coco_api = self._read(ann_file)
         if self._sort_categories:
@@ -293,12 +286,10 @@ class CocoInstanceMetric(CocoMetric):
             results: one an image, as :meth:`process` stores them.
         """
         comparison = self.comparison(metric, self._detections(metric, results))
-        in_processes = self.use_mp_eval and metric != KEYPOINTS
-        wanted = backends.REFERENCE if in_processes else self.backend
-        backend, description = backends.choose(comparison, wanted)
+        backend, description = backends.choose(comparison, self.backend)
         MMLogger.get_current_instance().info(f"{comparison.kind} is evaluated by {description}")
         names = {i: comparison.truth.cats[i]["name"] for i in comparison.category_ids}
-        return backends.evaluate(comparison, backend, in_processes), names
+        return backends.evaluate(comparison, backend), names
 
     def _score(self, metric: str, results: Sequence[dict]) -> dict[str, float]:
         logger = MMLogger.get_current_instance()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -309,16 +310,27 @@ def test_two_files_with_ids_of_their_own(tiny: Path, tmp_path: Path):
 
 
 # ------------------------------------------------------------------------------------- no results
-@pytest.mark.parametrize("use_mp_eval", [False, True])
-def test_no_detection_at_all_scores_zero(tiny: Path, use_mp_eval: bool):
+def test_no_detection_at_all_scores_zero(tiny: Path):
     """Every score that there is ground truth for is 0, none is absent."""
     samples = without_detections(Predictions(tiny, tiny, 5).samples)
     options = dict(ann_file=str(tiny), metric=["bbox", "segm", "proposal", "keypoints"])
-    scores = score(samples, TINY, use_mp_eval=use_mp_eval, classwise=True, **options)
+    scores = score(samples, TINY, classwise=True, **options)
     for name in ("bbox", "segm", "keypoints"):
         assert scores[f"coco/{name}_mAP"] == scores[f"coco/{name}_mAP_50"] == 0.0
     assert scores["coco/AR@100"] == scores["coco/bird_precision"] == 0.0
     assert scores["coco/keypoints_mAP_l"] == -1.0  # no such annotation, as with detections
+
+
+@pytest.mark.parametrize("backend", backends.installed())
+def test_mmdets_option_for_processes_forks_none(
+    tiny: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A process forked from one with a library's threads can wait for them forever."""
+    samples = Predictions(tiny, tiny, 5).samples
+    options = dict(ann_file=str(tiny), metric=["bbox", "segm"], backend=backend)
+    wanted = score(samples, TINY, **options)
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("forked"))
+    assert score(samples, TINY, use_mp_eval=True, **options) == wanted
 
 
 def test_images_without_detections(tiny: Path):

@@ -24,7 +24,6 @@ from mmdet_maskr.evaluation import CocoInstanceMetric, backends
         (dict(metric="keypoints", metric_items=["mAP_s"]), r"\['mAP_s'\].*'mAP_m'"),
         (dict(metric="bbox", metric_items=["AR"]), r"\['AR'\].*'AR@100'"),
         (dict(backend="coco"), "backend='coco': it must be one of .*'pycocotools'"),
-        (dict(backend="hotcoco", use_mp_eval=True), "use_mp_eval=True .* backend='hotcoco'"),
         (dict(proposal_nums=(1, 10)), r"proposal_nums=\(1, 10\): .* three numbers"),
         (dict(proposal_nums=(1, 10, 10)), "three numbers"),
         (dict(proposal_nums=(0, 10, 100)), "three numbers"),
