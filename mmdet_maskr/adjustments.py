@@ -74,10 +74,12 @@ def _explained(old: Any) -> Any:
 def _with_references(old: Any) -> Any:
     from collections import OrderedDict
 
+    from mmdet_maskr import pypi_weights
     from mmdet_maskr.zoo.resolve import SCHEMES, load_checkpoint
 
-    # the first prefix that fits counts, and '' fits all
-    return OrderedDict([*((scheme, load_checkpoint) for scheme in SCHEMES), *old.items()])
+    ours = dict.fromkeys(SCHEMES, load_checkpoint)
+    ours[pypi_weights.SCHEME] = pypi_weights.load_packaged
+    return OrderedDict([*ours.items(), *old.items()])  # the first prefix that fits; '' fits all
 
 
 def _load_url(old: Any) -> Any:
@@ -129,7 +131,8 @@ _EVALUATED = "it evaluates this text of a config at each call, and any code woul
 LASTING = (
     Change(
         _LOADER, "_schemes", _with_references,
-        "load_from = 'pretrained://NAME' and 'hf://org/name' name models of others",
+        "load_from = 'pretrained://NAME' and 'hf://org/name' name models of others, and "
+        "checkpoint = 'pypi://NAME' a file of an installed package",
     ),
     Change(
         _SCHEMES, "", _read_checkpoint,

@@ -3,7 +3,7 @@
 from mmdet.registry import MODELS
 
 from mmdet_maskr import adjustments, old_names
-from mmdet_maskr.models.backbones import FreeWidthResNet, PlainViT
+from mmdet_maskr.models.backbones import EfficientNetLite, FreeWidthResNet, PlainViT
 from mmdet_maskr.models.data_preprocessors import BandsDataPreprocessor, UnitRangePreprocessor
 from mmdet_maskr.models.dense_heads import SampledRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
@@ -27,6 +27,7 @@ __all__ = [
     "BandsDataPreprocessor",
     "ChannelLayerNorm",
     "ComposedMaskHead",
+    "EfficientNetLite",
     "FreeWidthResNet",
     "FreeWidthStage",
     "HeatmapKeypointHead",

@@ -1,7 +1,8 @@
-"""Backbones that mmdet lacks: the plain vision transformer, ResNets of free width."""
+"""Backbones that mmdet lacks: plain vision transformer, ResNets of free width, light ones."""
 
+from mmdet_maskr.models.backbones.efficientnet_lite import EfficientNetLite
 from mmdet_maskr.models.backbones.inflated import PretrainedBandsInit
 from mmdet_maskr.models.backbones.resnet import FreeWidthResNet
 from mmdet_maskr.models.backbones.vit import PlainViT
 
-__all__ = ["FreeWidthResNet", "PlainViT", "PretrainedBandsInit"]
+__all__ = ["EfficientNetLite", "FreeWidthResNet", "PlainViT", "PretrainedBandsInit"]
