@@ -32,7 +32,7 @@ def _section(command: str) -> str:
     for name, inner in nested.items():
         lines += [f"### maskr {command} {name}", ""]
         if inner.description:
-            lines += [_cell((inner.description.strip()).split("\n\n")[0]), ""]
+            lines += [cell((inner.description.strip()).split("\n\n")[0]), ""]
         lines += _table(inner)
     return "\n".join(lines)
 
@@ -78,10 +78,11 @@ def _name(action: argparse.Action) -> str:
 
 def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     values = dict(vars(action), prog=parser.prog)
-    return _cell((action.help or "") % values)
+    return cell((action.help or "") % values)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text as the cell of a Markdown table."""
     return _escaped(" ".join(text.split()))
 
 

@@ -170,7 +170,7 @@ def test_zoo_and_check_as_json(capsys, tmp_path: Path):
     content = json.loads(capsys.readouterr().out)
     found = {row["code"]: row for row in content["problems"]}
     assert content["images"] == 1 and found["image-unknown"]["count"] == 1
-    assert found["image-unknown"]["severity"] == "error"
+    assert found["image-unknown"]["severity"] == "error" and found["image-unknown"]["remedy"]
 
 
 def test_a_reader_that_has_seen_enough(repo: Path):

@@ -64,6 +64,14 @@ def _rle(**values) -> Callable[[dict], object]:
     return breaks
 
 
+def _every(**values) -> Callable[[dict], object]:
+    return lambda content: [a.update(copy.deepcopy(values)) for a in content["annotations"]]
+
+
+def _shift(key: str, by: int) -> Callable[[dict], object]:
+    return lambda content: [a.update({key: a[key] + by}) for a in content["annotations"]]
+
+
 NAN, INF = float("nan"), float("inf")
 BOW = [5.0, 5.0, 15.0, 15.0, 15.0, 5.0, 5.0, 15.0]
 
@@ -181,4 +189,17 @@ CASES = [
     Case("category unknown", "category-unknown", _set("annotations", 0, category_id=99)),
     Case("category empty", "category-empty", _set("annotations", 1, category_id=1)),
     Case("image empty", "image-without-annotations", _set("annotations", 2, image_id=7)),
+    Case("annotation ignored", "ignored", _set("annotations", 0, ignore=1)),
+    Case("box tiny", "box-tiny", _set("annotations", 0, bbox=[5, 5, 0.5, 10])),
+    Case("box half of the mask", "box-not-mask", _set("annotations", 0, bbox=[5, 5, 5, 5])),
+    Case("all ignored", "nothing-trainable", _every(ignore=1)),
+    Case("most left out", "left-out", _set("annotations", 0, ignore=1)),
+    Case("boxes in fractions", "boxes-in-fractions", _every(bbox=[0.1, 0.2, 0.3, 0.4])),
+    Case("category ids one less", "category-ids-shifted", _shift("category_id", -1)),
+    Case("image ids one more", "image-ids-shifted", _shift("image_id", 1)),
+    Case("crowd of a class without others", "crowd-single",
+         lambda content: (_set("annotations", 0, category_id=2)(content),
+                          _set("annotations", 2, id=3)(content))),
+    Case("crowd with an id of its own", "crowds", _set("annotations", 2, id=3)),
+    Case("keypoints without names", "keypoints-unnamed", _drop("categories", 1, "keypoints")),
 ]  # fmt: skip

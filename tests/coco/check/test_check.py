@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 import runpy
 import struct
 import sys
@@ -18,6 +19,7 @@ import pytest
 from cases import CASES, COCO_CROWD, HEIGHT, WIDTH, Case, good
 from PIL import Image
 
+from mmdet_maskr.cli import checks_page
 from mmdet_maskr.coco import check
 from mmdet_maskr.coco.check.geometry import crosses_itself
 from mmdet_maskr.coco.reader import read_annotations
@@ -49,10 +51,11 @@ def test_found_and_fixed(case: Case):
     assert repr(content) == repr(before)
     left = [p for _, _, p in check.check_content(clean, keypoints=True).problems if p.is_error]
     if "categor" not in case.name:
-        # a crowd alone is nothing to train on
-        some = any(not a["iscrowd"] for a in clean["annotations"])
-        assert [p.code for p in left] == ([] if some else ["nothing-trainable"])
-        fixed = any(p.is_error or p.repair for _, _, p in found.problems)
+        # crowds and ignored objects alone are nothing to train on
+        some = any(not a["iscrowd"] and not a.get("ignore") for a in clean["annotations"])
+        none = clean["annotations"] and not some
+        assert [p.code for p in left] == (["nothing-trainable"] if none else [])
+        fixed = any((p.is_error and kind) or p.repair for kind, _, p in found.problems)
         assert bool(log) == fixed
     check.Report().table()
 
@@ -205,6 +208,23 @@ def test_image_files(tmp_path: Path, name: str):
     assert {problem.code for _, _, problem in found.problems} == expected
     clean, _ = check.cleaned(found)
     assert len(clean["images"]) == (1 if any(p.is_error for _, _, p in found.problems) else 2)
+
+
+def test_every_code_is_raised():
+    """By the tests above: each code of the catalogue is that of a case."""
+    of_files = set().union(*(codes for _, codes in FILES.values()))
+    assert {case.code for case in CASES} | of_files | {"class-unknown"} == set(check.CATALOGUE)
+
+
+def test_the_page_of_codes(repo: Path):
+    """docs/checks.md has every code with its meaning and what to do."""
+    text = (repo / "docs" / "checks.md").read_text(encoding="utf-8")
+    assert checks_page.MARK in text
+    assert text == checks_page.update(text), (
+        "run python -m mmdet_maskr.cli.checks_page docs/checks.md"
+    )
+    listed = re.findall(r"^\| `([\w-]+)` \| [^|]+ \| [^|]+ \|$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(check.CATALOGUE)
 
 
 def test_tool(
