@@ -18,10 +18,11 @@ import torch
 from mmengine.config import Config
 
 
-def fork(run: Callable[[], object], log: str | Path) -> int:
-    """Run a function in a child, a session of its own with one thread; returns its process id.
+def fork(run: Callable[[], object], log: str | Path, session: bool = True) -> int:
+    """Run a function in a child with one thread; returns its process id.
 
     Its exit code is that of SystemExit, or 1 for another exception. Output is added to ``log``.
+    With ``session`` it leads a session of its own, which :func:`kill` ends.
     """
     sys.stdout.flush()
     gc.collect()
@@ -31,7 +32,8 @@ def fork(run: Callable[[], object], log: str | Path) -> int:
     gc.freeze()  # what came along may wait for threads that did not, when it is deleted
     code: object = 1
     try:
-        os.setsid()
+        if session:
+            os.setsid()
         file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(file, 1)
         os.dup2(file, 2)

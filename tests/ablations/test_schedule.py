@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import toy_table as toy
+from forked import finish, fork
 
 from mmdet_maskr.ablations.jobs import Job, jobs_of
 from mmdet_maskr.ablations.progress import Board
@@ -53,19 +54,6 @@ def report(repo: Path, work_dir: Path, table: Table) -> dict[str, bytes]:
     content = {file.name: file.read_bytes() for file in files}
     content["results.json"] = repr(toy.without_seconds(out / "results.json")).encode()
     return content
-
-
-def in_child(work: Callable[[], object]) -> int:
-    """Fork a process that does ``work``; its number."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return pid
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -114,11 +102,10 @@ def test_killed_at_any_moment(repo: Path, table: Table, tmp_path: Path, seed: in
     draw = random.Random(seed)
     kills = 0
     for _ in range(8):
-        child = in_child(lambda: run(repo, work_dir, table))
+        child = fork(lambda: run(repo, work_dir, table), tmp_path / "log")
         time.sleep(draw.uniform(0.02, 0.35))
         os.kill(child, signal.SIGKILL)
-        code = os.waitpid(child, 0)[1]
-        kills += os.WIFSIGNALED(code)
+        kills += finish(child) == -signal.SIGKILL
         wait_for(lambda: not any(map(alive, toy.trainers(work_dir))))
     assert kills >= 3
     assert run(repo, work_dir, table)
@@ -132,11 +119,11 @@ def test_kill_ends_training_and_keeps_checkpoints(repo: Path, table: Table, tmp_
     work_dir = tmp_path / "runs"
 
     def kill_when(condition: Callable[[], bool]) -> int:
-        child = in_child(lambda: run(repo, work_dir, table))
+        child = fork(lambda: run(repo, work_dir, table), tmp_path / "log")
         wait_for(condition)
         os.kill(child, signal.SIGKILL)
         before = toy.steps_done(work_dir)
-        os.waitpid(child, 0)
+        finish(child)
         wait_for(lambda: not any(map(alive, toy.trainers(work_dir))))
         assert toy.steps_done(work_dir) < before + 4 * toy.STEPS  # of 8, had they gone on
         return toy.steps_done(work_dir)
@@ -150,10 +137,10 @@ def test_kill_ends_training_and_keeps_checkpoints(repo: Path, table: Table, tmp_
 def test_trainer_killed(repo: Path, table: Table, tmp_path: Path):
     """kill -9 of one row's training: others go on, the report says why, the next call fixes it."""
     work_dir = tmp_path / "runs"
-    child = in_child(lambda: run(repo, work_dir, table))
+    child = fork(lambda: run(repo, work_dir, table), tmp_path / "log")
     wait_for(lambda: toy.steps_done(work_dir) >= 5)
     os.kill(toy.trainers(work_dir).pop(), signal.SIGKILL)
-    assert os.waitpid(child, 0)[1] == 0
+    assert finish(child) == 0
     records = records_of(jobs(repo, work_dir, table))
     failures = [record["failure"] for record in records if "failure" in record]
     assert len(failures) == 1 and "killed by signal 9" in failures[0]
@@ -166,9 +153,8 @@ def test_trainer_killed(repo: Path, table: Table, tmp_path: Path):
 def test_two_calls_at_once(repo: Path, table: Table, tmp_path: Path):
     """A second call takes other rows and waits for those that the first is at."""
     work_dir = tmp_path / "runs"
-    children = [in_child(lambda: run(repo, work_dir, table)) for _ in range(2)]
-    for child in children:
-        assert os.waitpid(child, 0)[1] == 0
+    children = [fork(lambda: run(repo, work_dir, table), tmp_path / "log") for _ in range(2)]
+    assert [finish(child) for child in children] == [0, 0]
     assert all(job.result is not None for job in jobs(repo, work_dir, table))
     assert toy.steps_done(work_dir) == ALL_STEPS
 

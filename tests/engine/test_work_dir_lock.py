@@ -32,8 +32,8 @@ def hold_in_child(folder: Path, fork_another: bool = False) -> int:
 
     def hold() -> None:
         WorkDirLock(folder, LOGGER)
-        if fork_another and os.fork() == 0:
-            time.sleep(60)
+        if fork_another:
+            fork(lambda: time.sleep(60), folder / "log", session=False)
         (folder / "held").touch()
         time.sleep(60)
 
@@ -64,7 +64,7 @@ def test_killed_while_its_workers_live_on(tmp_path: Path):
     """A data worker that has not noticed yet does not hold the lock."""
     pid = hold_in_child(tmp_path, fork_another=True)
     os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    assert finish(pid) == -signal.SIGKILL
     try:
         WorkDirLock(tmp_path, LOGGER).close()
     finally:

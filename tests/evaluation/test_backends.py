@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from backend_cases import comparison_of, random_comparison
+from forked import finish, fork
 from mmdet.datasets.api_wrappers import COCOeval
 
 from mmdet_maskr.errors import UserError
@@ -159,22 +160,19 @@ def test_auto_takes_the_fastest_that_is_installed(monkeypatch: pytest.MonkeyPatc
     backends.check_backend(REFERENCE)
 
 
-def test_hotcoco_is_not_taken_in_a_fork_without_its_threads():
+def test_hotcoco_is_not_taken_in_a_fork_without_its_threads(tmp_path: Path):
     """A child of a process that has evaluated by hotcoco would wait for threads that it lacks."""
     need("hotcoco")
     comparison = random_comparison("bbox", 0)
     backends.evaluate(comparison, "hotcoco")
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            name = backends.choose(comparison, "auto")[0]
-            with pytest.raises(UserError, match=r"'hotcoco' cannot.*forked"):
-                backends.choose(comparison, "hotcoco")
-            code = 0 if name != "hotcoco" else 2
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def choose_in_child() -> None:
+        assert backends.choose(comparison, "auto")[0] != "hotcoco"
+        with pytest.raises(UserError, match=r"'hotcoco' cannot.*forked"):
+            backends.choose(comparison, "hotcoco")
+
+    log = tmp_path / "log"
+    assert finish(fork(choose_in_child, log)) == 0, log.read_text()
     assert backends.choose(comparison, "auto")[0] == "hotcoco"
 
 

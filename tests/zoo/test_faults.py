@@ -18,7 +18,7 @@ from pathlib import Path
 
 import mirror
 import pytest
-from forked import fork
+from forked import finish, fork
 from local_server import Answer, Server, ok
 
 from mmdet_maskr.errors import UserError
@@ -356,7 +356,7 @@ def test_eight_processes_and_one_download(model, tmp_path, monkeypatch, serve):
     at(server, monkeypatch)
     log = tmp_path / "log"
     children = [fork(lambda: prepare.prepare(model), log) for _ in range(8)]
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    codes = [finish(child) for child in children]
     assert codes == [0] * 8, log.read_text()
     assert len(server.requests) == 1
     assert prepare.prepare(model).title == str(model)
