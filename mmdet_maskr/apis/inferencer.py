@@ -219,6 +219,7 @@ class MaskRInferencer:
                 are wanted of a model without; unknown classes or images in an option; an unknown
                 option, or one of another type; a folder that cannot be written, before detecting.
         """
+        # 1. options: each is checked before anything is read
         given = dict(
             batch_size=batch_size,
             return_vis=return_vis,
@@ -246,6 +247,7 @@ class MaskRInferencer:
         vis = None if folder is None or no_save_vis else folder / "vis"
         preds = None if folder is None or no_save_pred else folder / "preds"
         with self._lock:
+            # 2. the model: its outputs and thresholds; tiles around it
             classes = self.model.dataset_meta["classes"]
             detector = Detector(self.model, self.cfg, self.pipeline, self.collate_fn, self._named)
             wanted = Wanted(
@@ -261,6 +263,7 @@ class MaskRInferencer:
             drawn = predictions.thresholds_of_classes(
                 pred_score_thr, classes, "pred_score_thr", 0.3
             )
+            # 3. the source, and the folders that will be written
             source = open_source(inputs, model_files.input_channels(self.model))
             video = source if isinstance(source, VideoFrames) else None
             images = None if isinstance(source, VideoFrames) else source
@@ -269,6 +272,7 @@ class MaskRInferencer:
                     check_writable(place, f"out_dir={str(out_dir)!r}")
             if images is not None and vis is not None:
                 check_names(images, "their files in out_dir would overwrite one another")
+            # 4. the sinks: each gets every image with what was found on it
             found = Samples() if return_datasamples else Collected()
             pictures = Pictures(
                 self.visualizer,
@@ -290,6 +294,7 @@ class MaskRInferencer:
                 sinks.append(CocoFile(CocoResults(coco_json, classes, images, ann_file)))
             if print_result:
                 sinks.append(Printed())
+            # 5. source -> model -> sinks
             at_once = batch_size if tile is None else 1
             as_rle = not return_datasamples or tile is not None
             with predictions.rle_masks(self.model, enabled=as_rle):

@@ -83,6 +83,7 @@ def measure(args: argparse.Namespace) -> list[TimedCase]:
     Raises:
         UserError: a photo that is not there.
     """
+    # 1. both models, with the same weights; scores such that detections remain
     setting = SETTINGS[args.model]
     height, width = args.size or setting.image
     image = synthetic_photo(height, width)
@@ -98,6 +99,7 @@ def measure(args: argparse.Namespace) -> list[TimedCase]:
         PEER: lambda: predictions(stock, image),
         "ours": lambda: predictions(ours, image),
     }
+    # 2. export every form, compare it with stock mmdet, and measure all in turn
     with tempfile.TemporaryDirectory() as folder:
         for name in args.forms:
             show_progress(f"exporting {name}")
@@ -120,6 +122,7 @@ def measure(args: argparse.Namespace) -> list[TimedCase]:
         timings = time_in_turn(
             {name: partial(timed, run) for name, run in predict.items()}, args.repeats
         )
+    # 3. a row for each but stock mmdet
     rows = []
     for name, differences in compared.items():
         if name == PEER:

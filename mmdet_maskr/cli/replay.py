@@ -19,6 +19,7 @@ from mmdet_maskr.errors import UserError
 
 
 def run(args: argparse.Namespace) -> None:
+    # 1. the model, with the batch's weights
     for path in (args.config, args.batch):
         if not Path(path).is_file():
             raise UserError(f"there is no file {path}.")
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
         model.to(args.device).train()
     except RuntimeError as error:
         raise UserError(f"--device {args.device}: {str(error).splitlines()[0]}") from error
+    # 2. the batch, and the random states it was drawn with
     try:
         batch = unpack_batch(content)
         restore_random_states(content["random"])
@@ -46,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
         ) from error
     for sample in batch["data_samples"]:
         print(f"image {sample.get('img_id')}: {sample.get('img_path')}")
+    # 3. losses
     with torch.autograd.set_detect_anomaly(args.detect_anomaly):
         try:
             losses = model(**model.data_preprocessor(batch, True), mode="loss")
@@ -60,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
         loss, parts = model.parse_losses(losses)
         if args.detect_anomaly:
             loss.backward()
+    # 4. the losses of the training next to these
     print(f"iteration {content['iteration']}:{'then':>24}{'now':>14}")
     for name, value in parts.items():
         then = content["losses"].get(name, float("nan"))

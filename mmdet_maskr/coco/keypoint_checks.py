@@ -103,6 +103,7 @@ def read_keypoints(annotations: Sequence[Mapping], num_keypoints: int, ann_file:
             others = f" So have {len(found) - 1} more annotations." if len(found) > 1 else ""
             raise UserError(f"annotation {first['id']} of {ann_file} {message(first)}{others}")
 
+    # 1. 3 K numbers each
     lists = [annotation["keypoints"] for annotation in annotations]
     refuse(
         [not isinstance(values, list) or len(values) != 3 * num_keypoints for values in lists],
@@ -121,12 +122,14 @@ def read_keypoints(annotations: Sequence[Mapping], num_keypoints: int, ann_file:
             lambda a: f"has keypoints that are no plain list of numbers: {a['keypoints']}.",
         )
         numbers = np.array(lists, np.float64)  # integers that fit into no integer type
+    # 2. finite ones
     with np.errstate(over="ignore"):  # becomes infinite, which is refused
-        points = numbers.astype(np.float32).reshape(-1, num_keypoints, 3)
+        points = numbers.astype(np.float32).reshape(-1, num_keypoints, 3)  # (A, K, 3)
     refuse(
         [not finite.all() for finite in np.isfinite(points)],
         lambda a: f"has NaN or infinite numbers among its keypoints: {a['keypoints']}.",
     )
+    # 3. a known visibility
     visibility = points[..., 2]
     refuse(
         ((visibility != 0) & (visibility != 1) & (visibility != 2)).any(1),
@@ -135,6 +138,7 @@ def read_keypoints(annotations: Sequence[Mapping], num_keypoints: int, ann_file:
             "(hidden) and 2 (visible) are possible."
         ),
     )
+    # 4. their count
     labeled = (visibility > 0).sum(1).tolist()
     refuse(
         [a.get("num_keypoints", n) != n for a, n in zip(annotations, labeled, strict=True)],

@@ -113,6 +113,7 @@ def newest_checkpoint(
         UserError: there are checkpoints, but all of them are damaged; ``last_checkpoint`` names one
             that is not there, and there is no other.
     """
+    # 1. what last_checkpoint names, looked for in the run's own folders
     folders = list(dict.fromkeys(map(Path, [work_dir, *([out_dir] if out_dir else [])])))
     pointed = _named(Path(work_dir))
     if pointed is not None and "://" in pointed:
@@ -135,9 +136,11 @@ def newest_checkpoint(
     def counts(content: dict | None) -> bool:
         return content is not None and (accepts is None or accepts(content))
 
+    # 2. it, if it is whole
     for path in named:
         if counts(content_of(path)):
             return str(path)
+    # 3. else the whole one with most iterations
     others: dict[Path, dict] = {}
     for folder in folders:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -149,6 +152,7 @@ def newest_checkpoint(
         newest = str(max(others, key=lambda path: _progress(others[path])))
         logger.warning(f"going on from {newest} instead.")
         return newest
+    # 4. there is none: an error, if files say that there should be one
     if accepts is not None:
         return None
     if damaged:

@@ -86,23 +86,24 @@ def axis_taps(
     of weight zero repeats a pixel that the bin reads anyway, so that NaN and inf never come from a
     pixel that has no part in the bin.
     """
+    # 1. size of a bin and samples in it, by RoI
     kind = start.dtype.type
     count = len(start)
-    bin_size = size / kind(bins)
+    bin_size = size / kind(bins)  # (N,)
     grid = np.full(count, sampling_ratio, kind) if sampling_ratio else np.ceil(bin_size)
 
-    # One row per bin (n, p): where it begins, and which of its samples can be in the map at all.
+    # 2. by bin, N * P rows: where it begins, and which of its samples can be in the map
     origin = (start[:, None] + np.arange(bins, dtype=kind) * bin_size[:, None]).ravel()
-    step = np.repeat(bin_size, bins)
+    step = np.repeat(bin_size, bins)  # (N * P,)
     grid_of_bin = np.repeat(grid, bins)
     length_of_bin = np.repeat(length, bins)
     first, stop = _samples_in_map(origin, step, grid_of_bin, length_of_bin)
 
-    # One row per sample.
+    # 3. by sample, S rows: its position, its two neighbors, and their weights
     samples = stop - first
     total = int(samples.sum())
     begin = np.cumsum(samples) - samples
-    bin_of = np.repeat(np.arange(count * bins), samples)
+    bin_of = np.repeat(np.arange(count * bins), samples)  # (S,)
     sample = np.arange(total) - (begin - first)[bin_of]
     position = (
         origin[bin_of] + (sample.astype(kind) + kind(0.5)) * step[bin_of] / grid_of_bin[bin_of]
@@ -117,18 +118,19 @@ def axis_taps(
     upper_weight = upper * share
     lower_weight = (1 - upper) * share
 
-    # Taps per bin: the pixels between the first and the last sample, or two per sample.
+    # 4. taps of a bin: the pixels between its first and last sample, or two a sample
     window_first = np.zeros(count * bins, np.int64)
     window = np.ones(count * bins, np.int64)
     filled = samples > 0
     window_first[filled] = low[begin[filled]]
     window[filled] = high[(begin + samples - 1)[filled]] - window_first[filled] + 1
-    window = window.reshape(count, bins).max(1)
-    pairs = np.maximum(2 * samples.reshape(count, bins).max(1), 1)
+    window = window.reshape(count, bins).max(1)  # (N,) most pixels of a bin
+    pairs = np.maximum(2 * samples.reshape(count, bins).max(1), 1)  # (N,)
     taps = np.minimum(window, pairs)
     roi_start = np.cumsum(taps * bins) - taps * bins
     bin_start = (roi_start[:, None] + np.arange(bins) * taps[:, None]).ravel()
 
+    # 5. weight of each tap: the sum over the samples that use it
     in_pairs = np.repeat(pairs < window, bins)[bin_of]
     slot = bin_start[bin_of] + np.where(
         in_pairs, 2 * (np.arange(total) - begin[bin_of]), low - window_first[bin_of]
@@ -138,7 +140,7 @@ def axis_taps(
     weight = np.bincount(slot, lower_weight, slots)
     weight += np.bincount(next_slot, upper_weight, slots)
 
-    # The lower neighbor of a bin's first valid sample always has weight.
+    # 6. pixel of each tap; the lower neighbor of a bin's first valid sample always has weight
     anchor = np.zeros(count * bins, np.int64)
     anchor[bin_of[valid][::-1]] = low[valid][::-1]
     index = np.repeat(anchor, np.repeat(taps, bins))
@@ -236,6 +238,7 @@ def _multiply_out(
     rois: NDArray, y: AxisTaps, x: AxisTaps, first_row: NDArray, width: NDArray, pixels: int
 ) -> SamplingMatrix:
     """Products of the taps of both axes for RoIs that are ordered by their numbers of taps."""
+    # 1. buffers for all products
     bins_y, bins_x = y.dead.shape[1], x.dead.shape[1]
     bins = bins_y * bins_x
     taps_y, taps_x = y.taps[rois], x.taps[rois]
@@ -244,15 +247,16 @@ def _multiply_out(
     integer = np.int32 if max(total, pixels) < 2**31 else np.int64
     indices = np.empty(total, integer)
     weights = np.empty(total, y.weight.dtype)
+    # 2. by block of RoIs with the same numbers of taps: one outer product
     blocks = np.flatnonzero(np.diff(taps_y, prepend=0) | np.diff(taps_x, prepend=0))
     done = 0
     for begin, end in zip(blocks, np.append(blocks, len(rois))[1:], strict=True):
         group = rois[begin:end]
         ky, kx = taps_y[begin], taps_x[begin]
-        dims = (end - begin, bins_y, bins_x, ky, kx)
+        dims = (end - begin, bins_y, bins_x, ky, kx)  # RoIs, P, P, taps, taps
         block = slice(done, done + int(np.prod(dims)))
         done = block.stop
-        at_y = y.start[group][:, None] + np.arange(bins_y * ky)
+        at_y = y.start[group][:, None] + np.arange(bins_y * ky)  # (RoIs, P * taps)
         at_x = x.start[group][:, None] + np.arange(bins_x * kx)
         row = (y.index[at_y] * width[group][:, None] + first_row[group][:, None]).astype(integer)
         column = x.index[at_x].astype(integer)
@@ -266,6 +270,7 @@ def _multiply_out(
             x.weight[at_x].reshape(-1, 1, bins_x, 1, kx),
             out=weights[block].reshape(dims),
         )
+    # 3. where each bin begins, and bins without a sample in the map
     offsets = np.zeros(len(rois) * bins + 1, integer)
     np.cumsum(np.repeat(per_bin, bins), out=offsets[1:])
     dead = (y.dead[rois][:, :, None] | x.dead[rois][:, None]).reshape(-1, bins)

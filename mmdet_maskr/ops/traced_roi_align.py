@@ -77,6 +77,7 @@ def _pool(
     largest: bool,
 ) -> Tensor:
     """(N, C, bins) of 16 RoIs of similar size at a time."""
+    # 1. pixels as rows of a table; RoIs in pixels of the map
     images, channels, height, width = features.shape
     table = features.permute(0, 2, 3, 1).reshape(images * height * width, channels).to(rois.dtype)
     scaled = rois[:, 1:] * scale
@@ -89,6 +90,7 @@ def _pool(
     bins_y, bins_x = output_size
     nothing = -10000.0 if largest else 0.0  # of a bin without a sample, as in mmcv
     out = table.new_full([rois.shape[0], bins_y * bins_x, channels], nothing)
+    # 2. RoIs of similar size together, as all of a block take as many samples as the largest
     order = torch.argsort(sides[:, 0] * sides[:, 1])
     mean = not largest
     for first in range(0, rois.shape[0], 16):
@@ -100,6 +102,7 @@ def _pool(
             start[rows, 0], sides[rows, 0], bins_x, width, sampling_ratio, mean
         )
         y = (y + (rois[rows, 0].long() * height)[:, None, None, None]) * width
+        # 3. the largest sample of each bin, or their mean
         if largest:
             found = out[rows]
             for i in range(y.shape[3]):

@@ -78,6 +78,7 @@ class _UpsampledLogits(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        # 1. deconvolution and 1 x 1 convolution as products of matrices
         x, weight, bias, out_weight, channels = ctx.saved_tensors
         rows, kernel, biases = _as_products(x, weight, bias)
         out_kernel = out_weight.flatten(1)
@@ -86,6 +87,7 @@ class _UpsampledLogits(torch.autograd.Function):
         # sums over blocks are in float32 in mixed precision too
         dtype = torch.promote_types(x.dtype, torch.float32)
         sums = [torch.zeros_like(t, dtype=dtype) for t in (kernel, biases, out_kernel)]
+        # 2. block by block: the hidden maps anew, then their gradients and those of the weights
         for block, (buffer, grad_buffer) in _blocks(rows, kernel, buffers=2):
             hidden = _hidden(rows[block], kernel, biases, weight.shape[1], buffer)
             grad_hidden = grad_buffer.view_as(hidden)
@@ -104,6 +106,7 @@ class _UpsampledLogits(torch.autograd.Function):
             sums[0] += rows[block].flatten(0, 1).t() @ grad_buffer
             sums[1] += grad_buffer.sum(0, dtype=dtype)
             torch.mm(grad_buffer, kernel.t(), out=grad_rows[block].flatten(0, 1))
+        # 3. gradients in the shapes of the inputs
         grad_x = grad_rows.transpose(1, 2).unflatten(2, x.shape[2:])
         width, size = weight.shape[1], weight.shape[2:]
         grad_weight = sums[0].view(len(weight), *size, width).permute(0, 3, 1, 2)

@@ -122,6 +122,7 @@ def loaders_of(
     splits: list[str],
 ) -> dict[str, Any]:
     """Data loaders and evaluators, which name the variables of the config's top."""
+    # 1. the folder as a dataset, and how it is split
     kind = "AnyKeypointDataset" if facts.keypoints else "AnyInstanceDataset"
     own: dict[str, Any] = dict(type=kind, data_root=Code("data_root"), metainfo=Code("metainfo"))
     if reading.kind is not None:
@@ -133,6 +134,7 @@ def loaders_of(
         own["fold"] = Choice(reading.fold, "this one validates")
     else:
         own |= dict(seed=reading.seed, val_share=reading.val_share)
+    # 2. the training set: rare classes come more often, objects are pasted in
     own_pipeline = "loading_pipeline" if wishes.copy_paste else "train_pipeline"
     train = dict(own, split="train", pipeline=Code(own_pipeline))
     if facts.imbalance > IMBALANCE and facts.images >= FEW_IMAGES and len(facts.classes) > 1:
@@ -147,6 +149,7 @@ def loaders_of(
         why = "--copy-paste: the other photo is drawn at random"
         mixed = Choice(Code("train_pipeline"), why)
         train = dict(type="MultiImageMixDataset", dataset=train, pipeline=mixed)
+    # 3. loaders
     workers = min(max(machine.cores - (machine.gpu is None), 1), 8)
     why_workers = f"{machine.cores} cores"
     loading = Choice(workers, why_workers)
@@ -175,6 +178,7 @@ def loaders_of(
         )
     else:
         tree["test_dataloader"] = Choice(Code("val_dataloader"), "the folder has no test photos")
+    # 4. evaluators
     tree["val_evaluator"] = dict(
         type="CocoInstanceMetric",
         ann_file=Choice("dataset", "the file that is made of data_root"),

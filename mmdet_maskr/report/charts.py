@@ -46,6 +46,7 @@ def line_chart(
         y_range: None from 0 to the largest value.
         diagonal: draw y = x, what would be perfect.
     """
+    # 1. the ranges of both axes
     kept = [
         line._replace(points=_thinned([p for p in line.points if all(map(math.isfinite, p))]))
         for line in lines
@@ -64,6 +65,7 @@ def line_chart(
         share = min(max((y - y_low) / (y_high - y_low), 0), 1)
         return f"{px:.1f},{HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM):.1f}"
 
+    # 2. grid, ticks and the name of the axis
     parts = []
     for value in _ticks(y_low, y_high):
         y = at(x_low, value).split(",")[1]
@@ -80,6 +82,7 @@ def line_chart(
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" class="middle">'
         f"{html.escape(x_name)}</text>"
     )
+    # 3. lines, and dots where there are few
     if diagonal:
         parts.append(f'<polyline class="ideal" points="{at(0, 0)} {at(1, 1)}"/>')
     for line in kept:
@@ -90,6 +93,7 @@ def line_chart(
             for x, y in line.points:
                 cx, cy = at(x, y).split(",")
                 parts.append(f'<circle class="dot c{line.color}" cx="{cx}" cy="{cy}" r="3"/>')
+    # 4. legend
     legend = "".join(
         f'<li class="c{line.color}">{html.escape(line.name)}</li>' for line in kept if line.name
     )

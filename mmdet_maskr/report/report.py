@@ -75,6 +75,7 @@ def write_report(
     Raises:
         UserError: no such files; test data without a COCO annotation file.
     """
+    # 1. config, checkpoint and test data
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
         raise UserError(f"there is no work dir {work_dir.absolute()}.")
@@ -87,6 +88,7 @@ def write_report(
     if test is None:
         raise UserError(f"{config} has no test_dataloader, whose images a report is about.")
     leaf = run_files.the_leaf(test)
+    # 2. detections, matched with the ground truth
     if not detections:
         found = out.with_name(f"{out.stem}.detections.json")
         speed = run_files.detect(config, checkpoint, leaf, found, device)
@@ -94,6 +96,7 @@ def write_report(
     compared = {} if _is_empty(detections) else _compared(leaf, detections)
     limit = run_files.most_detections(cfg)
     qualities = {kind: quality_of(compared[kind]) for kind in KINDS if kind in compared}
+    # 3. sections of the page; pictures are collected in the album
     album = Album()
     content: dict[str, Any] = dict(
         title=title or f"Report: {config.stem}",
@@ -116,6 +119,7 @@ def write_report(
             "The model finds nothing on the test images, at any score that its test_cfg lets "
             "through: train it for longer."
         ]
+    # 4. the page
     content["tiles"] = _tiles(qualities, content["data"], speed)
     content["sources"] = album.sources()
     write_whole(out, render(content))

@@ -61,12 +61,14 @@ def check_content(
             that name none.
         polygons_only: whether masks are loaded with ``poly2mask=False``.
     """
+    # 1. fix what has one reading, then check categories and images
     options = dict(classes=classes, keypoints=keypoints, num_keypoints=num_keypoints)
     found = Found(content, dict(options, polygons_only=polygons_only))
     content = found.content
     categories = _check_categories(found, classes)
     joints = _joints(found, categories, num_keypoints or {}) if keypoints else {}
     images = _check_images(found)
+    # 2. check each annotation: its ids, then its values against its image and category
     used_images: Counter = Counter()
     used_categories: Counter = Counter()
     ids: set = set()
@@ -96,6 +98,7 @@ def check_content(
         for problem in check_annotation(annotation, where, *size, own_joints):
             found.problems.append((ANNOTATION_ENTRY, index, problem))
     progress(len(annotations), len(annotations))
+    # 3. look at the file as a whole: crowds, empty categories and images, what a training uses
     names = {category["id"]: category["name"] for category in categories.values()}
     single = {index for _, index, problem in found.problems if problem.code == "crowd-single"}
     flagged = [{**a, "iscrowd": 1} if i in single else a for i, a in enumerate(annotations)]

@@ -35,13 +35,14 @@ def usage_of(index: AnnotationIndex, wanted: Collection[Any], polygons_only: boo
         wanted: category ids of the dataset's classes.
         polygons_only: whether masks are loaded with ``poly2mask=False``.
     """
+    # 1. of each annotation: whether a reason holds
     known = [category["id"] for category in index.categories]
     tally = Tally(known, wanted, polygons_only)
     arrays = index.arrays
-    image, box = arrays["image"], arrays["bbox"]
+    image, box = arrays["image"], arrays["bbox"]  # (A,), (A, 4)
     row = np.maximum(image, 0)
     size = np.stack([arrays["width"][row], arrays["height"][row]], axis=1)
-    inside = np.minimum(box[:, :2] + box[:, 2:], size) - np.maximum(box[:, :2], 0)
+    inside = np.minimum(box[:, :2] + box[:, 2:], size) - np.maximum(box[:, :2], 0)  # (A, 2)
     is_wanted = _of(index, set(wanted))
     polygons = np.diff(arrays["polygon_end"], prepend=0) > 0
     tests = {  # in the order in which Tally asks
@@ -56,6 +57,7 @@ def usage_of(index: AnnotationIndex, wanted: Collection[Any], polygons_only: boo
         "rle": index.has(RLE) & polygons_only,
         "polygon": polygons & ~index.has(Flag.THREE_POINTS),
     }
+    # 2. the first reason that holds is the one that counts
     left = np.ones(index.num_annotations, bool)
     first, loaded, used = {}, left, left
     for reason, holds in tests.items():
@@ -71,12 +73,14 @@ def usage_of(index: AnnotationIndex, wanted: Collection[Any], polygons_only: boo
     ordered = sorted(first, key=first.__getitem__)  # as if they were counted one by one
     counts = {reason: tally.reasons.pop(reason) for reason in ordered}
     tally.reasons.update(counts)
+    # 3. images and categories that are used
     tally.total = index.num_annotations
     used_rows = np.zeros(index.num_images, bool)
     used_rows[image[left | used]] = True
     codes = np.bincount(arrays["category"], minlength=len(index.category_ids)).tolist()
     named = zip(index.category_ids, codes, strict=True)
     tally.add_many({i: n for i, n in named if n}, int((np.abs(box).max(1) <= FRACTION).sum()))
+    # 4. boxes that are not the bounds of their masks: only flagged ones are compared
     looked_at = left | used | (loaded & ~index.has(Flag.CROWD) & tests["rle"])
     has_mask = polygons | index.has(RLE)
     tally.compared = int((looked_at & has_mask).sum())

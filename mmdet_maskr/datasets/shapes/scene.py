@@ -132,6 +132,7 @@ def _figure(rng: np.random.Generator) -> Shape:
             if end[0] > 0.055 and math.hypot(end[0] - head[0], end[1] - head[1]) > 0.16:
                 return middle, end
 
+    # arms and legs of both sides, from random angles
     legs, arms, joints = [], [], [head]
     ends: dict[str, list] = {"elbow": [], "hand": [], "knee": [], "foot": []}
     for side in (1, -1):

@@ -182,6 +182,7 @@ def write_dataset(
     Raises:
         ValueError: for settings out of range, a foreign folder, or one with other settings.
     """
+    # 1. settings and names of all files
     out, counts = Path(out_dir), dict(zip(SPLITS, (images, val_images), strict=True))
     settings = {"images": images, "val_images": val_images, "size": size, "seed": seed}
     _check(**settings, bands=bands)
@@ -194,6 +195,7 @@ def write_dataset(
         split: [out / split / f"{k + 1:06d}{suffix}" for k in range(counts[split])]
         for split in SPLITS
     }
+    # 2. done already?
     complete = _claim(out, settings, force)
     if (
         complete
@@ -201,6 +203,7 @@ def write_dataset(
         and all(_is_whole(p) for split in SPLITS for p in files[split])
     ):
         return out
+    # 3. images that are missing or damaged, then the annotation file of their split
     done, total = 0, images + val_images
     for split in SPLITS:
         for folder in (out / split, out / "annotations"):

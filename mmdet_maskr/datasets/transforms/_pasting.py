@@ -44,6 +44,7 @@ class PastedObject:
 
 def paste(results: dict, objects: list[PastedObject], least_visible: float) -> None:
     """Paste objects one over the other, and take what they hide from what is below."""
+    # 1. masks as pixels, and their areas before
     image = results["img"] = results["img"].copy()
     old = len(results["gt_masks"])
     height, width = image.shape[:2]
@@ -54,6 +55,7 @@ def paste(results: dict, objects: list[PastedObject], least_visible: float) -> N
     with_points = results.get("gt_keypoints") is not None
     points = list(results["gt_keypoints"].copy()) if with_points else []
     changed = np.zeros(old, bool)
+    # 2. paste: each object hides what is below it
     for one in objects:
         image[one.window][one.mask] = one.pixels[one.mask]
         for i, below in enumerate(pixels):
@@ -69,12 +71,13 @@ def paste(results: dict, objects: list[PastedObject], least_visible: float) -> N
         whole = np.zeros((height, width), bool)
         whole[one.window] = one.mask
         pixels.append(whole)
-    # what is left of each
+    # 3. keep what was not touched, and of the others those that are visible enough
     left = np.array([mask.sum() for mask in pixels], float)
     flags = np.array([*ignored(results.get("gt_ignore_flags"), old), *[False] * len(objects)], bool)
     share = np.divide(left, before, out=np.zeros_like(left), where=before > 0)
     touched = np.append(changed, np.ones(len(objects), bool))
     kept = ~touched | np.where(flags, left > 0, share >= least_visible)
+    # 4. boxes and masks of what has changed, drawn anew
     boxes = np.concatenate(
         [np.asarray(get_box_tensor(results["gt_bboxes"]), np.float32).reshape(-1, 4),
          np.zeros((len(objects), 4), np.float32)]
@@ -85,6 +88,7 @@ def paste(results: dict, objects: list[PastedObject], least_visible: float) -> N
         boxes[i] = xs[0], ys[0], xs[-1] + 1, ys[-1] + 1
     rows = np.flatnonzero(kept)
     results["gt_masks"] = _masks(results["gt_masks"], pixels, rows, set(redrawn))
+    # 5. the other fields
     labels = [one.label for one in objects]
     results["gt_bboxes_labels"] = np.concatenate(
         [results["gt_bboxes_labels"], np.array(labels, results["gt_bboxes_labels"].dtype)]

@@ -113,6 +113,7 @@ class InstanceCopyPaste(BaseTransform):
 
     def _moved(self, source: dict, row: int, shape: tuple[int, ...]) -> PastedObject | None:
         """One object, scaled, mirrored and placed; None where nothing of it is left."""
+        # 1. random numbers are drawn in any case, so that each object takes as many
         low, high = np.log(self.scale)
         factor = float(np.exp(np.random.uniform(low, high)))
         flipped = bool(np.random.rand() < self.flip_prob)
@@ -120,11 +121,11 @@ class InstanceCopyPaste(BaseTransform):
         mask = source["gt_masks"][[row]].to_ndarray()[0].astype(bool)
         if not mask.any():
             return None
-        # 1. the rectangle around it
+        # 2. the rectangle around it
         ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         x1, y1, x2, y2 = int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
         pixels, mask = source["img"][y1:y2, x1:x2], mask[y1:y2, x1:x2]
-        # 2. its new size, and sides exchanged
+        # 3. its new size, and sides exchanged
         size = (max(1, round((x2 - x1) * factor)), max(1, round((y2 - y1) * factor)))
         scale = np.array([size[0] / (x2 - x1), size[1] / (y2 - y1)])
         if size != (x2 - x1, y2 - y1):
@@ -134,7 +135,7 @@ class InstanceCopyPaste(BaseTransform):
             mask = cv2.resize(mask.astype(np.float32), size) >= 0.5
         if flipped:
             pixels, mask = pixels[:, ::-1], mask[:, ::-1]
-        # 3. its place
+        # 4. its place, and the matrix (3, 3) from the source to there
         room = np.array([shape[1] - size[0], shape[0] - size[1]])
         if self.place == "same":
             middle = np.array([x1 + x2, y1 + y2]) / 2
@@ -147,7 +148,7 @@ class InstanceCopyPaste(BaseTransform):
         )  # fmt: skip
         if flipped:
             matrix = np.array([[-1, 0, 2 * corner[0] + size[0]], [0, 1, 0], [0, 0, 1]]) @ matrix
-        # 4. what is inside of the image
+        # 5. what is inside of the image
         begin = np.maximum(-corner, 0)
         end = np.minimum(np.array(size), np.array([shape[1], shape[0]]) - corner)
         if (end <= begin).any():

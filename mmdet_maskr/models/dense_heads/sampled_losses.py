@@ -59,11 +59,13 @@ def sampled_losses(
     Raises:
         UserError: an image has no anchor that counts.
     """
+    # 1. predictions and anchors of all levels and images in rows
     flat_logits = _flatten(logits, head.cls_out_channels)
     flat_deltas = _flatten(deltas, head.bbox_coder.encode_size)
     sizes = [level.shape[2:] for level in logits]
     # float32 for logits of any type, as mmdet's
     anchors = torch.cat(head.anchor_grids.anchors(sizes, flat_logits[:0].float()))
+    # 2. on a GPU: matched, sampled and summed there
     if flat_logits.device.type != "cpu" and suits(head, gt_instances):
         border = head.train_cfg["allowed_border"]
         counts = [
@@ -83,6 +85,7 @@ def sampled_losses(
             gt_instances_ignore,
         )
         return (*losses, None)
+    # 3. match and sample each image's anchors; rows of the samples in the flat predictions
     chosen = _anchors_that_count(head, sizes, anchors, img_metas)
     samples: list[SamplingResult] = []
     positive: list[Tensor] = []
@@ -96,11 +99,12 @@ def sampled_losses(
         samples.append(sample)
         for found, into in ((sample.pos_inds, positive), (sample.neg_inds, negative)):
             into.append((found if rows is None else rows[found]) + i * len(anchors))
-    positives, negatives = torch.cat(positive), torch.cat(negative)
+    positives, negatives = torch.cat(positive), torch.cat(negative)  # (P,), (N,)
     avg_factor = sum(sample.avg_factor for sample in samples)
 
+    # 4. classification: of positives and negatives
     labels = torch.cat([sample.pos_gt_labels for sample in samples])
-    labels = torch.cat([labels, labels.new_full((len(negatives),), head.num_classes)])
+    labels = torch.cat([labels, labels.new_full((len(negatives),), head.num_classes)])  # (P + N,)
     weights = flat_logits.new_ones(len(labels))
     if head.train_cfg["pos_weight"] > 0:
         weights[: len(positives)] = head.train_cfg["pos_weight"]
@@ -108,9 +112,10 @@ def sampled_losses(
         flat_logits[torch.cat([positives, negatives])], labels, weights, avg_factor=avg_factor
     )
 
+    # 5. regression: of positives
     priors = torch.cat([sample.pos_priors for sample in samples])
     targets = torch.cat([get_box_tensor(sample.pos_gt_bboxes) for sample in samples])
-    predicted = flat_deltas[positives]
+    predicted = flat_deltas[positives]  # (P, 4)
     if head.reg_decoded_bbox:
         predicted = get_box_tensor(head.bbox_coder.decode(priors, predicted))
     else:

@@ -81,7 +81,7 @@ def sample(
     """
     # 1. candidates of each image: ground truths, if wanted, then proposals
     boxes = [gt.bboxes for gt in gt_instances]
-    truths = padded(boxes, least=1)
+    truths = padded(boxes, least=1)  # (B, G, 4)
     labels = padded([gt.labels for gt in gt_instances], least=1)
     every = padded(proposals)  # (B, M, 4)
     which = matching.match(assigner, every, boxes, [own.bboxes for own in ignored_instances])
@@ -94,15 +94,15 @@ def sample(
         for row, own in zip(itself, boxes, strict=True):
             if len(own) < most:
                 row[len(own) :] = matching.IGNORED
-        every = torch.cat([truths[:, :most], every], 1)
-        which = torch.cat([itself, which], 1)
+        every = torch.cat([truths[:, :most], every], 1)  # (B, G + M, 4)
+        which = torch.cat([itself, which], 1)  # (B, G + M)
 
     # 2. draw; the host has to know how many there are of each image
     drawn = device_sampling.draw(sampler, which)
     numbers = torch.stack([drawn.positives, drawn.negatives]).tolist()
 
-    # 3. what is said of each
-    positive = _rows(every, drawn.positive)
+    # 3. box, ground truth and label of each
+    positive = _rows(every, drawn.positive)  # (B, n, 4)
     negative = _rows(every, drawn.negative)
     owner = (which.gather(1, drawn.positive) - 1).clamp(min=0)
     targets = _rows(truths, owner)

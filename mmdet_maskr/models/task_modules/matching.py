@@ -86,6 +86,7 @@ def match(
     Returns:
         (B, A) int64: 0 for background, -1 for what is ignored, else the ground truth's index + 1.
     """
+    # 1. where all overlaps would take too much memory: image by image, or in parts
     batch, most = len(truths), max(len(own) for own in truths)
     size = boxes.shape[-2]
     counts = counts or [None] * batch
@@ -102,7 +103,7 @@ def match(
     if most * size > MOST_OVERLAPS:
         one = boxes.reshape(-1, 4)
         return match_in_parts(assigner, one, truths[0], ignored[0], counts[0])[0][None]
-    # rows of ground truths that are not there overlap with nothing
+    # 2. overlaps; rows of ground truths that are not there overlap with nothing
     overlaps = _overlaps(padded(truths, least=1), boxes)  # (B, G, A)
     for own, out, valid, here in zip(
         overlaps, ignored, counts, boxes.expand(batch, -1, -1), strict=True
@@ -111,6 +112,7 @@ def match(
             own.masked_fill_(_covered(assigner, here, out), -1)
         if valid is not None:
             own.masked_fill_(~valid, -1)
+    # 3. the best ground truth of each box, by thresholds, then the best boxes of each of them
     best, which = overlaps.max(1)
     matched = _by_threshold(assigner, best, which)
     if assigner.match_low_quality and most > 0:
@@ -118,6 +120,7 @@ def match(
         if assigner.min_pos_iou <= 0 and any(len(own) < most for own in truths):
             there = padded([own.new_ones(len(own), dtype=torch.bool) for own in truths])
         matched = _low_quality(assigner, overlaps, there, matched)
+    # 4. images without ground truth
     for row, own, valid in zip(matched, truths, counts, strict=True):
         if len(own) == 0:  # at any thresholds, ignored boxes or not, as in mmdet
             row.fill_(BACKGROUND)
