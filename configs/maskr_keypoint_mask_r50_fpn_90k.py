@@ -1,6 +1,6 @@
 # Boxes, masks and keypoints of persons, ResNet-50-FPN: the paper's schedule for keypoints, 90k
-# iterations of 16 images; proposals and box loss of Detectron2, and a body that learns its batch
-# normalization, which both of them fix.
+# iterations of 16 images; proposals and box loss of Detectron2, and a backbone that learns its
+# batch normalization, which both of them fix.
 _base_ = [
     '_base_/models/maskr_keypoint_r50_fpn.py', '_base_/datasets/coco_keypoint.py',
     '_base_/schedules/schedule_90k.py', '_base_/iteration_runtime.py'

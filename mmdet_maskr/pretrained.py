@@ -13,7 +13,7 @@ from mmdet_maskr.errors import UserError
 ADVICE = (
     "Name a file instead: --cfg-options model.backbone.init_cfg.checkpoint=FILE (or load_from=FILE "
     "for a whole detector); --cfg-options model.backbone.init_cfg=None starts from random weights, "
-    "with a C4 body model.roi_head.shared_head.init_cfg=None too."
+    "with a C4 backbone model.roi_head.shared_head.init_cfg=None too."
 )
 
 

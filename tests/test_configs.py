@@ -289,8 +289,8 @@ def run_once(parts: str) -> None:
             assert predicted.keypoints.shape == (len(predicted.bboxes), count, 2)
 
 
-def test_pretrained_weights_cover_the_body():
-    """Every body starts from a file; a res5 in the RoI head from the same one."""
+def test_pretrained_weights_cover_the_backbone():
+    """Every backbone starts from a file; a res5 in the RoI head from the same one."""
     for name in CONFIGS:
         if "mini" in name:
             continue
@@ -312,7 +312,7 @@ def test_same_parameters_as_mmdet(name: str):
     assert shapes_of(build_bare(load(f"{name}.py"))) == shapes_of(build_bare(peer))
 
 
-def test_dc5_has_the_body_and_box_head_of_mmdet():
+def test_dc5_has_the_backbone_and_box_head_of_mmdet():
     """mmdet has DC5 for Faster R-CNN only: equal but for the mask head."""
     peer = Config.fromfile(MMDET_CONFIGS / "faster_rcnn/faster-rcnn_r50-caffe-dc5_1x_coco.py")
     ours = shapes_of(build_bare(load("maskr_r50-caffe_dc5_ms-1x.py")))

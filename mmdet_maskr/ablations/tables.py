@@ -126,7 +126,7 @@ def _ablation(
     return _row(name, f"{folder}/{coco}", f"{folder}/{mini}", base.cost, **options)
 
 
-# Rows of the bodies and of the branches. Most tables name one of them as their default.
+# Rows of the backbones and of the branches. Most tables name one of them as their default.
 _BOTH = "keypoint and mask"
 _R50_C4 = _row("ResNet-50-C4", "maskr_r50_c4_160k", "mini/ablation_c4", "R50-C4 1x")
 _R101_C4 = _row(

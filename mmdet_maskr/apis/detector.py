@@ -143,7 +143,7 @@ def _config_in(checkpoint: Any, weights: str | None) -> Config | ConfigDict:
 
 
 def _built(cfg: Config | ConfigDict) -> nn.Module:
-    cfg.model.pop("pretrained", None)  # weights of the body, which the checkpoint's replace
+    cfg.model.pop("pretrained", None)  # weights of the backbone, which the checkpoint's replace
     model = MODELS.build(cfg.model)
     model.cfg = cfg
     return model

@@ -68,7 +68,7 @@ SETTINGS = dict(
 # What is timed within a detection: the name in the table, the module, its method, without the time
 # of another part in it.
 PARTS = (
-    ("body", "", "extract_feat"),
+    ("backbone", "", "extract_feat"),
     ("RPN", "rpn_head", "predict"),
     ("boxes", "roi_head", "predict_bbox"),
     ("masks", "roi_head", "_mask_forward"),

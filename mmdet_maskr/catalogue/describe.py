@@ -1,4 +1,4 @@
-"""What a config is, in a line: body, heads, dataset, schedule."""
+"""What a config is, in a line: backbone, heads, dataset, schedule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ConfigSummary(NamedTuple):
 
     Attributes:
         name: relative to the folder of configs, without ``.py``.
-        body: backbone and neck.
+        backbone: backbone and neck.
         heads: branches on RoIs, and their detector where it is no Mask R-CNN.
         dataset: what it trains on.
         schedule: length, and images a batch.
@@ -26,7 +26,7 @@ class ConfigSummary(NamedTuple):
     """
 
     name: str
-    body: str
+    backbone: str
     heads: str
     dataset: str
     schedule: str
@@ -40,7 +40,7 @@ def describe(path: Path) -> ConfigSummary:
     model = build_bare(cfg.model)
     return ConfigSummary(
         name=path.relative_to(configs_dir()).with_suffix("").as_posix(),
-        body=body_of(cfg),
+        backbone=backbone_of(cfg),
         heads=heads_of(cfg),
         dataset=dataset_of(cfg),
         schedule=schedule_of(cfg),
@@ -55,7 +55,7 @@ def dataset_of(cfg: Config) -> str:
     return getattr(kind, "TITLE", cfg.dataset_type.removesuffix("Dataset"))
 
 
-def body_of(cfg: Config) -> str:
+def backbone_of(cfg: Config) -> str:
     """Type and size of the backbone, and the neck or the stage that is used without one."""
     backbone = cfg.model.backbone
     depths = "-".join(str(depth) for depth in backbone.get("depths", ()))
@@ -111,7 +111,7 @@ def schedule_of(cfg: Config) -> str:
 
 def table(rows: list[ConfigSummary]) -> str:
     """The catalogue as text in columns."""
-    cells = [("config", "body", "heads", "data", "schedule", "M params", "GFLOPs")]
+    cells = [("config", "backbone", "heads", "data", "schedule", "M params", "GFLOPs")]
     for row in rows:
         operations = "-" if row.operations is None else f"{row.operations / 1e9:.0f}"
         cells.append((*row[:5], f"{row.parameters / 1e6:.1f}", operations))

@@ -28,7 +28,7 @@ def entry(row: ConfigSummary) -> dict:
     metadata = {
         "Training Data": row.dataset,
         "Schedule": row.schedule,
-        "Architecture": [row.body, row.heads],
+        "Architecture": [row.backbone, row.heads],
         "Parameters": row.parameters,
     }
     if row.operations is not None:

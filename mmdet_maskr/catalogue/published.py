@@ -15,7 +15,7 @@ from typing import NamedTuple
 from mmdet_maskr.zoo.catalogue import PretrainedModel, models
 
 PAPER = "He et al. 2017, arXiv 1703.06870v3, {}"
-OTHER_BODY = "; its body is Caffe's, with fixed batch normalization"
+OTHER_BACKBONE = "; its backbone is Caffe's, with fixed batch normalization"
 SOURCES = dict(detectron2="Detectron2", mmdet="mmdet", torchvision="torchvision")
 KINDS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 # config: row of a table of the paper
@@ -53,7 +53,7 @@ DETECTRON2_RECIPES = (
     *("maskr_r50-caffe_fpn_ms-1x", "maskr_r50-caffe_fpn_ms-3x", "maskr_r50-caffe_fpn_ms-270k"),
     *("maskr_r101-caffe_fpn_ms-3x", "maskr_x101-32x8d_fpn_ms-3x", "maskr_keypoint_r50_fpn_90k"),
 )
-# ours have torchvision's body and batch normalization that learns
+# ours have torchvision's backbone and batch normalization that learns
 OTHER_BODIES = ("maskr_keypoint_r50_fpn_90k",)
 
 
@@ -102,7 +102,7 @@ def published(name: str) -> Published | None:
     place = model.facts.rpartition("/blob/")[2].partition("/")[2] if "/blob/" in model.facts else ""
     source = f"{SOURCES[model.source]} {place or 'model index'}"
     if name in OTHER_BODIES:
-        source += OTHER_BODY
+        source += OTHER_BACKBONE
     return Published(source, model.name, {kinds[kind]: value for kind, value in model.ap.items()})
 
 

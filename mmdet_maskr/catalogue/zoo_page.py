@@ -33,12 +33,13 @@ def table(chosen: Sequence[PretrainedModel], links: bool) -> str:
         chosen: the models.
         links: with the config of ours that trains such a model.
     """
-    head = ["name", "finds", "body", "data", "box AP", "mask AP", "keypoint AP", "PQ", "M params"]
+    scores = ["box AP", "mask AP", "keypoint AP", "PQ"]
+    head = ["name", "finds", "backbone", "data", *scores, "M params"]
     lines = [[*head, "by", "config"] if links else head]
     lines.append(["---"] * len(lines[0]))
     for model in chosen:
         scores = [f"{model.ap[kind]:.1f}" if kind in model.ap else "" for kind in KINDS]
-        row = [f"`{model.name}`", model.task, model.body, model.data, *scores]
+        row = [f"`{model.name}`", model.task, model.backbone, model.data, *scores]
         row.append(f"{model.parameters / 1e6:.0f}")
         if links:
             row += [model.source, ", ".join(f"`{name}`" for name in model.configs)]

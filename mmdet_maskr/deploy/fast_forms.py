@@ -155,15 +155,15 @@ def _rewrite_stage(stage: ResLayer) -> bool:
     return True
 
 
-def _rewrite_stem(body: ResNet) -> bool:
-    if not has_forward(body, ResNet) or body.deep_stem:
+def _rewrite_stem(backbone: ResNet) -> bool:
+    if not has_forward(backbone, ResNet) or backbone.deep_stem:
         return False
-    norm = getattr(body, body.norm1_name)
-    if not can_fuse(body.conv1) or not can_fold(norm):
+    norm = getattr(backbone, backbone.norm1_name)
+    if not can_fuse(backbone.conv1) or not can_fold(norm):
         return False
-    body.conv1 = FusedConv2d(body.conv1, norm, relu=True)
-    setattr(body, body.norm1_name, nn.Identity())
-    body.relu = nn.Identity()
+    backbone.conv1 = FusedConv2d(backbone.conv1, norm, relu=True)
+    setattr(backbone, backbone.norm1_name, nn.Identity())
+    backbone.relu = nn.Identity()
     return True
 
 

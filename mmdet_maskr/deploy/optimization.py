@@ -65,13 +65,13 @@ class Optimization:
         if self.left:
             text += f"; left as they are: {', '.join(self.left)}"
         if self.autocast:
-            text += f"; body and heads in {self.autocast}"
+            text += f"; backbone and heads in {self.autocast}"
         if self.compiled:
             text += f"; compiled at the first call for each image size: {', '.join(self.compiled)}"
         return text
 
 
-class LowPrecisionBody(FastForm):
+class LowPrecisionBackbone(FastForm):
     """Backbone, neck or shared head that computes and gives maps in lower precision."""
 
     def forward(self, *args, **kwargs):
@@ -80,7 +80,7 @@ class LowPrecisionBody(FastForm):
             return super().forward(*args, **kwargs)
 
 
-class LowPrecisionHead(LowPrecisionBody):
+class LowPrecisionHead(LowPrecisionBackbone):
     """Head that computes in lower precision and gives float32, as what follows ranks and rounds."""
 
     def forward(self, *args, **kwargs):
@@ -177,8 +177,8 @@ def optimize(
         inplace: change ``model`` itself, which saves a copy of its weights.
         masks: 'rle' for RLEMasks straight from the mask head, 'dense' for tensors; None for what
             the config says.
-        autocast: 'float16' or 'bfloat16': compute body and heads in lower precision, which changes
-            results. None (exact) computes in the model's own.
+        autocast: 'float16' or 'bfloat16': compute backbone and heads in lower precision, which
+            changes results. None (exact) computes in the model's own.
 
     Raises:
         UserError: no detector, one in training mode or optimized before, one without any known
@@ -267,14 +267,14 @@ def _stages(part: nn.Module) -> list[nn.Module]:
 
 def _use_autocast(model: nn.Module, precision: torch.dtype) -> None:
     """Lower precision within parts; what is between them (ranking, NMS, pasting) keeps float32."""
-    bodies = ["backbone", "neck", "roi_head.shared_head"]
+    features = ["backbone", "neck", "roi_head.shared_head"]
     if not _takes_low_precision(model):
-        bodies.remove("neck" if _modules(model, "neck") else "backbone")
+        features.remove("neck" if _modules(model, "neck") else "backbone")
     for name in PARTS:
         for part in _modules(model, name):
             if any(True for _ in part.parameters()):
                 part.autocast_type = precision
-                become(part, LowPrecisionBody if name in bodies else LowPrecisionHead)
+                become(part, LowPrecisionBackbone if name in features else LowPrecisionHead)
 
 
 def _takes_low_precision(model: nn.Module) -> bool:

@@ -25,7 +25,7 @@ def check_whole(model: nn.Module, checkpoint: dict, what: str) -> None:
 
     For detecting and testing: mmengine loads what fits and lists the rest in its log, so the model
     would detect by chance. Weights without a place in the model are fine, but for those of a larger
-    body. Counters of batch normalization may be missing.
+    backbone. Counters of batch normalization may be missing.
 
     Args:
         model: what the checkpoint is for.
@@ -34,21 +34,21 @@ def check_whole(model: nn.Module, checkpoint: dict, what: str) -> None:
 
     Raises:
         UserError: says how many weights of the model it has, and names some that are missing, of
-            another shape, or of another body.
+            another shape, or of another backbone.
     """
     found = weights_of(checkpoint, what)
     wanted = {n: v for n, v in model.state_dict().items() if n.split(".")[-1] != COUNTER}
     missing = [n for n in wanted if n not in found]
     other = [n for n in wanted if n in found and _shape(found[n]) != _shape(wanted[n])]
-    body = [n for n in found if n.startswith("backbone.") and n.split(".")[-1] != COUNTER]
-    unexpected = [n for n in body if n not in wanted]
+    backbone = [n for n in found if n.startswith("backbone.") and n.split(".")[-1] != COUNTER]
+    unexpected = [n for n in backbone if n not in wanted]
     if not (missing or other or unexpected):
         return
     shapes = [f"{n}: {_shape(found[n])} in it, {_shape(wanted[n])} in the model" for n in other]
     kinds = {
         "missing": missing,
         "of another shape": shapes,
-        "of another body": unexpected,
+        "of another backbone": unexpected,
     }
     listed = [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names]
     fitting = len(wanted) - len(missing) - len(other)
@@ -74,14 +74,14 @@ def _shape(value: object) -> tuple[int, ...] | str:
 
 @HOOKS.register_module()
 class CheckpointFitHook(Hook):
-    """Refuses a checkpoint of another body, or with heads of other sizes.
+    """Refuses a checkpoint of another backbone, or with heads of other sizes.
 
     mmengine loads what fits and lists the rest in the log, so training goes on from random weights.
     Heads that the checkpoint lacks altogether are fine in training: that is how a box detector
     becomes a mask detector. What is tested has to be whole, see :func:`check_whole`.
 
     Raises:
-        UserError: weights of other shapes, or a body with other weights, with the config's key.
+        UserError: weights of other shapes, or a backbone with other weights, with the config's key.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -98,15 +98,15 @@ class CheckpointFitHook(Hook):
         other = [n for n in wanted if n in found and found[n].shape != wanted[n].shape]
         if other:
             raise UserError(_other_shape(other, found, wanted, runner._resume))
-        body = {n for n in wanted if n.startswith("backbone.") and n.split(".")[-1] != COUNTER}
-        missing = sorted(body - set(found))
+        backbone = {n for n in wanted if n.startswith("backbone.") and n.split(".")[-1] != COUNTER}
+        missing = sorted(backbone - set(found))
         unexpected = sorted(n for n in found if n.startswith("backbone.") and n not in wanted)
         if missing or unexpected:
             what = f"lacks {missing[0]}" if missing else f"has {unexpected[0]}"
             raise UserError(
-                f"load_from is a checkpoint of another body: it {what}, and {len(missing)} of the "
-                f"{len(body)} weights of model.backbone are not in it. Set model.backbone to the "
-                "checkpoint's, or load_from to a checkpoint of this body."
+                f"load_from is a checkpoint of another backbone: it {what}, and {len(missing)} of "
+                f"the {len(backbone)} weights of model.backbone are not in it. Set model.backbone "
+                "to the checkpoint's, or load_from to a checkpoint of this backbone."
             )
 
 

@@ -20,13 +20,13 @@ STRIDES = [4, 8, 16, 32]
 
 def base_of(facts: Facts, plan: Plan) -> tuple[str, str]:
     """Name of the model in ``configs/_base_/models``, and why it is this one."""
-    body = "mini_fpn" if plan.small else "r50_fpn"
+    backbone = "mini_fpn" if plan.small else "r50_fpn"
     why = (
         "half of a ResNet-18, which learns from scratch on a CPU in minutes"
         if plan.small
         else "ResNet-50-FPN, for which there are weights"
     )
-    return (f"maskr_keypoint_{body}" if facts.keypoints else f"maskr_{body}"), why
+    return (f"maskr_keypoint_{backbone}" if facts.keypoints else f"maskr_{backbone}"), why
 
 
 def model_of(facts: Facts, plan: Plan) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _keypoint_head(facts: Facts) -> dict[str, Any]:
 
 def _why_frozen(facts: Facts) -> str:
     what = "two of four" if facts.images < 1000 else "the first of four"
-    return f"{facts.images} photos leave {what} stages of the body as they are"
+    return f"{facts.images} photos leave {what} stages of the backbone as they are"
 
 
 def _anchors(facts: Facts, plan: Plan) -> dict[str, Any]:

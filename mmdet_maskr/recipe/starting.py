@@ -20,14 +20,14 @@ class Start(NamedTuple):
 
     Attributes:
         load_from: of the whole model; None for none.
-        body: of the backbone alone; None for none.
+        backbone: of the backbone alone; None for none.
         reason: why these.
         small: whether they are the small model's, which trains without any, too.
         config: of the model that the weights are of; None where it is one of ours.
     """
 
     load_from: str | None
-    body: str | None
+    backbone: str | None
     reason: str
     small: bool = True
     config: str | None = None
@@ -62,7 +62,7 @@ def start_of(machine: Machine, wanted: str | None) -> Start:
         _load(IMAGENET)
     except Exception as error:  # no network, by any of its errors
         return Start(None, None, f"none: {lacking}, nor ImageNet's ({str(error)[:80]})")
-    return Start(None, IMAGENET, f"ImageNet's for the body: {lacking}", False)
+    return Start(None, IMAGENET, f"ImageNet's for the backbone: {lacking}", False)
 
 
 def _load(name: str) -> dict:
@@ -70,7 +70,7 @@ def _load(name: str) -> dict:
 
 
 def _is_small(path: str) -> bool:
-    """Whether weights are the small model's, whose body is half as wide as a ResNet.
+    """Whether weights are the small model's, whose backbone is half as wide as a ResNet.
 
     Raises:
         UserError: they are no checkpoint.

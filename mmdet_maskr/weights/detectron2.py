@@ -9,11 +9,11 @@ from torch import Tensor
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.weights import config_parts, detectron2_names
 from mmdet_maskr.weights import detectron2_settings as settings
-from mmdet_maskr.weights.detectron2_body import Detectron2Body
+from mmdet_maskr.weights.detectron2_backbone import Detectron2Backbone
 from mmdet_maskr.weights.rename import NameMap
 
 
-class Detectron2Model(Detectron2Body):
+class Detectron2Model(Detectron2Backbone):
     """What the options say, as a model, its pipelines and names of its tensors."""
 
     def rpn_head(self) -> dict:
@@ -215,7 +215,7 @@ class Detectron2Model(Detectron2Body):
             rules=detectron2_names.rules(mask_copies=stages if self.cascade else 0),
             drops=detectron2_names.DROPS,
             variables=dict(
-                norm=config_parts.norm_name(self.body_norm),
+                norm=config_parts.norm_name(self.backbone_norm),
                 fpn_norm=config_parts.norm_name(self._get("MODEL.FPN.NORM")),
                 box_norm=config_parts.norm_name(self._get("MODEL.ROI_BOX_HEAD.NORM")),
                 mask_norm=config_parts.norm_name(self._get("MODEL.ROI_MASK_HEAD.NORM")),

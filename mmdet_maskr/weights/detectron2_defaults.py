@@ -1,6 +1,7 @@
 """Detectron2's options as data: what the conversion reads, what it accepts, what it passes over.
 
-``MODEL.VIT`` and ``MODEL.REGNET`` are names of ours: Detectron2 configures these bodies in Python.
+``MODEL.VIT`` and ``MODEL.REGNET`` are names of ours: Detectron2 configures these backbones in
+Python.
 """
 
 from __future__ import annotations

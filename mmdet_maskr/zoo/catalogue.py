@@ -20,7 +20,7 @@ from mmdet_maskr.errors import UserError
 
 TASKS = ("boxes", "masks", "keypoints", "panoptic")
 SCHEME = "pretrained://"
-COLUMNS = ("name", "task", "body", "data", "box", "mask", "kpt", "PQ", "M params", "from")
+COLUMNS = ("name", "task", "backbone", "data", "box", "mask", "kpt", "PQ", "M params", "from")
 _SCORES = ("box", "mask", "keypoint", "PQ")
 
 
@@ -33,7 +33,7 @@ class PretrainedModel:
         aliases: other names that are understood.
         source: 'detectron2', 'torchvision' or 'mmdet'.
         task: what it finds, one of :data:`TASKS`.
-        body: backbone and neck.
+        backbone: backbone and neck.
         data: that it was trained on.
         url: of the file.
         checksum: 'md5:' or 'sha256:' and the first digits, as they are published.
@@ -51,7 +51,7 @@ class PretrainedModel:
     name: str
     source: str
     task: str
-    body: str
+    backbone: str
     data: str
     url: str
     checksum: str
@@ -80,8 +80,8 @@ class PretrainedModel:
     def __str__(self) -> str:
         scores = f"published {self.scores}" if self.scores else "no AP published"
         return (
-            f"{self.name}: {self.task} of {self.data}, {self.body}, by {self.source} ({scores}; "
-            f"{self.license})"
+            f"{self.name}: {self.task} of {self.data}, {self.backbone}, by {self.source} "
+            f"({scores}; {self.license})"
         )
 
 
@@ -153,7 +153,7 @@ def find(name: str) -> PretrainedModel:
 def select(
     words: Sequence[str] = (),
     task: str | None = None,
-    body: str | None = None,
+    backbone: str | None = None,
     data: str | None = None,
     source: str | None = None,
     min_ap: float | None = None,
@@ -162,9 +162,9 @@ def select(
     """The models that one asks for.
 
     Args:
-        words: of which the name, the body or the dataset has one; none for all.
+        words: of which the name, the backbone or the dataset has one; none for all.
         task: one of :data:`TASKS`.
-        body: a part of the body, such as 'R-50' or 'ViT'.
+        backbone: a part of the backbone, such as 'R-50' or 'ViT'.
         data: a part of the dataset's name.
         source: 'detectron2', 'torchvision' or 'mmdet'.
         min_ap: AP of the task that a model has at least, in percent.
@@ -177,9 +177,9 @@ def select(
     return [
         model
         for model in models()
-        if (not words or any(has(f"{model.name} {model.body} {model.data}", w) for w in words))
+        if (not words or any(has(f"{model.name} {model.backbone} {model.data}", w) for w in words))
         and (task is None or model.task == task)
-        and has(model.body, body)
+        and has(model.backbone, backbone)
         and has(model.data, data)
         and (source is None or model.source == source)
         and (min_ap is None or (main_ap(model) or 0) >= min_ap)
@@ -199,7 +199,9 @@ def table(chosen: Sequence[PretrainedModel]) -> str:
     for model in chosen:
         scores = [f"{model.ap[kind]:.1f}" if kind in model.ap else "-" for kind in _SCORES]
         size = f"{model.parameters / 1e6:.1f}"
-        rows.append((model.name, model.task, model.body, model.data, *scores, size, model.source))
+        rows.append(
+            (model.name, model.task, model.backbone, model.data, *scores, size, model.source)
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     right = range(4, 9)
     return "\n".join(

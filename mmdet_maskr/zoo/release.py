@@ -119,7 +119,7 @@ def config_text(release: Release) -> str:
 
 
 def without_pretrained(part: Any) -> None:
-    """Remove files that bodies start from, as the weights replace them."""
+    """Remove files that backbones start from, as the weights replace them."""
     if isinstance(part, dict):
         init = part.get("init_cfg")
         if isinstance(init, dict) and init.get("type") == "Pretrained":

@@ -302,7 +302,7 @@ def test_a_checkpoint_of_another_model(repo: Path, tmp_path: Path):
         ),
         (
             state | {"backbone.layer4.9.bn1.bias": torch.zeros(9)},
-            rf"it has {count} of .* 1 of another body \(backbone\.layer4\.9\.bn1\.bias\)",
+            rf"it has {count} of .* 1 of another backbone \(backbone\.layer4\.9\.bn1\.bias\)",
         ),
         (dict(epoch=3), r"is no checkpoint: it is a dict without weights but \['epoch'\]"),
     ):

@@ -45,7 +45,7 @@ def test_a_row_for_each_form(tmp_path: Path, capsys: pytest.CaptureFixture):
     for row in rows[:2]:
         assert row["differences"]["unmatched"] == 0 and row["differences"]["box"] < 0.01
         assert row["ratio"] > 0 and row["share_of_peak"] > 0
-    assert {"body", "RPN", "boxes", "masks", "paste", "rest"} == set(rows[1]["parts"])
+    assert {"backbone", "RPN", "boxes", "masks", "paste", "rest"} == set(rows[1]["parts"])
     assert "30 detections" in capsys.readouterr().out
 
 

@@ -57,7 +57,7 @@ def test_scores_are_not_all_the_same():
 
 @pytest.mark.parametrize("name", ["maskr_r50_c4_1x.py", "maskr_keypoint_r50_fpn_90k.py"])
 def test_candidates_of_thin_models(name: str, tmp_path: Path):
-    """Of the 80 classes of a body without a neck, and of persons alone."""
+    """Of the 80 classes of a backbone without a neck, and of persons alone."""
     cfg = thin(load_config(name), tmp_path)
     cfg.model.test_cfg.rpn.max_per_img = 50
     cfg.model.test_cfg.rcnn.score_thr = 0.05

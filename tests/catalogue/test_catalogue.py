@@ -124,7 +124,7 @@ def test_published_rows(models: dict[str, dict]):
                 assert list(model.ap.values()) == row[3:]
 
 
-def test_operations_of_the_body_are_mmengines(repo: Path):
+def test_operations_of_the_backbone_are_mmengines(repo: Path):
     """Convolutions of a thin ResNet and its FPN, counted by mmengine on real tensors."""
     cfg = Config.fromfile(repo / "configs" / "mini" / "maskr_shapes.py").model
     model = MODELS.build(cfg).eval()
@@ -183,7 +183,7 @@ def test_list_tool(repo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         return capsys.readouterr().out
 
     header, line = run("maskr_shapes").splitlines()
-    assert header.split()[:3] == ["config", "body", "heads"]
+    assert header.split()[:3] == ["config", "backbone", "heads"]
     assert "ResNet 18, FPN" in line and "box, mask" in line and "9 epochs x 8" in line
     with pytest.raises(SystemExit, match="2"):
         run("nothing-of-that-name")
@@ -202,5 +202,5 @@ def test_table_says_what_differs():
         "compositions/point_rend_r50_fpn_1x",
     )
     rows = [describe(Path(config_path(name))) for name in names]
-    assert len({(row.body, row.heads) for row in rows}) == len(rows)
+    assert len({(row.backbone, row.heads) for row in rows}) == len(rows)
     assert rows[-1].operations is None and table(rows).splitlines()[-1].endswith("-")

@@ -23,7 +23,7 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.models import InstanceTTAModel
 from mmdet_maskr.ops.mask_rle import RLEMasks
 
-# What each of them adds: body, heads, or an option of the mask head; and what stays as it is.
+# What each of them adds: backbone, heads, or an option of the mask head; and what stays as it is.
 MODELS_AND_LEFT = {
     "maskr_r50_fpn_1x": [],
     "maskr_r18_fpn_1x": [],

@@ -70,7 +70,7 @@ def test_backbones_are_found_wherever_they_are_and_models_without_are_left_alone
 
 
 class Backboneless(torch.nn.Module):
-    """Such as DETR-like models of other projects whose body has another name."""
+    """Such as DETR-like models of other projects whose backbone has another name."""
 
     backbone = None
 

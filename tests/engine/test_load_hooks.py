@@ -16,7 +16,7 @@ from mmdet_maskr.engine.load_hooks import classes_of, transferred
 
 
 class Heads(nn.Module):
-    """The weights that count classes, under the names of a detector's, and a body."""
+    """The weights that count classes, under the names of a detector's, and a backbone."""
 
     def __init__(self, classes: int, width: int = 4) -> None:
         super().__init__()
@@ -153,14 +153,14 @@ def test_wider_head():
         CheckpointFitHook().after_load_checkpoint(runner, checkpoint)
 
 
-def test_another_body():
+def test_another_backbone():
     runner = runner_of(Heads(2), ("a", "b"))
     state = Heads(2).state_dict()
     wider = Heads(2, width=6).state_dict()
     with pytest.raises(ValueError, match=r"backbone\.weight is \(6,\).*Set model\.backbone to the"):
         CheckpointFitHook().after_load_checkpoint(runner, dict(state_dict=wider))
     deeper = {**state, "backbone.layer9.weight": torch.zeros(1)}
-    with pytest.raises(ValueError, match=r"another body: it has backbone\.layer9\.weight"):
+    with pytest.raises(ValueError, match=r"another backbone: it has backbone\.layer9\.weight"):
         CheckpointFitHook().after_load_checkpoint(runner, dict(state_dict=deeper))
     without = {name: value for name, value in state.items() if "running_mean" not in name}
     with pytest.raises(ValueError, match=r"lacks backbone\.running_mean, and 1 of the 4 weights"):

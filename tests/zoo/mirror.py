@@ -167,7 +167,7 @@ def detectron2_state(model: PretrainedModel) -> dict[str, Tensor]:
     body = "backbone.bottom_up." if source.fpn else "backbone."
     regnet, vit = "MODEL.REGNET.DEPTH" in model.options, "MODEL.VIT.DEPTH" in model.options
     rules = {**(VIT if vit else REGNET if regnet else BODY), **HEADS}
-    norm = source.body_norm
+    norm = source.backbone_norm
     state = {}
     for name, value in target.items():
         if name.endswith("num_batches_tracked") and norm == "FrozenBN":

@@ -119,13 +119,13 @@ def test_a_folder_begins_from_coco_by_name(tmp_path: Path, monkeypatch: pytest.M
     machine = Machine("GPU", 80.0, 8)
     begin = starting.start_of(machine, None)
     assert begin.load_from == "pretrained://mask-rcnn_r50_fpn_1x_coco"
-    assert (begin.body, begin.small, begin.config) == (None, False, None)
+    assert (begin.backbone, begin.small, begin.config) == (None, False, None)
     assert (home.model_folder(starting.COCO) / "model.safetensors").is_file()
     monkeypatch.setenv(home.HOME, str(tmp_path / "other"))
     monkeypatch.setenv(home.MIRROR, (tmp_path / "nowhere").as_uri())
     monkeypatch.setattr(starting, "_load", lambda name: {})  # torchvision's
     begin = starting.start_of(machine, None)
-    assert (begin.load_from, begin.body) == (None, starting.IMAGENET)
+    assert (begin.load_from, begin.backbone) == (None, starting.IMAGENET)
     assert "COCO's cannot be had" in begin.reason
 
 
@@ -153,9 +153,11 @@ def test_comparisons_name_them(here: Path):
 
 # ----------------------------------------------------------------------------------- command line
 def test_the_table(repo: Path):
-    code, out = run_tool(repo / "tools" / "list_configs.py", ["--pretrained", "--body", "vit"])
+    code, out = run_tool(repo / "tools" / "list_configs.py", ["--pretrained", "--backbone", "vit"])
     assert code == 0 and "mask_rcnn_vitdet_b_100ep" in out and "6 models" in out
-    code, out = run_tool(repo / "tools" / "list_configs.py", ["--body", "vit"])
+    former = run_tool(repo / "tools" / "list_configs.py", ["--pretrained", "--body", "vit"])
+    assert former == (code, out)
+    code, out = run_tool(repo / "tools" / "list_configs.py", ["--backbone", "vit"])
     assert code == 2 and "--pretrained" in out
     code, out = run_tool(
         repo / "tools" / "list_configs.py", ["--pretrained", "--json", "--task", "panoptic"]

@@ -80,7 +80,7 @@ def test_names_are_found_as_people_write_them():
 
 
 def test_selection():
-    found = catalogue.select(task="masks", body="vit", min_ap=49, max_params=500)
+    found = catalogue.select(task="masks", backbone="vit", min_ap=49, max_params=500)
     assert {model.name for model in found} == {
         "mask_rcnn_vitdet_l_100ep", "cascade_mask_rcnn_vitdet_l_100ep",
     }  # fmt: skip

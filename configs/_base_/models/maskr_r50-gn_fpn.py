@@ -1,4 +1,4 @@
-# Group normalization in body, pyramid and heads (Wu and He 2018): no batch statistics at all.
+# Group normalization in backbone, pyramid and heads (Wu and He 2018): no batch statistics at all.
 _base_ = 'maskr_r50_fpn.py'
 
 norm_cfg = dict(type='GN', num_groups=32, requires_grad=True)

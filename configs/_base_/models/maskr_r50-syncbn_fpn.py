@@ -1,4 +1,4 @@
-# Batch normalization that learns, over all GPUs, everywhere: body, pyramid, a box head of four
+# Batch normalization that learns, over all GPUs, everywhere: backbone, pyramid, a box head of four
 # convolutions, mask head; and a deeper RPN. Detectron2's new baselines are built so.
 _base_ = 'maskr_r50_fpn.py'
 

@@ -1,4 +1,4 @@
-"""List the configs: body, heads, dataset, schedule, parameters, operations.
+"""List the configs: backbone, heads, dataset, schedule, parameters, operations.
 
 Operations (GFLOPs) are multiply-adds for an image of 1280 x 800 with 1000 proposals and 100
 detections; "-" where the detector has parts that are not counted.
@@ -18,7 +18,7 @@ from mmdet_maskr.cli.arguments.common import add_json
 
 TASKS = ("boxes", "masks", "keypoints", "panoptic")
 SOURCES = ("detectron2", "mmdet", "torchvision")
-FILTERS = ("task", "body", "data", "source", "min_ap", "max_params")
+FILTERS = ("task", "backbone", "data", "source", "min_ap", "max_params")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("which pretrained models")
     group.add_argument("--task", choices=TASKS, help="what they find")
-    group.add_argument("--body", metavar="PART", help="of the body's name: R-50, Swin, ViT, C4")
+    group.add_argument(
+        "--backbone", metavar="PART", help="part of its name, such as R-50, Swin, ViT, C4"
+    )
+    group.add_argument("--body", dest="backbone", help=argparse.SUPPRESS)  # its name before 0.3
     group.add_argument("--data", metavar="NAME", help="trained on COCO, LVIS, Cityscapes or VOC")
     group.add_argument("--source", choices=SOURCES, help="who published them")
     group.add_argument(

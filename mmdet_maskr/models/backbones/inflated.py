@@ -1,4 +1,4 @@
-"""Pretrained weights of RGB images for a body whose images have other bands."""
+"""Pretrained weights of RGB images for a backbone whose images have other bands."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PretrainedBandsInit(PretrainedInit):
 
     Args:
         checkpoint: path, URL or name, as 'Pretrained' takes it.
-        prefix: of the part of the checkpoint that is the body.
+        prefix: of the part of the checkpoint that is the backbone.
 
     Raises:
         UserError: later: the checkpoint has no weights of the first convolution.

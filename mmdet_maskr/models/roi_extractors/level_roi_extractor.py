@@ -26,7 +26,7 @@ MEMORY_FORMATS = dict(
 
 @MODELS.register_module()
 class LevelRoIExtractor(BaseRoIExtractor):
-    """Pool RoIs from a feature pyramid, or from a single map such as that of a C4 or C5 body.
+    """Pool RoIs from a feature pyramid, or from a single map such as that of a C4 or C5 backbone.
 
     With its defaults and strides from 4 on it gives what mmdet's SingleRoIExtractor gives, from the
     same options, and has no parameters either, so that checkpoints fit both. It differs in that

@@ -1,4 +1,4 @@
-"""The last stage of a ResNet as part of the RoI head: C4 bodies (He et al. 2017, Figure 4 left)."""
+"""The last stage of a ResNet in the RoI head: C4 backbones (He et al. 2017, Figure 4 left)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmdet_maskr.models.backbones.resnet import DEPTHS, bottleneck, check_stages
 
 @MODELS.register_module()
 class Res5Head(BaseModule):
-    """res5 on RoI features: mmdet's shared head ResLayer, for bodies of any width.
+    """res5 on RoI features: mmdet's shared head ResLayer, for backbones of any width.
 
     Parameters are named ``layer4.*`` as in the backbone, so that ``init_cfg=dict(
     type='Pretrained', checkpoint=...)`` takes the backbone's own file. Without it res5 is random.

@@ -1,4 +1,4 @@
-"""Detectron2's options of a body: what comes before the heads."""
+"""Detectron2's options of a backbone: what comes before the heads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAPS = ["p2", "p3", "p4", "p5", "p6"]
 STRIDES = dict(res2=4, res3=8, res4=16, res5=32, p2=4, p3=8, p4=16, p5=32, p6=64)
 
 
-class Detectron2Body:
+class Detectron2Backbone:
     """Backbone, neck and what the heads are built on, as parts of a config.
 
     Args:
@@ -33,8 +33,8 @@ class Detectron2Body:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
-        self.body = options["MODEL.BACKBONE.NAME"]
-        self.fpn = self.body != RESNET
+        self.builder = options["MODEL.BACKBONE.NAME"]
+        self.fpn = self.builder != RESNET
         self.panoptic = options["MODEL.META_ARCHITECTURE"] != ARCHITECTURES[0]
         self.roi_heads = options["MODEL.ROI_HEADS.NAME"]
         self.c4 = self.roi_heads == "Res5ROIHeads"
@@ -49,11 +49,11 @@ class Detectron2Body:
             self.strides = dict(STRIDES, res5=16, p5=16, p6=32)
 
     def _check_features(self) -> None:
-        """Check that the maps are those of an FPN, a C4 or a C5 body."""
+        """Check that the maps are those of an FPN, a C4 or a C5 backbone."""
         if self.fpn:
             expected = (MAPS, MAPS[:4], list(STAGES))
             given = (self.rpn_features, self.roi_features, self._get("MODEL.FPN.IN_FEATURES"))
-            if self.body in (REGNET_FPN, SIMPLE_PYRAMID):  # their stages have other names
+            if self.builder in (REGNET_FPN, SIMPLE_PYRAMID):  # their stages have other names
                 given = (*given[:2], expected[2])
             if self.c4:
                 raise UserError("MODEL.ROI_HEADS.NAME: Res5ROIHeads cannot go with an FPN.")
@@ -89,7 +89,7 @@ class Detectron2Body:
     @property
     def stage_channels(self) -> list[int]:
         """Output channels of res2 to res5, or of a RegNet's four stages."""
-        if self.body == REGNET_FPN:
+        if self.builder == REGNET_FPN:
             return RegNet(**self._regnet()).stage_widths
         return [self._get("MODEL.RESNETS.RES2_OUT_CHANNELS") * 2**i for i in range(4)]
 
@@ -106,9 +106,9 @@ class Detectron2Body:
         return self._get("MODEL.ROI_HEADS.NUM_CLASSES")
 
     @property
-    def body_norm(self) -> str:
+    def backbone_norm(self) -> str:
         """Detectron2's name of the backbone's normalization."""
-        return self._get(f"MODEL.{'REGNET' if self.body == REGNET_FPN else 'RESNETS'}.NORM")
+        return self._get(f"MODEL.{'REGNET' if self.builder == REGNET_FPN else 'RESNETS'}.NORM")
 
     def preprocessor(self) -> dict:
         """Mean and deviation are in the order of the channels that the network sees."""
@@ -123,12 +123,12 @@ class Detectron2Body:
 
     def _padding(self) -> int:
         """Of what images' sides are made a multiple."""
-        if self.body == SIMPLE_PYRAMID:  # they are squares of one size
+        if self.builder == SIMPLE_PYRAMID:  # they are squares of one size
             return self._get("MODEL.VIT.IMG_SIZE")
         return 32 if self.fpn else 1
 
     def _norm(self) -> dict[str, Any]:
-        kind = self.body_norm
+        kind = self.backbone_norm
         return dict(norm=config_parts.norm_cfg(kind), norm_eval=kind == "FrozenBN")
 
     def _widths(self) -> dict[str, Any]:
@@ -157,8 +157,8 @@ class Detectron2Body:
             ),
             stem_channels=self._get(option + "STEM_WIDTH"),
             frozen_stages=self._get("MODEL.BACKBONE.FREEZE_AT") - 1,
-            norm_cfg=config_parts.norm_cfg(self.body_norm),
-            norm_eval=self.body_norm == "FrozenBN",
+            norm_cfg=config_parts.norm_cfg(self.backbone_norm),
+            norm_eval=self.backbone_norm == "FrozenBN",
             style="pytorch",
             init_cfg=None,
         )
@@ -193,9 +193,9 @@ class Detectron2Body:
 
     def backbone(self) -> dict:
         """``model.backbone``."""
-        if self.body == REGNET_FPN:
+        if self.builder == REGNET_FPN:
             return dict(type="RegNet", **self._regnet())
-        if self.body == SIMPLE_PYRAMID:
+        if self.builder == SIMPLE_PYRAMID:
             return self._vit()
         outputs = (0, 1, 2, 3) if self.fpn else ((2,) if self.c4 else (3,))
         config = config_parts.resnet(
@@ -217,10 +217,10 @@ class Detectron2Body:
         return dict(config, **deformable)
 
     def neck(self) -> dict | None:
-        """``model.neck``; None for a body without a pyramid."""
+        """``model.neck``; None for a backbone without a pyramid."""
         if not self.fpn:
             return None
-        if self.body == SIMPLE_PYRAMID:
+        if self.builder == SIMPLE_PYRAMID:
             return dict(
                 type="SimpleFeaturePyramid",
                 in_channels=self._get("MODEL.VIT.EMBED_DIM"),
