@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import ClassVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +23,7 @@ import torch.distributed as dist
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 ECHO_SECONDS = 5.0
 _last = -float("inf")  # when a signal has counted last
+_follows: int | None = None  # the process that leave_signals_to_parent was called in
 
 
 def is_echo() -> bool:
@@ -67,9 +69,15 @@ def leave_signals_to_parent(leave: Callable[[int], object] = os._exit) -> None:
     A scheduler or a terminal signals all processes of a job, and data workers are needed until
     their parent has saved. It ends them itself when it is done with them.
 
+    A second call does nothing.
+
     Args:
         leave: is called with the exit code 0 when the parent wants an end.
     """
+    global _follows
+    if _follows == os.getpid():
+        return
+    _follows = os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, "sigwaitinfo"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -88,11 +96,16 @@ def leave_signals_to_parent(leave: Callable[[int], object] = os._exit) -> None:
 class StopRequest:
     """Takes the first SIGTERM or SIGINT of a process as a request; a later one ends it.
 
-    Signals within :data:`ECHO_SECONDS` of the first belong to it.
+    Signals within :data:`ECHO_SECONDS` of the first belong to it. Meanwhile, forked children follow
+    :func:`leave_signals_to_parent`: with this handler they would survive the SIGTERM by which
+    ``multiprocessing.Pool`` ends its workers, and the pool waits for them.
 
     Args:
         logger: says what happens when a signal comes.
     """
+
+    _open: ClassVar[set[StopRequest]] = set()
+    _in_forks = False  # whether they know of it
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
@@ -106,6 +119,16 @@ class StopRequest:
             self._group = dist.new_group(backend="gloo")
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            self._open.add(self)
+            if not StopRequest._in_forks and hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=StopRequest._after_fork)
+                StopRequest._in_forks = True
+
+    @classmethod
+    def _after_fork(cls) -> None:
+        if cls._open:
+            cls._open.clear()
+            leave_signals_to_parent()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid or is_echo():
@@ -146,3 +169,4 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+        self._open.discard(self)

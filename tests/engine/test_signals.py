@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -95,6 +96,29 @@ def test_echo_and_second_signal(monkeypatch: pytest.MonkeyPatch):
         request.close()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_pools_end_during_a_training(tmp_path: Path):
+    """A pool ends its processes by SIGTERM; that of anyone else does not end them."""
+
+    def use_pools() -> None:
+        request = StopRequest(logging.getLogger("test"))
+        for _ in range(5):
+            with multiprocessing.get_context("fork").Pool(4) as pool:
+                assert pool.starmap(max, [(1, 2), (3, 4)] * 4) == [2, 4] * 4
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            worker = pool.apply(os.getpid)
+            subprocess.run(["kill", "-TERM", str(worker)], check=True)
+            time.sleep(0.3)
+            assert pool.apply(os.getpid) == worker
+        assert not request.is_agreed()
+        request.close()
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            assert pool.apply(signal.getsignal, [signal.SIGTERM]) is signal.SIG_DFL
+            assert signal.SIGTERM not in pool.apply(signal.pthread_sigmask, [signal.SIG_BLOCK, []])
+
+    pid = fork(use_pools, tmp_path / "log")
+    assert finish(pid, 60) == 0, (tmp_path / "log").read_text()
 
 
 def test_tools_are_interrupted_once():
