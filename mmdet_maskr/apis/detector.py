@@ -221,6 +221,13 @@ class FoundSample:
         """See :func:`.predictions.as_lists`."""
         return predictions.as_lists(self.sample, self._classes)
 
+    @property
+    def ids(self) -> torch.Tensor | None:
+        """(D,) of a tracked video, -1 for detections without one; None otherwise."""
+        if "track_ids" not in self.lists:
+            return None
+        return torch.tensor([-1 if name is None else name for name in self.lists["track_ids"]])
+
 
 class Samples(Collected):
     """Keeps mmdet's data samples instead of lists."""

@@ -32,10 +32,13 @@ from mmdet_maskr.engine.config_errors import explain
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_writable
 from mmdet_maskr.inference.inputs import ImageInput, check_names, open_source
-from mmdet_maskr.inference.sinks import CocoFile, Collected, JsonFiles, Printed, json_sink
+from mmdet_maskr.inference.overlap import depths_of
+from mmdet_maskr.inference.sinks import CocoFile, Collected, JsonFiles, Printed, Tally, json_sink
 from mmdet_maskr.inference.tiles.grid import OVERLAP
-from mmdet_maskr.inference.video import VideoFrames, film_of
+from mmdet_maskr.inference.tracking import Tracks
+from mmdet_maskr.inference.video import Video, film_of
 from mmdet_maskr.inference.walk import Counter, Image, Model, Sink, walk
+from mmdet_maskr.inference.window import Window, check_display
 from mmdet_maskr.zoo.resolve import resolve
 
 
@@ -137,7 +140,7 @@ class MaskRInferencer:
 
     def __call__(
         self,
-        inputs: ImageInput | Sequence[ImageInput],
+        inputs: ImageInput | Sequence[ImageInput] | Video,
         batch_size: int = 1,
         return_vis: bool = False,
         show: bool = False,
@@ -160,20 +163,25 @@ class MaskRInferencer:
         ann_file: str | Path | None = None,
         tile: int | str | None = None,
         overlap: float | None = None,
+        track: bool = False,
+        film: str | Path | None = None,
         **unknown: Any,
     ) -> dict[str, Any]:
-        """Detect on images, or on the frames of a video.
+        """Detect on images, or on the frames of a video or camera.
 
-        An image of several that cannot be read is left out and reported at the end.
+        An image of several that cannot be read is left out and reported at the end. Frames are
+        read and drawn on while the model detects on others. Ctrl-C ends a video early, with files
+        of what is done; a camera (:class:`.LiveFrames`) ends so.
 
         Args:
             inputs: path, folder, pattern ('photos/**/*.jpg'), URL (http, https, file), array
                 (H, W, 3) uint8 in BGR order as ``cv2.imread`` gives it, or (H, W) in gray, a list
-                of these; or the path of a video.
+                of these; or the path of a video, the address of a stream (rtsp://...), or
+                ``LiveFrames(0)``, a camera.
             batch_size: how many images the model sees at once.
             return_vis: give the pictures back.
-            show: show each picture in a window.
-            wait_time: of a window, in seconds; 0 waits for a key.
+            show: show each picture in a window; q in that of a video ends it.
+            wait_time: of an image's window, in seconds; 0 waits for a key.
             no_save_vis: write no pictures.
             draw_pred: draw what is found, or the images alone.
             pred_score_thr: ``score_thr`` of pictures alone.
@@ -198,6 +206,9 @@ class MaskRInferencer:
                 pipeline resizes to. ``batch_size`` then counts tiles. See docs/large_images.md.
             overlap: of neighboring tiles, as a share of ``tile``; None for 0.2. An object that is
                 smaller than the overlap is whole in one of the tiles.
+            track: give objects of a video ids, ``track_ids``: see docs/video.md. It needs the
+                package trackers.
+            film: file of the pictures of a video, .mp4 or .avi, instead of the one in ``out_dir``.
             **unknown: refused, by name.
 
         Returns:
@@ -211,7 +222,9 @@ class MaskRInferencer:
               detections, highest score first;
             - ``images``: path or URL of each of them; the number of an array or frame;
             - ``failed``: why an image could not be read, by path or URL;
-            - ``visualization``: pictures (H, W, 3) in RGB, with ``return_vis=True``.
+            - ``visualization``: pictures (H, W, 3) in RGB, with ``return_vis=True``;
+            - ``labels``, of a camera, which has no end and so no ``predictions``: how many
+              detections there were of each label.
 
         Raises:
             UserError: no such image, folder or video, an unreadable one where there is no other,
@@ -234,9 +247,10 @@ class MaskRInferencer:
             stuff_texts=stuff_texts,
             custom_entities=custom_entities,
             tokens_positive=tokens_positive,
+            track=track,
         )
         more = ("pred_score_thr", "out_dir", "score_thr", "outputs", "coco_json", "ann_file",
-                "tile", "overlap")  # fmt: skip
+                "tile", "overlap", "film")  # fmt: skip
         options.check(options.CALL, {**unknown, **given}, more)
         if ann_file is not None and coco_json is None:
             raise UserError("ann_file has the ids for coco_json, which is not given.")
@@ -265,8 +279,16 @@ class MaskRInferencer:
             )
             # 3. the source, and the folders that will be written
             source = open_source(inputs, model_files.input_channels(self.model))
-            video = source if isinstance(source, VideoFrames) else None
-            images = None if isinstance(source, VideoFrames) else source
+            video = source if isinstance(source, Video) else None
+            images = None if isinstance(source, Video) else source
+            if video is None and (track or film is not None):
+                name = "track" if track else "film"
+                raise UserError(f"{name} is for a video or camera, not for images.")
+            if video is not None and show:
+                check_display()
+            target = None if film is None else as_path(film, "film")
+            if target is not None:
+                vis = target.absolute().parent
             for place in (vis, preds):
                 if place is not None:
                     check_writable(place, f"out_dir={str(out_dir)!r}")
@@ -274,39 +296,52 @@ class MaskRInferencer:
                 check_names(images, "their files in out_dir would overwrite one another")
             # 4. the sinks: each gets every image with what was found on it
             found = Samples() if return_datasamples else Collected()
+            tally = Tally()
+            written = None if video is None or vis is None else film_of(video, vis, target)
             pictures = Pictures(
                 self.visualizer,
                 loader_of(self.pipeline),
                 drawn,
                 folder=vis if video is None else None,
-                film=film_of(video, vis) if video is not None and vis is not None else None,
+                film=written,
+                window=Window(video.stem) if video is not None and show else None,
                 keep=bool(return_vis),
-                show=bool(show),
+                show=bool(show) and video is None,
                 wait_time=wait_time,
                 draw_pred=bool(draw_pred),
             )
-            sinks: list[Sink] = [found]
-            if return_vis or show or vis is not None:
-                sinks.append(pictures)
+            sinks: list[Sink] = [Tracks(video)] if video is not None and track else []
+            sinks.append(tally if video is not None and video.live else found)
             if preds is not None:
                 sinks.append(json_sink(source, preds))
             if coco_json is not None:
                 sinks.append(CocoFile(CocoResults(coco_json, classes, images, ann_file)))
             if print_result:
                 sinks.append(Printed())
+            if return_vis or show or vis is not None:
+                sinks.append(pictures)  # the last: its window may end the video
             # 5. source -> model -> sinks
             at_once = batch_size if tile is None else 1
             as_rle = not return_datasamples or tile is not None
             with predictions.rle_masks(self.model, enabled=as_rle):
                 report = walk(
-                    source, model, sinks, at_once, self._counter, bool(self.show_progress)
+                    source,
+                    model,
+                    sinks,
+                    at_once,
+                    self._counter,
+                    bool(self.show_progress),
+                    depths_of(source, show=bool(show)),
                 )
-        return dict(
+        result = dict(
             predictions=found.results,
             visualization=pictures.results,
             images=report.images,
             failed=report.failed,
         )
+        if video is not None and video.live:
+            result["labels"] = dict(sorted(tally.labels.items()))
+        return result
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str | Path = "") -> dict:
         """The predictions of an image as a dictionary, and as a file where a folder is given.

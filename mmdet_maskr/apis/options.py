@@ -65,6 +65,7 @@ CALL = dict(
     wait_time=Kind(lambda v: is_number(v) and v >= 0, "a number of seconds"),
     draw_pred=FLAG,
     print_result=FLAG,
+    track=FLAG,
     texts=Kind(lambda v: v is None, _TEXTS),
     stuff_texts=Kind(lambda v: v is None, _TEXTS),
     custom_entities=Kind(lambda v: v is False, _TEXTS),

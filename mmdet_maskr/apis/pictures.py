@@ -10,6 +10,7 @@ import mmcv
 import numpy as np
 from mmdet.datasets.transforms import InferencerLoader
 from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 
 from mmdet_maskr.apis import predictions
@@ -19,6 +20,7 @@ from mmdet_maskr.inference.inputs import file_name
 from mmdet_maskr.inference.sinks import stem_of
 from mmdet_maskr.inference.video import VideoSink
 from mmdet_maskr.inference.walk import Image, Sink
+from mmdet_maskr.inference.window import Window
 from mmdet_maskr.visualization.draw import shown
 
 MAPS = ("pred_sem_seg", "pred_panoptic_seg")
@@ -33,6 +35,7 @@ class Pictures(Sink):
         least: score of each class that is drawn.
         folder: where pictures are written, under their images' names; None for nowhere.
         film: takes them as the frames of a video.
+        window: shows them as they come, as the frames of a video.
         keep: whether ``results`` has them, (H, W, 3) in RGB.
         show: whether a window shows each.
         wait_time: for so many seconds; 0 until a key is pressed.
@@ -46,6 +49,7 @@ class Pictures(Sink):
         least: Sequence[float],
         folder: Path | None = None,
         film: VideoSink | None = None,
+        window: Window | None = None,
         keep: bool = False,
         show: bool = False,
         wait_time: float = 0,
@@ -55,8 +59,9 @@ class Pictures(Sink):
         self.place = film.path if film is not None else folder
         self._visualizer, self._loader, self._least = visualizer, loader, least
         self._folder, self._film, self._keep = folder, film, keep
+        self._window = window
         self._legend = getattr(visualizer, "legend", None)
-        if film is not None and self._legend:
+        if (film is not None or window is not None) and self._legend:
             visualizer.legend = False  # frames are of one size
         self._options: dict[str, Any] = dict(show=show, wait_time=wait_time, draw_pred=draw_pred)
 
@@ -67,30 +72,39 @@ class Pictures(Sink):
         self._visualizer.add_datasample(
             name,
             picture_of(image.content, self._loader),
-            self._drawn(found.sample),
+            self._drawn(found),
             draw_gt=False,
             pred_score_thr=-1.0,  # it has been applied
             out_file=None if self._folder is None else str(self._folder / name),
             **self._options,
         )
-        if self._film is not None or self._keep:
-            picture = self._visualizer.get_image()
-            if self._film is not None:
-                self._film.write(picture)
-            if self._keep:
-                self.results.append(picture)
+        if self._film is None and self._window is None and not self._keep:
+            return
+        picture = self._visualizer.get_image()
+        if self._film is not None:
+            self._film.write(picture, image.seconds if self._film.keeps_time else None)
+        if self._keep:
+            self.results.append(picture)
+        if self._window is not None:
+            self._window.show(picture)
 
     def close(self, whole: bool) -> None:
         if self._legend:
             self._visualizer.legend = True
+        if self._window is not None:
+            self._window.close()
         if self._film is not None:
             self._film.close(whole)
 
-    def _drawn(self, sample: DetDataSample) -> DetDataSample:
+    def _drawn(self, found: FoundSample) -> DetDataSample:
         """What is drawn of the findings."""
+        sample = found.sample
         drawn = DetDataSample(metainfo=sample.metainfo)
         if "pred_instances" in sample:
-            drawn.pred_instances = predictions.above(sample.pred_instances, self._least)
+            instances = sample.pred_instances
+            if found.ids is not None:
+                instances = InstanceData(**dict(instances.items()), track_ids=found.ids)
+            drawn.pred_instances = predictions.above(instances, self._least)
         for name in MAPS:
             if name in sample:
                 setattr(drawn, name, sample.get(name))

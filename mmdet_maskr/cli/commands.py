@@ -25,7 +25,10 @@ MODEL, DATA, STUDY, HERE = "Models", "Data", "Study", "This installation"
 COMMANDS: dict[str, Command] = {
     "train": Command("train on a folder of annotated photos, or a config", MODEL),
     "test": Command("score a checkpoint on the test data of its config", MODEL),
-    "predict": Command("detect on photos, folders, URLs or a video", MODEL),
+    "predict": Command(
+        "detect on photos, folders, URLs, a video or a camera", MODEL,
+        stopped="stopped; files have what was found until then",
+    ),
     "export": Command("write ONNX, TorchScript or OpenVINO, and compare with PyTorch", MODEL),
     "zoo": Command("list the configs, and the pretrained models", MODEL),
     "publish": Command("make a folder of a checkpoint that loads with nothing else", MODEL),

@@ -15,6 +15,9 @@ from mmdet_maskr.apis.labels import labels_of
 from mmdet_maskr.cli.output import only_json, print_json
 from mmdet_maskr.datasets.formats.writers import check_empty, write_labels
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.inference.live import LiveFrames
+from mmdet_maskr.inference.video import CODECS
+from mmdet_maskr.inference.window import check_display
 from mmdet_maskr.quiet import quiet
 
 
@@ -55,6 +58,16 @@ def check_args(args: argparse.Namespace) -> None:
         check_empty(args.out_dir / kind)
     if args.overlap is not None and args.tile is None:
         raise UserError("--overlap does nothing without --tile.")
+    if bool(args.photos) == (args.camera is not None):
+        raise UserError("predict takes photos (or a video), or --camera: one of them.")
+    if args.camera is not None and (args.write or args.coco_json is not None):
+        raise UserError("--write and --coco-json are for photos, not for --camera.")
+    if args.out is not None and args.out.suffix not in CODECS:
+        raise UserError(f"--out {args.out}: its name must end in {' or '.join(CODECS)}.")
+    if args.out is not None and args.no_save_vis:
+        raise UserError("--out is the drawn video, which --no-save-vis leaves out.")
+    if args.show:
+        check_display()
 
 
 def load_inferencer(args: argparse.Namespace) -> MaskRInferencer:
@@ -72,7 +85,7 @@ def load_inferencer(args: argparse.Namespace) -> MaskRInferencer:
 def detect(inferencer: MaskRInferencer, args: argparse.Namespace) -> dict[str, Any]:
     """What is found on the photos; pictures and files are written."""
     return inferencer(
-        args.photos,
+        args.photos if args.camera is None else LiveFrames(args.camera),
         batch_size=args.batch_size,
         show=args.show,
         no_save_vis=args.no_save_vis,
@@ -85,6 +98,8 @@ def detect(inferencer: MaskRInferencer, args: argparse.Namespace) -> dict[str, A
         ann_file=args.ann_file,
         tile=args.tile,
         overlap=args.overlap,
+        track=args.track,
+        film=args.out,
     )
 
 
@@ -93,8 +108,11 @@ def summary_of(
 ) -> dict[str, Any]:
     """What was found, and where it lies."""
     labels = Counter(label for found in result["predictions"] for label in found["labels"])
+    labels.update(result.get("labels", {}))
     files = {}
-    if not args.no_save_vis:
+    if args.out is not None:
+        files["video"] = str(args.out)
+    elif not args.no_save_vis:
         files["pictures"] = str(args.out_dir / "vis")
     if not args.no_save_pred:
         files["predictions"] = str(args.out_dir / "preds")
@@ -102,7 +120,7 @@ def summary_of(
         files["coco_json"] = str(args.coco_json)
     files |= {kind: str(args.out_dir / kind) for kind in args.write}
     return dict(
-        images=len(result["predictions"]),
+        images=len(result["images"]),
         failed=result["failed"],
         detections={classes[label]: count for label, count in sorted(labels.items())},
         seconds=round(seconds, 3),

@@ -15,10 +15,13 @@ from mmdet_maskr.deploy.images import Prepared, prepare, read_image
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import as_path, check_writable
 from mmdet_maskr.inference.inputs import ImageInput, open_source
-from mmdet_maskr.inference.sinks import Collected, json_sink
+from mmdet_maskr.inference.overlap import depths_of
+from mmdet_maskr.inference.sinks import Collected, Tally, json_sink
 from mmdet_maskr.inference.tiles.grid import LEAST_TILE, OVERLAP, check_tiling
 from mmdet_maskr.inference.tiles.model import TiledModel
 from mmdet_maskr.inference.tiles.rasters import Raster, open_raster
+from mmdet_maskr.inference.tracking import Tracks
+from mmdet_maskr.inference.video import Video, film_of
 from mmdet_maskr.inference.walk import Counter, Image, Model, Sink, walk
 
 MASKS = ("rle", "bitmaps")
@@ -82,20 +85,26 @@ class ExportedModel:
 
     def __call__(
         self,
-        inputs: ImageInput | Sequence[ImageInput],
+        inputs: ImageInput | Sequence[ImageInput] | Video,
         masks: str = "rle",
         out_dir: str | Path | None = None,
         tile: int | str | None = None,
         overlap: float | None = None,
         show_progress: bool = False,
+        track: bool = False,
+        film: str | Path | None = None,
+        score_thr: float = 0.3,
     ) -> dict[str, Any]:
         """Detect on images or the frames of a video, one at a time; threads wait for one another.
 
-        An image of several that cannot be read is left out and reported at the end.
+        An image of several that cannot be read is left out and reported at the end. Frames are
+        read and drawn on while the model detects on others. Ctrl-C ends a video early, with files
+        of what is done; a camera (:class:`.LiveFrames`) ends so.
 
         Args:
             inputs: what MaskRInferencer takes: a path, folder, pattern, URL, an array (H, W, 3) in
-                BGR as ``cv2.imread`` gives it, or a list of these; or the path of a video.
+                BGR as ``cv2.imread`` gives it, or a list of these; or the path of a video, the
+                address of a stream (rtsp://...), or ``LiveFrames(0)``, a camera.
             masks: 'rle' (COCO's, ``counts`` as a string) or 'bitmaps' (arrays (D, H, W) of bool).
             out_dir: where ``preds/NAME.json`` is written for each image; only for RLEs. Files of
                 an array have a running number, that of the image since the model was loaded.
@@ -103,12 +112,17 @@ class ExportedModel:
                 takes the size that the model's images are resized to.
             overlap: of neighboring tiles, as a share of ``tile``; None for 0.2.
             show_progress: show a bar, where rich is installed.
+            track: give objects of a video ids, ``track_ids``; needs the package trackers.
+            film: file of a video with what was found drawn on it, .mp4 or .avi; only of RLEs, and
+                with pycocotools and matplotlib.
+            score_thr: detections below it are not drawn and get no ids.
 
         Returns:
             A dictionary with ``predictions``, for each image what MaskRInferencer gives:
             ``labels``, ``scores``, ``bboxes`` (D x [x1, y1, x2, y2] in pixels of the image), best
             first; ``masks`` and ``keypoints`` (D lists of K [x, y], empty for classes without) with
-            ``keypoint_scores`` where the model has them; with ``images`` and ``failed`` as there.
+            ``keypoint_scores`` where the model has them; with ``images`` and ``failed``, and of a
+            camera ``labels`` instead of predictions, as there.
 
         Raises:
             UserError: no such image, an empty folder, an array of another shape, an unknown
@@ -126,16 +140,50 @@ class ExportedModel:
         model: Model = _AsWanted(self, masks)
         if tile is not None:
             model = self._tiled(model, tile, OVERLAP if overlap is None else overlap, show_progress)
+        if film is not None and masks != "rle":
+            raise UserError("film draws masks='rle' only.")
         source = open_source(inputs)
-        kept = Collected()
-        sinks: list[Sink] = [kept]
+        video = source if isinstance(source, Video) else None
+        if video is None and (track or film is not None):
+            name = "track" if track else "film"
+            raise UserError(f"{name} is for a video or camera, not for images.")
+        kept, tally = Collected(), Tally()
+        sinks: list[Sink] = [Tracks(video, score_thr)] if video is not None and track else []
+        sinks.append(tally if video is not None and video.live else kept)
+        if video is not None and film is not None:
+            sinks.append(self._film(video, as_path(film, "film"), score_thr))
         if out_dir is not None:
             folder = as_path(out_dir, "out_dir") / "preds"
             sinks.append(json_sink(source, folder))
             check_writable(folder, f"out_dir={str(out_dir)!r}")
         with self._lock:
-            report = walk(source, model, sinks, counter=self._counter, show_progress=show_progress)
-        return dict(predictions=kept.results, images=report.images, failed=report.failed)
+            report = walk(
+                source,
+                model,
+                sinks,
+                counter=self._counter,
+                show_progress=show_progress,
+                depths=depths_of(source),
+            )
+        result = dict(predictions=kept.results, images=report.images, failed=report.failed)
+        if video is not None and video.live:
+            result["labels"] = dict(sorted(tally.labels.items()))
+        return result
+
+    def _film(self, video: Video, path: Path, score_thr: float) -> Sink:
+        """Draws on a video.
+
+        Raises:
+            UserError: what draws is not installed.
+        """
+        try:
+            from mmdet_maskr.deploy.film import Film
+        except ImportError as error:
+            raise UserError(
+                f"film needs {error.name}, which is not installed: run "
+                "`pip install pycocotools matplotlib`."
+            ) from error
+        return Film(film_of(video, path.parent, path), self.classes, score_thr)
 
     def _tiled(
         self, model: Model, tile: object, overlap: object, show_progress: bool

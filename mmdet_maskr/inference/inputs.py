@@ -15,7 +15,8 @@ import numpy as np
 
 from mmdet_maskr.downloads import check_address, download
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.inference.video import VideoFrames
+from mmdet_maskr.inference.live import LiveFrames, is_stream
+from mmdet_maskr.inference.video import Video, VideoFrames
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
@@ -68,24 +69,31 @@ def expand(inputs: ImageInput | Sequence[ImageInput], channels: int = 3) -> list
 
 
 def open_source(
-    inputs: ImageInput | Sequence[ImageInput], channels: int = 3
-) -> list[str | np.ndarray] | VideoFrames:
+    inputs: ImageInput | Sequence[ImageInput] | Video, channels: int = 3
+) -> list[str | np.ndarray] | Video:
     """The images of what an inferencer was called with, or the frames of a video.
 
     Args:
-        inputs: as :func:`expand` takes them, or the path of a video.
+        inputs: as :func:`expand` takes them, the path of a video, the address of a stream
+            (rtsp://...), or a video that is open.
         channels: of the model.
 
     Raises:
         UserError: as from :func:`expand`; a video among others, or that cannot be read.
     """
+    if isinstance(inputs, Video):
+        return inputs
+    alone = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) == 1 else inputs
+    if is_stream(alone):
+        return LiveFrames(alone)
     images = expand(inputs, channels)
     videos = [image for image in images if is_video(image)]
     if not videos:
         return images
     if len(images) > 1 or is_url(videos[0]):
         raise UserError(
-            f"{videos[0]} is a video: give one at a time, as a file and without other images."
+            f"{videos[0]} is a video: give one at a time, as a file and without other images; "
+            "that of an address as --camera or LiveFrames(ADDRESS)."
         )
     return VideoFrames(videos[0])
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import cv2
 import numpy as np
 
 from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.inference.inputs import check_names, file_name
-from mmdet_maskr.inference.video import VideoFrames
+from mmdet_maskr.inference.video import Video
 from mmdet_maskr.inference.walk import Found, Image, Sink, Source
 
 
@@ -28,6 +29,16 @@ class Collected(Sink):
 
     def add(self, image: Image, number: int, found: Found) -> None:
         self.results.append(found.lists)
+
+
+class Tally(Sink):
+    """Counts detections by label, in ``labels``: what is kept of a camera, which has no end."""
+
+    def __init__(self) -> None:
+        self.labels: Counter[int] = Counter()
+
+    def add(self, image: Image, number: int, found: Found) -> None:
+        self.labels.update(found.lists.get("labels", ()))
 
 
 class JsonFiles(Sink):
@@ -69,14 +80,41 @@ class JsonFile(Sink):
             write_whole(self._path, json.dumps(self._lists), durable=False)
 
 
+class JsonLines(Sink):
+    """Writes a line for each frame as it comes: its number, its time in seconds, and its lists.
+
+    Args:
+        path: of the file, which is there with the first frame.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.place = self._path = path
+        self._file: TextIO | None = None
+
+    def add(self, image: Image, number: int, found: Found) -> None:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("w", encoding="utf-8", buffering=1)
+        when = None if image.seconds is None else round(image.seconds, 3)
+        self._file.write(json.dumps(dict(frame=image.name, seconds=when, **found.lists)) + "\n")
+
+    def close(self, whole: bool) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
 def json_sink(source: Source, folder: Path) -> Sink:
     """A file in ``folder`` for each image, or one for all frames of a video.
+
+    That of a file is a list; that of a camera has a line for each frame.
 
     Raises:
         UserError: two images would have the same file.
     """
-    if isinstance(source, VideoFrames):
-        return JsonFile(folder / f"{source.path.stem}.json")
+    if isinstance(source, Video):
+        if source.live:
+            return JsonLines(folder / f"{source.stem}.jsonl")
+        return JsonFile(folder / f"{source.stem}.json")
     check_names(source, "their files in out_dir would overwrite one another", stems=True)
     return JsonFiles(folder)
 

@@ -1,7 +1,8 @@
 """The one walk of every inferencer: images from a source, through a model, to sinks.
 
 A broken image among many is left out and reported at the end, as is one that there is not enough
-memory for; one alone ends the walk.
+memory for; one alone ends the walk. Frames of a video are read and given to the sinks while the
+model detects on others, see :mod:`.overlap`; photos, which may be large, are done in turn.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +23,8 @@ import numpy as np
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference.inputs import fetch, is_url
-from mmdet_maskr.inference.video import VideoFrames
+from mmdet_maskr.inference.overlap import IN_TURN, Depths, ahead, behind
+from mmdet_maskr.inference.video import Video
 from mmdet_maskr.progress import bar
 
 SHOWN_FAILURES = 20
@@ -31,7 +34,7 @@ _NO_MEMORY = re.compile(
     r"Insufficient memory|can't allocate memory|DefaultCPUAllocator|out of memory|"
     r"OutOfMemoryError|Unable to allocate"
 )
-Source = Sequence[str | np.ndarray] | VideoFrames
+Source = Sequence[str | np.ndarray] | Video
 
 
 class Image(NamedTuple):
@@ -40,10 +43,12 @@ class Image(NamedTuple):
     Attributes:
         name: path or URL; of an array or frame, its place in the source.
         content: path of the file, or the array (H, W, C).
+        seconds: of a frame, since the video's first.
     """
 
     name: str | int
     content: str | np.ndarray
+    seconds: float | None = None
 
 
 class Found(Protocol):
@@ -115,10 +120,12 @@ class Report:
     Attributes:
         images: name of each image that was read, in order.
         failed: why an image could not be, by name.
+        stopped: whether Ctrl-C has ended it.
     """
 
     images: list[str | int] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    stopped: bool = False
 
     def say(self) -> None:
         """Print what failed, if anything."""
@@ -147,8 +154,12 @@ def walk(
     batch_size: int = 1,
     counter: Counter | None = None,
     show_progress: bool = False,
+    depths: Depths = IN_TURN,
 ) -> Report:
     """Lead images through a model to sinks.
+
+    Ctrl-C on a video ends it early and whole: sinks take the frames that the model is done with,
+    and end their files. That is how a camera ends; of a file KeyboardInterrupt is raised then.
 
     Args:
         source: what :func:`.inputs.open_source` gives.
@@ -157,23 +168,33 @@ def walk(
         batch_size: how many images the model sees at once.
         counter: goes on counting; None begins at 0.
         show_progress: show a bar.
+        depths: how many images may wait on either side of the model, with threads for what comes
+            before and after it.
 
     Raises:
         UserError: the only image, or each of several, cannot be read; a sink cannot write.
     """
-    counter = Counter() if counter is None else counter
-    steps = _Steps(model, len(source) == 1 and not isinstance(source, VideoFrames))
+    video = source if isinstance(source, Video) else None
+    steps = _Steps(model, video is None and len(source) == 1)
     report = steps.report
+    deliver = partial(steps.deliver, sinks=sinks, counter=Counter() if counter is None else counter)
+    interrupt: KeyboardInterrupt | None = None
     try:
         with (
             tempfile.TemporaryDirectory(prefix="mmdet_maskr_") as folder,
-            bar("Inference", len(source), show_progress) as advance,
+            bar("Inference", len(source) or None, show_progress) as advance,
+            behind(deliver, depths.behind) as take,
+            ahead(steps.prepare(source, Path(folder)), depths.ahead) as prepared,
         ):
-            prepared = steps.prepare(source, Path(folder))
-            while batch := list(itertools.islice(prepared, min(batch_size, sys.maxsize))):
-                count = len(batch)
-                steps.finish(batch, sinks, counter)
-                advance(count)
+            try:
+                while batch := list(itertools.islice(prepared, min(batch_size, sys.maxsize))):
+                    count = len(batch)
+                    steps.finish(batch, take)
+                    advance(count)
+            except KeyboardInterrupt as error:
+                if video is None:
+                    raise
+                report.stopped, interrupt = True, error
         if not report.images and report.failed:
             name, reason = next(iter(report.failed.items()))
             raise UserError(f"none of the {len(source)} images can be read; {name}: {reason}.")
@@ -184,6 +205,8 @@ def walk(
             sink.close(False)
         raise
     report.say()
+    if video is not None and interrupt is not None and not video.live:
+        raise interrupt
     return report
 
 
@@ -195,6 +218,18 @@ def _write(sink: Sink, write: Callable[[], None]) -> None:
         raise UserError(f"{place} cannot be written: {error.strerror or error}.") from error
 
 
+def _entries(source: Source) -> Generator[Image, None, None]:
+    """The images by name, before URLs are fetched."""
+    if isinstance(source, Video):
+        with closing(source.frames()) as frames:
+            for frame in frames:
+                yield Image(frame.number, frame.pixels, frame.seconds)
+                del frame  # not to be held while the next one is read
+        return
+    for index, given in enumerate(source):
+        yield Image(given if isinstance(given, str) else index, given)
+
+
 class _Steps:
     """The steps of a walk at which an image may be left out."""
 
@@ -203,28 +238,34 @@ class _Steps:
         self._model = model
         self._single = single
 
-    def prepare(self, source: Source, folder: Path) -> Iterator[tuple[Image, Any]]:
+    def prepare(self, source: Source, folder: Path) -> Generator[tuple[Image, Any], None, None]:
         """Images with what the model is given of them."""
-        for index, given in enumerate(source):
-            name = given if isinstance(given, str) else index
-            content = given
+        with closing(_entries(source)) as entries:
+            yield from self._prepared(entries, folder)
+
+    def _prepared(
+        self, entries: Iterator[Image], folder: Path
+    ) -> Generator[tuple[Image, Any], None, None]:
+        for index, image in enumerate(entries):
+            given = image.content
             try:
                 if is_url(given):
                     inside = folder / str(index)
                     inside.mkdir()
-                    content = str(fetch(given, inside))
+                    image = image._replace(content=str(fetch(given, inside)))
             except UserError as error:
-                self._leave_out(name, str(error), error, error)
+                self._leave_out(image.name, str(error), error, error)
                 continue
-            image = Image(name, content)
             try:
                 data = self._model.prepare(image)
             except Unreadable as error:
-                self._leave_out(name, error.reason, Unreadable(str(name), error.reason), error)
+                said = Unreadable(str(image.name), error.reason)
+                self._leave_out(image.name, error.reason, said, error)
                 continue
             except Exception as error:
                 self._without_memory(image, error)
                 continue
+            del given
             yield image, data
             del image, data  # not to be held while the next one is read
 
@@ -251,18 +292,22 @@ class _Steps:
             yield from self.detect([one])
 
     def finish(
-        self, batch: list[tuple[Image, Any]], sinks: Sequence[Sink], counter: Counter
+        self, batch: list[tuple[Image, Any]], take: Callable[[tuple[Image, Any]], None]
     ) -> None:
         """Detect on a batch, and empty it: it is not to be held while the next one is read."""
         for image, found in self.detect(batch):
-            self.report.images.append(image.name)
-            for sink in sinks:
-                _write(sink, partial(sink.add, image, counter.done, found))
-            counter.done += 1
-        for image, _ in batch:
-            if is_url(image.name):  # the file has been downloaded
-                shutil.rmtree(Path(str(image.content)).parent, ignore_errors=True)
+            take((image, found))
         batch.clear()
+
+    def deliver(self, item: tuple[Image, Any], sinks: Sequence[Sink], counter: Counter) -> None:
+        """Give what was found on an image to the sinks."""
+        image, found = item
+        self.report.images.append(image.name)
+        for sink in sinks:
+            _write(sink, partial(sink.add, image, counter.done, found))
+        counter.done += 1
+        if is_url(image.name):  # the file has been downloaded
+            shutil.rmtree(Path(str(image.content)).parent, ignore_errors=True)
 
     def _without_memory(self, image: Image, error: Exception) -> None:
         if not is_out_of_memory(error):

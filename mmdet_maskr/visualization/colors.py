@@ -18,6 +18,7 @@ INSTANCE_COLORS: tuple[Color, ...] = (
     (255, 99, 71), (64, 200, 255), (255, 215, 0), (190, 110, 255), (60, 220, 110), (255, 130, 200),
     (255, 150, 40), (80, 130, 255), (190, 230, 60), (0, 215, 200), (235, 70, 130), (205, 160, 110),
 )  # fmt: skip
+NO_ID: Color = (160, 160, 160)
 NEAR = 0.5  # of the smaller box's side: instances with a gap below it are neighbors
 SAME = 0.5  # IoU of boxes from which two sides of a picture show the same object
 
@@ -59,6 +60,11 @@ def instance_colors(
         turned = np.roll(used, -(i % len(used)))  # begin elsewhere, so that all are in use
         chosen[i] = (int(turned.argmin()) + i) % len(used)
     return [INSTANCE_COLORS[i] for i in chosen]
+
+
+def id_colors(ids: Sequence[int]) -> list[Color]:
+    """The color of each id of a video, in every frame the same; gray for -1, which is none."""
+    return [NO_ID if i < 0 else INSTANCE_COLORS[i % len(INSTANCE_COLORS)] for i in ids]
 
 
 def _inherited(boxes: np.ndarray, others: np.ndarray, colors: Sequence[Color]) -> np.ndarray:

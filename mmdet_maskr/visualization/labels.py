@@ -46,11 +46,20 @@ class Label(NamedTuple):
     thickness: int
 
 
-def texts_of(names: Sequence[str], scores: Sequence[float] | None, one_class: bool) -> Texts:
+def texts_of(
+    names: Sequence[str],
+    scores: Sequence[float] | None,
+    one_class: bool,
+    ids: Sequence[int] | None = None,
+) -> Texts:
     """What is written at instances: class and score; where there is one class, the score alone,
-    and that only on large objects."""
+    and that only on large objects. The id in a video (-1 for none) stands after the class."""
     values = [""] * len(names) if scores is None else [f"{score:.2f}" for score in scores]
-    if one_class:
+    if ids is not None:
+        marks = ["" if number < 0 else f"#{number}" for number in ids]
+        kinds = [""] * len(marks) if one_class else names
+        names = [f"{kind} {mark}".strip() for kind, mark in zip(kinds, marks, strict=True)]
+    elif one_class:
         return Texts(values, values, SCORE_ROOM)
     full = [f"{name} {value}".strip() for name, value in zip(names, values, strict=True)]
     return Texts(full, names)

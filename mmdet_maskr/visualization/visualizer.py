@@ -14,7 +14,7 @@ from mmengine.dist import master_only
 from mmengine.structures import InstanceData
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.visualization.colors import colored_by_instance, instance_colors
+from mmdet_maskr.visualization.colors import colored_by_instance, id_colors, instance_colors
 from mmdet_maskr.visualization.draw import (
     LEAST_SIDE,
     MASK_ALPHA,
@@ -54,7 +54,8 @@ class InstanceVisualizer(DetLocalVisualizer):
     DetVisualizationHook, ``maskr test --show-dir`` and the inferencers. Sizes of lines and
     letters follow the image and each object. Names, colors and skeleton are those of
     ``dataset_meta``. Where there is one class, each instance has a color of its own, on both sides
-    of a pair the same one. Labels that have no room are in a legend under the picture.
+    of a pair the same one; ``track_ids`` of a video have theirs. Labels that have no room are in a
+    legend under the picture.
 
     Args:
         name: name of the instance.
@@ -283,8 +284,11 @@ class InstanceVisualizer(DetLocalVisualizer):
         boxes = get_box_tensor(instances.bboxes).numpy().clip(-FAR, FAR)
         names = names_of(labels, classes)
         scores = instances.scores.tolist() if "scores" in instances else None
-        texts = texts_of(names, scores, one_class)
-        if by_instance:
+        ids = instances.track_ids.tolist() if "track_ids" in instances else None
+        texts = texts_of(names, scores, one_class, ids)
+        if ids is not None:
+            colors = id_colors(ids)
+        elif by_instance:
             colors = instance_colors(boxes, self._known)
         else:
             colors = colors_of(labels, palette)

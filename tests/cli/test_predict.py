@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from small_models import write_model
 from mmdet_maskr.datasets.formats import read_folder
 from mmdet_maskr.datasets.formats.output import annotation_of
 from mmdet_maskr.datasets.shapes.meta import CLASSES
+from mmdet_maskr.inference.video import VideoFrames
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,66 @@ def test_labels_for_annotation_tools(model, photos: Path, tmp_path: Path, capsys
     assert predict(model, photos, *options, "--write", "coco") == 2
     assert "corrected" in capsys.readouterr().err
     assert predict(model, "http://localhost/a.png", "--write", "coco") == 2
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera of four frames in ``cv2.VideoCapture``'s place."""
+
+    class Camera:
+        def __init__(self, *address: object) -> None:
+            self.left = 4
+
+        def isOpened(self) -> bool:
+            return True
+
+        def get(self, kind: int) -> float:
+            return 30.0
+
+        def read(self) -> tuple[bool, np.ndarray | None]:
+            time.sleep(0.1)
+            self.left -= 1
+            if self.left < 0:
+                return False, None
+            return True, np.full((64, 80, 3), 40 * self.left, np.uint8)
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+
+
+def test_camera(model, camera: None, monkeypatch, tmp_path: Path, capsys):
+    """A line for each frame that was taken, and a video; the summary counts all."""
+    out, film = tmp_path / "out", tmp_path / "film.avi"
+    options = ("--camera", "0", "--out-dir", out, "--out", film, "--json")
+    assert predict(model, *options) == 0
+    summary = json.loads(capsys.readouterr().out)
+    lines = [json.loads(line) for line in (out / "preds" / "camera_0.jsonl").open()]
+    assert 1 <= len(lines) <= 4 and lines[-1]["frame"] == 3 and len(lines[-1]["scores"]) == 6
+    assert summary["images"] == len(lines)
+    assert sum(summary["detections"].values()) == sum(len(line["labels"]) for line in lines)
+    assert summary["files"] == dict(video=str(film), predictions=str(out / "preds"))
+    monkeypatch.undo()
+    assert len(VideoFrames(film)) >= len(lines) and not (out / "vis").exists()
+
+
+def test_camera_options(model, camera: None, photos: Path, tmp_path: Path, monkeypatch, capsys):
+    """What contradicts itself, or cannot be shown, is refused before a model is loaded."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for words, said in (
+        ([photos, "--camera", "0"], "one of them"),
+        ([], "one of them"),
+        (["--camera", "0", "--write", "coco"], "not for --camera"),
+        (["--camera", "0", "--out", "a.gif"], ".mp4 or .avi"),
+        (["--camera", "0", "--out", "a.mp4", "--no-save-vis"], "--no-save-vis"),
+        (["--camera", "0", "--show"], "no display"),
+        ([photos, "--track", "--out-dir", tmp_path / "out"], "not for images"),
+    ):
+        assert predict(model, *words) == 2
+        assert said in capsys.readouterr().err
 
 
 def suggest(model, *words: object) -> int:

@@ -25,6 +25,7 @@ from mmdet_maskr.deploy.export.metadata import resize_of
 from mmdet_maskr.deploy.export.write import export
 from mmdet_maskr.deploy.images import prepare, read_image
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.inference.video import VideoFrames, VideoSink
 from mmdet_maskr.ops.keypoint_decode import decode_heatmaps
 from mmdet_maskr.ops.mask_paste import paste_masks
 
@@ -70,6 +71,31 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cv2.imwrite(str(folder / f"{i}.png"), photo(*size, seed=i))
     (folder / "notes.txt").write_text("no image")
     return folder
+
+
+def test_a_video(exported: Path, tmp_path: Path):
+    """Drawn on frame by frame; nothing is drawn below the threshold."""
+    film = VideoSink(tmp_path / "in.avi", 5.0)
+    for seed in range(3):
+        film.write(photo(96, 128, seed))
+    film.close(True)
+    model = load(exported, threads=1)
+    out = tmp_path / "out.avi"
+    found = model(str(film.path), film=out, out_dir=tmp_path)["predictions"]
+    assert json.loads((tmp_path / "preds" / "in.json").read_text()) == found and len(found) == 3
+    plain, drawn = (np.stack(list(VideoFrames(path))).astype(int) for path in (film.path, out))
+    best = min(max(frame["scores"]) for frame in found)
+    assert best > 0.3 and drawn.shape == plain.shape
+    assert (np.abs(drawn - plain) > 60).mean((1, 2, 3)).min() > 0.02
+    model(str(film.path), film=out, score_thr=1.0)
+    drawn = np.stack(list(VideoFrames(out))).astype(int)
+    assert (np.abs(drawn - plain) > 60).mean() < 0.001
+    for options in (dict(film=out, masks="bitmaps"), dict(film=tmp_path / "a.gif")):
+        with pytest.raises(UserError):
+            model(str(film.path), **options)
+    for options in (dict(film=out), dict(track=True)):
+        with pytest.raises(UserError, match="for a video"):
+            model(photo(96, 128), **options)
 
 
 def test_without_openmmlab(exported: Path, photos: Path, repo: Path):

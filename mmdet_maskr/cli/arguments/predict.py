@@ -2,12 +2,15 @@
 
 Writes DIR/vis/NAME, a picture with what was found, and DIR/preds/NAME.json, one file a photo; of a
 video DIR/vis/NAME.mp4 and DIR/preds/NAME.json. A photo that cannot be read is left out and named
-at the end; the exit code is 1 then.
+at the end; the exit code is 1 then. A camera runs until Ctrl-C, or q in the window of --show;
+frames that come too fast are left out, each other one has a line in DIR/preds/NAME.jsonl.
 
 Examples:
     %(prog)s photos/ --weights work_dirs/leaves/best.pth --out-dir found
     %(prog)s a.jpg 'more/*.png' https://example.com/b.jpg --weights model.pth --config config.py
     %(prog)s street.mp4 --weights model.pth --score-thr 0.5 --optimize
+    %(prog)s --camera 0 --weights model.pth --optimize --track --show
+    %(prog)s --camera rtsp://user:password@10.0.0.7/stream --weights model.pth --out door.mp4
     %(prog)s photos/ --weights model.pth --write cvat --score-thr 0.5
     %(prog)s photos/ --weights model.pth --coco-json found.json --ann-file instances_val2017.json
 """
@@ -27,9 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.add_argument(
         "photos",
-        nargs="+",
+        nargs="*",
         metavar="PHOTOS",
-        help="images, folders, patterns such as 'photos/**/*.jpg', URLs, or one video",
+        help="images, folders, patterns such as 'photos/**/*.jpg', URLs, or one video or stream "
+        "(rtsp://...)",
+    )
+    parser.add_argument(
+        "--camera",
+        metavar="N|ADDRESS",
+        help="instead of photos: the number of a camera, 0 for the first, or the address of a "
+        "stream (rtsp://, http://)",
+    )
+    parser.add_argument(
+        "--track",
+        action="store_true",
+        help="give objects of a video the same id in every frame; needs the package trackers",
     )
     add_model_arguments(parser)
     add_tile_arguments(parser)
@@ -39,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("predictions"),
         metavar="DIR",
         help="folder to write to (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the drawn video as this file, .mp4 or .avi (default: DIR/vis/NAME.mp4)",
     )
     parser.add_argument(
         "--score-thr",
@@ -72,5 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-save-vis", action="store_true", help="write no pictures")
     parser.add_argument("--no-save-pred", action="store_true", help="write no DIR/preds")
-    parser.add_argument("--show", action="store_true", help="show each picture in a window")
+    parser.add_argument(
+        "--show",
+        action="store_true",
+        help="show each picture in a window, that of a video as it goes; needs a display",
+    )
     add_json(parser, "a summary: images, failures, detections of each class, seconds, files")
