@@ -30,6 +30,7 @@ from mmdet_maskr.datasets.unreadable import why_unreadable
 from mmdet_maskr.deploy.optimization import optimize as fast_form
 from mmdet_maskr.engine.config_errors import explain
 from mmdet_maskr.engine.config_reading import read_config
+from mmdet_maskr.engine.trained_input import check_input
 from mmdet_maskr.engine.unwrap import without_wrappers
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference.inputs import is_url
@@ -85,6 +86,8 @@ def build_detector(
         if cfg is None:
             cfg = _config_in(checkpoint, checkpoint_file)
         detector = _built(cfg)
+        if checkpoint is not None:
+            check_input(cfg.model, checkpoint, f"checkpoint {checkpoint_file}")
         _load(detector, checkpoint, checkpoint_file, named)
         detector.dataset_meta = class_names.names_of(
             detector, cfg, checkpoint, checkpoint_file, named, palette, classes

@@ -41,14 +41,22 @@ _STARTED_WITH = {
 def begin_from(cfg: Config, weights: str) -> None:
     """Begin from a checkpoint; classes of the same name keep their weights, others start anew.
 
+    What does not fit the model, or was trained on other pixels, is refused.
+
     Args:
         cfg: the config, which is changed.
         weights: file, address or ``pretrained://NAME``.
     """
     cfg.load_from = weights
     hooks = cfg.setdefault("custom_hooks", None) or []
-    if not any(str(hook["type"]).endswith("ClassTransferHook") for hook in hooks):
-        cfg.custom_hooks = [*hooks, dict(type="mmdet.ClassTransferHook", least_shared=0)]
+    for wanted in (
+        dict(type="mmdet.CheckpointFitHook"),
+        dict(type="mmdet.ClassTransferHook", least_shared=0),
+    ):
+        kind = str(wanted["type"]).removeprefix("mmdet.")
+        if not any(str(hook["type"]).endswith(kind) for hook in hooks):
+            hooks = [*hooks, wanted]
+    cfg.custom_hooks = hooks
 
 
 def build_runner(cfg: Config, needs: str | None = None) -> Runner:

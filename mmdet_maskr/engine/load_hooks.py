@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmdet_maskr.cli.spelling import call
 from mmdet_maskr.datasets.wrappers import one_metainfo
+from mmdet_maskr.engine.trained_input import check_input
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.errors import UserError
 
@@ -78,14 +79,27 @@ class CheckpointFitHook(Hook):
 
     mmengine loads what fits and lists the rest in the log, so training goes on from random weights.
     Heads that the checkpoint lacks altogether are fine in training: that is how a box detector
-    becomes a mask detector. What is tested has to be whole, see :func:`check_whole`.
+    becomes a mask detector. What is tested has to be whole, see :func:`check_whole`. Converted and
+    pretrained weights also say which pixels they take, see :func:`.check_input`.
+
+    Args:
+        same_input: refuse them where the config's model is given other pixels, or strides in other
+            convolutions.
 
     Raises:
-        UserError: weights of other shapes, or a backbone with other weights, with the config's key.
+        UserError: weights of other shapes, a backbone with other weights, or another input, with
+            the config's key.
     """
 
+    def __init__(self, same_input: bool = True) -> None:
+        self.same_input = same_input
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare names and shapes with the model's."""
+        """Compare names and shapes with the model's, and the input with the config's."""
+        if self.same_input and not runner._resume:
+            check_input(
+                runner.cfg.get("model") or {}, checkpoint, f"checkpoint {runner._load_from}"
+            )
         if not isinstance(runner._train_loop, BaseLoop):  # it is built by Runner.train alone
             check_whole(unwrapped(runner), checkpoint, f"checkpoint {runner._load_from}")
             return

@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from mmdet_maskr.catalogue.files import configs_dir
+from mmdet_maskr.engine.trained_input import KEY, input_of
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.safe_configs import read_literals
 from mmdet_maskr.weights.config_file import Name, comment, difference, same, write_settings
@@ -154,12 +155,13 @@ def whole_text(conversion: Conversion, weights: str, title: str) -> str:
 
 def meta_of(conversion: Conversion) -> dict[str, Any]:
     """``meta`` of a converted checkpoint."""
-    return dict(
-        source=conversion.source,
-        source_labels=conversion.source_labels,
-        source_background=conversion.source_background,
-        dataset_meta=dataset_meta(conversion.settings["test_dataloader"]["dataset"]),
-    )
+    return {
+        "source": conversion.source,
+        "source_labels": conversion.source_labels,
+        "source_background": conversion.source_background,
+        "dataset_meta": dataset_meta(conversion.settings["test_dataloader"]["dataset"]),
+        KEY: input_of(conversion.settings["model"]),
+    }
 
 
 def save(conversion: Conversion, folder: str | Path) -> None:

@@ -17,7 +17,7 @@ from mmdet_maskr.quiet import quiet
 from mmdet_maskr.zoo import home, transfer
 from mmdet_maskr.zoo.catalogue import PretrainedModel
 
-VERSION = 1  # of what the conversion makes; another one is made anew
+VERSION = 2  # of what the conversion makes; another one is made anew
 CONFIG = "config.py"
 WEIGHTS = "model.safetensors"
 NOTE = "prepared.json"  # written last

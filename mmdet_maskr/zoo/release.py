@@ -17,6 +17,7 @@ from mmengine.config import Config
 from mmdet_maskr import safetensors_files
 from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.checksums import checksum_file, digest_of, find_bad_bytes
+from mmdet_maskr.engine.trained_input import KEY, input_of
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import check_writable
 from mmdet_maskr.safe_configs import check_imports, read_literals
@@ -69,7 +70,11 @@ def write(release: Release, folder: Path) -> Path:
         raise UserError(f"{folder} has other files, such as {strange[0]}: name a new folder.")
     check_writable(folder, str(folder))
     text = config_text(release)
-    meta = dict(dataset_meta=plain(release.dataset_meta), source=release.origin)
+    meta = {
+        "dataset_meta": plain(release.dataset_meta),
+        "source": release.origin,
+        KEY: input_of(release.config.model),
+    }
     try:
         safetensors_files.write(folder / WEIGHTS, release.state, meta)
         write_whole(folder / CONFIG, text)

@@ -41,7 +41,7 @@ def runner_of(model: nn.Module, classes: tuple[str, ...]) -> SimpleNamespace:
     logger = logging.getLogger("test")
     return SimpleNamespace(
         model=model, logger=logger, _train_loop=Loop(classes), _val_loop=None, _test_loop=None,
-        _resume=False,
+        _resume=False, _load_from="a.pth", cfg=Config(),
     )  # fmt: skip
 
 
