@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import os
 import runpy
@@ -26,6 +27,8 @@ def fork(run: Callable[[], object], log: str | Path, session: bool = True) -> in
     """
     sys.stdout.flush()
     gc.collect()
+    # pytest's timer: its thread does not come along, and a child that stops it would wait for ever
+    faulthandler.cancel_dump_traceback_later()
     pid = os.fork()
     if pid:
         return pid
