@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData
 from roi_head_cases import SAMPLES, SIZE, build, images, sample
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.roi_heads import parallel_roi_head
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,32 @@ def test_predictions_equal_standard_roi_head(config: Config, rescale: bool):
         )
         for name in ours.keys():
             assert torch.equal(getattr(ours, name), getattr(standard, name)), name
+
+
+def test_masks_of_a_crowd_take_the_memory_of_a_few(config: Config, monkeypatch: pytest.MonkeyPatch):
+    """RoIs go through the mask branch some at a time, over images, and the masks are the same."""
+    config = copy.deepcopy(config)
+    config.test_cfg.rcnn.score_thr = 0.0
+    model = build(config, type="ParallelRoIHead").eval()
+    forward, seen = model.roi_head._mask_forward, []
+
+    def counted(x, rois, labels):
+        seen.append(len(rois))
+        return forward(x, rois, labels=labels)
+
+    monkeypatch.setattr(model.roi_head, "_mask_forward", counted)
+    found = []
+    for step in (1000, 7):
+        monkeypatch.setattr(parallel_roi_head, "ROIS_AT_ONCE", step)
+        with torch.no_grad():
+            data = [sample(*args) for args in SAMPLES]
+            found.append([s.pred_instances.masks for s in model.predict(images(), data)])
+    count = seen[0]
+    assert count == sum(map(len, found[0])) > 7
+    assert seen[1:] == [7] * (count // 7) + [count % 7] * (count % 7 > 0)
+    for at_once, in_parts in zip(*found, strict=True):
+        differing = (at_once != in_parts).sum().item()
+        assert differing <= 1e-4 * at_once.numel()  # of sums in another order
 
 
 def test_state_dict_has_the_names_of_mmdet(config: Config):

@@ -26,6 +26,10 @@ from mmdet_maskr.models.task_modules.matching import assign
 from mmdet_maskr.ops.boxes import rescaled
 from mmdet_maskr.ops.late_checks import late_checks
 
+# RoIs whose masks are computed at a time when testing; a photo of COCO has at most 100 detections
+ROIS_AT_ONCE = 100
+ROIS_AT_ONCE_ON_GPU = 1000
+
 
 @MODELS.register_module()
 class ParallelRoIHead(KeypointBranch, StandardRoIHead):
@@ -342,8 +346,7 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
                 results.bboxes = own
             return results_list
         labels = torch.cat([results.labels for results in results_list])
-        logits = self._mask_forward(x, bbox2roi(boxes), labels=labels)["mask_preds"]
-        masks = self.mask_head.predictor.probabilities(logits, labels)
+        masks = self._probabilities(x, bbox2roi(boxes), labels)
         counts = [len(own) for own in boxes]
         for results, meta, own in zip(
             results_list, batch_img_metas, masks.split(counts), strict=True
@@ -351,6 +354,19 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
             box = rescaled(results.bboxes, meta["scale_factor"]) if rescale else results.bboxes
             results.masks = paste(own, box, size_of(meta, rescale), self.test_cfg)
         return results_list
+
+    def _probabilities(self, x: tuple[Tensor], rois: Tensor, labels: Tensor) -> Tensor:
+        """(N, m, m) of the labels' masks, of some RoIs at a time.
+
+        Features of a RoI are 14 x 14 and 28 x 28 floats of 256 channels, a megabyte: those of 300
+        RoIs would take more than all else that a detection needs.
+        """
+        step = ROIS_AT_ONCE if rois.device.type == "cpu" else ROIS_AT_ONCE_ON_GPU
+        parts = []
+        for own, named in zip(rois.split(step), labels.split(step), strict=True):
+            logits = self._mask_forward(x, own, labels=named)["mask_preds"]
+            parts.append(self.mask_head.predictor.probabilities(logits, named))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def predict(
         self,
