@@ -69,7 +69,10 @@ def thin(cfg: Config, data_root: Path) -> Config:
         backbone.update(depths=[1, 1, 2, 1], num_heads=[1, 2, 3, 4])
     if backbone.type == "PlainViT":
         backbone.update(depth=3, global_blocks=(2,), img_size=backbone.img_size // SIZE)
+    fixed = cfg.model.neck.in_channels if backbone.type == "EfficientNetLite" else None
     divide(cfg.model, WIDTHS, WIDTH)
+    if fixed:
+        cfg.model.neck.in_channels = fixed
     if backbone.type == "RegNet":  # no width to divide: the smallest one
         backbone.arch = "regnetx_400mf"
         cfg.model.neck.in_channels = [32, 64, 160, 384]

@@ -1,8 +1,8 @@
 """Write model-index.yml, configs/metafile.yml and configs/README.md from the configs.
 
-Each config has its parameters, operations (multiply-adds for an image of 1280 x 800), and what
-others published for the same model. With --check nothing is written; the exit code is 2 where a
-file is not what the configs give.
+Each config has its parameters, operations (multiply-adds for an image of 1280 x 800, or of the
+config's size where that is smaller), and what others published for the same model. With --check
+nothing is written; the exit code is 2 where a file is not what the configs give.
 
 Examples:
     python tools/make_model_index.py

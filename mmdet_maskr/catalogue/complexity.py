@@ -1,27 +1,29 @@
 """Parameters and operations of a detector, counted without computing anything.
 
 Tensors on the "meta" device have shapes only, so the largest model takes a second. Operations are
-multiply-adds, as papers and mmdet's tools count them, for one image and a fixed number of RoIs.
+multiply-adds, as papers and mmdet's tools count them, for one image of mmdet's size, or of the
+config's where that is smaller, and for as many RoIs as the config allows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
 from mmdet.models.roi_heads import CascadeRoIHead, MaskScoringRoIHead, StandardRoIHead
 from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_maskr.models import ParallelRoIHead
 
 IMAGE = (800, 1280)  # height and width, as in mmdet's tables
-PROPOSALS = 1000  # RoIs of the box heads
-DETECTIONS = 100  # RoIs of the mask and keypoint heads
+PROPOSALS = 1000  # most RoIs of the box heads
+DETECTIONS = 100  # most RoIs of the mask and keypoint heads
 COUNTED = (CascadeRoIHead, MaskScoringRoIHead, ParallelRoIHead, StandardRoIHead)
 
 
@@ -40,6 +42,19 @@ def build_bare(model_cfg: ConfigDict) -> nn.Module:
 def count_parameters(model: nn.Module) -> int:
     """All parameters, frozen ones included."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def image_of(cfg: Config) -> tuple[int, int]:
+    """Height and width that operations are counted for.
+
+    Args:
+        cfg: a whole config; the size is that of its test pipeline.
+    """
+    for step in cfg.test_dataloader.dataset.pipeline:
+        scale = step.get("scale")
+        if isinstance(scale, Sequence) and math.prod(scale) < math.prod(IMAGE):
+            return scale[1], scale[0]
+    return IMAGE
 
 
 def count_operations(model: nn.Module, image: tuple[int, int] = IMAGE) -> int | None:
@@ -65,7 +80,9 @@ def count_operations(model: nn.Module, image: tuple[int, int] = IMAGE) -> int | 
         if hasattr(model, "semantic_head"):
             model.semantic_head(features)
         if roi_head is not None:
-            _run_heads(roi_head)
+            test_cfg = model.test_cfg
+            proposals = min(PROPOSALS, test_cfg.get("rpn", {}).get("max_per_img", PROPOSALS))
+            _run_heads(roi_head, proposals, min(DETECTIONS, test_cfg.rcnn.max_per_img))
     return counter.get_total_flops() // 2
 
 
@@ -81,22 +98,22 @@ def _count_as_convolution(module: nn.Module) -> None:
     module.forward = forward
 
 
-def _run_heads(roi_head: nn.Module) -> None:
+def _run_heads(roi_head: nn.Module, proposals: int, detections: int) -> None:
     """Box heads on proposals, the others on detections; a cascade's stages one after another."""
     for extractor, head in zip(
         _stages(roi_head.bbox_roi_extractor), _stages(roi_head.bbox_head), strict=True
     ):
-        head(_shared(roi_head, _pooled(extractor, PROPOSALS)))
+        head(_shared(roi_head, _pooled(extractor, proposals)))
     if roi_head.with_mask:
         for extractor, head in zip(
             _stages(roi_head.mask_roi_extractor), _stages(roi_head.mask_head), strict=True
         ):
-            features = _shared(roi_head, _pooled(extractor, DETECTIONS))
+            features = _shared(roi_head, _pooled(extractor, detections))
             masks = head(features)
             if hasattr(roi_head, "mask_iou_head"):
                 roi_head.mask_iou_head(features, masks[:, 0])
     if getattr(roi_head, "with_keypoint", False):
-        features = _pooled(roi_head.keypoint_extractor, DETECTIONS)
+        features = _pooled(roi_head.keypoint_extractor, detections)
         roi_head.keypoint_head(_shared(roi_head, features))
 
 

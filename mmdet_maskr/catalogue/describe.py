@@ -8,7 +8,12 @@ from typing import NamedTuple
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
-from mmdet_maskr.catalogue.complexity import build_bare, count_operations, count_parameters
+from mmdet_maskr.catalogue.complexity import (
+    build_bare,
+    count_operations,
+    count_parameters,
+    image_of,
+)
 from mmdet_maskr.catalogue.files import configs_dir
 
 
@@ -22,7 +27,8 @@ class ConfigSummary(NamedTuple):
         dataset: what it trains on.
         schedule: length, and images a batch.
         parameters: number of them.
-        operations: multiply-adds of an image of 1280 x 800, or None where they are not counted.
+        image: height and width that operations are counted for.
+        operations: multiply-adds of an image, or None where they are not counted.
     """
 
     name: str
@@ -31,13 +37,14 @@ class ConfigSummary(NamedTuple):
     dataset: str
     schedule: str
     parameters: int
+    image: tuple[int, int]
     operations: int | None
 
 
 def describe(path: Path) -> ConfigSummary:
     """The row of one config; mmdet's scope must be the default one."""
     cfg = Config.fromfile(path)
-    model = build_bare(cfg.model)
+    model, image = build_bare(cfg.model), image_of(cfg)
     return ConfigSummary(
         name=path.relative_to(configs_dir()).with_suffix("").as_posix(),
         backbone=backbone_of(cfg),
@@ -45,7 +52,8 @@ def describe(path: Path) -> ConfigSummary:
         dataset=dataset_of(cfg),
         schedule=schedule_of(cfg),
         parameters=count_parameters(model),
-        operations=count_operations(model),
+        image=image,
+        operations=count_operations(model, image),
     )
 
 
@@ -109,12 +117,23 @@ def schedule_of(cfg: Config) -> str:
     return f"{length} x {cfg.auto_scale_lr.base_batch_size}"
 
 
+def size_of(row: ConfigSummary) -> str:
+    """Width and height that operations are counted for, such as '1280x800'."""
+    return f"{row.image[1]}x{row.image[0]}"
+
+
+def gflops_of(row: ConfigSummary) -> str:
+    """Operations in thousand millions, small ones with a digit more; '-' for None."""
+    if row.operations is None:
+        return "-"
+    return f"{row.operations / 1e9:.{1 if row.operations < 2e10 else 0}f}"
+
+
 def table(rows: list[ConfigSummary]) -> str:
     """The catalogue as text in columns."""
-    cells = [("config", "backbone", "heads", "data", "schedule", "M params", "GFLOPs")]
+    cells = [("config", "backbone", "heads", "data", "schedule", "M params", "image", "GFLOPs")]
     for row in rows:
-        operations = "-" if row.operations is None else f"{row.operations / 1e9:.0f}"
-        cells.append((*row[:5], f"{row.parameters / 1e6:.1f}", operations))
+        cells.append((*row[:5], f"{row.parameters / 1e6:.1f}", size_of(row), gflops_of(row)))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for line in cells:

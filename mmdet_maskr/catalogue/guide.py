@@ -13,7 +13,8 @@ from mmdet_maskr.errors import UserError
 PICKS = (
     ("masks of your own objects, on one GPU or more", "maskr_r50_fpn_1x"),
     ("the same in mixed precision: less memory, faster on recent GPUs", "maskr_r50_fpn_amp-1x"),
-    ("less to compute, for edge devices and videos", "maskr_r18_fpn_1x"),
+    ("live pictures on a CPU, edge devices, videos", "light/maskr_effnet-lite0_fpn_480-3x"),
+    ("a smaller backbone under the paper's heads", "maskr_r18_fpn_1x"),
     ("better masks for three times the training, with the same model", "maskr_r50_fpn_ms-3x"),
     ("better masks with a larger backbone of convolutions", "maskr_x101-64x4d_fpn_ms-3x"),
     ("better masks with a transformer", "maskr_swin-s_fpn_ms-crop-3x"),
@@ -38,6 +39,7 @@ FOLDERS = {
     "lvis": "LVIS",
     "cityscapes": "Cityscapes",
     "voc": "PASCAL VOC",
+    "light": "Light, for CPUs and edge devices",
     "mini": "In miniature, on a CPU",
     "ablations": "The paper's ablation tables",
     "read_base": "MMEngine's newer style of configs",

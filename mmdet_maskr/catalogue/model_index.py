@@ -33,6 +33,7 @@ def entry(row: ConfigSummary) -> dict:
     }
     if row.operations is not None:
         metadata["FLOPs"] = row.operations
+        metadata["Image"] = list(row.image)
     model = {
         "Name": row.name.replace("/", "_"),
         "In Collection": COLLECTION["Name"],

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdet_maskr.deploy import winograd
-from mmdet_maskr.models.layers import UnfusedFrozenBN
+from mmdet_maskr.models.layers import SeparableConv2d, UnfusedFrozenBN
 
 PLAIN_CONVOLUTIONS = (nn.Conv2d, MMCVConv2d)  # exact types: subclasses may compute anything
 
@@ -29,9 +29,12 @@ class FusedConv2d(nn.Module):
         conv: a convolution that :func:`can_fuse` accepts; its weights are copied.
         norm: normalization after it that :func:`can_fold` accepts, or None.
         relu: whether ReLU comes last.
+        limit: what the results of ReLU are limited to: 6 of ReLU6; None for nothing.
     """
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.Module | None, relu: bool) -> None:
+    def __init__(
+        self, conv: nn.Conv2d, norm: nn.Module | None, relu: bool, limit: float | None = None
+    ) -> None:
         super().__init__()
         weight, bias = conv.weight, conv.bias
         if norm is not None:
@@ -42,6 +45,7 @@ class FusedConv2d(nn.Module):
         self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
         self.groups = conv.groups
         self.relu = relu
+        self.limit = limit
         self._packed: Tensor | None = None
         self._winograd: winograd.WinogradConvolution | None = None
 
@@ -58,7 +62,12 @@ class FusedConv2d(nn.Module):
             (B, D, H', W').
         """
         relu = self.relu if relu is None else relu
-        halved = added is None and self._is_plain and winograd.suits(x, self.weight)
+        halved = (
+            added is None
+            and self.limit is None
+            and self._is_plain
+            and winograd.suits(x, self.weight)
+        )
         if halved and x.device.type == "cpu" and torch.compiler.is_compiling():
             return self._uncompiled(x, relu)
         if self._runs_fused(x):
@@ -72,6 +81,8 @@ class FusedConv2d(nn.Module):
         )
         if added is not None:
             y = y + added
+        if self.limit is not None:
+            return F.hardtanh(y, 0.0, self.limit) if relu else y
         return F.relu(y) if relu else y
 
     @torch.compiler.disable  # it would compile the direct way
@@ -102,8 +113,11 @@ class FusedConv2d(nn.Module):
             )
         where = (self.padding, self.stride, self.dilation, self.groups)
         if added is None:
+            name, numbers = "relu" if relu else "none", []
+            if relu and self.limit is not None:
+                name, numbers = "hardtanh", [0.0, self.limit]
             return torch.ops.mkldnn._convolution_pointwise(
-                x, self._packed, self.bias, *where, "relu" if relu else "none", [], ""
+                x, self._packed, self.bias, *where, name, numbers, ""
             )
         return torch.ops.mkldnn._convolution_pointwise_.binary(
             added, x, self._packed, self.bias, *where, "add", 1.0, "relu" if relu else None, [], ""
@@ -129,6 +143,46 @@ class FusedConv2d(nn.Module):
             f"{self.weight.shape[1] * self.groups}, {self.weight.shape[0]}, "
             f"kernel_size={tuple(self.weight.shape[2:])}, stride={self.stride}, relu={self.relu}"
         )
+
+
+class FusedSeparableConv2d(nn.Module):
+    """A depthwise-separable convolution with what follows it; for inference only.
+
+    Args:
+        conv: the convolution; its weights are copied.
+        norm, relu, limit: as in :class:`FusedConv2d`.
+    """
+
+    def __init__(
+        self,
+        conv: SeparableConv2d,
+        norm: nn.Module | None,
+        relu: bool,
+        limit: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.depthwise = FusedConv2d(conv.depthwise, None, relu=False)
+        self.pointwise = FusedConv2d(conv.pointwise, norm, relu, limit)
+
+    def forward(self, x: Tensor, relu: bool | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, D, H', W')."""
+        return self.pointwise(self.depthwise(x), relu=relu)
+
+
+def fused(
+    conv: nn.Module, norm: nn.Module | None, relu: bool, limit: float | None = None
+) -> FusedConv2d | FusedSeparableConv2d | None:
+    """The fast form of a plain or a depthwise-separable convolution; None of another one.
+
+    Args:
+        conv: the convolution.
+        norm, relu, limit: as in :class:`FusedConv2d`.
+    """
+    if type(conv) is SeparableConv2d:
+        hooked = conv._forward_hooks or conv._forward_pre_hooks
+        plain = not hooked and can_fuse(conv.depthwise) and can_fuse(conv.pointwise)
+        return FusedSeparableConv2d(conv, norm, relu, limit) if plain else None
+    return FusedConv2d(conv, norm, relu, limit) if can_fuse(conv) else None
 
 
 def can_fuse(conv: nn.Module) -> bool:

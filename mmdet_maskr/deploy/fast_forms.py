@@ -22,8 +22,9 @@ from mmdet.models.necks import FPN
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from torch import Tensor, nn
 
-from mmdet_maskr.deploy.convolution import FusedConv2d, can_fold, can_fuse
+from mmdet_maskr.deploy.convolution import FusedConv2d, can_fold, can_fuse, fused
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.backbones.efficientnet_lite import InvertedResidual
 from mmdet_maskr.models.dense_heads import SampledRPNHead
 from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
 
@@ -68,7 +69,7 @@ class FastConvModule(FastForm):
 
 
 def _rewrite_conv_module(module: ConvModule) -> bool:
-    if not has_forward(module, ConvModule) or not can_fuse(module.conv):
+    if not has_forward(module, ConvModule):
         return False
     norm = module.norm if module.with_norm else None
     if (
@@ -76,11 +77,15 @@ def _rewrite_conv_module(module: ConvModule) -> bool:
         or module.with_explicit_padding
         or (norm is not None and not can_fold(norm))
         or (norm is not None and module.order.index("norm") < module.order.index("conv"))
-        or (module.with_activation and type(module.activate) is not nn.ReLU)
+        or (module.with_activation and type(module.activate) not in (nn.ReLU, nn.ReLU6))
         or (module.with_activation and module.order[-1] != "act")
     ):
         return False
-    module.conv = FusedConv2d(module.conv, norm, relu=False)
+    limit = 6.0 if module.with_activation and type(module.activate) is nn.ReLU6 else None
+    conv = fused(module.conv, norm, False, limit)
+    if conv is None:
+        return False
+    module.conv = conv
     if norm is not None:
         setattr(module, module.norm_name, nn.Identity())
     become(module, FastConvModule)
@@ -167,6 +172,23 @@ def _rewrite_stem(backbone: ResNet) -> bool:
     return True
 
 
+class FastInvertedResidual(FastForm):
+    """Block of an EfficientNet-Lite whose last convolution adds the shortcut."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W); where there is a shortcut, ``x`` is nobody else's, and overwritten."""
+        out = self.depthwise(self.pad(self.expand(x)))
+        return self.project.conv(out, added=x if self.has_shortcut else None, relu=False)
+
+
+def _rewrite_inverted_residual(block: InvertedResidual) -> bool:
+    project = block.project
+    if not has_forward(block, InvertedResidual) or not isinstance(project, FastConvModule):
+        return False
+    become(block, FastInvertedResidual)
+    return True
+
+
 class FastFPN(FastForm):
     """FPN whose lateral convolutions add the coarser level."""
 
@@ -209,8 +231,9 @@ def _rewrite_rpn(head: RPNHead) -> bool:
     outs = (head.rpn_cls, head.rpn_reg)
     if not all(type(out) is nn.Conv2d for out in outs):
         return False
-    if can_fuse(head.rpn_conv):
-        head.rpn_conv = FusedConv2d(head.rpn_conv, None, relu=True)
+    conv = fused(head.rpn_conv, None, relu=True)
+    if conv is not None:
+        head.rpn_conv = conv
     else:
         head.rpn_conv = nn.Sequential(head.rpn_conv, nn.ReLU(inplace=True))
     joint = nn.Conv2d(head.rpn_cls.in_channels, sum(out.out_channels for out in outs), 1)
@@ -257,6 +280,7 @@ REWRITERS = (
     ((BasicBlock, Bottleneck), _rewrite_block),
     (ResLayer, _rewrite_stage),
     (ResNet, _rewrite_stem),
+    (InvertedResidual, _rewrite_inverted_residual),
     (FPN, _rewrite_fpn),
     (RPNHead, _rewrite_rpn),
     (ConvFCBBoxHead, _rewrite_box_head),

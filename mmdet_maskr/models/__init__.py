@@ -7,7 +7,7 @@ from mmdet_maskr.models.backbones import EfficientNetLite, FreeWidthResNet, Plai
 from mmdet_maskr.models.data_preprocessors import BandsDataPreprocessor, UnitRangePreprocessor
 from mmdet_maskr.models.dense_heads import SampledRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
-from mmdet_maskr.models.layers import UnfusedFrozenBN
+from mmdet_maskr.models.layers import SeparableConv2d, UnfusedFrozenBN
 from mmdet_maskr.models.losses import UnusedClassesCrossEntropyLoss
 from mmdet_maskr.models.mask_heads import ComposedMaskHead, InterleavedMaskHead
 from mmdet_maskr.models.necks import ChannelLayerNorm, SimpleFeaturePyramid
@@ -39,6 +39,7 @@ __all__ = [
     "PlainViT",
     "Res5Head",
     "SampledRPNHead",
+    "SeparableConv2d",
     "SimpleFeaturePyramid",
     "SizedAnchorGenerator",
     "UnfusedFrozenBN",

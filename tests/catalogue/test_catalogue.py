@@ -139,9 +139,10 @@ def test_operations_of_the_backbone_are_mmengines(repo: Path):
     expected += cells * (64 * 64 * 9 + 64 * 15)
     # box head: two layers, 7 scores and 24 deltas; mask head: two convolutions at 14x14, a
     # deconvolution, six masks at 28x28; keypoint head: four and a deconvolution of nine keypoints
-    expected += 1000 * (64 * 49 * 256 + 256 * 256 + 256 * (7 + 24))
-    expected += 100 * (2 * 14 * 14 * 64 * 64 * 9 + 28 * 28 * 64 * 64 + 28 * 28 * 64 * 6)
-    expected += 100 * (4 * 14 * 14 * 64 * 64 * 9 + 14 * 14 * 64 * 9 * 16)
+    # for the 100 proposals and 30 detections of the config
+    expected += 100 * (64 * 49 * 256 + 256 * 256 + 256 * (7 + 24))
+    expected += 30 * (2 * 14 * 14 * 64 * 64 * 9 + 28 * 28 * 64 * 64 + 28 * 28 * 64 * 6)
+    expected += 30 * (4 * 14 * 14 * 64 * 64 * 9 + 14 * 14 * 64 * 9 * 16)
     assert count_operations(build_bare(cfg), (96, 96)) == expected
 
 

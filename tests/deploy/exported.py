@@ -21,6 +21,7 @@ KINDS = dict(
     c4="maskr_r50_c4_1x.py",
     strided_c4="maskr_r50-caffe_c4_ms-1x.py",
     c5="maskr_r50_c5_1x.py",
+    light="light/maskr_effnet-lite2_fpn_480-3x.py",
     boxes="compositions/faster_r50_fpn_1x.py",
     keypoints="maskr_keypoint_r50_fpn_90k.py",
     joint="maskr_joint_r50_fpn_1x.py",

@@ -40,6 +40,7 @@ MODELS_AND_LEFT = {
     "maskr_vit-b_sfp_lsj-100e": ["backbone (PlainViT)", "neck (SimpleFeaturePyramid)"],
     "maskr_joint_r50_fpn_1x": [],
     "maskr_keypoint_r50_fpn_90k": [],
+    "light/maskr_effnet-lite0_fpn_480-3x": [],
     "mini/maskr_shapes": [],
     "compositions/cascade_maskr_r50_fpn_1x": [],
     "compositions/htc_without_semantic_r50_fpn_1x": [],

