@@ -23,37 +23,37 @@ class Command(NamedTuple):
 
 MODEL, DATA, STUDY, HERE = "Models", "Data", "Study", "This installation"
 COMMANDS: dict[str, Command] = {
-    "train": Command("train on a folder of annotated photos, or a config", MODEL),
-    "test": Command("score a checkpoint on the test data of its config", MODEL),
+    "train": Command("train on a folder of annotated photos, or train a config", MODEL),
+    "test": Command("compute the AP of a checkpoint on test data", MODEL),
     "predict": Command(
-        "detect on photos, folders, URLs, a video or a camera", MODEL,
-        stopped="stopped; files have what was found until then",
+        "detect objects in photos, folders, URLs, a video or a camera", MODEL,
+        stopped="stopped; the files have what was found until then",
     ),
-    "export": Command("write ONNX, TorchScript or OpenVINO, and compare with PyTorch", MODEL),
-    "zoo": Command("list the configs, and the pretrained models", MODEL),
-    "publish": Command("make a folder of a checkpoint that loads with nothing else", MODEL),
+    "export": Command("export to ONNX, TorchScript or OpenVINO, and compare with PyTorch", MODEL),
+    "zoo": Command("list configs and pretrained models", MODEL),
+    "publish": Command("write a folder with all that is needed to load a model", MODEL),
     "convert-weights": Command(
-        "make config and checkpoint of a model of Detectron2, torchvision or mmdet", MODEL
+        "convert checkpoints of Detectron2, torchvision or mmdet", MODEL
     ),
-    "check": Command("look for what is wrong in annotations and images", DATA),
-    "convert": Command("write a folder of any annotation tool as a COCO dataset", DATA),
-    "suggest": Command("say which photos to annotate next", DATA),
+    "check": Command("find problems in annotations and images", DATA),
+    "convert": Command("convert the folder of an annotation tool to a COCO dataset", DATA),
+    "suggest": Command("suggest which photos to annotate next", DATA),
     "tile": Command("cut a dataset of large images into crops", DATA),
-    "browse": Command("draw what a config's dataset gives to the training", DATA),
+    "browse": Command("draw the training images as the model sees them", DATA),
     "shapes": Command(
         "write the synthetic SHAPES dataset", DATA,
         stopped="stopped; the same command without --force goes on",
     ),
-    "report": Command("write one HTML page about a trained model", STUDY),
-    "errors": Command("say what a detector gets wrong, by kind and class", STUDY),
-    "compare": Command("show several models side by side in one HTML page", STUDY),
-    "plot": Command("draw what trainings have logged", STUDY),
-    "replay": Command("compute the losses of a batch that were not finite", STUDY),
+    "report": Command("write an HTML report about a trained model", STUDY),
+    "errors": Command("analyze the errors of a detector, by kind and class", STUDY),
+    "compare": Command("compare models side by side in one HTML page", STUDY),
+    "plot": Command("plot the logs of trainings", STUDY),
+    "replay": Command("compute the losses of a saved bad batch again", STUDY),
     "ablate": Command(
-        "the ablation tables of the paper: list, run, report", STUDY,
+        "list, run and report the ablation tables of the paper", STUDY,
         stopped="stopped; the same command goes on",
     ),
-    "benchmark": Command("measure speed and memory against stock mmdet", STUDY, heavy=True),
+    "benchmark": Command("compare speed and memory with stock mmdet", STUDY, heavy=True),
     "env": Command("print versions and devices, for bug reports", HERE),
-    "completion": Command("print what completes this command in bash, zsh or fish", HERE),
+    "completion": Command("print a completion script for bash, zsh or fish", HERE),
 }  # fmt: skip

@@ -1,11 +1,11 @@
 """The ablation tables of He et al. 2017: list them, run them, report them.
 
-    list                   the tables, their rows, and what is done
-    run TABLE...           train and test what is missing; go on where it was interrupted
-    report TABLE...        tables in Markdown and CSV, figures, results.json
+    list                   list the tables, their rows, and which are done
+    run TABLE...           train and test the missing rows; resume interrupted ones
+    report TABLE...        write tables in Markdown and CSV, figures, results.json
 
 --scale mini trains small models on synthetic shapes, a few minutes a row on two cores; --scale coco
-trains the paper's models on COCO. Stop at any time: the same command goes on.
+trains the paper's models on COCO. You can stop at any time: the same command resumes.
 
 Examples:
     %(prog)s run 2c --scale mini --seeds 3
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     parts = {
-        "list": commands.add_parser("list", help="the tables, their rows, and what is done"),
+        "list": commands.add_parser("list", help="list the tables, their rows, and which are done"),
         "run": commands.add_parser("run", help="train and test what is missing"),
         "report": commands.add_parser("report", help="write tables and figures"),
     }
@@ -48,14 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
         part.add_argument(
             "--seeds", type=int, metavar="N", default=1 if name == "run" else None,
-            help="seeds 0 to N - 1 of each row" + ("" if name == "run" else " (default: all)"),
+            help="run seeds 0 to N - 1 of each row" if name == "run"
+            else "seeds 0 to N - 1 of each row (default: all)",
         )  # fmt: skip
     run = parts["run"]
     run.add_argument("--launcher", choices=("none", "pytorch"), default="none",
                      help="pytorch: train a row on several GPUs (default: none)")  # fmt: skip
-    run.add_argument("--gpus", type=int, metavar="N", help="processes of a row, with --launcher")
+    run.add_argument("--gpus", type=int, metavar="N", help="with --launcher: GPUs of a row")
     run.add_argument(
-        "--jobs", type=int, metavar="J", help="rows at a time (default: as cores or GPUs allow)"
+        "--jobs",
+        type=int,
+        metavar="J",
+        help="rows to train at a time (default: as cores or GPUs allow)",
     )
     run.add_argument("--data-root", help="folder of the dataset (default: the configs' own)")
     run.add_argument("--dry-run", action="store_true", help="print the commands and their cost")
@@ -63,7 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, help="folder of the report (default: WORK_DIR/report)"
     )
     parts["report"].add_argument(
-        "--results", type=Path, metavar="FILE", help="read the results here, not in the work dir"
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="read the results from FILE, not from the work dir",
     )
     parts["report"].add_argument(
         "--page", type=Path, metavar="FILE.md",

@@ -1,8 +1,8 @@
 """Compare speed and memory with stock mmdet and mmcv.
 
-Contenders run alternately in one process with the same inputs and the same number of threads, so
-that both see the same machine; medians count, and the smallest and largest are shown with them.
-Peak memory is the highest resident size during one run in a fresh process, above that before it.
+All candidates run in turn in one process, with the same inputs and the same number of threads.
+Times are medians, with minimum and maximum. Peak memory is the increase of the resident size during
+one run in a fresh process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draw what a config's dataset gives: images with boxes, masks and keypoints, transformed.
+"""Draw the training images of a config as the model sees them, with boxes, masks and keypoints.
 
 Examples:
     %(prog)s configs/mini/maskr_shapes.py --out-dir browse
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="path of the config")
     parser.add_argument(
         "--out-dir", type=Path, default=Path("browse"),
-        help="folder for a picture of each image, and sheet.png with all of them (default: "
-        "%(default)s)",
+        help="folder to write to: a picture of each image, and sheet.png with all of them "
+        "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--number",
@@ -32,13 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--mode", choices=MODES, default=MODES[0],
-        help="transformed: what comes out of the pipeline, which the training sees (default); "
+        help="transformed: what the training sees, the output of the pipeline (default); "
         "original: the images as they are; pipeline: a picture after each transform that changes "
         "something",
     )  # fmt: skip
     parser.add_argument(
         "--split", choices=("train", "val", "test"), default="train",
-        help="whose data loader (default: %(default)s)",
+        help="split to draw (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--data-root", help="folder of the dataset (default: the config's)")
     parser.add_argument(
@@ -46,6 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--show", action="store_true",
-        help="show each in a window, too; the space key goes on to the next",
+        help="also show each in a window; space goes to the next",
     )  # fmt: skip
     add_cfg_options(parser)

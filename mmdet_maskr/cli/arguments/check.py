@@ -1,10 +1,11 @@
-"""Check a COCO dataset, or a folder of any annotation tool, before it costs a training.
+"""Check a COCO dataset, or the folder of an annotation tool, before you train on it.
 
-Prints a table of what is wrong, with counts and the first entries: errors, which crash a training
-or teach it something wrong, and notes. Exit code 0 without errors, 1 with errors, 2 for wrong use.
+Prints a table of problems: code, count, first entries. Errors crash a training or teach it
+something wrong; notes are worth a look. docs/checks.md says for each code what to do. Exit code 0:
+no errors; 1: errors; 2: wrong use.
 
-A folder is read as `maskr train FOLDER` reads it: the format, the splits, the classes with their
-counts, what was assumed, photos that both train and validate, and the problems of each split.
+A folder is read as `maskr train FOLDER` reads it. The output also has its format, splits, classes
+and assumptions, and the photos that are in two splits.
 
 Examples:
     %(prog)s my_photos
@@ -30,23 +31,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="COCO instance or keypoint file, or a folder of photos and annotations",
     )
     parser.add_argument(
-        "images", type=Path, nargs="?", help="image folder of FILE; without it no image is opened"
+        "images",
+        type=Path,
+        nargs="?",
+        help="image folder of FILE; without it, images are not opened",
     )
-    parser.add_argument("--format", choices=FORMATS, help="of FOLDER, where it has several")
-    parser.add_argument("--keypoints", action="store_true", help="look at keypoints, too")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="annotation format, if FOLDER has several"
+    )
+    parser.add_argument("--keypoints", action="store_true", help="check keypoints too")
     parser.add_argument(
         "--config",
-        help="compare the file's classes with the training dataset of this config, and take the "
-        "number of keypoints from it where the file's categories name none",
+        help="compare the file's classes with those of this config's training dataset; the config "
+        "also gives the number of keypoints, if the file's categories do not name them",
     )
     parser.add_argument(
         "--fix",
         type=Path,
         metavar="OUT",
-        help="write a copy without the errors to OUT, and each change to OUT.log; the input is "
-        "not touched",
+        help="write a copy without the errors to OUT, and a log of the changes to OUT.log; the "
+        "input is not touched",
     )
     parser.add_argument(
-        "--first", type=int, default=5, help="examples shown of each kind (default: 5)"
+        "--first", type=int, default=5, help="examples to show of each problem (default: 5)"
     )
-    add_json(parser, "counts, meaning and first entries of each kind of problem")
+    add_json(parser, "code, count, meaning, remedy and first entries of each problem")

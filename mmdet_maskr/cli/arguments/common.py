@@ -43,8 +43,8 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work-dir", help="folder for logs, checkpoints and results")
     parser.add_argument(
         "--data-root",
-        help="folder of the dataset (default: data_root of the config); replaces it everywhere in "
-        "the config, the evaluators' annotation files included",
+        help="folder of the dataset (default: data_root of the config). It replaces that one in "
+        "the whole config, the evaluators' annotation files included",
     )
     add_cfg_options(parser)
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="job launcher")
@@ -63,8 +63,8 @@ def add_weights(parser: argparse.ArgumentParser, what_for: str) -> None:
     parser.add_argument(
         "--weights",
         metavar="NAME",
-        help="a pretrained model (maskr zoo --pretrained lists them; a folder of maskr publish; "
-        f"hf://org/name) or a checkpoint, {what_for}",
+        help="a checkpoint, or a pretrained model: a name of maskr zoo --pretrained, a folder of "
+        f"maskr publish, or hf://org/name. {what_for}",
     )
 
 
@@ -81,23 +81,25 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         required=True,
         metavar="CHECKPOINT|NAME",
-        help="path or URL of the checkpoint, or a pretrained model (maskr zoo --pretrained lists "
-        "them; a folder of maskr publish; hf://org/name)",
+        help="path or URL of the checkpoint, or a pretrained model: a name of maskr zoo "
+        "--pretrained, a folder of maskr publish, or hf://org/name",
     )
     parser.add_argument(
         "--config",
         metavar="CONFIG",
-        help="its config, or a config's name (default: what the checkpoint has of it, or config.py "
-        "next to it)",
+        help="config of the checkpoint, or its name (default: the config that the checkpoint "
+        "contains, or config.py next to it)",
     )
-    parser.add_argument("--device", help="such as cpu or cuda:1 (default: the first accelerator)")
     parser.add_argument(
-        "--batch-size", type=int, default=1, metavar="N", help="images at once (default: 1)"
+        "--device", help="where to run, such as cpu or cuda:1 (default: the first accelerator)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images in a batch (default: 1)"
     )
     parser.add_argument(
         "--optimize",
         action="store_true",
-        help="a fast inference form of the model: the same results but for rounding",
+        help="run a faster form of the model; results differ by rounding only",
     )
 
 
@@ -107,12 +109,12 @@ def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
         "--tile",
         type=lambda text: text if text == "auto" else int(text),
         metavar="PIXELS",
-        help="see each image in square tiles of so many pixels, or 'auto' for the size that the "
-        "test pipeline resizes to, and join what is found; for large images",
+        help="for large images: detect on square tiles of this side and merge the results. 'auto' "
+        "takes the size that the test pipeline resizes to",
     )
     parser.add_argument(
         "--overlap",
         type=float,
         metavar="SHARE",
-        help="with --tile: of neighboring tiles, as a share of their side (default: 0.2)",
+        help="with --tile: overlap of neighboring tiles, as a share of their side (default: 0.2)",
     )

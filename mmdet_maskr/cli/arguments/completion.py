@@ -1,6 +1,6 @@
-"""Print what completes this command in a shell; the words come from the commands themselves.
+"""Print a completion script for a shell.
 
-Put one of these lines where your shell reads it at its start:
+Add one of these lines to the startup file of your shell:
     eval "$(%(prog)s bash)"                                          # ~/.bashrc
     eval "$(%(prog)s zsh)"                                           # ~/.zshrc, after compinit
     %(prog)s fish > ~/.config/fish/completions/maskr.fish            # once

@@ -1,9 +1,10 @@
-"""Write the annotated photos of a folder as a COCO dataset, whichever tool annotated them.
+"""Convert a folder of annotated photos to a COCO dataset.
 
-Reads COCO JSON in its dialects, YOLO, labelme, VGG VIA, CVAT XML, PASCAL VOC, Supervisely, Label
-Studio, Labelbox, VoTT, Cityscapes and PNG masks. Photos may be anywhere below the folder. Writes
-OUT/annotations/instances_{train,val,test}.json and OUT/images. Splits that the folder has are kept;
-otherwise a fifth of the photos validates. Says what was assumed, repaired or left out, with counts.
+Reads COCO JSON, YOLO, labelme, VGG VIA, CVAT XML, PASCAL VOC, Supervisely, Label Studio, Labelbox,
+VoTT, Cityscapes and PNG masks. Photos may be anywhere below the folder. Writes
+OUT/annotations/instances_{train,val,test}.json and OUT/images. It keeps the folder's splits;
+without any, a fifth of the photos becomes the validation set. It prints what it assumed, repaired
+or left out, with counts.
 
 Examples:
     %(prog)s ~/photos data/leaves
@@ -26,8 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.add_argument("folder", type=Path, help="photos and annotations, or an annotation file")
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--format", choices=FORMATS, help="where the folder has several")
     parser.add_argument(
-        "--val-share", type=float, default=VAL_SHARE, help="where it has no split (%(default)s)"
+        "--format", choices=FORMATS, help="annotation format, if the folder has several"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the split (%(default)s)")
+    parser.add_argument(
+        "--val-share",
+        type=float,
+        default=VAL_SHARE,
+        help="share of validation photos, if the folder has no split (%(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split (%(default)s)")

@@ -1,7 +1,8 @@
-"""Convert a checkpoint of Detectron2, torchvision or mmdet: config and weights, the same outputs.
+"""Convert a checkpoint of Detectron2, torchvision or mmdet. The outputs stay the same.
 
-Writes OUT_DIR/config.py, generated from the source, and OUT_DIR/model.pth. Nothing is written
-unless every tensor of the source has a place here, and every tensor here a value.
+Writes OUT_DIR/config.py, generated from the source, and OUT_DIR/model.pth. The conversion is
+strict: it writes nothing if a tensor of the source is not used, or a tensor of the model gets no
+value.
 
 Examples:
     %(prog)s model.pkl out --from detectron2 --source-config config.yaml
@@ -24,25 +25,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out_dir", help="folder for config.py and model.pth")
     parser.add_argument(
         "--from", dest="origin", choices=ORIGINS, required=True,
-        help="the codebase that the checkpoint is of",
+        help="codebase that trained the checkpoint",
     )  # fmt: skip
     parser.add_argument(
         "--source-config",
-        help="Detectron2's YAML (a full dump, or one of the model zoo with its base files) or "
-        "mmdet's Python config, which is run",
+        help="Detectron2's YAML (a full dump, or a file of the model zoo with its base files next "
+        "to it), or mmdet's Python config, which is executed",
     )
     parser.add_argument(
         "--classes",
         metavar="NAME,NAME",
-        help="classes of your own dataset, in the order of its categories: the layers that depend "
-        "on classes start anew, all others keep their weights",
+        help="classes of your own dataset, in the order of its categories: layers that depend on "
+        "the classes are initialized again, all others keep their weights",
     )
     parser.add_argument(
         "--unused-classes",
         choices=("drop", "keep"),
         default="drop",
-        help="of torchvision's 90 COCO ids, 80 are in use: drop the others (their share of the "
-        "softmax stays), or keep them as classes (default: drop)",
+        help="torchvision predicts 90 COCO ids, of which 80 are in use: drop the others (scores "
+        "stay the same), or keep them as classes (default: drop)",
     )
     parser.add_argument(
         "--norm-eps",
@@ -53,9 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify",
         metavar="OUTPUTS.npz",
-        help="compare with these stored outputs of the source, and print a table; exit code 1 "
-        "where they differ",
+        help="compare with stored outputs of the source and print a table; exit code 1 if they "
+        "differ",
     )
     parser.add_argument(
-        "--verify-image", help="image of --verify (default: image.png next to the file)"
+        "--verify-image",
+        help="image that OUTPUTS.npz was computed on (default: image.png next to it)",
     )

@@ -1,6 +1,6 @@
 """Print versions, devices, MMCV's ops and the registered parts: paste it into bug reports.
 
-It has no paths and no names of yours.
+The output contains no paths and no user names.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Say what a detector gets wrong: AP by class, errors by kind and cost, confused classes.
+"""Analyze the errors of a detector: AP by class, errors by kind and cost, confused classes.
 
-Errors are split as in TIDE (Bolya et al. 2020) into classification, localisation, both, duplicate,
-background and missed, with the AP that fixing each would gain. Results are files of COCO results
-(maskr test with test_evaluator.outfile_prefix, or MaskRInferencer with coco_json), several if
-boxes, masks and keypoints lie apart, or what maskr test --out wrote.
+The kinds are those of TIDE (Bolya et al. 2020): classification, localization, both, duplicate,
+background and missed, each with the AP that fixing it would gain. Results are COCO results (of
+maskr predict --coco-json, or of maskr test with test_evaluator.outfile_prefix, which writes boxes,
+masks and keypoints to a file each), or the predictions of maskr test --out.
 
 Examples:
     %(prog)s data/coco/annotations/instances_val2017.json found.json
@@ -31,13 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "first results)",
     )
     parser.add_argument(
-        "--iou", type=float, default=FOREGROUND, help="least IoU or OKS of a hit (default: 0.5)"
+        "--iou",
+        type=float,
+        default=FOREGROUND,
+        help="least IoU or OKS of a true positive (default: 0.5)",
     )
     parser.add_argument(
         "--background-iou", type=float, default=BACKGROUND,
-        help="with a lower IoU, a detection is on background (default: 0.1)",
+        help="below this IoU a detection counts as background (default: 0.1)",
     )  # fmt: skip
     parser.add_argument(
         "--score-thr", type=float, default=0.3,
-        help="least score of a detection in the confusion matrix (default: %(default)s)",
+        help="score threshold of the confusion matrix (default: %(default)s)",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Draw what trainings have logged: losses, AP, learning rate, time; of one run or several.
+"""Plot the logs of one or several trainings: losses, AP, learning rate, time.
 
 Examples:
     %(prog)s work_dirs/maskr_r50_fpn_1x --out curves.png
@@ -19,15 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("logs", nargs="+", type=Path, help="work dirs, or files scalars.json")
     parser.add_argument(
         "--keys", nargs="+", metavar="KEY",
-        help="names or patterns of what to draw, a panel each; --list prints the names (default: "
+        help="names or patterns of the values to draw, a panel each; --list prints them (default: "
         f"what was logged of {' '.join(USUAL)})",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("curves.png"),
-                        help="the picture to write (default: %(default)s)")  # fmt: skip
+                        help="picture to write (default: %(default)s)")  # fmt: skip
     parser.add_argument(
-        "--labels", nargs="+", help="names of the runs in the picture (default: of their folders)"
+        "--labels", nargs="+", help="names of the runs in the picture (default: their folders)"
     )
     parser.add_argument(
-        "--smooth", type=int, default=1, help="draw means over so many logged values (default: 1)"
+        "--smooth", type=int, default=1, help="average over this many logged values (default: 1)"
     )
-    parser.add_argument("--list", action="store_true", help="print the names that were logged")
+    parser.add_argument("--list", action="store_true", help="print the names of the logged values")

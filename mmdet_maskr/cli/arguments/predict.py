@@ -1,9 +1,11 @@
-"""Detect on photos: pictures, and the predictions as files.
+"""Detect objects in photos, in a video, or with a camera.
 
-Writes DIR/vis/NAME, a picture with what was found, and DIR/preds/NAME.json, one file a photo; of a
-video DIR/vis/NAME.mp4 and DIR/preds/NAME.json. A photo that cannot be read is left out and named
-at the end; the exit code is 1 then. A camera runs until Ctrl-C, or q in the window of --show;
-frames that come too fast are left out, each other one has a line in DIR/preds/NAME.jsonl.
+Writes for each photo a picture with the detections, DIR/vis/NAME, and the predictions,
+DIR/preds/NAME.json; for a video DIR/vis/NAME.mp4 and DIR/preds/NAME.json. Photos that cannot be
+read are skipped and listed at the end; the exit code is 1 then.
+
+A camera runs until Ctrl-C, or q in the window of --show. Frames that arrive too fast are dropped;
+each of the others has a line in DIR/preds/NAME.jsonl.
 
 Examples:
     %(prog)s photos/ --weights work_dirs/leaves/best.pth --out-dir found
@@ -67,20 +69,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.3,
         metavar="S",
-        help="leave out detections below this score, from pictures and files; for APs take 0 "
-        "(default: %(default)s)",
+        help="score threshold: drop detections below it from pictures and files; use 0 to compute "
+        "AP from the files (default: %(default)s)",
     )
     parser.add_argument(
         "--outputs",
         nargs="+",
         choices=OUTPUTS,
-        help="what to find (default: all that the model has)",
+        help="what to write of each detection (default: all that the model predicts)",
     )
     parser.add_argument(
-        "--coco-json", type=Path, metavar="FILE", help="all detections as one file of COCO results"
+        "--coco-json", type=Path, metavar="FILE", help="write all detections as COCO results"
     )
     parser.add_argument(
-        "--ann-file", type=Path, metavar="FILE", help="its annotation file, for the ids in FILE"
+        "--ann-file", type=Path, metavar="FILE", help="COCO file with the image and category ids"
     )
     parser.add_argument(
         "--write",
@@ -88,8 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=LABELS,
         default=[],
         metavar="TOOL",
-        help="also write DIR/TOOL, a folder of photos and labels to be corrected in an annotation "
-        "tool: %(choices)s; `maskr train` and `maskr convert` read it again",
+        help="also write DIR/TOOL, photos and labels to correct in an annotation tool: "
+        "%(choices)s. `maskr train` and `maskr convert` read the folder again",
     )
     parser.add_argument("--no-save-vis", action="store_true", help="write no pictures")
     parser.add_argument("--no-save-pred", action="store_true", help="write no DIR/preds")

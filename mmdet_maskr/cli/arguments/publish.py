@@ -1,7 +1,7 @@
-"""Publish a training's checkpoint: one folder that loads with nothing else.
+"""Publish a checkpoint: write a folder with all that is needed to load the model.
 
-Writes FOLDER/model.safetensors (weights, names of classes and keypoints), config.py (whole),
-release.json, a model card README.md, and SHA-256 sums. Then:
+Writes FOLDER/model.safetensors (weights, names of classes and keypoints), config.py (without
+_base_), release.json, a model card README.md, and SHA-256 sums. Load it with:
 
     MaskRInferencer.from_pretrained('FOLDER')('photo.jpg')
 
@@ -19,21 +19,27 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
-    parser.add_argument("checkpoint", type=Path, help="of a training, or a converted one")
+    parser.add_argument(
+        "checkpoint", type=Path, help="checkpoint of a training, or a converted one"
+    )
     parser.add_argument("out", type=Path, metavar="FOLDER", help="a new folder, or one to replace")
     parser.add_argument(
-        "--license", required=True, help="of the weights: apache-2.0, cc-by-4.0, or words"
+        "--license", required=True, help="license of the weights, such as apache-2.0 or cc-by-4.0"
     )
-    parser.add_argument("--name", help="of the model (default: that of the checkpoint's folder)")
-    parser.add_argument("--config", help="of the training (default: the one in the checkpoint)")
+    parser.add_argument("--name", help="name of the model (default: the checkpoint's folder)")
+    parser.add_argument(
+        "--config", help="config of the training (default: the one in the checkpoint)"
+    )
     parser.add_argument(
         "--scores", metavar="FILE.json",
-        help="scores that maskr test has written (default: what the training's logs say)",
+        help="scores that maskr test wrote (default: those in the training's logs)",
     )  # fmt: skip
     parser.add_argument(
-        "--origin", metavar="TEXT", help="what it was trained on and how, in a line"
+        "--origin", metavar="TEXT", help="what the model was trained on and how, in a line"
     )
     parser.add_argument(
         "--push", metavar="hf://ORG/NAME[@BRANCH]", help="upload the folder to the Hugging Face hub"
     )
-    parser.add_argument("--private", action="store_true", help="with --push: a new one is private")
+    parser.add_argument(
+        "--private", action="store_true", help="with --push: create a private repository"
+    )

@@ -1,7 +1,8 @@
-"""Write one HTML page about a trained model that can be mailed: data, curves, AP by class and size,
-the best scores to ask for, kinds of errors, the worst images, labels that may be wrong, speed.
+"""Write a report about a trained model: one HTML file of at most 8 MB that you can mail.
 
-The model detects on the test data of its config, unless detections are given.
+It has the data, training curves, AP by class and size, the best score thresholds, the kinds of
+errors, the worst images, labels that may be wrong, and the speed. The model runs on the test data
+of its config, unless --detections names its results.
 
 Examples:
     %(prog)s work_dirs/pets
@@ -24,8 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--detections", nargs="+", type=Path, default=[], metavar="FILE",
-        help="COCO results, or predictions of maskr test --out, instead of detecting",
+        help="COCO results, or predictions of maskr test --out, instead of running the model",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, help="the page (default: WORK_DIR/report.html)")
-    parser.add_argument("--title", help="of the page (default: the name of the config)")
-    parser.add_argument("--device", help="to detect on (default: the first GPU, or the CPU)")
+    parser.add_argument(
+        "--out", type=Path, help="HTML file to write (default: WORK_DIR/report.html)"
+    )
+    parser.add_argument("--title", help="title of the page (default: the name of the config)")
+    parser.add_argument("--device", help="where to run (default: the first GPU, or the CPU)")

@@ -8,8 +8,7 @@ writes:     OUT/annotations/instances_train.json, instances_val.json
             OUT/train/000001.png ..., OUT/val/000001.png ...
             OUT/shapes.json, the settings
 
-An image depends on seed, split, number and size only. An interrupted run goes on
-where it stopped when started again with the same settings.
+An image depends on seed, split, number and size only. The same command resumes an interrupted run.
 
 Example:
     %(prog)s data/shapes
@@ -25,7 +24,9 @@ SIZE_RANGE = (64, 1024)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
-    parser.add_argument("out", type=Path, help="folder to write; new, empty, or an earlier result")
+    parser.add_argument(
+        "out", type=Path, help="folder to write to: new, empty, or an earlier result"
+    )
     parser.add_argument("--images", type=int, default=800, help="training images (default: 800)")
     parser.add_argument(
         "--val-images", type=int, default=200, help="validation images (default: 200)"
@@ -40,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bands",
         type=int,
         default=3,
-        help="of the images: 1 to 16, other than 3 as TIFF of 16 bits (default: 3)",
+        help="bands of the images, 1 to 16; other than 3 are TIFFs of 16 bits (default: 3)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the whole set (default: 0)")
     parser.add_argument(
         "--force",
         action="store_true",
-        help="rewrite OUT although it is a SHAPES dataset with other settings",
+        help="overwrite a SHAPES dataset with other settings",
     )

@@ -1,8 +1,8 @@
-"""Say which photos to annotate next, for a model that has been trained on some.
+"""Suggest which photos to annotate next, with a model that was trained on some of them.
 
-Takes photos that the model is unsure of (detections with scores near 0.5, or none) and that look
-unlike those before them, by the model's own features. Of photos that are alike, such as the frames
-of a scene, one is taken before another is taken twice. The same call gives the same photos.
+Prefers photos that the model is unsure of (scores near 0.5, or no detections) and that differ from
+the photos suggested so far, by the model's own features. Of similar photos, such as the frames of
+a scene, it takes one first. The same call gives the same photos.
 
 Examples:
     %(prog)s photos/ --weights work_dirs/leaves/best.pth --count 50 --out next.txt
@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_arguments(parser)
     parser.add_argument(
-        "--count", type=int, default=50, metavar="N", help="how many (default: %(default)s)"
+        "--count", type=int, default=50, metavar="N", help="number of photos (default: %(default)s)"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write their paths, one a line")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the paths to FILE, one a line"
+    )
     add_json(parser, "paths and uncertainties")

@@ -1,4 +1,6 @@
-"""Test a checkpoint: AP, pictures, predictions. Takes the options of mmdet's tools/test.py.
+"""Test a checkpoint: compute AP, write pictures and predictions.
+
+The options are those of mmdet's tools/test.py, and --data-root.
 
 Examples:
     %(prog)s configs/maskr_r50_fpn_1x.py work_dirs/maskr_r50_fpn_1x/epoch_12.pth
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.add_argument("config", nargs="?", help="path of the config")
     parser.add_argument("checkpoint", nargs="?", help="path or URL of the checkpoint")
-    add_weights(parser, "in place of CHECKPOINT; without CONFIG, its own config is tested")
+    add_weights(parser, "It replaces CHECKPOINT. Without CONFIG, its own config is tested")
     add_config_arguments(parser)
     parser.add_argument("--out", metavar="FILE.pkl", help="write the predictions to this file")
     parser.add_argument(
@@ -47,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tta",
         action="store_true",
-        help="test-time augmentation of boxes, masks and keypoints: each image is also seen "
-        "flipped (or as tta_pipeline of the config says), and the results are averaged",
+        help="test-time augmentation of boxes, masks and keypoints: detect on each image and its "
+        "mirror image (or as the config's tta_pipeline says), and average the results",
     )
     parser.add_argument(
         "--tta-scales",
@@ -56,18 +58,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[1.0],
         metavar="S",
-        help="with --tta: see each image in these sizes, as factors of the test size (default: 1)",
+        help="with --tta: detect at these scales of the test size (default: 1)",
     )
     add_tile_arguments(parser)
     parser.add_argument(
         "--optimize",
         action="store_true",
-        help="test a fast inference form of the model (mmdet_maskr.deploy.optimize): the same "
-        "results but for rounding",
+        help="test a faster form of the model (mmdet_maskr.deploy.optimize); results differ by "
+        "rounding only",
     )
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="with --optimize: also torch.compile its parts, which costs up to minutes at first",
+        help="with --optimize: also torch.compile its parts, which takes up to minutes at the "
+        "first image",
     )
-    add_json(parser, "the scores by name, not times 100,")
+    add_json(parser, "the scores (AP from 0 to 1)")

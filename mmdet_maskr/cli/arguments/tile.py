@@ -1,7 +1,8 @@
 """Cut large annotated images into overlapping crops, a COCO dataset to train on.
 
-Polygons are clipped, run-length codes cut; keypoints outside of a crop are not labeled there. An
-object of which a crop shows little is a crowd there, neither an example nor background.
+Polygons and run-length codes are clipped to the crop; keypoints outside of it become unlabeled. An
+object that a crop shows little of becomes a crowd there, which is neither an example nor
+background.
 
 Examples:
     %(prog)s annotations/train.json images data/crops --tile 1024
@@ -27,14 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.2,
         metavar="SHARE",
-        help="of neighboring crops, as a share of their side (default: 0.2)",
+        help="overlap of neighboring crops, as a share of their side (default: 0.2)",
     )
     parser.add_argument(
         "--min-visible",
         type=float,
         default=0.25,
         metavar="SHARE",
-        help="an object of which a crop shows a smaller share of its area is a crowd there "
+        help="an object becomes a crowd in crops that show less than this share of its area "
         "(default: 0.25)",
     )
     parser.add_argument(
@@ -42,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.1,
         metavar="SHARE",
-        help="crops without objects to keep, as a share of those with some (default: 0.1)",
+        help="crops without objects to keep, as a share of those with objects (default: 0.1)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the choice among them (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the choice of empty crops (default: 0)"
+    )

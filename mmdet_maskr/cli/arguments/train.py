@@ -1,12 +1,12 @@
-"""Train a model of a config, or on a folder of annotated photos, for which it writes the config.
+"""Train a config, or train on a folder of annotated photos: the config is written for you.
 
-Takes the options of mmdet's tools/train.py, and --data-root.
+The options are those of mmdet's tools/train.py, and --data-root.
 
 Examples:
     %(prog)s my_photos --minutes 20
     %(prog)s configs/maskr_r50_fpn_1x.py
     %(prog)s configs/mini/maskr_coco_mini.py --data-root data/coco --amp
-    %(prog)s CONFIG --weights mask_rcnn_R_50_FPN_3x    # fine-tune what others have trained
+    %(prog)s CONFIG --weights mask_rcnn_R_50_FPN_3x    # fine-tune a pretrained model
     bash tools/dist_train.sh configs/maskr_r50_fpn_1x.py 8 --auto-scale-lr
 """
 
@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_weights(
         parser,
-        "to begin from; classes of the same name keep theirs. Without CONFIG, its own is trained; "
-        "of a folder, none begins from nothing",
+        "Training starts from its weights; classes with the same name keep theirs. Without CONFIG, "
+        "the pretrained model's own config is trained. For a folder: 'none' trains from scratch",
     )
     add_config_arguments(parser)
     _add_folder_arguments(parser.add_argument_group("for a folder"))
@@ -48,24 +48,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="go on from this checkpoint; without a path from the newest one in the work dir",
+        help="resume from this checkpoint; without a path from the newest one in the work dir",
     )
 
 
 def _add_folder_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--minutes", type=float, help="time to train; iterations are measured, not guessed")
-    add("--epochs", type=float, help="passes over the photos, instead of a time")
-    add("--classes", metavar="A,B", help="train these classes alone")
-    add("--val", metavar="FOLDER|SHARE", help="another folder that validates, or a share of photos")
-    add("--folds", type=int, metavar="K", help="train K times; each photo validates once")
-    add("--seed", type=int, default=0, help="of split and training (%(default)s)")
-    add("--format", help="of the annotations, where the folder has several")
-    add("--flips", default="auto", help="none, horizontal, vertical, both, or auto (%(default)s)")
+    add("--minutes", type=float, help="train for this long; an iteration's time is measured first")
+    add("--epochs", type=float, help="train for this many epochs, instead of --minutes")
+    add("--classes", metavar="A,B", help="train these classes only")
+    add(
+        "--val",
+        metavar="FOLDER|SHARE",
+        help="folder of the validation photos, or the share of photos to validate on",
+    )
+    add("--folds", type=int, metavar="K", help="K-fold cross-validation: train K models")
+    add("--seed", type=int, default=0, help="seed of split and training (default: %(default)s)")
+    add("--format", help="annotation format, if the folder has several")
+    add(
+        "--flips",
+        default="auto",
+        help="random flips: none, horizontal, vertical, both, or auto (default: %(default)s)",
+    )
     add(
         "--copy-paste",
         action="store_true",
         default=None,
-        help="paste objects of other photos in, with masks and keypoints in step",
+        help="copy-paste augmentation: paste objects of other photos, with masks and keypoints",
     )
     add("--device", choices=("cpu", "cuda"), help="where to train (default: a GPU if there is one)")
