@@ -54,7 +54,7 @@ DETECTRON2_RECIPES = (
     *("maskr_r101-caffe_fpn_ms-3x", "maskr_x101-32x8d_fpn_ms-3x", "maskr_keypoint_r50_fpn_90k"),
 )
 # ours have torchvision's backbone and batch normalization that learns
-OTHER_BODIES = ("maskr_keypoint_r50_fpn_90k",)
+OTHER_BACKBONES = ("maskr_keypoint_r50_fpn_90k",)
 
 
 class Published(NamedTuple):
@@ -101,7 +101,7 @@ def published(name: str) -> Published | None:
     kinds = dict(box="box AP", mask="mask AP", keypoint="keypoint AP", PQ="PQ")
     place = model.facts.rpartition("/blob/")[2].partition("/")[2] if "/blob/" in model.facts else ""
     source = f"{SOURCES[model.source]} {place or 'model index'}"
-    if name in OTHER_BODIES:
+    if name in OTHER_BACKBONES:
         source += OTHER_BACKBONE
     return Published(source, model.name, {kinds[kind]: value for kind, value in model.ap.items()})
 
