@@ -67,9 +67,9 @@ class StepReading:
             return bool(bad)
         checks, self._checks = self._checks, []
         names = [name for name, value in self._parts.items() if _is_number(value)]
-        goods = [check.good.float() for check in checks]
-        parts = [self._parts[name].detach().float() for name in names]
-        read = torch.stack([bad, *goods, *parts]).cpu()
+        goods = [check.good for check in checks]
+        parts = [self._parts[name].detach().reshape(()) for name in names]
+        read = torch.stack([bad, *goods, *parts]).float().cpu()  # bools become numbers
         for name, value in zip(names, read[1 + len(goods) :].unbind(), strict=True):
             self._parts[name] = value
         settle(checks, [bool(good) for good in read[1 : 1 + len(goods)]])

@@ -56,7 +56,6 @@ def nms_per_level(
     level_ids: Tensor,
     iou_threshold: float,
     max_num: int,
-    valid: Tensor | None = None,
 ) -> Tensor:
     """The first ``max_num`` indices that mmcv's ``batched_nms`` keeps, best first.
 
@@ -73,11 +72,7 @@ def nms_per_level(
         level_ids: (N,) the pyramid level of each box.
         iou_threshold: boxes that overlap a better one by more are dropped.
         max_num: how many to return at most.
-        valid: (N,) bool, which boxes there are; None for all. On a GPU, which need not tell how
-            many that is.
     """
-    if valid is not None:
-        return _of_valid(boxes, scores, level_ids, iou_threshold, max_num, valid)
     moved = _apart(boxes, level_ids)
     order = scores.sort(descending=True).indices  # as mmcv: among equal scores it is not stable
     if boxes.device.type != "cpu":
@@ -93,30 +88,57 @@ def nms_per_level(
         count *= 2
 
 
-def _of_valid(
+def nms_of_batch(
     boxes: Tensor,
     scores: Tensor,
     level_ids: Tensor,
     iou_threshold: float,
     max_num: int,
-    valid: Tensor,
-) -> Tensor:
-    """Boxes that are not there take the place of the best one, behind it: NMS drops them for it."""
-    ranks = scores.where(valid, -torch.inf)
-    best = ranks.argmax(0, keepdim=True)
-    here = boxes.where(valid[:, None], 0)
-    moved = _apart(here, level_ids)
-    # NMS keeps empty boxes: where no box is there, they are not empty
-    place = moved[best].where(valid[best, None], constant((0, 0, 1, 1), boxes))
-    moved = moved.where(valid[:, None], place)
-    order = ranks.sort(descending=True).indices
-    keep = order[_kept(moved[order], iou_threshold)[:max_num]]
-    return keep[valid[keep]] if len(keep) == 1 else keep  # none is there, if this one is not
+    valid: Tensor | None = None,
+) -> list[Tensor]:
+    """:func:`nms_per_level` of B images on a GPU, which is waited for once an image.
+
+    Args:
+        boxes: (B, N, 4) xyxy, not negative, N > 0.
+        scores: (B, N).
+        level_ids: (N,) the pyramid level of each box.
+        iou_threshold: boxes that overlap a better one by more are dropped.
+        max_num: how many to return at most.
+        valid: (B, N) bool, which boxes there are; None for all. Nobody has to know how many.
+
+    Returns:
+        Indices of each image, best first.
+    """
+    if valid is None:
+        order = scores.sort(descending=True).indices
+        moved = _apart(boxes, level_ids)
+    else:
+        # boxes that are not there take the place of the best one, behind it: NMS drops them for it
+        order = scores.where(valid, -torch.inf).sort(descending=True).indices
+        moved = _apart(boxes.where(valid[..., None], 0), level_ids)
+        best = order[:, :1]
+        # NMS keeps empty boxes: where no box is there, they are not empty
+        place = _rows(moved, best).where(
+            valid.gather(1, best)[..., None], constant((0, 0, 1, 1), boxes)
+        )
+        moved = moved.where(valid[..., None], place)
+    found = []
+    for i, own in enumerate(_rows(moved, order)):
+        keep = order[i][_kept(own, iou_threshold)[:max_num]]
+        if valid is not None and len(keep) == 1:
+            keep = keep[valid[i][keep]]  # none is there, if this one is not
+        found.append(keep)
+    return found
+
+
+def _rows(values: Tensor, index: Tensor) -> Tensor:
+    """(B, n, 4) rows of values (B, N, 4) by index (B, n)."""
+    return values.gather(1, index[..., None].expand(-1, -1, 4))
 
 
 def _apart(boxes: Tensor, groups: Tensor) -> Tensor:
-    """Boxes (N, 4) of which those of different groups do not overlap."""
-    return boxes + groups.to(boxes)[:, None] * (boxes.max() + 1)
+    """Boxes (..., N, 4) of which those of different groups (N,) do not overlap."""
+    return boxes + groups[:, None] * (boxes.amax((-2, -1), keepdim=True) + 1)
 
 
 def _kept(boxes: Tensor, iou_threshold: float, groups: Tensor | None = None) -> Tensor:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmdet_maskr.ops.constants import constant
+
 _FINE = 5  # fine pixels in a pixel, along x and along y
 
 
@@ -58,17 +60,18 @@ def filled_at_once(edges: Tensor, part: Tensor, parts: int, size: tuple[int, int
     """
     height, width = size
     fine = (edges * _FINE + 0.5).trunc()
-    before = torch.arange(2, width * _FINE, _FINE, device=edges.device, dtype=edges.dtype)
+    before = constant(range(2, width * _FINE, _FINE), edges)
     left, right = torch.aminmax(fine[..., ::2], dim=-1, keepdim=True)
     is_crossed = (left <= before) & (right > before)  # (N, E, W)
     row = _rows(fine[..., None, :], before, height).where(is_crossed, 0).long()
-    drawing = torch.arange(len(edges), device=edges.device)[:, None] * parts
-    column = torch.arange(width, device=edges.device)
-    place = ((drawing + part)[..., None] * width + column) * (height + 1) + row
+    column = constant(range(0, width * (height + 1), height + 1), part)
+    place = row + column
+    if parts > 1:
+        place += part[..., None] * (width * (height + 1))
     changes = torch.zeros(
-        len(edges) * parts * width * (height + 1), dtype=torch.int32, device=edges.device
+        (len(edges), parts * width * (height + 1)), dtype=torch.int32, device=edges.device
     )
-    changes.scatter_add_(0, place.flatten(), is_crossed.flatten().int())
+    changes.scatter_add_(1, place.flatten(1), is_crossed.flatten(1).int())
     changes = changes.view(len(edges), parts, width, height + 1)
     return (changes.cumsum(3, dtype=torch.int32)[..., :height] & 1) == 1
 
@@ -96,8 +99,8 @@ def _rows(fine: Tensor, before: Tensor, height: int) -> Tensor:
 
 def _on_flat_edge(step: Tensor, y1: Tensor, slope: Tensor) -> Tensor:
     """Fine row of the crossing, where each step of the walk is a fine column."""
-    here = (y1 + slope * step + 0.5).trunc()
-    return torch.minimum(here, (y1 + slope * (step + 1) + 0.5).trunc())
+    both = torch.stack([step, step + 1])
+    return (y1 + slope * both + 0.5).trunc().amin(0)
 
 
 def _on_steep_edge(before: Tensor, x1: Tensor, slope: Tensor) -> Tensor:
@@ -106,13 +109,11 @@ def _on_steep_edge(before: Tensor, x1: Tensor, slope: Tensor) -> Tensor:
     middle = (before + 0.5 - x1) / slope
     step = torch.where(rises, middle.ceil() - 1, middle.floor())
 
-    def is_ahead(step: Tensor) -> Tensor:
-        return ((x1 + slope * step + 0.5).trunc() <= before) == rises
-
-    # the division is rounded; the walk's own roundings decide
-    step += is_ahead(step + 1).to(step)
-    step -= (~is_ahead(step)).to(step)
-    return step
+    # the division is rounded; the walk's own roundings decide, here and one step on
+    later = step + 1
+    both = torch.stack([step, later])
+    ahead, still = (((x1 + slope * both + 0.5).trunc() <= before) == rises).unbind()
+    return torch.where(still, later, torch.where(ahead, step, step - 1))
 
 
 def fill(outline: Tensor, column: Tensor, row: Tensor, count: int, size: tuple[int, int]) -> Tensor:

@@ -108,9 +108,10 @@ def _draw(outlines: Outlines, boxes: Tensor, index: Tensor, size: tuple[int, int
 def _frames(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Corner of boxes (N, 4), and pixels of the target a pixel: (N, 4) x, y, x, y, float64."""
     boxes = boxes if boxes.dtype == torch.float64 else boxes.float()
-    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
-    scale = constant((size[1], size[0]), boxes) / sides
-    return boxes[:, :2].double().repeat(1, 2), scale.double().repeat(1, 2)
+    corner = boxes[:, :2]
+    scale = constant((size[1], size[0]), boxes) / (boxes[:, 2:] - corner).clamp(min=1)
+    corner, scale = torch.stack([corner, scale]).double()[:, :, [0, 1, 0, 1]]
+    return corner, scale
 
 
 def _draw_at_once(
@@ -142,11 +143,14 @@ def _draw_at_once(
         local = (all_edges[index[rows]] - corner[rows, None]) * scale[rows, None]
         part, kind = all_numbers[index[rows]].split([most, parts], 1)
         filled = filled_at_once(local, part, parts, size)
-        # 3. in one of the parts, and outside of no window
-        kind = kind[..., None, None]
-        inside = (filled & (kind == _SHAPE)).any(1) & (filled | (kind != _WINDOW)).all(1)
+        # 3. in one of the parts, and outside of no window; parts that are not there have no pixels
+        if outlines.is_window.any():
+            kind = kind[..., None, None]
+            inside = (filled & (kind == _SHAPE)).any(1) & (filled | (kind != _WINDOW)).all(1)
+        else:
+            inside = filled.any(1) if parts > 1 else filled[:, 0]
         drawn.append(inside.transpose(1, 2).float())
-    return torch.cat(drawn)
+    return torch.cat(drawn) if len(drawn) > 1 else drawn[0]
 
 
 def _ranges(start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,6 +36,7 @@ class AnchorGrids:
         self._generator = generator
         self._grids: dict[tuple, Tensor] = {}
         self._flags: dict[tuple, Tensor] = {}
+        self._last: tuple[tuple, Tensor] | None = None
 
     def __deepcopy__(self, memo: dict) -> AnchorGrids:
         return AnchorGrids(copy.deepcopy(self._generator, memo))
@@ -74,6 +75,16 @@ class AnchorGrids:
         while len(self._grids) > KEPT:  # a convention's strides may follow from the maps' sizes
             self._grids.pop(next(iter(self._grids)))
         return levels
+
+    def all_anchors(self, sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+        """:meth:`anchors` of all levels as one (N, 4); those asked for last are kept."""
+        key = (tuple(map(tuple, sizes)), like.dtype, like.device)
+        if is_traced():
+            return torch.cat(self.anchors(sizes, like))
+        if self._last is None or self._last[0] != key:
+            with torch.inference_mode(False), torch.no_grad():
+                self._last = key, torch.cat(self.anchors(sizes, like))
+        return self._last[1]
 
     def _grown(
         self,

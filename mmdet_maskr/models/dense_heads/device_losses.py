@@ -8,7 +8,7 @@ Symbols: B images, A anchors of an image on all levels, G ground truths, R rows 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,12 +20,14 @@ from torch import Tensor
 
 from mmdet_maskr.models.task_modules import device_sampling, matching
 from mmdet_maskr.models.task_modules.box_coding import encode
+from mmdet_maskr.ops.constants import constant
 from mmdet_maskr.ops.padding import padded
 
 if TYPE_CHECKING:
     from mmdet.models.dense_heads import AnchorHead
 
 
+OutputsAt = Callable[[Tensor], tuple[Tensor, Tensor]]
 EPSILON = torch.finfo(torch.float32).eps  # mmdet's, next to the number of samples
 
 
@@ -49,8 +51,7 @@ def suits(head: AnchorHead, gt_instances: Sequence[InstanceData]) -> bool:
 
 def device_losses(
     head: AnchorHead,
-    logits: Tensor,
-    deltas: Tensor,
+    outputs: OutputsAt,
     anchors: Tensor,
     counts: Sequence[Tensor | None],
     gt_instances: Sequence[InstanceData],
@@ -60,8 +61,7 @@ def device_losses(
 
     Args:
         head: its assigner, sampler, coder and losses are used; see :func:`suits`.
-        logits: (B, A).
-        deltas: (B, A, 4).
+        outputs: gives logits (B, R) and deltas (B, R, 4) at anchors (B, R).
         anchors: (A, 4).
         counts: of each image (A,) bool, which anchors count; None for all.
         gt_instances: of each image, boxes.
@@ -78,14 +78,12 @@ def device_losses(
     avg_factor = (drawn.positives.clamp(min=1) + drawn.negatives.clamp(min=1)).sum()
 
     # 2. object or not
-    labels = torch.zeros_like(rows, dtype=logits.dtype)
-    labels[:, :most] = 1
+    logits, deltas = outputs(rows)
+    labels = constant([1] * most + [0] * (rows.shape[1] - most), logits).expand_as(logits)
     weights = counting.to(logits.dtype)
     if head.train_cfg["pos_weight"] > 0:
         weights[:, :most] *= head.train_cfg["pos_weight"]
-    loss_cls = F.binary_cross_entropy_with_logits(
-        logits.gather(1, rows), labels, weights, reduction="sum"
-    )
+    loss_cls = F.binary_cross_entropy_with_logits(logits, labels, weights, reduction="sum")
     loss_cls = head.loss_cls.loss_weight * loss_cls / (avg_factor + EPSILON)
 
     # 3. deltas of the positive ones; rows that do not count have target and prediction zero
@@ -93,7 +91,7 @@ def device_losses(
     boxes = padded(truths, least=1).gather(1, owner[..., None].expand(-1, -1, 4))
     counting = counting[:, :most].reshape(-1, 1)
     targets = encode(head.bbox_coder, anchors[drawn.positive.flatten()], boxes.flatten(0, 1))
-    predicted = deltas.gather(1, drawn.positive[..., None].expand(-1, -1, 4)).flatten(0, 1)
+    predicted = deltas[:, :most].reshape(-1, 4)
     loss_bbox = head.loss_bbox(
         predicted.where(counting, 0), targets.where(counting, 0), avg_factor=avg_factor
     )

@@ -6,24 +6,30 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import build_conv_layer
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.task_modules.samplers import PseudoSampler
+from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
-from mmdet.utils import OptConfigType
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import get_box_tensor
+from mmdet.utils import InstanceList, OptConfigType
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet_maskr import conventions
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models.dense_heads import device_losses, sampled_rows
 from mmdet_maskr.models.dense_heads.anchor_grids import AnchorGrids
-from mmdet_maskr.models.dense_heads.proposals import best_of_levels
+from mmdet_maskr.models.dense_heads.proposals import best_of_levels, joined
 from mmdet_maskr.models.dense_heads.sampled_backward import hidden_and_outputs
 from mmdet_maskr.models.dense_heads.sampled_losses import sampled_losses
+from mmdet_maskr.models.dense_heads.sampled_rows import joined_outputs
 from mmdet_maskr.models.task_modules.box_coding import decode
 from mmdet_maskr.ops.boxes import rescaled
-from mmdet_maskr.ops.nms import nms_per_level, plain_nms
+from mmdet_maskr.ops.nms import nms_of_batch, nms_per_level, plain_nms
 from mmdet_maskr.tracing import is_traced
 
 SPLIT_THRESHOLD = 10000  # from so many boxes on, mmcv's batched_nms goes level by level itself
@@ -85,17 +91,46 @@ class SampledRPNHead(RPNHead):
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, A, H, W) and box deltas (B, 4 A, H, W) of one level with A anchors a cell."""
         if self._samples(x):
-            outputs = hidden_and_outputs(
-                x,
-                self.rpn_conv.weight,
-                self.rpn_conv.bias,
-                torch.cat([self.rpn_cls.weight, self.rpn_reg.weight]),
-                torch.cat([self.rpn_cls.bias, self.rpn_reg.bias]),
-            )
-            logits, deltas = outputs.split([len(self.rpn_cls.weight), len(self.rpn_reg.weight)], 1)
+            weights = self.rpn_conv.weight, self.rpn_conv.bias
+            outputs = hidden_and_outputs(x, *weights, *joined_outputs(self))
+            logits, deltas = self._split(outputs)
         else:
             logits, deltas = super().forward_single(x)
         return logits.float(), deltas.float()
+
+    def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, A, H, W) and deltas (B, 4 A, H, W) of both in a row."""
+        logits, deltas = outputs.split([len(self.rpn_cls.weight), len(self.rpn_reg.weight)], 1)
+        return logits, deltas
+
+    def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
+        """Logits and deltas of all levels; on a GPU from one convolution where that does.
+
+        Args:
+            x: for each level (B, C, H, W).
+
+        Returns:
+            For each level logits (B, A, H, W) and box deltas (B, 4 A, H, W) with A anchors a cell.
+        """
+        if not self._is_plain_on_device(x):
+            return super().forward(x)
+        hidden = self.rpn_conv.weight, self.rpn_conv.bias
+        if not torch.is_grad_enabled():
+            # autocast would keep their half for the losses, without its gradients
+            hidden = hidden[0].detach(), hidden[1].detach()
+        joined = joined_outputs(self)
+        levels = [F.conv2d(F.relu(F.conv2d(own, *hidden, padding=1)), *joined) for own in x]
+        pairs = [self._split(own.float()) for own in levels]
+        return [logits for logits, _ in pairs], [deltas for _, deltas in pairs]
+
+    def _is_plain_on_device(self, x: tuple[Tensor, ...]) -> bool:
+        """Whether one convolution gives logits and deltas, on a GPU."""
+        return (
+            x[0].device.type != "cpu"
+            and self.num_convs == 1
+            and not is_traced()
+            and sampled_rows.suits(self)
+        )
 
     def _samples(self, x: Tensor) -> bool:
         """Whether a loss will look at few cells of this level, and gradients are computed here."""
@@ -112,6 +147,36 @@ class SampledRPNHead(RPNHead):
     def _has_sampler(self) -> bool:
         return not isinstance(getattr(self, "sampler", None), (PseudoSampler, type(None)))
 
+    def loss(self, x: tuple[Tensor, ...], batch_data_samples: SampleList) -> dict:
+        """mmdet's; on a GPU with gradients at the sampled anchors alone."""
+        return self._outputs_and_losses(x, batch_data_samples)[1]
+
+    def loss_and_predict(
+        self,
+        x: tuple[Tensor, ...],
+        batch_data_samples: SampleList,
+        proposal_cfg: ConfigDict | None = None,
+    ) -> tuple[dict, InstanceList]:
+        """mmdet's; on a GPU with gradients at the sampled anchors alone."""
+        outputs, losses = self._outputs_and_losses(x, batch_data_samples)
+        metas = [sample.metainfo for sample in batch_data_samples]
+        return losses, self.predict_by_feat(*outputs, batch_img_metas=metas, cfg=proposal_cfg)
+
+    def _outputs_and_losses(
+        self, x: tuple[Tensor, ...], batch_data_samples: SampleList
+    ) -> tuple[tuple[list[Tensor], list[Tensor]], dict]:
+        truths, ignored, metas = unpack_gt_instances(batch_data_samples)
+        again = (
+            torch.is_grad_enabled()
+            and self._is_plain_on_device(x)
+            and self._has_sampler
+            and device_losses.suits(self, truths)
+        )
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not again):
+            outputs = self(x)
+        features = x if again else None
+        return outputs, self.loss_by_feat(*outputs, truths, metas, ignored, features)
+
     def loss_by_feat(
         self,
         cls_scores: list[Tensor],
@@ -119,8 +184,18 @@ class SampledRPNHead(RPNHead):
         batch_gt_instances: list[InstanceData],
         batch_img_metas: list[dict],
         batch_gt_instances_ignore: list[InstanceData] | None = None,
+        features: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor | list[Tensor]]:
-        """mmdet's losses; with a sampler each is a list of one sum in place of one a level."""
+        """mmdet's losses; with a sampler each is a list of one sum in place of one a level.
+
+        Args:
+            cls_scores, bbox_preds: of each level, as from :meth:`forward`.
+            batch_gt_instances: of each image.
+            batch_img_metas: of each image.
+            batch_gt_instances_ignore: of each image, or None.
+            features: what the outputs come from, where these have no gradients:
+                :mod:`.sampled_rows` computes them again at the sampled anchors.
+        """
         if not self._has_sampler:
             return super().loss_by_feat(
                 cls_scores,
@@ -136,6 +211,7 @@ class SampledRPNHead(RPNHead):
             batch_gt_instances,
             batch_img_metas,
             batch_gt_instances_ignore or [None] * len(batch_img_metas),
+            features,
         )
         if samples is not None:
             self._raw_positive_infos.update(sampling_results=samples)
@@ -155,11 +231,12 @@ class SampledRPNHead(RPNHead):
         cfg = self.test_cfg if cfg is None else cfg
         convention = self._convention(cfg)
         metas = cast(list[dict], batch_img_metas)  # mmdet's base class has None for others' sake
-        anchors = self.anchor_grids.anchors([lvl.shape[2:] for lvl in cls_scores], cls_scores[0])
+        sizes = [level.shape[2:] for level in cls_scores]
+        anchors = self.anchor_grids.all_anchors(sizes, cls_scores[0])
         batch = len(metas)
         ranks, deltas, priors, level_ids = best_of_levels(
             self._all_ranks([level.detach() for level in cls_scores], convention.ranks_logits),
-            [d.detach().permute(0, 2, 3, 1).reshape(batch, -1, 4) for d in bbox_preds],
+            [level.detach() for level in bbox_preds],
             anchors,
             cfg.get("nms_pre", -1),
             convention.best,
@@ -167,6 +244,10 @@ class SampledRPNHead(RPNHead):
         shapes = [tuple(meta["img_shape"]) for meta in metas]
         if not convention.chooses:
             boxes = self._decode(priors, deltas, shapes)
+            if not rescale and with_nms and boxes.device.type != "cpu":
+                found = self._proposals_on_device(boxes, ranks, level_ids, cfg)
+                if found is not None:
+                    return found
             return [
                 self._bbox_post_process(
                     InstanceData(bboxes=boxes[i], scores=ranks[i], level_ids=level_ids),
@@ -192,8 +273,8 @@ class SampledRPNHead(RPNHead):
         """:meth:`_ranks` of each level; a GPU takes all sigmoids together."""
         if as_they_are or not self.use_sigmoid_cls or levels[0].device.type == "cpu" or is_traced():
             return [self._ranks(level, as_they_are) for level in levels]
-        flat = [self._ranks(level, True) for level in levels]
-        return torch.cat(flat, 1).sigmoid().split([own.shape[1] for own in flat], 1)
+        counts = [own.shape[1:].numel() for own in levels]
+        return joined(levels, 1).flatten(1).sigmoid().split(counts, 1)
 
     def _ranks(self, logits: Tensor, as_they_are: bool) -> Tensor:
         """(B, H W A) probabilities of an object, or logits, from logits of a level."""
@@ -205,17 +286,42 @@ class SampledRPNHead(RPNHead):
 
     def _decode(
         self, priors: Tensor, deltas: Tensor, shapes: Sequence[tuple[int, ...] | None]
-    ) -> Sequence[Tensor]:
-        """Boxes of each image, from (B, K, 4) anchors and deltas, cut at its borders if given."""
+    ) -> Tensor:
+        """Boxes (B, K, 4) from anchors and deltas, cut at their image's borders if given."""
         if len(set(shapes)) > 1:
-            return [
+            found = [
                 decode(self.bbox_coder, boxes, moves, max_shape=shape)
                 for boxes, moves, shape in zip(priors, deltas, shapes, strict=True)
             ]
+            return torch.stack([get_box_tensor(boxes) for boxes in found])
         boxes = decode(
             self.bbox_coder, priors.flatten(0, 1), deltas.flatten(0, 1), max_shape=shapes[0]
         )
-        return boxes.split(priors.shape[1])
+        return get_box_tensor(boxes).view(priors.shape)
+
+    def _proposals_on_device(
+        self, boxes: Tensor, ranks: Tensor, level_ids: Tensor, cfg: ConfigDict
+    ) -> list[InstanceData] | None:
+        """What :meth:`_bbox_post_process` gives, of all images together; None where it has to.
+
+        Args:
+            boxes: (B, K, 4).
+            ranks: (B, K) scores.
+            level_ids: (K,).
+            cfg: options of the proposals.
+        """
+        threshold = self._threshold_by_level(boxes.shape[1], cfg)
+        if threshold is None:
+            return None
+        # the small ones are not taken out, which would need their number
+        large, smallest = None, cfg.get("min_bbox_size", -1)
+        if smallest >= 0:
+            large = ((boxes[..., 2:] - boxes[..., :2]) > smallest).all(-1)
+        kept = nms_of_batch(boxes, ranks, level_ids, threshold, cfg.max_per_img, large)
+        return [
+            InstanceData(bboxes=own[keep], scores=scores[keep], labels=torch.zeros_like(keep))
+            for own, scores, keep in zip(boxes, ranks, kept, strict=True)
+        ]
 
     def _bbox_post_process(
         self,
@@ -226,19 +332,17 @@ class SampledRPNHead(RPNHead):
         img_meta: dict | None = None,
     ) -> InstanceData:
         """mmdet's, with NMS by level where that gives the same."""
-        iou_threshold = self._threshold_by_level(results, cfg)
-        if rescale or not with_nms or iou_threshold is None:
+        iou_threshold = None
+        if isinstance(results.bboxes, Tensor):
+            iou_threshold = self._threshold_by_level(len(results), cfg)
+        on_cpu = results.scores.device.type == "cpu"
+        if rescale or not with_nms or iou_threshold is None or not on_cpu:
             return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
         boxes, scores, level_ids = results.bboxes, results.scores, results.level_ids
         large = None
         smallest = cfg.get("min_bbox_size", -1)
         if smallest >= 0:
             large = ((boxes[:, 2:] - boxes[:, :2]) > smallest).all(1)
-        if boxes.device.type != "cpu":
-            # the small ones are not taken out, which would need their number
-            keep = nms_per_level(boxes, scores, level_ids, iou_threshold, cfg.max_per_img, large)
-            labels = torch.zeros_like(keep)
-            return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=labels)
         if large is not None and not large.all():
             boxes, scores, level_ids = boxes[large], scores[large], level_ids[large]
         if len(boxes) == 0:
@@ -247,12 +351,12 @@ class SampledRPNHead(RPNHead):
         return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=torch.zeros_like(keep))
 
     @staticmethod
-    def _threshold_by_level(results: InstanceData, cfg: ConfigDict) -> float | None:
-        """The IoU threshold, where NMS by level gives the same and mmcv does not do it anyway."""
-        suits = (
-            isinstance(results.bboxes, Tensor)
-            and 0 < len(results) < SPLIT_THRESHOLD
-            and cfg.max_per_img > 0
-            and not is_traced()
-        )
+    def _threshold_by_level(count: int, cfg: ConfigDict) -> float | None:
+        """The IoU threshold, where NMS by level gives the same and mmcv does not do it anyway.
+
+        Args:
+            count: boxes of an image.
+            cfg: ``nms`` and ``max_per_img``.
+        """
+        suits = 0 < count < SPLIT_THRESHOLD and cfg.max_per_img > 0 and not is_traced()
         return plain_nms(cfg.get("nms")) if suits else None

@@ -10,6 +10,7 @@ Symbols: B images, A anchors of an image on all levels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models.dense_heads.device_losses import device_losses, suits
+from mmdet_maskr.models.dense_heads.device_losses import OutputsAt, device_losses, suits
+from mmdet_maskr.models.dense_heads.proposals import joined
+from mmdet_maskr.models.dense_heads.sampled_rows import outputs_at
 from mmdet_maskr.models.task_modules.box_coding import encode
 from mmdet_maskr.models.task_modules.matching import assign
 
@@ -37,6 +40,7 @@ def sampled_losses(
     gt_instances: Sequence[InstanceData],
     img_metas: Sequence[dict],
     gt_instances_ignore: Sequence[InstanceData | None],
+    features: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, list[SamplingResult] | None]:
     """Losses of a head with a sampler: those of ``AnchorHead.loss_by_feat``, summed over levels.
 
@@ -51,6 +55,8 @@ def sampled_losses(
         gt_instances: of each image, boxes and labels.
         img_metas: of each image, ``img_shape`` and ``pad_shape``.
         gt_instances_ignore: of each image, boxes that are not background, or None.
+        features: of each level (B, C, H_l, W_l), where logits and deltas have no gradients; see
+            :mod:`.sampled_rows`.
 
     Returns:
         The loss of classification, that of regression, and the samples of each image; None where
@@ -59,14 +65,12 @@ def sampled_losses(
     Raises:
         UserError: an image has no anchor that counts.
     """
-    # 1. predictions and anchors of all levels and images in rows
-    flat_logits = _flatten(logits, head.cls_out_channels)
-    flat_deltas = _flatten(deltas, head.bbox_coder.encode_size)
+    # 1. anchors of all levels in rows
     sizes = [level.shape[2:] for level in logits]
     # float32 for logits of any type, as mmdet's
-    anchors = torch.cat(head.anchor_grids.anchors(sizes, flat_logits[:0].float()))
+    anchors = head.anchor_grids.all_anchors(sizes, logits[0][:0].float())
     # 2. on a GPU: matched, sampled and summed there
-    if flat_logits.device.type != "cpu" and suits(head, gt_instances):
+    if logits[0].device.type != "cpu" and suits(head, gt_instances):
         border = head.train_cfg["allowed_border"]
         counts = [
             head.anchor_grids.flags(
@@ -74,11 +78,9 @@ def sampled_losses(
             )
             for meta in img_metas
         ]
-        batch = len(img_metas)
         losses = device_losses(
             head,
-            flat_logits.view(batch, -1),
-            flat_deltas.view(batch, -1, 4),
+            _outputs(head, logits, deltas, features),
             anchors,
             counts,
             gt_instances,
@@ -86,6 +88,8 @@ def sampled_losses(
         )
         return (*losses, None)
     # 3. match and sample each image's anchors; rows of the samples in the flat predictions
+    flat_logits = joined(logits, head.cls_out_channels).flatten(0, 1)
+    flat_deltas = joined(deltas, head.bbox_coder.encode_size).flatten(0, 1)
     chosen = _anchors_that_count(head, sizes, anchors, img_metas)
     samples: list[SamplingResult] = []
     positive: list[Tensor] = []
@@ -124,10 +128,20 @@ def sampled_losses(
     return loss_cls, loss_bbox, samples
 
 
-def _flatten(levels: Sequence[Tensor], width: int) -> Tensor:
-    """(B * A, width): image by image, level by level, cell by cell."""
-    rows = [level.permute(0, 2, 3, 1).reshape(len(level), -1, width) for level in levels]
-    return torch.cat(rows, 1).flatten(0, 1)
+def _outputs(
+    head: SampledRPNHead,
+    logits: Sequence[Tensor],
+    deltas: Sequence[Tensor],
+    features: Sequence[Tensor] | None,
+) -> OutputsAt:
+    """Gives logits (B, R) and deltas (B, R, 4) at anchors (B, R)."""
+    if features is not None:
+        return partial(outputs_at, head, features)
+    every = joined(logits, 1), joined(deltas, 4)
+    return lambda rows: (
+        every[0][..., 0].gather(1, rows),
+        every[1].gather(1, rows[..., None].expand(-1, -1, 4)),
+    )
 
 
 def _anchors_that_count(

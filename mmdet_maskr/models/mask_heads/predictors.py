@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_conv_layer
 from mmcv.cnn.bricks.wrappers import Conv2d
+from mmdet.models.losses import CrossEntropyLoss
 from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 
@@ -207,6 +208,10 @@ def binary_loss(criterion: nn.Module, logits: Tensor, targets: Tensor) -> Tensor
         logits: (N, m, m).
         targets: (N, m, m), 0 to 1.
     """
+    if type(criterion) is CrossEntropyLoss and criterion.use_mask:
+        if criterion.class_weight is None and criterion.reduction == "mean":
+            loss = F.binary_cross_entropy_with_logits(logits, targets)
+            return criterion.loss_weight * loss
     if getattr(criterion, "use_mask", False):
         only_channel = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
         return criterion(logits[:, None], targets, only_channel)

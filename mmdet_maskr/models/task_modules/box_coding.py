@@ -25,12 +25,10 @@ def encode(coder: BaseBBoxCoder, boxes: Tensor | BaseBoxes, targets: Tensor | Ba
     boxes, targets = get_box_tensor(boxes), get_box_tensor(targets)
     if type(coder).encode is not DeltaXYWHBBoxCoder.encode:
         return coder.encode(boxes, targets)
-    boxes, targets = boxes.float(), targets.float()
-    centers = (boxes[:, :2] + boxes[:, 2:]) * 0.5
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    moves = ((targets[:, :2] + targets[:, 2:]) * 0.5 - centers) / sizes
-    scales = torch.log((targets[:, 2:] - targets[:, :2]) / sizes)
-    deltas = torch.cat([moves, scales], 1)
+    both = torch.stack([boxes, targets]).float()
+    centers, to = ((both[..., :2] + both[..., 2:]) * 0.5).unbind()
+    sizes, new = (both[..., 2:] - both[..., :2]).unbind()
+    deltas = torch.cat([(to - centers) / sizes, torch.log(new / sizes)], 1)
     if any(coder.means):
         deltas = deltas.sub_(constant(coder.means, deltas))
     return deltas.div_(constant(coder.stds, deltas))

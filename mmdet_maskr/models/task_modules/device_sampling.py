@@ -16,6 +16,9 @@ from mmdet.models.task_modules.samplers import RandomSampler
 from torch import Tensor
 
 from mmdet_maskr.models.task_modules.matching import BACKGROUND
+from mmdet_maskr.ops.constants import constant, numbered
+
+FOREGROUND = 1  # any ground truth
 
 
 class Drawn(NamedTuple):
@@ -35,15 +38,10 @@ class Drawn(NamedTuple):
 
     def counting(self) -> Tensor:
         """(B, P + N) bool, which of ``positive`` and ``negative`` in a row count."""
-        device = self.positives.device
-        places = [torch.arange(own.shape[1], device=device) for own in self[:2]]
-        return torch.cat(
-            [
-                place < number[:, None]
-                for place, number in zip(places, (self.positives, self.negatives), strict=True)
-            ],
-            1,
-        )
+        most = self.positive.shape[1], self.negative.shape[1]
+        numbers = torch.stack([self.positives, self.negatives], 1)
+        places = constant([*range(most[0]), *range(most[1])], numbers)
+        return places < numbers[:, numbered(most, numbers)]
 
 
 def is_standard(sampler: Any) -> bool:
@@ -60,13 +58,15 @@ def draw(sampler: RandomSampler, matched: Tensor) -> Drawn:
     """
     limit = int(sampler.num * sampler.pos_fraction)
     keys = torch.rand(matched.shape, device=matched.device)
-    is_positive, is_negative = matched > BACKGROUND, matched == BACKGROUND
     width = matched.shape[1]
-    positive = keys.where(is_positive, -1).topk(min(limit, width)).indices
-    negative = keys.where(is_negative, -1).topk(min(sampler.num, width)).indices
-    positives = is_positive.sum(1).clamp(max=limit)
+    # both kinds together: (B, 2, A)
+    kinds = constant((FOREGROUND, BACKGROUND), matched)
+    are = matched.clamp(max=FOREGROUND)[:, None] == kinds[:, None]
+    index = keys[:, None].where(are, -1).topk(min(sampler.num, width)).indices
+    there, others = are.sum(2).unbind(1)
+    positives = there.clamp(max=limit)
     most = sampler.num - positives
     if sampler.neg_pos_ub >= 0:
         bound = (sampler.neg_pos_ub * positives.clamp(min=1)).long()
         most = torch.minimum(most, bound)
-    return Drawn(positive, negative, positives, torch.minimum(is_negative.sum(1), most))
+    return Drawn(index[:, 0, :limit], index[:, 1], positives, torch.minimum(others, most))

@@ -105,16 +105,19 @@ def match(
         return match_in_parts(assigner, one, truths[0], ignored[0], counts[0])[0][None]
     # 2. overlaps; rows of ground truths that are not there overlap with nothing
     overlaps = _overlaps(padded(truths, least=1), boxes)  # (B, G, A)
+    some_out = False
     for own, out, valid, here in zip(
         overlaps, ignored, counts, boxes.expand(batch, -1, -1), strict=True
     ):
         if assigner.ignore_iof_thr > 0 and out is not None and len(out):
             own.masked_fill_(_covered(assigner, here, out), -1)
+            some_out = True
         if valid is not None:
             own.masked_fill_(~valid, -1)
+            some_out = True
     # 3. the best ground truth of each box, by thresholds, then the best boxes of each of them
     best, which = overlaps.max(1)
-    matched = _by_threshold(assigner, best, which)
+    matched = _by_threshold(assigner, best, which, some_out)
     if assigner.match_low_quality and most > 0:
         there = None
         if assigner.min_pos_iou <= 0 and any(len(own) < most for own in truths):
@@ -168,7 +171,7 @@ def match_in_parts(
             none = torch.zeros_like(which)[None]
             own = _low_quality(assigner, overlaps[None], None, none)[0]
             forced = torch.where(own > 0, own + first, forced)  # of several the last one
-    matched = _by_threshold(assigner, best, which)
+    matched = _by_threshold(assigner, best, which, out is not None)
     return torch.where(forced > 0, forced, matched), best
 
 
@@ -184,13 +187,24 @@ def _ignored(
     return out
 
 
-def _by_threshold(assigner: MaxIoUAssigner, best: Tensor, which: Tensor) -> Tensor:
-    """Foreground, background or neither, by the largest overlap and whose it is, (..., A)."""
+def _by_threshold(assigner: MaxIoUAssigner, best: Tensor, which: Tensor, some_out: bool) -> Tensor:
+    """Foreground, background or neither.
+
+    Args:
+        assigner: its thresholds are used.
+        best: (..., A) largest overlap.
+        which: (..., A) whose it is.
+        some_out: whether an overlap may be -1, of a box that is neither.
+    """
     low, high = 0.0, assigner.neg_iou_thr
     if isinstance(high, tuple):
         low, high = high
-    other = (best < low) | (best >= high)  # than background
-    return torch.where(best >= assigner.pos_iou_thr, which + 1, -other.long())
+    rest: Tensor | int = BACKGROUND
+    if some_out or low > 0:
+        rest = torch.where((best < low) | (best >= high), IGNORED, BACKGROUND)
+    elif high < assigner.pos_iou_thr:
+        rest = torch.where(best >= high, IGNORED, BACKGROUND)
+    return torch.where(best >= assigner.pos_iou_thr, which + 1, rest)
 
 
 def _low_quality(
