@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mmdet_maskr.conventions.base import Convention
+from mmdet_maskr.ops.constants import counting
 
 
 class MMDet(Convention):
@@ -22,6 +23,6 @@ class MMDet(Convention):
 
     def best(self, ranks: Tensor, count: int) -> tuple[Tensor, Tensor]:
         if count == ranks.shape[1]:  # all of them, as they are
-            return ranks, torch.arange(count, device=ranks.device).expand_as(ranks)
+            return ranks, counting(count, ranks).expand_as(ranks)
         values, index = ranks.sort(descending=True)  # equal scores in another order than topk's
         return values[:, :count], index[:, :count]

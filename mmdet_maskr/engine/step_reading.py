@@ -43,8 +43,10 @@ class StepReading:
         wrapper.optim_context = watched_context
 
     def _watched(self, parse: Callable[[dict], tuple[Tensor, dict]]) -> Callable:
+        is_plain = getattr(parse, "__func__", None) is BaseModel.parse_losses
+
         def watched_parse(losses: dict) -> tuple[Tensor, dict]:
-            total, self._parts = parse(losses)
+            total, self._parts = (is_plain and _summed(losses)) or parse(losses)
             return total, self._parts
 
         return watched_parse
@@ -79,6 +81,25 @@ class StepReading:
         checks, self._checks = self._checks, []
         if checks:
             settle(checks, torch.stack([check.good for check in checks]).tolist())
+
+
+def _summed(losses: dict[str, Tensor | list[Tensor]]) -> tuple[Tensor, dict[str, Tensor]] | None:
+    """What ``BaseModel.parse_losses`` gives of losses on a GPU, in one sum; None of others.
+
+    Args:
+        losses: by name a number, or a list of one.
+    """
+    parts: dict[str, Tensor] = {}
+    for name, value in losses.items():
+        one: Any = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if not _is_number(one):
+            return None
+        parts[name] = one.reshape(())
+    counted = [value for name, value in parts.items() if "loss" in name]
+    if not counted:
+        return None
+    total = torch.stack(counted).sum()
+    return total, dict(loss=total, **parts)
 
 
 def _is_number(value: Any) -> bool:

@@ -4,7 +4,11 @@ from mmdet.registry import MODELS
 
 from mmdet_maskr import adjustments, old_names
 from mmdet_maskr.models.backbones import EfficientNetLite, FreeWidthResNet, PlainViT
-from mmdet_maskr.models.data_preprocessors import BandsDataPreprocessor, UnitRangePreprocessor
+from mmdet_maskr.models.data_preprocessors import (
+    BandsDataPreprocessor,
+    BatchedDataPreprocessor,
+    UnitRangePreprocessor,
+)
 from mmdet_maskr.models.dense_heads import SampledRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
 from mmdet_maskr.models.layers import SeparableConv2d, UnfusedFrozenBN
@@ -25,6 +29,7 @@ from mmdet_maskr.models.tta import InstanceTTAModel
 __all__ = [
     "AveragedCascadeRoIHead",
     "BandsDataPreprocessor",
+    "BatchedDataPreprocessor",
     "ChannelLayerNorm",
     "ComposedMaskHead",
     "EfficientNetLite",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.ops.constants import constant
 from mmdet_maskr.ops.late_checks import require
 from mmdet_maskr.tracing import is_traced
 
@@ -76,53 +77,67 @@ def check_roi_shape(rois: Tensor) -> None:
         )
 
 
-def check_rois(rois: Tensor, features: Tensor) -> Tensor:
-    """RoIs that fit a batch, detached, in float32 (float64 for float64 features).
+def check_rois(
+    rois: Tensor, levels: Tensor | None, features: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """RoIs that fit a batch, detached, in float32 (float64 for float64 features); their levels.
 
     Low-precision RoIs would move by up to several pixels: bfloat16 has 8 bits for a coordinate
     of 1333. So RoIs keep float32 for features of any type.
 
     Args:
         rois: (N, 5), image index in the batch, then x1, y1, x2, y2 in pixels of the input image.
-        features: (B, C, H, W).
+        levels: (N,) integers, the level of each; None where there is one level.
+        features: for each level (B, C, H_l, W_l).
 
     Returns:
-        (N, 5), contiguous, on the features' device.
+        (N, 5), contiguous, on the features' device, and (N,) int64, all zero for one level.
 
     Raises:
         UserError: another shape, another device, an index outside the batch, a size that is
-            negative, infinite or NaN; with the first such RoI.
+            negative, infinite or NaN, a level outside the pyramid; with the first such RoI.
     """
     check_roi_shape(rois)
-    if rois.device != features.device:
+    first, count = features[0], len(features)
+    if rois.device != first.device:
+        raise UserError(f"RoIs are on {rois.device}, features on {first.device}: move one of them.")
+    if levels is None and count != 1:
+        raise UserError(f"a pyramid of {count} levels needs the level of each RoI.")
+    if levels is not None and (levels.shape != rois.shape[:1] or levels.is_floating_point()):
         raise UserError(
-            f"RoIs are on {rois.device}, features on {features.device}: move one of them."
+            f"levels must be ({len(rois)},) integers, got {tuple(levels.shape)} {levels.dtype}."
         )
-    exact = torch.float64 if features.dtype == torch.float64 else torch.float32
+    exact = torch.float64 if first.dtype == torch.float64 else torch.float32
     rois = rois.detach().to(exact).contiguous()
     if len(rois) and not is_traced():
-        good, given = _is_good(rois, len(features)), rois
+        good, given = _is_good(rois, levels, len(first), count), rois
 
         def explain() -> None:
-            _explain_bad_roi(given, int((~good).int().argmax()), len(features))
+            _explain_bad_roi(given, levels, int((~good).int().argmax()), len(first), count)
 
         require(good.all(), explain)
         if rois.device.type != "cpu":  # a kernel may come before the verdict is read
             rois = rois.where(good[:, None], 0)
-    return rois
+    if levels is None:
+        return rois, torch.zeros_like(rois[:, 0], dtype=torch.int64)
+    return rois, levels.to(rois.device, torch.int64)
 
 
-def _is_good(rois: Tensor, batch: int) -> Tensor:
+def _is_good(rois: Tensor, levels: Tensor | None, batch: int, count: int) -> Tensor:
     """(N,) whether a RoI can be pooled; NaN fails every comparison, inf - inf is NaN."""
     image = rois[:, :1]
-    size = rois[:, 3:] - rois[:, 1:3]
-    largest = torch.finfo(rois.dtype).max
-    whole = image.floor().clamp(0, batch - 1)
-    given = torch.cat([size, image], 1)
-    return (given == torch.cat([size.clamp(0, largest), whole], 1)).all(1)
+    parts = [rois[:, 3:] - rois[:, 1:3], image, image.frac()]
+    most = [torch.finfo(rois.dtype).max] * 2 + [batch - 1, 0]
+    if levels is not None:
+        parts.append(levels[:, None])
+        most.append(count - 1)
+    given = torch.cat(parts, 1)
+    return (given == given.clamp(min=0).minimum(constant(most, given))).all(1)
 
 
-def _explain_bad_roi(rois: Tensor, index: int, batch: int) -> None:
+def _explain_bad_roi(
+    rois: Tensor, levels: Tensor | None, index: int, batch: int, count: int
+) -> None:
     image, *box = rois[index].tolist()
     box_text = f"(x1, y1, x2, y2) = ({', '.join(f'{v:g}' for v in box)})"
     if not (0 <= image < batch and image == int(image)):
@@ -130,6 +145,10 @@ def _explain_bad_roi(rois: Tensor, index: int, batch: int) -> None:
             f"RoI {index} has image index {image:g}, but the batch has {batch} images "
             f"(0 to {batch - 1}); its box is {box_text}."
         )
+    level = 0 if levels is None else int(levels[index])
+    width, height = box[2] - box[0], box[3] - box[1]
+    if 0 <= width < float("inf") and 0 <= height < float("inf"):
+        raise UserError(f"RoI level {level} is outside a pyramid of {count} levels.")
     raise UserError(
         f"RoI {index} has a negative, infinite or NaN size: {box_text}. The box may be empty, but "
         "x1 <= x2 and y1 <= y2 must hold. NaN here mostly means that training has diverged."
@@ -142,27 +161,6 @@ def check_scales(scales: Sequence[float], features: Sequence[Tensor]) -> list[fl
             f"a pyramid of {len(features)} levels needs as many spatial scales, got {scales!r}."
         )
     return [check_spatial_scale(scale) for scale in scales]
-
-
-def check_levels(levels: Tensor | None, rois: Tensor, count: int) -> Tensor:
-    """(N,) int64 level of each RoI; all zero where there is only one level."""
-    if levels is None:
-        if count != 1:
-            raise UserError(f"a pyramid of {count} levels needs the level of each RoI.")
-        return torch.zeros_like(rois[:, 0], dtype=torch.int64)
-    if levels.shape != rois.shape[:1] or levels.is_floating_point():
-        raise UserError(
-            f"levels must be ({len(rois)},) integers, got {tuple(levels.shape)} {levels.dtype}."
-        )
-    if len(levels) and not is_traced():
-        given = levels
-
-        def explain() -> None:
-            bad = given[given != given.clamp(0, count - 1)][0].item()
-            raise UserError(f"RoI level {bad} is outside a pyramid of {count} levels.")
-
-        require((levels == levels.clamp(0, count - 1)).all(), explain)
-    return levels.to(rois.device, torch.int64)
 
 
 def memory_format(features: Sequence[Tensor]) -> torch.memory_format:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -10,10 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from mmdet_maskr.ops import _checks
-from mmdet_maskr.ops.constants import constant
-from mmdet_maskr.tracing import is_traced
-
-FAR = -1e6  # pixels: off every map, at any stride
 
 
 class RoILayer(nn.Module):
@@ -57,9 +52,7 @@ def pool_per_level(
     features: Sequence[Tensor],
     rois: Tensor,
     levels: Tensor,
-    output_size: tuple[int, int],
     pool: Callable[[int, Tensor], Tensor],
-    is_mean: bool = False,
 ) -> Tensor:
     """Call ``pool(level, rois of the level)`` for each level and put the results in order.
 
@@ -70,19 +63,10 @@ def pool_per_level(
         features: for each level (B, C, H_l, W_l).
         rois: (N, 5).
         levels: (N,) the level of each.
-        output_size: bins (height, width).
         pool: pools RoIs from a level.
-        is_mean: bins far outside of a map are 0. Then a GPU pools all RoIs from each level, those
-            of other levels from nowhere, and nobody has to know how many a level has.
     """
     if len(features) == 1:
         return pool(0, rois)
-    if is_mean and rois.device.type != "cpu" and not is_traced() and len(rois):
-        nowhere = constant((0, FAR, FAR, FAR, FAR), rois)
-        every = torch.arange(len(features), device=rois.device)[:, None, None]
-        of_levels = torch.where(levels[:, None] == every, rois, nowhere)
-        pooled = [pool(level, own) for level, own in enumerate(of_levels)]
-        return functools.reduce(torch.add, pooled)
     where = [(levels == level).nonzero().squeeze(1) for level in range(len(features))]
     pooled = torch.cat([pool(level, rois[index]) for level, index in enumerate(where)])
     return pooled[torch.cat(where).argsort()]

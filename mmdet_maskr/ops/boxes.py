@@ -18,8 +18,7 @@ def clipped(boxes: Tensor, image_shape: Sequence[int]) -> Tensor:
         image_shape: height and width.
     """
     height, width = image_shape[:2]
-    x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
-    return torch.stack([x, y], -1).flatten(-2)
+    return boxes.clamp(min=0).minimum(constant((width, height, width, height), boxes))
 
 
 def rescaled(boxes: Tensor, scale_factor: Sequence[float]) -> Tensor:
@@ -30,3 +29,18 @@ def rescaled(boxes: Tensor, scale_factor: Sequence[float]) -> Tensor:
         scale_factor: pixels of the input per pixel of the image, (x, y).
     """
     return boxes / constant([*scale_factor, *scale_factor], boxes)
+
+
+def rois_of(boxes: Sequence[Sequence[Tensor]]) -> Tensor:
+    """RoIs (N, 5) of a batch: image index, x1, y1, x2, y2.
+
+    Args:
+        boxes: for each image one or more tensors (n, 4), without gradients.
+    """
+    every = [own for of_image in boxes for own in of_image]
+    rois = every[0].new_empty(sum(map(len, every)), 5)
+    torch.cat(every, out=rois[:, 1:])
+    counts = [sum(map(len, of_image)) for of_image in boxes]
+    for index, own in enumerate(rois.split(counts)):
+        own[:, 0] = index
+    return rois

@@ -65,7 +65,32 @@ def _numbers(counts: Sequence[int], device: torch.device) -> Tensor:
     return torch.cat([torch.full((n,), i, device=device) for i, n in enumerate(counts)])
 
 
+def counting(number: int, like: Tensor, dtype: torch.dtype = torch.long, step: int = 1) -> Tensor:
+    """0, 1, 2, ... (or another step) as a tensor that is made on a device once.
+
+    Args:
+        number: N.
+        like: any tensor, of any shape; the numbers are on its device.
+        dtype: of the numbers.
+        step: from each to the next.
+
+    Returns:
+        (N,), not to be written to.
+    """
+    if is_traced():
+        return torch.arange(0, step * number, step, dtype=dtype, device=like.device)
+    enough = max(1 << (number - 1).bit_length(), 1) if number > 0 else 1
+    return _kept_counting(enough, dtype, like.device, step)[:number]
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _kept_counting(number: int, dtype: torch.dtype, device: torch.device, step: int) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.arange(0, step * number, step, dtype=dtype, device=device)
+
+
 def forget() -> None:
     """Drop what is kept."""
+    _kept_counting.cache_clear()
     _kept.cache_clear()
     _kept_numbers.cache_clear()

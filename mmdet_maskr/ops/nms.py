@@ -8,7 +8,7 @@ import torch
 from mmcv.ops.nms import NMSop  # without the table of boxes and scores that nms makes of it
 from torch import Tensor
 
-from mmdet_maskr.ops.constants import constant
+from mmdet_maskr.ops.constants import constant, counting
 
 # From more boxes on, torchvision goes group by group; up to it, groups are moved apart. In float32
 # the move rounds coordinates, which decides now and then whether an overlap is above the threshold.
@@ -143,7 +143,7 @@ def _apart(boxes: Tensor, groups: Tensor) -> Tensor:
 
 def _kept(boxes: Tensor, iou_threshold: float, groups: Tensor | None = None) -> Tensor:
     """Rising indices of the boxes (N, 4), best first, that NMS keeps, within groups if given."""
-    ranks = torch.arange(0, -len(boxes), -1, dtype=torch.float32, device=boxes.device)  # no ties
+    ranks = counting(len(boxes), boxes, torch.float32, step=-1)  # no ties
     if groups is None:
         return NMSop.apply(boxes, ranks, iou_threshold, 0, 0.0, -1)
     kept = []

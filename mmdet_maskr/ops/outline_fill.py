@@ -99,8 +99,12 @@ def _rows(fine: Tensor, before: Tensor, height: int) -> Tensor:
 
 def _on_flat_edge(step: Tensor, y1: Tensor, slope: Tensor) -> Tensor:
     """Fine row of the crossing, where each step of the walk is a fine column."""
-    both = torch.stack([step, step + 1])
-    return (y1 + slope * both + 0.5).trunc().amin(0)
+    return (y1 + slope * _and_next(step) + 0.5).trunc().amin(0)
+
+
+def _and_next(step: Tensor) -> Tensor:
+    """(2, ...) steps (...) and those that follow them."""
+    return step + constant((0, 1), step).view(2, *[1] * step.dim())
 
 
 def _on_steep_edge(before: Tensor, x1: Tensor, slope: Tensor) -> Tensor:
@@ -110,10 +114,9 @@ def _on_steep_edge(before: Tensor, x1: Tensor, slope: Tensor) -> Tensor:
     step = torch.where(rises, middle.ceil() - 1, middle.floor())
 
     # the division is rounded; the walk's own roundings decide, here and one step on
-    later = step + 1
-    both = torch.stack([step, later])
+    both = _and_next(step)
     ahead, still = (((x1 + slope * both + 0.5).trunc() <= before) == rises).unbind()
-    return torch.where(still, later, torch.where(ahead, step, step - 1))
+    return torch.where(still, both[1], torch.where(ahead, step, step - 1))
 
 
 def fill(outline: Tensor, column: Tensor, row: Tensor, count: int, size: tuple[int, int]) -> Tensor:

@@ -14,6 +14,7 @@ from mmcv.ops.roi_align import RoIAlignFunction
 from torch import Tensor
 
 from mmdet_maskr.ops import _checks
+from mmdet_maskr.ops._levels_at_once import align_levels
 from mmdet_maskr.ops._roi_layer import RoILayer, pool_per_level, without_rois
 from mmdet_maskr.ops._sparse_product import Sampling, SparseProduct
 from mmdet_maskr.ops.traced_roi_align import traced_roi_align
@@ -84,8 +85,7 @@ def roi_align_pyramid(
     sampling_ratio = _checks.check_sampling_ratio(sampling_ratio)
     _checks.check_pool_mode(pool_mode)
     _checks.check_features(features)
-    rois = _checks.check_rois(rois, features[0])
-    levels = _checks.check_levels(levels, rois, len(features))
+    rois, levels = _checks.check_rois(rois, levels, features)
 
     in_trace = is_traced() and not torch.onnx.is_in_onnx_export()  # ONNX has RoIAlign itself
     on_cpu = features[0].device.type == "cpu" and not is_traced()
@@ -94,14 +94,20 @@ def roi_align_pyramid(
             features, rois, levels, output_size, scales, sampling_ratio, aligned
         )
 
+    if pool_mode == "avg" and len(features) > 1 and len(rois) and not is_traced():
+        maps = [level.to(rois.dtype).contiguous() for level in features]
+        pooled = align_levels(
+            maps, rois, levels, output_size, scales, sampling_ratio, bool(aligned)
+        )
+        return pooled.to(features[0].dtype, memory_format=_checks.memory_format(features))
+
     def pool(level: int, rois: Tensor) -> Tensor:
         args = (features[level], rois, output_size, scales[level], sampling_ratio)
         if in_trace:
             return traced_roi_align(*args, bool(aligned), pool_mode)
         return _mmcv_roi_align(*args, pool_mode, aligned)
 
-    is_mean = pool_mode == "avg"
-    return pool_per_level(features, rois, levels, output_size, pool, is_mean)
+    return pool_per_level(features, rois, levels, pool)
 
 
 @torch.compiler.disable  # NumPy builds the matrix, from values

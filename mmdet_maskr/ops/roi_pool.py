@@ -57,13 +57,12 @@ def roi_pool_pyramid(
     size = _checks.check_output_size(output_size)
     scales = _checks.check_scales(spatial_scales, features)
     _checks.check_features(features)
-    rois = _checks.check_rois(rois, features[0])
-    levels = _checks.check_levels(levels, rois, len(features))
+    rois, levels = _checks.check_rois(rois, levels, features)
 
     def pool(level: int, rois: Tensor) -> Tensor:
         return _pool(features[level], rois, size, scales[level])
 
-    return pool_per_level(features, rois, levels, size, pool)
+    return pool_per_level(features, rois, levels, pool)
 
 
 def _pool(features: Tensor, rois: Tensor, size: tuple[int, int], scale: float) -> Tensor:

@@ -60,8 +60,7 @@ def roi_warp_pyramid(
     """:func:`roi_warp` of each RoI from its level, (N,); one product on a CPU."""
     scales = _checks.check_scales(spatial_scales, features)
     _checks.check_features(features)
-    rois = _checks.check_rois(rois, features[0])
-    levels = _checks.check_levels(levels, rois, len(features))
+    rois, levels = _checks.check_rois(rois, levels, features)
     scale = rois.new_tensor(scales)[levels][:, None]
     rois = torch.cat([rois[:, :1], quantize_boxes(rois, scale)], dim=1)
     return roi_align_pyramid(

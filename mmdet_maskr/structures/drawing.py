@@ -110,7 +110,8 @@ def _frames(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     boxes = boxes if boxes.dtype == torch.float64 else boxes.float()
     corner = boxes[:, :2]
     scale = constant((size[1], size[0]), boxes) / (boxes[:, 2:] - corner).clamp(min=1)
-    corner, scale = torch.stack([corner, scale]).double()[:, :, [0, 1, 0, 1]]
+    both = torch.stack([corner, scale]).double()
+    corner, scale = torch.cat([both, both], 2).unbind()
     return corner, scale
 
 

@@ -235,6 +235,12 @@ class GeometryMasks(MovesByMatrix, BitmapMasks):
         self._settle()
         return self.__dict__
 
+    def __deepcopy__(self, memo: dict) -> GeometryMasks:
+        """Masks of their own; shapes and windows, which never change, are shared."""
+        self._settle()
+        size = (self.height, self.width)
+        return self._of(list(self.shapes), self.matrices.copy(), list(self.windows), size)
+
     def state(self) -> dict:
         """All there is to keep, as lists, texts and tensors."""
         self._settle()

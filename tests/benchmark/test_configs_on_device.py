@@ -86,7 +86,7 @@ def test_mixed_precision(name: str, dtype: torch.dtype, tmp_path: Path):
 
 
 def test_counts_of_r50_fpn():
-    """What a step may cost: 20 waits, whatever the number of objects; copies are the batch's."""
+    """What a step may cost: four waits, whatever the number of objects; copies are the batch's."""
     found = []
     for objects in (10, 50):
         cfg = thin_configs.load("maskr_r50_fpn_1x.py").model
@@ -97,7 +97,7 @@ def test_counts_of_r50_fpn():
             model, lambda n=objects, m=model: training_batch(m, (96, 128), n), guarded=True
         )
         found.append(counts.totals())
-    assert found[0]["launches"] == found[1]["launches"] <= 1250
-    assert found[0]["syncs"] == found[1]["syncs"] <= 6
-    # two images, of each boxes and labels, ignored ones too; masks; the order of colors
-    assert found[0]["copies"] == found[1]["copies"] <= 2 + 8 + 2 + 2
+    assert found[0]["launches"] == found[1]["launches"] <= 1000
+    assert found[0]["syncs"] == found[1]["syncs"] <= 4
+    # two images, of each boxes and labels, ignored ones too; masks
+    assert found[0]["copies"] == found[1]["copies"] <= 2 + 8 + 2

@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 
 from mmdet_maskr import checkpoint_files
 from mmdet_maskr.benchmark.pretended_gpu import Counts, on_gpu, real
+from mmdet_maskr.engine import step_reading
 from mmdet_maskr.engine.batch_file import pack_batch, unpack_batch
 from mmdet_maskr.engine.loss_guard import LossGuardHook
 from mmdet_maskr.errors import UserError
@@ -279,3 +280,33 @@ def test_checks_that_no_update_followed(pretended_gpu: Counts):
         require(torch.zeros((), dtype=torch.bool, device="cuda"), explain)
     with pytest.raises(UserError, match="bad"), wrapper.optim_context(model):
         pass
+
+
+def test_losses_on_a_gpu_are_summed_at_once(pretended_gpu: Counts):
+    """mmengine's total, parts and gradients, in three kernels; other forms are left to it."""
+    values = torch.rand(4, dtype=torch.float32)
+    names = dict(loss_rpn_cls=[0], loss_cls=1, acc=2, loss_mask=3)
+
+    def losses(device: str) -> tuple[dict, torch.Tensor]:
+        leaf = values.to(device).requires_grad_()
+        own = {
+            name: [leaf[i] for i in at] if isinstance(at, list) else leaf[at : at + 1]
+            for name, at in names.items()
+        }
+        return own, leaf
+
+    given, leaf = losses("cpu")
+    expected, expected_parts = BaseModel.parse_losses(None, given)
+    moved, own_leaf = losses("cuda")
+    pretended_gpu.clear()
+    total, parts = step_reading._summed(moved)
+    assert pretended_gpu.totals()["launches"] <= 3
+    assert list(parts) == list(expected_parts)
+    for name, value in parts.items():
+        torch.testing.assert_close(real(value), expected_parts[name].detach().reshape(()))
+    torch.testing.assert_close(real(total), expected.detach())
+    (gradient,) = torch.autograd.grad(total, own_leaf)
+    torch.testing.assert_close(real(gradient), torch.autograd.grad(expected, leaf)[0])
+    assert step_reading._summed(given) is None  # on a CPU
+    assert step_reading._summed(dict(moved, loss_map=own_leaf)) is None  # four numbers
+    assert step_reading._summed(dict(moved, loss_rpn_cls=[own_leaf[0]] * 2)) is None

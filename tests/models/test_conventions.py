@@ -30,7 +30,7 @@ def select_proposals(
     cfg.update(options)
     chosen = conventions.find("convention", convention)
     ranks, best, priors, levels = best_of_levels(
-        [logits[None]], [deltas[None]], [anchors], cfg.nms_pre, chosen.best
+        [logits[None]], [deltas.t()[None, :, :, None]], anchors, cfg.nms_pre, chosen.best
     )
     boxes = CODER.decode(priors[0], best[0])
     return chosen.proposals(boxes, ranks[0], levels, (100, 100), cfg)

@@ -10,23 +10,30 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet.models import DetDataPreprocessor
 from mmdet.models.losses import accuracy
 from mmdet.models.task_modules.assigners import MaxIoUAssigner
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.models.task_modules.samplers import RandomSampler
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox2roi
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_maskr.benchmark.pretended_gpu import Counts, on_gpu, real
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models import BatchedDataPreprocessor
 from mmdet_maskr.models.dense_heads.anchor_grids import AnchorGrids
 from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
 from mmdet_maskr.models.roi_heads import box_loss, device_detections, device_samples
 from mmdet_maskr.models.task_modules import box_coding, device_sampling, matching
+from mmdet_maskr.ops.boxes import rois_of
+from mmdet_maskr.ops.constants import counting
 from mmdet_maskr.ops.keypoint_decode import decode_heatmaps
 from mmdet_maskr.ops.late_checks import late_checks, require
+from mmdet_maskr.ops.nms import nms_of_batch, nms_per_level
 
 
 def boxes_of(count: int, side: float = 100.0, whole: bool = False) -> Tensor:
@@ -155,6 +162,7 @@ def test_sampled_rois(pretended_gpu: Counts):
     ]
     assert device_samples.suits(assigner, sampler, on_device[0])
     assert not device_samples.suits(assigner, sampler, proposals)
+    device_samples.sample(assigner, sampler, *on_device)  # constants go there once
     pretended_gpu.clear()
     found = device_samples.sample(assigner, sampler, *on_device)
     assert pretended_gpu.totals()["syncs"] == 1
@@ -435,3 +443,111 @@ def test_keypoints_in_one_piece(pretended_gpu: Counts):
     assert pretended_gpu.totals()["syncs"] <= 9
     for own, other in zip(found, expected, strict=True):
         torch.testing.assert_close(real(own), other)
+
+
+def test_rpn_losses_at_rows_computed_again(pretended_gpu: Counts):
+    """Losses, proposals and all gradients, the features' too, are those of the map's outputs."""
+    truths = [boxes_of(4, side=40), boxes_of(0), boxes_of(2, side=40)]
+    maps = [torch.randn(3, 4, 16, 12), torch.randn(3, 4, 8, 6)]
+    meta = dict(img_shape=(64, 48), pad_shape=(64, 48))
+
+    def run(device: str) -> tuple[list[Tensor], list[InstanceData]]:
+        head = rpn_head()
+        with torch.no_grad():
+            for parameter in head.parameters():
+                parameter.normal_(0, 0.3)
+        if device == "cuda":
+            on_gpu(head)
+        x = [own.to(device).requires_grad_() for own in maps]
+        samples = []
+        for truth in truths:
+            gt = InstanceData(bboxes=truth, labels=torch.zeros(len(truth)).long()).to(device)
+            samples.append(DetDataSample(metainfo=meta, gt_instances=gt))
+        if device == "cuda":
+            outputs, _ = head._outputs_and_losses(x, samples)
+            assert not outputs[0][0].requires_grad
+            pretended_gpu.clear()
+            head.loss(x, samples)
+            assert pretended_gpu.totals()["syncs"] == pretended_gpu.totals()["copies"] == 0
+        losses, found = head.loss_and_predict(x, samples, head.test_cfg)
+        numbers = [losses["loss_rpn_cls"][0], losses["loss_rpn_bbox"][0]]
+        gradients = torch.autograd.grad(sum(numbers), [*head.parameters(), *x])
+        return [*numbers, *gradients], found
+
+    numbers, found = run("cuda")
+    expected, wanted = run("cpu")
+    for own, other in zip(numbers, expected, strict=True):
+        torch.testing.assert_close(real(own), other.detach(), rtol=1e-4, atol=1e-6)
+    for own, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(real(own.bboxes), other.bboxes, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_nms_of_a_batch(pretended_gpu: Counts, checked: bool):
+    """Of each image what NMS level by level keeps of the boxes that are there; of one, none."""
+    boxes = torch.stack([boxes_of(60), boxes_of(60)])
+    scores, levels = torch.rand(2, 60), torch.arange(60) % 3
+    valid = torch.rand(2, 60) > 0.3 if checked else torch.ones(2, 60, dtype=torch.bool)
+    boxes[0, 3, 2:] = boxes[0, 3, :2]  # empty: NMS keeps it
+    if checked:
+        valid[1] = False
+    on_device = [own.to("cuda") for own in (boxes, scores, levels)]
+    found = nms_of_batch(*on_device, 0.5, 20, valid.to("cuda") if checked else None)
+    for i, keep in enumerate(found):
+        rows = valid[i].nonzero()[:, 0]
+        if len(rows) == 0:
+            assert len(keep) == 0
+            continue
+        expected = rows[nms_per_level(boxes[i][rows], scores[i][rows], levels[rows], 0.5, 20)]
+        assert real(keep).tolist() == expected.tolist()
+        assert 5 < len(keep) <= 20
+
+
+def test_rois_of_a_batch(pretended_gpu: Counts):
+    boxes = [[boxes_of(3), boxes_of(2)], [boxes_of(0), boxes_of(4)], [boxes_of(1), boxes_of(0)]]
+    expected = bbox2roi([torch.cat(own) for own in boxes])
+    assert torch.equal(rois_of(boxes), expected)
+    found = rois_of([[own.to("cuda") for own in of_image] for of_image in boxes])
+    assert torch.equal(real(found), expected)
+
+
+def test_counting_is_made_once(pretended_gpu: Counts):
+    like = torch.zeros(1, device="cuda")
+    for number in (0, 1, 5, 8, 7):
+        assert real(counting(number, like)).tolist() == list(range(number))
+        assert real(counting(number, like, step=-2)).tolist() == list(range(0, -2 * number, -2))
+    pretended_gpu.clear()
+    assert counting(6, like, torch.float32).dtype == torch.float32
+    counting(6, like)
+    assert pretended_gpu.totals()["launches"] == 1  # of another type
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16])
+@pytest.mark.parametrize("sizes", [[(32, 64)] * 2, [(30, 64), (17, 50)], [(31, 33)]], ids=str)
+@pytest.mark.parametrize("options", [dict(bgr_to_rgb=True), dict(), dict(pad_value=7)], ids=str)
+def test_images_are_those_of_mmdet(
+    pretended_gpu: Counts, sizes: list, options: dict, dtype: torch.dtype
+):
+    """Bit by bit, of one size or several; on a GPU without a wait, but for what is left to it."""
+    options = dict(
+        options, mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4], pad_size_divisor=32,
+        non_blocking=True,
+    )  # fmt: skip
+    ours, mmdets = BatchedDataPreprocessor(**options), DetDataPreprocessor(**options)
+    images = [torch.randint(256, (3, *size)).to(dtype) for size in sizes]
+
+    def data() -> dict:
+        return dict(inputs=list(images), data_samples=[DetDataSample() for _ in sizes])
+
+    expected, found = mmdets(data(), True), ours(data(), True)
+    assert found["inputs"].dtype == torch.float32
+    assert torch.equal(found["inputs"], expected["inputs"])
+    for own, other in zip(found["data_samples"], expected["data_samples"], strict=True):
+        assert own.metainfo == other.metainfo
+    on_gpu(ours)
+    pretended_gpu.clear()
+    moved = ours(data(), True)["inputs"]
+    assert torch.equal(real(moved), expected["inputs"])
+    if dtype != torch.float16 and "pad_value" not in options:
+        assert pretended_gpu.totals()["syncs"] == 0
+        assert pretended_gpu.totals()["copies"] == len(sizes)

@@ -278,3 +278,18 @@ def test_every_annotation_of_coco_mini(coco_mini: Path):
             np.testing.assert_array_equal(masks.to_ndarray(), expected)
         stock = PolygonMasks([[np.array(p) for p in parts] for parts in polygons], *size)
         same(GeometryMasks(polygons, *size).rescale((1333, 800)), stock.rescale((1333, 800)))
+
+
+def test_copies_share_shapes_and_change_alone():
+    """A deep copy is cheap, as detectors make one of each batch; its pixels are its own."""
+    masks = GeometryMasks([[[1.0, 1, 8, 1, 8, 8]], [[2.0, 2, 5, 2, 5, 5]]], 10, 10)
+    masks = masks.crop(np.array([0, 0, 6, 6]))
+    before = masks.to_ndarray()
+    own = copy.deepcopy(masks)
+    assert all(a is b for a, b in zip(own.shapes, masks.shapes, strict=True))
+    assert all(a is b for a, b in zip(own.windows, masks.windows, strict=True))
+    own.masks[:] = 0
+    own.matrices[:] = 0
+    assert own.to_ndarray().sum() == 0
+    assert before.any()
+    np.testing.assert_array_equal(masks.to_ndarray(), before)

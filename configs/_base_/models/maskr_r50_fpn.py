@@ -3,7 +3,7 @@
 model = dict(
     type='MaskRCNN',
     data_preprocessor=dict(
-        type='DetDataPreprocessor',
+        type='BatchedDataPreprocessor',
         non_blocking=True,  # copies to a GPU do not wait for what it has to do
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],

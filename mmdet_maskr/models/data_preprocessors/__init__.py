@@ -1,6 +1,7 @@
 """Data preprocessors that mmdet lacks."""
 
 from mmdet_maskr.models.data_preprocessors.bands import BandsDataPreprocessor
+from mmdet_maskr.models.data_preprocessors.batched import BatchedDataPreprocessor
 from mmdet_maskr.models.data_preprocessors.unit_range import UnitRangePreprocessor
 
-__all__ = ["BandsDataPreprocessor", "UnitRangePreprocessor"]
+__all__ = ["BandsDataPreprocessor", "BatchedDataPreprocessor", "UnitRangePreprocessor"]

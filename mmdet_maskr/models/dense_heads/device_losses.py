@@ -70,12 +70,13 @@ def device_losses(
     # 1. match and draw
     truths = [gt.bboxes for gt in gt_instances]
     ignored = [None if out is None else out.bboxes for out in gt_instances_ignore]
-    matched = matching.match(head.assigner, anchors, truths, ignored, counts)
+    every = padded(truths, least=1)  # (B, G, 4)
+    matched = matching.match(head.assigner, anchors, truths, ignored, counts, every)
     drawn = device_sampling.draw(head.sampler, matched)
     rows = torch.cat([drawn.positive, drawn.negative], 1)  # (B, R)
     counting = drawn.counting()
     most = drawn.positive.shape[1]
-    avg_factor = (drawn.positives.clamp(min=1) + drawn.negatives.clamp(min=1)).sum()
+    avg_factor = torch.stack([drawn.positives, drawn.negatives]).clamp(min=1).sum()
 
     # 2. object or not
     logits, deltas = outputs(rows)
@@ -88,7 +89,7 @@ def device_losses(
 
     # 3. deltas of the positive ones; rows that do not count have target and prediction zero
     owner = (matched.gather(1, drawn.positive) - 1).clamp(min=0)
-    boxes = padded(truths, least=1).gather(1, owner[..., None].expand(-1, -1, 4))
+    boxes = every.gather(1, owner[..., None].expand(-1, -1, 4))
     counting = counting[:, :most].reshape(-1, 1)
     targets = encode(head.bbox_coder, anchors[drawn.positive.flatten()], boxes.flatten(0, 1))
     predicted = deltas[:, :most].reshape(-1, 4)

@@ -118,8 +118,8 @@ class SampledRPNHead(RPNHead):
         if not torch.is_grad_enabled():
             # autocast would keep their half for the losses, without its gradients
             hidden = hidden[0].detach(), hidden[1].detach()
-        joined = joined_outputs(self)
-        levels = [F.conv2d(F.relu(F.conv2d(own, *hidden, padding=1)), *joined) for own in x]
+        last = joined_outputs(self)
+        levels = [F.conv2d(F.relu(F.conv2d(own, *hidden, padding=1)), *last) for own in x]
         pairs = [self._split(own.float()) for own in levels]
         return [logits for logits, _ in pairs], [deltas for _, deltas in pairs]
 
@@ -173,9 +173,10 @@ class SampledRPNHead(RPNHead):
             and device_losses.suits(self, truths)
         )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not again):
-            outputs = self(x)
+            logits, deltas = self(x)
         features = x if again else None
-        return outputs, self.loss_by_feat(*outputs, truths, metas, ignored, features)
+        losses = self.loss_by_feat(logits, deltas, truths, metas, ignored, features)
+        return (logits, deltas), losses
 
     def loss_by_feat(
         self,

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 def suits(head: RPNHead) -> bool:
     """Whether :func:`outputs_at` computes a head's outputs: one hidden convolution, one class."""
     layers = (head.rpn_conv, head.rpn_cls, head.rpn_reg)
-    return head.cls_out_channels == 1 and all(
-        type(layer) is nn.Conv2d and layer.bias is not None for layer in layers
-    )
+    if not all(type(layer) is nn.Conv2d and layer.bias is not None for layer in layers):
+        return False
+    hidden = head.rpn_conv
+    form = (hidden.kernel_size, hidden.padding, hidden.stride, hidden.dilation, hidden.groups)
+    return head.cls_out_channels == 1 and form == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 
 
 def outputs_at(head: RPNHead, x: Sequence[Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -242,7 +242,8 @@ class ComposedMaskHead(BaseModule):
         """
         targets = self.get_targets(sampling_results, batch_gt_instances, rcnn_train_cfg)
         labels = torch.cat([result.pos_gt_labels for result in sampling_results])
-        labels = predictors.check_labels(labels, self.num_classes)
+        if mask_preds.shape[1] != 1:  # of one channel, :meth:`forward` has looked at them
+            labels = predictors.check_labels(labels, self.num_classes)
         if targets.shape[1:] != mask_preds.shape[2:]:
             raise UserError(
                 f"train_cfg.rcnn.mask_size={rcnn_train_cfg.mask_size}, but the mask head gives "

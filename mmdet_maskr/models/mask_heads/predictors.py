@@ -208,14 +208,22 @@ def binary_loss(criterion: nn.Module, logits: Tensor, targets: Tensor) -> Tensor
         logits: (N, m, m).
         targets: (N, m, m), 0 to 1.
     """
-    if type(criterion) is CrossEntropyLoss and criterion.use_mask:
-        if criterion.class_weight is None and criterion.reduction == "mean":
-            loss = F.binary_cross_entropy_with_logits(logits, targets)
-            return criterion.loss_weight * loss
+    if _is_plain(criterion):  # what it computes, without picking a channel
+        return criterion.loss_weight * F.binary_cross_entropy_with_logits(logits, targets)[None]
     if getattr(criterion, "use_mask", False):
         only_channel = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
         return criterion(logits[:, None], targets, only_channel)
     return criterion(logits.flatten(1), targets.flatten(1))
+
+
+def _is_plain(criterion: nn.Module) -> bool:
+    return (
+        type(criterion) is CrossEntropyLoss
+        and criterion.use_mask
+        and criterion.class_weight is None
+        and criterion.ignore_index is None
+        and criterion.reduction == "mean"
+    )
 
 
 def check_labels(labels: Tensor, num_classes: int) -> Tensor:

@@ -78,10 +78,9 @@ def box_losses(
     if len(predicted) == 0:
         losses["loss_bbox"] = bbox_pred[:0].sum()
         return losses
-    priors = torch.cat([own.pos_priors for own in sampling_results])
-    targets = encode(
-        head.bbox_coder, priors, torch.cat([own.pos_gt_bboxes for own in sampling_results])
-    )
+    from_to = [own.pos_priors for own in sampling_results]
+    from_to += [own.pos_gt_bboxes for own in sampling_results]
+    targets = encode(head.bbox_coder, *torch.cat(from_to).chunk(2))
     if not head.reg_class_agnostic:
         own_class = torch.cat([own.pos_gt_labels for own in sampling_results])
         every = predicted.view(len(predicted), head.num_classes, -1)

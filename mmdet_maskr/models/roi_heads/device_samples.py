@@ -84,7 +84,8 @@ def sample(
     truths = padded(boxes, least=1)  # (B, G, 4)
     labels = padded([gt.labels for gt in gt_instances], least=1)
     every = padded(proposals)  # (B, M, 4)
-    which = matching.match(assigner, every, boxes, [own.bboxes for own in ignored_instances])
+    ignored = [own.bboxes for own in ignored_instances]
+    which = matching.match(assigner, every, boxes, ignored, every=truths)
     for row, own in zip(which, proposals, strict=True):
         if len(own) < which.shape[1]:
             row[len(own) :] = matching.IGNORED

@@ -23,7 +23,7 @@ from mmdet_maskr.models.roi_heads import box_loss, device_detections, device_sam
 from mmdet_maskr.models.roi_heads.detections import in_float32, predict_boxes
 from mmdet_maskr.models.roi_heads.keypoint_branch import KeypointBranch
 from mmdet_maskr.models.task_modules.matching import assign
-from mmdet_maskr.ops.boxes import rescaled
+from mmdet_maskr.ops.boxes import rescaled, rois_of
 from mmdet_maskr.ops.late_checks import late_checks
 
 # RoIs whose masks are computed at a time when testing; a photo of COCO has at most 100 detections
@@ -154,7 +154,7 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
         """mmdet's, without a wait for the GPU where the head is one of mmdet's usual ones."""
         if not box_loss.suits(self.bbox_head):
             return super().bbox_loss(x, sampling_results)
-        rois = bbox2roi([result.priors for result in sampling_results])
+        rois = rois_of([[result.pos_priors, result.neg_priors] for result in sampling_results])
         results = self._bbox_forward(x, rois)
         losses = box_loss.box_losses(
             self.bbox_head,
@@ -306,7 +306,7 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
                 x, pos_inds=is_positive, bbox_feats=bbox_feats, labels=labels
             )
         else:
-            rois = bbox2roi([result.pos_priors for result in sampling_results])
+            rois = rois_of([[result.pos_priors] for result in sampling_results])
             mask_results = self._mask_forward(x, rois, labels=labels)
         loss_and_target = self.mask_head.loss_and_target(
             mask_preds=mask_results["mask_preds"],

@@ -73,6 +73,7 @@ def match(
     truths: Sequence[Tensor],
     ignored: Sequence[Tensor | None],
     counts: Sequence[Tensor | None] | None = None,
+    every: Tensor | None = None,
 ) -> Tensor:
     """What ``assigner.assign`` gives as ``gt_inds``, for the images of a batch.
 
@@ -82,6 +83,7 @@ def match(
         truths: of each image (G_i, 4) xyxy.
         ignored: of each image (I_i, 4) xyxy, whose boxes are not background, or None.
         counts: of each image (A,) bool, False for boxes that are not there, or None for all.
+        every: ``truths`` as (B, G, 4), G at least 1, with zeros; None where nobody has made it.
 
     Returns:
         (B, A) int64: 0 for background, -1 for what is ignored, else the ground truth's index + 1.
@@ -104,7 +106,7 @@ def match(
         one = boxes.reshape(-1, 4)
         return match_in_parts(assigner, one, truths[0], ignored[0], counts[0])[0][None]
     # 2. overlaps; rows of ground truths that are not there overlap with nothing
-    overlaps = _overlaps(padded(truths, least=1), boxes)  # (B, G, A)
+    overlaps = _overlaps(padded(truths, least=1) if every is None else every, boxes)  # (B, G, A)
     some_out = False
     for own, out, valid, here in zip(
         overlaps, ignored, counts, boxes.expand(batch, -1, -1), strict=True
