@@ -41,7 +41,7 @@ def test_keys_of_the_table(repo: Path):
     """Each key on the page is one of a config that counts iterations."""
     cfg = Config.fromfile(config_path("maskr_r50_fpn_90k"))
     page = (repo / "docs" / "weights.md").read_text(encoding="utf-8")
-    section = page.split("## Keys of Detectron2")[1]
+    section = page.split("## Detectron2's config keys")[1]
     cells = [line.split("|")[2] for line in section.splitlines() if line.startswith("| `")]
     keys = re.findall(r"`([a-z_]+\.[a-z_0-9.]+)`", " ".join(cells))
     assert len(keys) > 25
