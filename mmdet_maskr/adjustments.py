@@ -1,4 +1,4 @@
-"""All that this package changes in other packages, each change with its reason.
+"""All changes that this package makes to other packages, each with its reason.
 
 No other module of this package sets anything in a package of others (a test sees to that). There
 are three kinds:

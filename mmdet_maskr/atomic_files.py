@@ -1,4 +1,4 @@
-"""Files that are old, whole or not there, never half: written under another name and renamed."""
+"""Atomic writes: a file is old, complete or absent, never half written."""
 
 from __future__ import annotations
 

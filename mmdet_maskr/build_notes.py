@@ -1,4 +1,4 @@
-"""What was being built when an error came up: noted on the error, wherever it is caught.
+"""Which part was being built when an error occurred, noted on the error.
 
 mmengine builds parts from dictionaries wherever they are needed, and what a constructor or a
 registry says then does not name the place in the config. :mod:`.adjustments` lets mmengine do so

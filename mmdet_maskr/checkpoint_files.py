@@ -1,4 +1,4 @@
-"""Checkpoints as data: files of torch are read without running anything that they carry.
+"""Checkpoints read as data: no code in a torch file is executed.
 
 mmengine 0.10 stores its message hub in checkpoints: HistoryBuffer objects, numpy arrays and numpy
 scalars (mmengine #1655). torch >= 2.6 refuses these unless they are on its list of allowed classes.

@@ -1,4 +1,4 @@
-"""Which torch and OpenMMLab packages fit, and what mmengine needs of their installation.
+"""Supported versions of torch and OpenMMLab packages, and what mmengine needs to be installed.
 
 Nothing here imports mmdet or mmcv before :func:`check_dependencies` has seen that they fit, so
 that a wrong installation ends in one sentence and not in a traceback from inside a library.

@@ -1,4 +1,4 @@
-"""What ``type`` in a config stands for, however it is written.
+"""Resolves ``type`` in a config, in any notation.
 
 'PackDetInputs', 'mmdet.PackDetInputs', a dotted path, or the class itself, as configs with
 ``read_base()`` have it: registries know, and comparing texts does not.

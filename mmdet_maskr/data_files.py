@@ -1,4 +1,4 @@
-"""Reading files of data: each error names the file, the place in it, and the cure.
+"""Reading data files: an error names the file, the place in it, and the fix.
 
 What a file may ask for is bounded: texts are nested up to a depth, numbers have as many digits as
 Python prints, and a YAML file whose aliases repeat one another is refused before it is expanded.

@@ -1,4 +1,4 @@
-"""Fetching files from the web: whole or not at all, within a size and a time, from where was asked.
+"""Downloads that are complete or absent, with limits on size and time.
 
 A redirect leads to public addresses or back to the server that was named, so that a page of
 strangers cannot make this machine ask its own services. A file that is shorter than its server

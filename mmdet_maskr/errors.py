@@ -1,4 +1,4 @@
-"""Errors that the user can fix; tools print their message alone and exit with code 2."""
+"""Errors that the user can fix: tools print only the message and exit with code 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places that are written to, looked at before the work that would be lost."""
+"""Checks that output folders can be written, before the work starts."""
 
 from __future__ import annotations
 

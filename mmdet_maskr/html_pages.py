@@ -1,4 +1,4 @@
-"""Pages that stand alone: one file, which runs and loads nothing but what is in it."""
+"""Standalone HTML pages: one file that loads nothing else."""
 
 from __future__ import annotations
 

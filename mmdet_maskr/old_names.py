@@ -1,4 +1,4 @@
-"""Names that parts had before. Configs and imports that use them get the part, and a warning."""
+"""Former names of parts: they still work in configs and imports, with a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Linux, macOS and Windows do differently: each use of it, with what serves elsewhere."""
+"""Differences between Linux, macOS and Windows, and a replacement for each."""
 
 from __future__ import annotations
 

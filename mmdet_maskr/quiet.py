@@ -1,4 +1,4 @@
-"""Silence while models are built by the dozen: mmengine reports every weight that it sets."""
+"""Silences mmengine's messages about every weight while many models are built."""
 
 from __future__ import annotations
 

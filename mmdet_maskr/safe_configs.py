@@ -1,4 +1,4 @@
-"""Configs that are data: of a checkpoint, of YAML and JSON, and of the command line.
+"""Configs read as data: from checkpoints, YAML, JSON and the command line.
 
 - The text of a config in a checkpoint is read as Python's literals and ``dict(...)``, not executed.
 - A YAML or JSON file imports modules of OpenMMLab's packages alone (or what is imported already),

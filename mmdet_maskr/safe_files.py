@@ -1,4 +1,4 @@
-"""Readers of YAML, JSON and pickles for mmengine that take them for data.
+"""Readers of YAML, JSON and pickles for mmengine that execute nothing.
 
 mmengine reads YAML with PyYAML's full loader and .pkl files with pickle, both of which call
 for every name in the file. Writing stays mmengine's.

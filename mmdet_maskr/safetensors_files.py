@@ -1,4 +1,4 @@
-"""Checkpoints as ``.safetensors``: tensors and a text, nothing that could be executed.
+"""Checkpoints as ``.safetensors``: tensors and text, nothing that can be executed.
 
 What mmengine keeps in a checkpoint's ``meta`` (classes, keypoints, colors) goes into the file's
 own metadata as JSON.

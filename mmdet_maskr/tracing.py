@@ -1,4 +1,4 @@
-"""Whether a model runs to be written down rather than to compute."""
+"""Whether a model is being traced for export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's tables as data, and what runs, resumes and reports them (``tools/ablate.py``)."""
+"""The paper's tables as data, and the code that runs and reports them (``tools/ablate.py``)."""
 
 from mmdet_maskr.ablations.tables import TABLES, Table, TableRow
 

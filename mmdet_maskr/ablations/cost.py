@@ -1,4 +1,4 @@
-"""What a row costs on COCO, as far as it can be told without running it."""
+"""The cost of a row on COCO, estimated without running it."""
 
 from __future__ import annotations
 

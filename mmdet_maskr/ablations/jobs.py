@@ -1,4 +1,4 @@
-"""One training with one seed: its folder, its commands, and what is known of it on disk.
+"""One training with one seed: its folder, its commands, and its state on disk.
 
 Rows of several tables can be the same training (RoIAlign of Table 2c is sigmoid of Table 2b): they
 are one job. A job's folder is named after its config and a digest of the settings that decide its

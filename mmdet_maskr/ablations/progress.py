@@ -1,4 +1,4 @@
-"""What the log of a run says about its progress, and lines that show it."""
+"""Progress of a run, read from its log, and lines that show it."""
 
 from __future__ import annotations
 

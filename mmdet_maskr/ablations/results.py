@@ -1,4 +1,4 @@
-"""Results of rows over seeds: what there is, mean and spread, differences to the baseline row.
+"""Results of rows over seeds: mean, spread, differences to the baseline row.
 
 A record is ``{table, row, scale, seed, metrics, config, seconds}``; metrics are in percent. One
 with ``failure`` instead of metrics says why a row has none.

@@ -1,4 +1,4 @@
-"""Running jobs in parallel, so that nothing is lost or done twice, no matter what is killed when.
+"""Runs jobs in parallel. Nothing is lost or done twice, even if processes are killed.
 
 - A job's folder is locked while anything works on it. The lock is a file that the tools inherit
   open, so it is free only when they have ended too, whoever was killed.

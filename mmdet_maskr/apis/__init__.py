@@ -1,4 +1,4 @@
-"""Python interfaces: a few lines that do what one means."""
+"""Python interfaces: the inferencer and what belongs to it."""
 
 from mmdet_maskr.apis.inferencer import MaskRInferencer
 

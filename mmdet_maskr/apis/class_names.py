@@ -1,4 +1,4 @@
-"""What the classes of an inferencer's model are called, by its checkpoint and its config."""
+"""The class names of an inferencer's model, from its checkpoint or its config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A detector with its test pipeline: built of config and checkpoint, and asked what it finds."""
+"""A detector with its test pipeline: built from config and checkpoint, and called on images."""
 
 from __future__ import annotations
 

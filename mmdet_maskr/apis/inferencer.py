@@ -1,4 +1,4 @@
-"""Detect on images in a few lines of Python, with masks and keypoints in what is returned."""
+"""The inferencer: detect on images in a few lines of Python, with masks and keypoints."""
 
 from __future__ import annotations
 

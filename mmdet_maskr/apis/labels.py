@@ -1,4 +1,4 @@
-"""What an inferencer has found, as the records that annotation formats are written from."""
+"""An inferencer's detections as the records that annotation formats are written from."""
 
 from __future__ import annotations
 

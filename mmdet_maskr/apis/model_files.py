@@ -1,4 +1,4 @@
-"""Where an inferencer's model is from: config, weights and device."""
+"""How an inferencer finds its model: config, weights and device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments of an inferencer, checked before anything is done: their names, types and values."""
+"""Checks of an inferencer's arguments before any work: names, types and values."""
 
 from __future__ import annotations
 

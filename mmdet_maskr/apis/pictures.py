@@ -1,4 +1,4 @@
-"""Pictures of what a detector found: shown, written, kept, or put into a video."""
+"""Pictures of detections: shown, written, returned, or put into a video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions of an image: chosen by score, cut to what is wanted, and as plain lists.
+"""Predictions of an image: filtered by score, reduced to the requested outputs, as plain lists.
 
 Symbols: D detections, K keypoints.
 """

@@ -1,4 +1,4 @@
-"""Which photos to annotate next: those that a model is unsure of, and that differ from another.
+"""Which photos to annotate next: those that the model is unsure of, and that differ.
 
 Symbols: N photos, D detections of one, C features.
 """

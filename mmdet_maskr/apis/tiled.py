@@ -1,4 +1,4 @@
-"""A detector that sees large images in tiles."""
+"""A detector that runs on tiles of large images."""
 
 from __future__ import annotations
 

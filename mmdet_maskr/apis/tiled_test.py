@@ -1,4 +1,4 @@
-"""``maskr test --tile``: a test whose images are seen in tiles and scored as a whole."""
+"""``maskr test --tile``: run on tiles of each image, compute AP on whole images."""
 
 from __future__ import annotations
 

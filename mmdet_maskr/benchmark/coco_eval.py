@@ -1,4 +1,4 @@
-"""COCO's scores by each installed backend of our metric, and by mmdet's metric."""
+"""Speed of COCO evaluation: each installed backend of our metric, and mmdet's metric."""
 
 from __future__ import annotations
 

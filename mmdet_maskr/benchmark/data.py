@@ -1,4 +1,4 @@
-"""What a training sample costs: by transform, and as workers deliver it."""
+"""The cost of a training sample: by transform, and per second of data workers."""
 
 from __future__ import annotations
 

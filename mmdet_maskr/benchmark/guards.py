@@ -1,4 +1,4 @@
-"""What durability costs: training with all guards against mmengine's Runner and hooks alone."""
+"""The cost of durability: training with all guards against mmengine's Runner and hooks."""
 
 from __future__ import annotations
 

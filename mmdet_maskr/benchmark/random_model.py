@@ -1,4 +1,4 @@
-"""Detectors with random weights that have as much to do as trained ones.
+"""Detectors with random weights that have as many detections to process as trained ones.
 
 With random weights alone, activations grow from block to block, all RoIs look alike to the
 classifier, and either no box passes the score threshold or (with threshold 0) all 80,000 go to

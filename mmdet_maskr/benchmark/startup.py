@@ -1,4 +1,4 @@
-"""Seconds until a training set is there, and the memory of all processes that have it.
+"""Seconds until a training set is loaded, and the memory of all processes that share it.
 
 Annotation files are made, as large as asked for. Each rank is a process that builds the dataset
 and forks its data workers, each of which reads images' annotations. Seconds of CPU do not depend on

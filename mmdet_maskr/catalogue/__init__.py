@@ -1,4 +1,4 @@
-"""The catalogue of configs: where they lie, what is in them, what others published for the same."""
+"""The catalogue of configs: their files, what is in them, and published results."""
 
 from mmdet_maskr.catalogue.files import config_path, config_paths, configs_dir
 

@@ -1,4 +1,4 @@
-"""Parameters and operations of a detector, counted without computing anything.
+"""Parameters and operations of a detector, counted without running it.
 
 Tensors on the "meta" device have shapes only, so the largest model takes a second. Operations are
 multiply-adds, as papers and mmdet's tools count them, for one image of mmdet's size, or of the

@@ -1,4 +1,4 @@
-"""What a config is, in a line: backbone, heads, dataset, schedule."""
+"""One line about a config: backbone, heads, dataset, schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the configs lie: in the repository, or in ``.mim`` of an installed package."""
+"""The folder of the configs: in the repository, or in ``.mim`` of an installed package."""
 
 from __future__ import annotations
 

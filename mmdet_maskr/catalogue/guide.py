@@ -1,4 +1,4 @@
-"""``configs/README.md``: which config to take for what, and all of them in groups."""
+"""``configs/README.md``: which config to use for what, and all configs in groups."""
 
 from __future__ import annotations
 

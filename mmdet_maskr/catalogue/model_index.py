@@ -1,4 +1,4 @@
-"""The files that are written from configs and zoo: ``model-index.yml``, metafile, guide, tables."""
+"""The generated files: ``model-index.yml``, metafile, guide, tables of the zoo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others published for the counterparts of our configs: the paper, Detectron2 and mmdet.
+"""Published results of configs like ours: the paper, Detectron2 and mmdet.
 
 The paper's numbers are in ``published.json``, those of models that can be fetched in the zoo's
 ``models.json``; here is which of them belong to which config. They are theirs, got with their code:

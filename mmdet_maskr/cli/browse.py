@@ -1,4 +1,4 @@
-"""``maskr browse``: pictures of what a config's dataset gives."""
+"""``maskr browse``: pictures of a config's training images."""
 
 from __future__ import annotations
 

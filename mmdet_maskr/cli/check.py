@@ -1,4 +1,4 @@
-"""``maskr check``: what is wrong in an annotation file or a folder, and in the images."""
+"""``maskr check``: find problems in an annotation file or a folder, and in the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``maskr compare``: the page, or the live form, of several models."""
+"""``maskr compare``: several models in one page, or in a web form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``maskr completion SHELL``: completion whose words are read from the parsers.
+"""``maskr completion SHELL``: shell completion, generated from the parsers.
 
 The shell calls ``maskr --complete WORDS``, whose last word is the one to complete, perhaps empty.
 It prints what fits, a word a line. Where it prints nothing, the shell completes names of files.

@@ -1,4 +1,4 @@
-"""From the words of a command line to a command, its work and its exit code."""
+"""Runs the command that a command line names, and sets the exit code."""
 
 from __future__ import annotations
 

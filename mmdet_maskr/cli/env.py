@@ -1,4 +1,4 @@
-"""``maskr env``: what is installed and works here."""
+"""``maskr env``: what is installed, and whether it works."""
 
 from __future__ import annotations
 

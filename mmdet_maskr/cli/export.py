@@ -1,4 +1,4 @@
-"""``maskr export``: write the file, and compare it with PyTorch."""
+"""``maskr export``: write the model, and compare it with PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``maskr check FOLDER``: what a training would read from a folder, and what is wrong in it."""
+"""``maskr check FOLDER``: what a training would read from a folder, and its problems."""
 
 from __future__ import annotations
 

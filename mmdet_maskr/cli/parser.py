@@ -1,4 +1,4 @@
-"""One look of every help text, and of what is said about words that no command takes."""
+"""The layout of all help texts, and the message about unknown words."""
 
 from __future__ import annotations
 

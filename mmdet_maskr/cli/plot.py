@@ -1,4 +1,4 @@
-"""``maskr plot``: curves of what was logged."""
+"""``maskr plot``: curves of logged values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``maskr publish``: a checkpoint as a folder that loads with nothing else."""
+"""``maskr publish``: write a checkpoint as a folder with all that is needed to load it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command of this package is called where this process runs, for messages that name one."""
+"""How this package's commands are called in the current process, for messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``maskr test``: score a checkpoint."""
+"""``maskr test``: compute the AP of a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""COCO's files: read, checked and repaired; detections in its form and in ours."""
+"""COCO's files: read, checked and repaired; detections in COCO's form and in ours."""

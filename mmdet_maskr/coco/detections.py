@@ -1,4 +1,4 @@
-"""Detections of many images as columns, which evaluation, pictures and files take.
+"""Detections of many images as columns, for evaluation, pictures and files.
 
 Symbols: D detections, K keypoints.
 """

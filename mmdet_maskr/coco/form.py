@@ -1,4 +1,4 @@
-"""COCO's form of boxes, keypoints and masks, and ours: the one place that knows both.
+"""COCO's form of boxes, keypoints and masks, and ours: the only place that knows both.
 
 Ours, everywhere in this package: boxes x1, y1, x2, y2; keypoints x, y in continuous pixels of the
 image, as boxes are. COCO's files: boxes x, y, width, height; keypoints in pixel indices, which are

@@ -1,4 +1,4 @@
-"""Which detection is which: pairs of two sets, each member in one pair at most.
+"""Pairs of two sets of detections; each detection is in one pair at most.
 
 COCO's own matching, by score, is pycocotools'; see :mod:`mmdet_maskr.evaluation.error_analysis`.
 """

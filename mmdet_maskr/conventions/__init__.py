@@ -1,4 +1,4 @@
-"""Whose conventions a part follows, where codebases agree on the idea and differ in the details.
+"""Conventions of other codebases, for steps that they compute differently.
 
 One object and one file for each codebase; a config says its name. Another codebase is a subclass of
 :class:`.Convention` with what differs, given to :func:`register`.

@@ -1,4 +1,4 @@
-"""The steps in which codebases differ.
+"""The steps that codebases compute differently.
 
 Symbols: N boxes, R RoIs, D detections, K classes, A anchors a cell.
 """

@@ -1,4 +1,4 @@
-"""Detectron2's."""
+"""Detectron2's conventions."""
 
 from __future__ import annotations
 

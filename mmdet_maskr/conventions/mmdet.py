@@ -1,4 +1,4 @@
-"""MMDetection's."""
+"""MMDetection's conventions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torchvision's."""
+"""torchvision's conventions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets (any folder, COCO, Cityscapes, LVIS, VOC, shapes) with checks; transforms in step."""
+"""Datasets with checks (any folder, COCO, Cityscapes, LVIS, VOC, shapes), and their transforms."""
 
 from mmdet_maskr import adjustments
 from mmdet_maskr.datasets import transforms

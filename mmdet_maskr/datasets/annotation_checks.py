@@ -1,4 +1,4 @@
-"""COCO datasets that say which annotations are left out, and which boxes do not fit."""
+"""COCO datasets that report dropped annotations and boxes that do not fit their masks."""
 
 from __future__ import annotations
 

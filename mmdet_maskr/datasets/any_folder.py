@@ -1,4 +1,4 @@
-"""Datasets that are a folder as an annotation tool left it."""
+"""Datasets that read a folder of any annotation tool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COCO instance datasets that say what is wrong before training starts."""
+"""COCO instance datasets that are checked before training starts."""
 
 from __future__ import annotations
 

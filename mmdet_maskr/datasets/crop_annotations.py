@@ -1,4 +1,4 @@
-"""What a crop of an image shows of its annotations, in COCO's form."""
+"""The annotations that a crop of an image shows, in COCO's form."""
 
 from __future__ import annotations
 

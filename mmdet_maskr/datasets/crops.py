@@ -1,4 +1,4 @@
-"""A dataset of large annotated images as one of crops: tiles, with what of each object they show.
+"""A dataset of large images as a dataset of crops, each with the visible part of its objects.
 
 - Polygons are clipped, run-length codes cut, boxes put around what is left.
 - An object of which a crop shows less than a share is no example of its class, and no background

@@ -1,4 +1,4 @@
-"""A dataset's images that are made of the index of its annotation file when they are asked for."""
+"""The images of a dataset, created from the index of its annotation file on demand."""
 
 from __future__ import annotations
 

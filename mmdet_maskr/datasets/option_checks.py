@@ -1,4 +1,4 @@
-"""Checks of a dataset's options that mmdet would ignore or misread, each with its cure."""
+"""Checks of dataset options that mmdet would ignore or misread, each with the fix."""
 
 from __future__ import annotations
 

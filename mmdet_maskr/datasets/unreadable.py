@@ -1,4 +1,4 @@
-"""Training goes on without the odd image that cannot be read, and counts it."""
+"""Skips the odd image that cannot be read during training, and counts it."""
 
 from __future__ import annotations
 

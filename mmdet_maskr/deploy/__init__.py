@@ -1,4 +1,4 @@
-"""Models as they are used: a faster form in PyTorch, exported files and their runtime.
+"""Deployment: a faster form in PyTorch, exported files and their runtime.
 
 Names are imported when they are used: :func:`load` runs where neither OpenMMLab's packages nor
 PyTorch are installed, :func:`optimize` needs them.

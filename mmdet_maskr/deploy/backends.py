@@ -1,4 +1,4 @@
-"""The libraries that run exported models, behind one call: an image in, named arrays out."""
+"""The libraries that run exported models, behind one call: image in, named arrays out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A convolution with what follows it: folded normalization, a sum, ReLU; in one call on a CPU.
+"""A convolution fused with normalization, a sum and ReLU; one call on a CPU.
 
 oneDNN, which computes torch's convolutions on CPUs, can add a map and apply ReLU to a result while
 it is in the cache, and takes weights that were brought into its own order once and for all. torch

@@ -1,4 +1,4 @@
-"""What an exported model finds, drawn on the frames of a video."""
+"""Detections of an exported model, drawn on the frames of a video."""
 
 from __future__ import annotations
 

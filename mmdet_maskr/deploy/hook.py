@@ -1,4 +1,4 @@
-"""``maskr test --optimize``: the test runs on a fast form of the model."""
+"""``maskr test --optimize``: runs the test on the fast form of the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a user gives to the graph's input, in the pixels of mmdet's test pipeline."""
+"""Turns user inputs into the graph's input, with the pixels of mmdet's test pipeline."""
 
 from __future__ import annotations
 

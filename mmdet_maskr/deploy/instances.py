@@ -1,4 +1,4 @@
-"""From the graph's outputs to masks and keypoints of the image, without PyTorch.
+"""Turns the graph's outputs into masks and keypoints of the image, without PyTorch.
 
 Same masks as :mod:`mmdet_maskr.ops.mask_paste` but for pixels within rounding of the threshold, and
 same keypoints as :mod:`mmdet_maskr.ops.keypoint_decode`.

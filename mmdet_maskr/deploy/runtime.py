@@ -1,4 +1,4 @@
-"""Exported models at work, without mmdet, mmcv and mmengine."""
+"""The runtime of exported models, without mmdet, mmcv and mmengine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that this one starts: none outlives it, and Ctrl-C is for this one to handle."""
+"""Child processes: none outlives this process, and Ctrl-C goes to this one only."""
 
 from __future__ import annotations
 

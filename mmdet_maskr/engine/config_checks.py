@@ -1,4 +1,4 @@
-"""Settings of a config that would fail late, obscurely or not at all, looked at beforehand."""
+"""Checks of config settings that would fail late, obscurely or silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a config, where building one of its parts has ended in an error."""
+"""Explains errors that occur while a part of a config is built."""
 
 from __future__ import annotations
 

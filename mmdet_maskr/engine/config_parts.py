@@ -1,4 +1,4 @@
-"""Parts of a config by their keys: are they registered, and do they have these options.
+"""Checks the parts of a config: are they registered, and do they have these options?
 
 A dry walk, before anything is built. Each dictionary with a ``type`` is looked up as building it
 would do: in the registry of its place, under its scope. Only what cannot work is refused. So left

@@ -1,4 +1,4 @@
-"""A config's file becomes a Config, or one sentence with the line that is wrong."""
+"""Reads a config file; an error names the line."""
 
 from __future__ import annotations
 

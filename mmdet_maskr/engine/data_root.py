@@ -1,4 +1,4 @@
-"""Another folder of data for a whole config."""
+"""Replaces the data folder in a whole config (``--data-root``)."""
 
 from __future__ import annotations
 

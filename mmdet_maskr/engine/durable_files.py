@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: checkpoints written so that no crash can cost one.
+"""Durable checkpoints: files that are complete or absent, even after a crash.
 
 A file is written by :mod:`mmdet_maskr.atomic_files`; its SHA-256 is next to it as
 ``FILE.sha256``, in the format of ``sha256sum --check``.

@@ -1,4 +1,4 @@
-"""Training data whose every batch depends on the seed and its position alone.
+"""Training batches that depend only on the seed and their position.
 
 Stock data loading draws flips and crops from generators that live in the data workers and in the
 main process, whose states depend on all that was loaded before: a run that is resumed sees other

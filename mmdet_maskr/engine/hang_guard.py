@@ -1,4 +1,4 @@
-"""Ends a process whose training stands still, and says where it stood."""
+"""Ends a process whose training hangs, and says where."""
 
 from __future__ import annotations
 

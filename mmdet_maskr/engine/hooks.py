@@ -1,4 +1,4 @@
-"""Hooks: what is checked before the first iteration, and how evaluation gets its masks."""
+"""Hooks: checks before the first iteration, and RLE masks for evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a tool is run and how it ends: with a message, and an exit code that says who is to act."""
+"""How a tool starts and ends: errors as messages, and exit codes."""
 
 from __future__ import annotations
 

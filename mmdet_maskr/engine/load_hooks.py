@@ -1,4 +1,4 @@
-"""Checkpoints and the model that they are loaded into: do they fit, which classes do they share."""
+"""Checks that a checkpoint fits the model, and transfers shared classes."""
 
 from __future__ import annotations
 

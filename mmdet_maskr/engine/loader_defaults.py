@@ -1,4 +1,4 @@
-"""Data workers of a rank: how many, and how far they look ahead, where a config does not say.
+"""Default number and prefetching of data workers, where a config does not set them.
 
 A sample costs 4 to 15 ms of a core (``maskr benchmark data``), and the newest GPUs train 100
 images a second; a CPU takes seconds for one. What is loaded does not depend on any of this

@@ -1,4 +1,4 @@
-"""Losses that are not finite never reach the weights, and stop the run in time."""
+"""Keeps losses that are not finite away from the weights, and stops the run."""
 
 from __future__ import annotations
 

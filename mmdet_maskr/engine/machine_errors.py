@@ -1,4 +1,4 @@
-"""What a machine does to a run, in words: memory, disk, dead processes."""
+"""Explains errors of the machine: memory, disk, dead processes."""
 
 from __future__ import annotations
 

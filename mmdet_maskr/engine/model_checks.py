@@ -1,4 +1,4 @@
-"""Does a model fit a dataset: classes, keypoints, what is loaded; pure functions on both.
+"""Checks that a model fits a dataset: classes, keypoints, loaded fields.
 
 Each raises a UserError that names the keys of the config.
 """

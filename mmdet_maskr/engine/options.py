@@ -1,4 +1,4 @@
-"""What the options that training and testing share do to a config."""
+"""Applies the options that training and testing share to a config."""
 
 from __future__ import annotations
 

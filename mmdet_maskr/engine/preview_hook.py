@@ -1,4 +1,4 @@
-"""A page in the work dir that shows how a training goes, from its first minute on."""
+"""A page in the work dir that shows a running training."""
 
 from __future__ import annotations
 

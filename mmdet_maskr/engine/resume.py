@@ -1,4 +1,4 @@
-"""What a checkpoint needs beyond mmengine's so that a resumed run equals an undisturbed one.
+"""The state beyond mmengine's checkpoint that makes a resumed run equal an undisturbed one.
 
 mmengine stores weights, optimizer, schedules and message hub. Added here, under ``exact_resume``
 and in plain tensors and numbers: each rank's random states and buffers, gradients that are being

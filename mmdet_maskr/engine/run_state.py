@@ -1,4 +1,4 @@
-"""State that objects of a run keep in plain attributes: what EarlyStoppingHook has seen, say.
+"""State of a run in plain attributes of its objects, such as EarlyStoppingHook's.
 
 mmengine's checkpoints have the weights, the optimizer and the schedules. Hooks and parts of the
 model may count and choose besides: a size of images for the next ten batches, a threshold that

@@ -1,4 +1,4 @@
-"""A resumed run and its config: changed rates and schedules win over the checkpoint's.
+"""Resuming with a changed config: its learning rate and schedule replace the checkpoint's.
 
 mmengine overwrites optimizer and schedulers by the checkpoint's state, settings included, so that a
 longer schedule or another learning rate in the config would do nothing. Here the settings that the

@@ -1,4 +1,4 @@
-"""The file of scores that a test leaves, in a folder that is named after the time.
+"""The JSON file of scores that a test writes.
 
 Clocks jump, so the newest of several is not told by names or times: earlier ones are taken away
 before a test begins.

@@ -1,4 +1,4 @@
-"""Names of scores that a run asks for, compared with those that its evaluators give.
+"""Compares the scores that a run asks for with those of its evaluators.
 
 A name that no evaluator gives would end the run after the first validation, hours later, or let
 it go on for good.

@@ -1,4 +1,4 @@
-"""What the host has to know of a training step, read from the device at once."""
+"""Reads all values of a training step that the host needs from the device at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The detector inside what a Runner wraps it in."""
+"""The detector inside the Runner's wrappers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training at a time in a work dir: two would overwrite each other's checkpoints."""
+"""One training at a time per work dir, because two would overwrite each other's checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses that are exactly 0 from the first iteration on: what they belong to learns nothing."""
+"""Finds losses that are exactly 0 from the first iteration on."""
 
 from __future__ import annotations
 

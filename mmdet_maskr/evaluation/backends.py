@@ -1,4 +1,4 @@
-"""Who computes precision and recall: pycocotools, or a faster library with the same numbers.
+"""Backends of COCO evaluation: pycocotools, or a faster library with the same numbers.
 
 A backend gives COCO's arrays of precision and recall; everything after that (the statistics, the
 scores of classes) is common, and pycocotools' own. Equality is tested on random and degenerate

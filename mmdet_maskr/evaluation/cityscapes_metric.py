@@ -1,4 +1,4 @@
-"""Cityscapes' own AP by cityscapesscripts, on today's numpy."""
+"""Cityscapes' own AP by cityscapesscripts, on current numpy."""
 
 from __future__ import annotations
 

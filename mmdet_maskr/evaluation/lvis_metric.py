@@ -1,4 +1,4 @@
-"""LVIS's federated evaluation by the lvis package, on today's numpy."""
+"""LVIS's federated evaluation by the lvis package, on current numpy."""
 
 from __future__ import annotations
 

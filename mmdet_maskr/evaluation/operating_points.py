@@ -1,4 +1,4 @@
-"""Which score to ask for: precision, recall and F1 over thresholds, and what a score is worth.
+"""Score thresholds: precision, recall and F1, and the calibration of scores.
 
 Symbols: D detections, G annotations, as in :class:`.Matching`.
 """

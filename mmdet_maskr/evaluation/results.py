@@ -1,4 +1,4 @@
-"""What a COCO metric stores of each image, and what it makes of it: detections, and files."""
+"""What a COCO metric stores per image, and the detections and files made from it."""
 
 from __future__ import annotations
 

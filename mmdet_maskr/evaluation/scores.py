@@ -1,4 +1,4 @@
-"""Scores that are recorded and shown: COCO's statistics by name, and average precision by class.
+"""Names of logged scores: COCO's statistics, and AP by class.
 
 Keypoints are matched as boxes are, with object keypoint similarity (OKS) in the place of IoU: the
 mean over the labeled keypoints of exp(-d^2 / (2 s^2 (2 sigma)^2)), d being the distance and s^2

@@ -1,4 +1,4 @@
-"""What an inferencer is called with: files, folders, globs, URLs, arrays, lists of these."""
+"""The inputs of an inferencer: files, folders, globs, URLs, arrays, and lists of these."""
 
 from __future__ import annotations
 

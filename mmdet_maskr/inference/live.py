@@ -1,4 +1,4 @@
-"""Cameras and streams: the newest frame each time one is asked for."""
+"""Cameras and streams: always the newest frame."""
 
 from __future__ import annotations
 

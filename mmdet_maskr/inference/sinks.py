@@ -1,4 +1,4 @@
-"""Where findings go: lists in memory, files of JSON, COCO's results, the terminal."""
+"""Outputs of an inferencer: lists in memory, JSON files, COCO results, the terminal."""
 
 from __future__ import annotations
 

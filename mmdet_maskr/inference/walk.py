@@ -1,4 +1,4 @@
-"""The one walk of every inferencer: images from a source, through a model, to sinks.
+"""The main loop of every inferencer: images from a source, through a model, to sinks.
 
 A broken image among many is left out and reported at the end, as is one that there is not enough
 memory for; one alone ends the walk. Frames of a video are read and given to the sinks while the

@@ -1,4 +1,4 @@
-"""The data's part of a recipe: pipelines, loaders, repeated classes, scores."""
+"""The data part of a recipe: pipelines, loaders, oversampled classes, metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dataset is like, as far as a recipe depends on it. Sizes in pixels of the photos."""
+"""The properties of a dataset that a recipe depends on. Sizes in pixels of the photos."""
 
 from __future__ import annotations
 

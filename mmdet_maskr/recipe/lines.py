@@ -1,4 +1,4 @@
-"""A config as a tree whose values know their reasons, and its text: a value a line.
+"""A config as a tree of values with reasons, and its text.
 
 A tree is a dictionary of dictionaries, lists and values. A value that was chosen is a
 :class:`Choice`, and its reason stands behind it in the text.

@@ -1,4 +1,4 @@
-"""The machine that trains."""
+"""The machine that trains: cores, memory, GPUs."""
 
 from __future__ import annotations
 

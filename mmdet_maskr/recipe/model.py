@@ -1,4 +1,4 @@
-"""The model's part of a recipe: anchors, RoIs and heads that fit the objects."""
+"""The model part of a recipe: anchors, RoIs and heads that fit the objects."""
 
 from __future__ import annotations
 

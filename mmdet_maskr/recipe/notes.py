@@ -1,4 +1,4 @@
-"""What is said about a folder before it is trained on."""
+"""What is printed about a folder before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training came to: its scores, the best checkpoint, and what to do with it."""
+"""The outcome of a training: scores, best checkpoint, next commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of a recipe: what a dataset, a machine and a time budget ask for.
+"""The numbers of a recipe, from dataset, machine and time budget.
 
 Rules marked so are those that mayaku publishes for its automatic training;
 those of the small model come from the configs in configs/mini.

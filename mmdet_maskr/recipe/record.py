@@ -1,4 +1,4 @@
-"""What a work dir was started with, so that the same command goes on and another one says so."""
+"""The options that a work dir was started with, to resume or to warn about changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``maskr train FOLDER``: read, write the config, train it, say what came out."""
+"""``maskr train FOLDER``: read the folder, write the config, train, print the result."""
 
 from __future__ import annotations
 

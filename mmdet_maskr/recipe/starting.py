@@ -1,4 +1,4 @@
-"""Where a training begins: weights by name where they can be had, or none."""
+"""Initial weights: a pretrained model if one is available, otherwise none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dataset consists of: images, objects, classes, sizes."""
+"""Facts about a dataset: images, objects, classes, sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a report: its parts in one HTML file that loads nothing else."""
+"""The HTML of a report: one file that loads nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a report: encoded together, so that the whole page keeps below its weight."""
+"""Pictures of a report, encoded so that the page stays below its size limit."""
 
 from __future__ import annotations
 

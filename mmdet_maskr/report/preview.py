@@ -1,4 +1,4 @@
-"""A page about a training that goes on: what it is given, its curves, what it finds so far."""
+"""A page about a running training: its inputs, curves and current detections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a model is: AP, operating points, calibration, kinds of errors; per image and object."""
+"""Quality of a model: AP, operating points, calibration, kinds of errors; per image and object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One HTML file about a trained model: its data, its training, what it gets right and wrong."""
+"""The report about a trained model, in one HTML file."""
 
 from __future__ import annotations
 

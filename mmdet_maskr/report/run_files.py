@@ -1,4 +1,4 @@
-"""What a report is made of: the files of a run, its datasets, and detections."""
+"""The inputs of a report: files of the run, its datasets, and detections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks that stay geometry until someone asks for pixels, and mask targets straight from it."""
+"""Masks that stay geometry until pixels are needed, and mask targets from that geometry."""
 
 from mmdet_maskr.structures.drawing import draw_in_boxes
 from mmdet_maskr.structures.geometry_masks import GeometryMasks

@@ -1,4 +1,4 @@
-"""Masks that stay geometry until someone asks for pixels."""
+"""Masks that stay geometry until pixels are needed."""
 
 from __future__ import annotations
 

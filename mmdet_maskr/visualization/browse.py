@@ -1,4 +1,4 @@
-"""What a dataset gives, as pictures: originals, each transform, what the training sees."""
+"""Pictures of a dataset: originals, each transform, and what the model sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes, masks, skeletons and labels drawn on an image; pure functions on arrays.
+"""Draws boxes, masks, skeletons and labels on an image; pure functions on arrays.
 
 Symbols: N instances, K keypoints, H x W image size in pixels.
 """

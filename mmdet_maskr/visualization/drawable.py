@@ -1,4 +1,4 @@
-"""What can be drawn of images and instances, as a training that diverged or a camera gives them."""
+"""What of images and instances can be drawn: any number of bands, boxes that are finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels where there is room for them, and a legend where there is none."""
+"""Labels where they fit, and a legend for the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other classes for a converted model: the layers that depend on them start anew."""
+"""Changes the classes of a converted model: layers that depend on them are initialized again."""
 
 from __future__ import annotations
 

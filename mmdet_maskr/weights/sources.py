@@ -1,4 +1,4 @@
-"""Reading checkpoints of other codebases without running anything that they carry."""
+"""Reads checkpoints of other codebases without executing anything in them."""
 
 from __future__ import annotations
 

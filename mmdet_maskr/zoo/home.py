@@ -1,4 +1,4 @@
-"""Where pretrained models are kept, where else they may be fetched from, and who does it."""
+"""Where pretrained models are cached, mirrors of their files, and how they are fetched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A published model becomes a folder with config and weights: fetched, checked, converted, kept."""
+"""Prepares a published model: fetch, check, convert, and keep config and weights."""
 
 from __future__ import annotations
 

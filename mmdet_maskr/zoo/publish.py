@@ -1,4 +1,4 @@
-"""What is to be published: the weights of a training's checkpoint, and what is known about them."""
+"""What to publish of a checkpoint: its weights, and what is known about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training's checkpoint as a release: one folder that loads with nothing else.
+"""Releases: a folder with all that is needed to load a model.
 
 ``model.safetensors`` has the weights, with names of classes and keypoints; ``config.py`` is whole;
 ``release.json`` says what it is and how good; ``README.md`` is the same for people. Each file that

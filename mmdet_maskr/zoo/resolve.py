@@ -1,4 +1,4 @@
-"""What one may write for a pretrained model: a name, a folder, a place on Hugging Face's hub."""
+"""Resolves references to pretrained models: a name, a folder, or ``hf://``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads of large files: they go on where they broke off; what is kept is what was published.
+"""Downloads of large files: resumed after a break, checked before they are kept.
 
 What a server sends is data. It counts once it is whole and its checksum is the published one;
 until then it has another name.

@@ -1,4 +1,4 @@
-"""A GPU that is not there: real numbers from the CPU, with what a GPU would have to do for them.
+"""A simulated GPU: results from the CPU, and a count of what a GPU would have to do for them.
 
 Tensors say that they are on ``cuda:0`` (:class:`.PretendedTensor`), and code takes the ways that it
 takes on a GPU. Each operator on them is counted by the line that calls it: kernel launches, waits

@@ -1,4 +1,4 @@
-"""What an ATen operator costs on a GPU: kernels, and waits of the host.
+"""The cost of an ATen operator on a GPU: kernels, and waits of the host.
 
 Kernels are those of torch's CUDA backend, rounded: operators that are not listed are one, views
 and allocations are none. Waits are those that ``torch.cuda.set_sync_debug_mode`` warns of.

@@ -1,4 +1,4 @@
-"""What a pretended GPU counts, by the line of code that asks for it."""
+"""The counters of a simulated GPU, by line of code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time during which there is a pretended GPU."""
+"""The context in which tensors pass for ones on a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors that say they are on a GPU."""
+"""Tensors that report a GPU as their device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a COCO dataset, before it costs a training."""
+"""Find problems in a COCO dataset before you train on it."""
 
 from mmdet_maskr.coco.check.dataset import check_content, cleaned
 from mmdet_maskr.coco.check.images import check_files

@@ -1,4 +1,4 @@
-"""The box of an annotation against the bounds of its own mask, and which reading would fit.
+"""Compares the box of an annotation with the bounds of its mask, and tries other readings.
 
 Boxes and bounds are x1, y1, x2, y2 in pixels here, and COCO's x, y, width, height where noted.
 """

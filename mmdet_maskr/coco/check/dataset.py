@@ -1,4 +1,4 @@
-"""The check of a whole annotation file, and the cleaned copy that follows from it."""
+"""Checks a whole annotation file, and makes the cleaned copy."""
 
 from __future__ import annotations
 

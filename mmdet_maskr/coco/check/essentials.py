@@ -1,4 +1,4 @@
-"""The quick check of every training: what would end in a library's traceback, or in its memory."""
+"""The quick check before every training: what would crash a library or exhaust memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readings of a COCO file that is not quite one: what was meant, where there is one answer.
+"""Repairs of COCO files that have one reading only.
 
 Numbers as texts, whole numbers with a point, missing and doubled ids, ids that are shifted, boxes
 in fractions of an image, single objects that are called crowds. The input is any JSON.

@@ -1,4 +1,4 @@
-"""Polygons, looked at without drawing them."""
+"""Tests of polygons that do not draw them."""
 
 from __future__ import annotations
 

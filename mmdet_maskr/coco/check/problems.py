@@ -1,4 +1,4 @@
-"""What can be wrong with a COCO dataset: the catalogue, single findings, and their counts."""
+"""The catalogue of problems in COCO datasets, with codes; findings, and their counts."""
 
 from __future__ import annotations
 

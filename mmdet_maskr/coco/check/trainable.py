@@ -1,4 +1,4 @@
-"""Which annotations a training uses, why it does not use the others, and what is likely behind it.
+"""Which annotations a training uses, why it drops the others, and the likely cause.
 
 mmdet leaves out what it cannot use without a word: ``CocoDataset.parse_data_info`` skips, and
 ``LoadAnnotations`` marks as ignored.

@@ -1,4 +1,4 @@
-"""The arrays of a whole annotation file: the fast way, and the careful one where it is in doubt.
+"""The arrays of an annotation file: a fast path, and a careful one for unusual files.
 
 The fast way proves that a file is good, or gives up; then the careful one reads it as a whole and
 looks at each entry, which names what is wrong. So messages are the same, and a good file costs

@@ -1,4 +1,4 @@
-"""Where indexes are kept: written once, whole or not at all, and found again by what a file holds.
+"""The cache of indexes: written atomically, found by the content of the annotation file.
 
 The folder is ``mmdet_maskr/annotations`` in the user's cache folder (``XDG_CACHE_HOME``), or the
 one that ``MMDET_MASKR_CACHE`` names; ``MMDET_MASKR_CACHE=off`` keeps nothing. All in it may be

@@ -1,4 +1,4 @@
-"""Arrays that grow piece by piece, of values of a COCO file that are looked at many at once.
+"""Arrays that grow piece by piece, from values of a COCO file.
 
 A list of texts or of numbers within entries is one array and where each entry's part ends, as a
 running count.

@@ -1,4 +1,4 @@
-"""Entries of a COCO file as arrays, without loss; what has no array of its own is kept as JSON.
+"""Entries of a COCO file as arrays, without loss; unusual fields are kept as JSON.
 
 Symbols: I images, N annotations, P polygons, R run-length codes.
 """

@@ -1,4 +1,4 @@
-"""JSON by orjson where it is installed and takes the text, by Python's own reader elsewhere.
+"""JSON by orjson if it is installed and accepts the text, otherwise by Python's reader.
 
 Both give the same values for what both take. orjson refuses NaN, infinite numbers and halves of
 characters, and reads whole numbers of more than 64 bits as floats.

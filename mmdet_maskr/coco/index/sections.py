@@ -1,4 +1,4 @@
-"""The lists of a COCO file in pieces, so that the parsed values of one piece alone are in memory.
+"""The lists of a COCO file, parsed piece by piece, so that one piece is in memory at a time.
 
 A list of objects is cut where one ends and the next begins: at ``}, {``. Such a text may also stand
 within an object, but what begins at an object of the list and parses as a whole list has ended at

@@ -1,4 +1,4 @@
-"""Named arrays and a few facts in one file that processes map into their memory.
+"""Named arrays and metadata in one file that processes map into memory.
 
 A file is: MAGIC, the length of its head and the head's CRC (8 bytes each, little-endian), the head
 in JSON, then the arrays, each at a multiple of 64 bytes. The head has the version, the facts, and

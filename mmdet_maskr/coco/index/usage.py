@@ -1,4 +1,4 @@
-"""Which annotations of an index a training uses: what check.trainable counts one by one."""
+"""Which annotations of an index a training uses; the rules of check.trainable, vectorized."""
 
 from __future__ import annotations
 

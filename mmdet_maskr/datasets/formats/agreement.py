@@ -1,4 +1,4 @@
-"""Annotations that are there several times, as people export a project in more than one format."""
+"""Finds annotations that were exported in several formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COCO JSON in the dialects of the tools that write it."""
+"""COCO JSON, in the variants that tools write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder as the readers of formats see it: its files, and each JSON, XML or YAML parsed once."""
+"""A folder for the readers of formats: its files, with each JSON, XML or YAML parsed once."""
 
 from __future__ import annotations
 

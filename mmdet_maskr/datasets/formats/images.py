@@ -1,4 +1,4 @@
-"""The images of a folder, found by the names that annotation files give them."""
+"""Finds the images of a folder by the names in annotation files."""
 
 from __future__ import annotations
 

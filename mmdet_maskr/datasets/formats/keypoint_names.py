@@ -1,4 +1,4 @@
-"""What names of keypoints tell: which of them a mirrored image exchanges."""
+"""Left/right swaps of keypoints, derived from their names."""
 
 from __future__ import annotations
 

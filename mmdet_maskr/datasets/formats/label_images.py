@@ -1,4 +1,4 @@
-"""PNG masks without any other file: an index image for each photo, or an image for each object."""
+"""PNG masks without other files: an index image per photo, or an image per object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of annotated photos as COCO files that lie in the user's cache, made once.
+"""A folder of annotated photos as COCO files in the user's cache, made once.
 
 They are found by what the folder holds: the content of annotation files, and name, size and time of
 images. Processes that start at once wait for the first one. The cache is that of annotation files

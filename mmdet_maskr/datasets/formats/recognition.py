@@ -1,4 +1,4 @@
-"""Which format a folder is in."""
+"""Detects the annotation format of a folder."""
 
 from __future__ import annotations
 

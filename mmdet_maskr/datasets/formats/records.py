@@ -1,4 +1,4 @@
-"""What every annotation format is read into: photos, their objects, and what was assumed."""
+"""The common form of all annotation formats: photos, objects, and assumptions."""
 
 from __future__ import annotations
 

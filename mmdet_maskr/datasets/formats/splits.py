@@ -1,4 +1,4 @@
-"""Which photos train and which validate, where a folder does not say; and leaks where it does."""
+"""Splits of folders without one, and leaks in existing splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leaves out what no reader of masks can draw, so that records are sound for any file."""
+"""Removes objects that cannot be drawn, so that records are valid for any file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks as polygons that an annotator can move, and that COCO's rule draws as the same pixels.
+"""Masks as polygons that an annotator can edit, and that draw the same pixels.
 
 Symbols: H x W the photo, in pixels; (0, 0) is the corner of its first pixel.
 """

@@ -1,4 +1,4 @@
-"""A collection as a folder of COCO files and images, or as COCO files of images elsewhere."""
+"""Writes a collection as COCO files, with or without its images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transforms that keep boxes, masks and keypoints in step, or refuse."""
+"""Transforms that move boxes, masks and keypoints together, or raise an error."""
 
 from mmdet_maskr.datasets.transforms._in_step import move_keypoints, record_step
 from mmdet_maskr.datasets.transforms.affine import KeypointRandomAffine

@@ -1,4 +1,4 @@
-"""Keypoints that follow the image: one mixin for every geometric transform, and the proof of it.
+"""Keypoints that follow the image: one mixin for all geometric transforms.
 
 mmdet's transforms write down what they did: which instances stayed (they filter every per-instance
 array) and how points moved (``homography_matrix``, in the continuous coordinates of the boxes, in

@@ -1,4 +1,4 @@
-"""Objects pasted over an image, and what they hide taken from what is below.
+"""Pastes objects over an image, and removes what they hide from the objects below.
 
 Symbols: N objects of the image, K keypoints, H x W image size.
 """

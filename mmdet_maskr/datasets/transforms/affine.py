@@ -1,4 +1,4 @@
-"""Rotation, scale, shear and translation of the image with boxes, masks and keypoints in step."""
+"""Rotation, scale, shear and translation of image, boxes, masks and keypoints."""
 
 from __future__ import annotations
 

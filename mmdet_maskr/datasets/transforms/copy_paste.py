@@ -1,4 +1,4 @@
-"""Copy-paste with boxes, masks and keypoints in step.
+"""Copy-paste augmentation with boxes, masks and keypoints.
 
 After Ghiasi et al. 2021, "Simple Copy-Paste is a Strong Data Augmentation Method for Instance
 Segmentation". Symbols: N objects of the image, K keypoints, H x W image size.

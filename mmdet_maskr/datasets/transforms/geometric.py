@@ -1,4 +1,4 @@
-"""mmdet's geometric transforms, with keypoints in step.
+"""mmdet's geometric transforms, extended to keypoints.
 
 Each takes its base's options and does exactly what its base does to image, boxes, masks and meta.
 Random scales: mmcv's RandomResize, RandomChoiceResize and mmdet's ResizeShortestEdge with

@@ -1,4 +1,4 @@
-"""Finding, when the dataset is built, transforms that would leave masks or keypoints behind."""
+"""Finds transforms that would leave masks or keypoints behind, when the dataset is built."""
 
 from __future__ import annotations
 

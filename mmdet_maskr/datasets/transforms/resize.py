@@ -1,4 +1,4 @@
-"""Resizing as the codebases of converted models do it."""
+"""Resizing that matches the codebases of converted models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mmdet's transforms that leave masks behind or move them wrongly, with masks in step.
+"""mmdet's transforms that ignore or misplace masks, corrected.
 
 Boxes are moved rightly by all of them, so their moves are written down and repeated on the masks;
 no transform needs mask code of its own.

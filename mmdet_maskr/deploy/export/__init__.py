@@ -1,1 +1,1 @@
-"""Models as files of ONNX, TorchScript and OpenVINO."""
+"""Export to ONNX, TorchScript and OpenVINO."""

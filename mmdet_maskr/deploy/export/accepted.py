@@ -1,4 +1,4 @@
-"""Which parts an exported model may have, and what the graph needs to know of them."""
+"""Which parts can be exported, and what the graph needs to know about them."""
 
 from __future__ import annotations
 

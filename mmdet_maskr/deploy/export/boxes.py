@@ -1,4 +1,4 @@
-"""Anchors, deltas and the choice of boxes, without a branch or a loop on what is in the image.
+"""Anchors, deltas and selection of boxes without data-dependent branches or loops.
 
 Numbers of boxes that depend on the image are cut to fixed ones by padding with boxes that no
 threshold lets through. Symbols: A anchors a cell, N RoIs, K classes, D detections.

@@ -1,4 +1,4 @@
-"""How far an exported model's predictions are from PyTorch's."""
+"""Compares an exported model's predictions with PyTorch's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COCO's scores of predictions as inferencer and runtime give them."""
+"""COCO's scores of predictions of the inferencer and the runtime."""
 
 from __future__ import annotations
 

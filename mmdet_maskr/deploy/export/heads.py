@@ -1,4 +1,4 @@
-"""The mask and the keypoint branch of the graph, on the detections alone."""
+"""The mask and keypoint branches of the graph, run on the detections only."""
 
 from __future__ import annotations
 

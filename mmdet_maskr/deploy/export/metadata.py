@@ -1,4 +1,4 @@
-"""What a runtime must know of an exported model, as JSON next to it: ``metadata.json``.
+"""``metadata.json``: what a runtime must know about an exported model.
 
 ``preprocessing`` says how an image becomes the graph's input, ``classes`` and ``keypoints`` what
 its numbers mean, ``masks`` when a pixel is inside; mean, deviations and padding are in the graph

@@ -1,4 +1,4 @@
-"""RoI features from a pyramid, each level's RoIs at once."""
+"""RoI features from a pyramid, level by level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NMS and RoIAlign in TorchScript, from torch's own operators alone.
+"""NMS and RoIAlign in TorchScript, built from torch's own operators.
 
 Same functions as in :mod:`.onnx_kernels`, for files that any build of PyTorch runs, without mmcv
 or torchvision.

@@ -1,4 +1,4 @@
-"""What a detector gets wrong: its errors by kind, what each costs, and which classes it confuses.
+"""Error analysis: errors by kind, what each costs, and confused classes.
 
 After Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors".
 """

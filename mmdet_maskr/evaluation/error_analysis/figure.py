@@ -1,4 +1,4 @@
-"""The analysis of errors as one picture: what each costs, and which classes are confused."""
+"""The error analysis as a figure: the cost of each kind, and confused classes."""
 
 from __future__ import annotations
 

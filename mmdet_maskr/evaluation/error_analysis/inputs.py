@@ -1,4 +1,4 @@
-"""Reading what is compared: an annotation file or a config, and results of a test or inferencer."""
+"""Reads what is compared: annotation file or config, and results."""
 
 from __future__ import annotations
 

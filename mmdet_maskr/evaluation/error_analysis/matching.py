@@ -1,4 +1,4 @@
-"""Detections matched with ground truth as COCO does, and how near each is to all of it.
+"""Matches detections with ground truth as COCO does.
 
 Symbols: D detections, G annotations, P pairs of a detection and an annotation.
 """

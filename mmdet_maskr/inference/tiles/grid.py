@@ -1,4 +1,4 @@
-"""Where the tiles of an image lie."""
+"""The positions of an image's tiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Findings of overlapping tiles as those of the image: each object once, and whole.
+"""Merges detections of overlapping tiles: each object once, and complete.
 
 Two tiles see the same pixels where they overlap, so what they found of one object agrees there,
 also where both see only a part of it. Pieces that agree are put together, at most one of each tile,

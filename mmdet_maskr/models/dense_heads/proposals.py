@@ -1,4 +1,4 @@
-"""Which anchors are looked at: the best of each level."""
+"""Selects the best anchors of each level."""
 
 from __future__ import annotations
 

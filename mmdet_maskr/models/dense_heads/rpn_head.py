@@ -1,4 +1,4 @@
-"""The region proposal network: right in mixed precision too, and with faster NMS on a CPU."""
+"""The region proposal network: exact in mixed precision, and with faster NMS on a CPU."""
 
 from __future__ import annotations
 

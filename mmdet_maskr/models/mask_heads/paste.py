@@ -1,4 +1,4 @@
-"""From the probabilities of masks to masks of an image, as ``test_cfg.rcnn`` asks for them."""
+"""Mask probabilities to masks of the image, as ``test_cfg.rcnn`` sets it."""
 
 from __future__ import annotations
 

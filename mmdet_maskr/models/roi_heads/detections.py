@@ -1,4 +1,4 @@
-"""What an RoI head's convention changes of mmdet's detections."""
+"""What a convention of the RoI head changes in mmdet's detections."""
 
 from __future__ import annotations
 

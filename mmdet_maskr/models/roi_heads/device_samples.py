@@ -1,4 +1,4 @@
-"""RoIs to train on, of all images of a batch together: the GPU is waited for once.
+"""Samples RoIs of all images of a batch together, with one wait for the GPU.
 
 Symbols: B images, G ground truths, P proposals of an image, M candidates at most.
 """

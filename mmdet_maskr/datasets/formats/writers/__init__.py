@@ -1,4 +1,4 @@
-"""Records written as annotation tools read them, for people to correct."""
+"""Writes records for annotation tools, so that people can correct them."""
 
 from __future__ import annotations
 
