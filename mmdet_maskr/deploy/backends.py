@@ -35,7 +35,8 @@ def open_onnx(path: Path, device: str, threads: int | None) -> Run:
     if threads is not None:
         options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    return lambda image: session.run(None, {"image": image})
+    name = session.get_inputs()[0].name
+    return lambda image: session.run(None, {name: image})
 
 
 def open_openvino(path: Path, device: str, threads: int | None) -> Run:

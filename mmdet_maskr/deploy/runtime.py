@@ -137,7 +137,7 @@ class ExportedModel:
             raise UserError("tile joins masks of large images, as masks='rle' only.")
         if overlap is not None and tile is None:
             raise UserError("overlap is that of tiles: give tile, e.g. tile=1024, or leave it out.")
-        model: Model = _AsWanted(self, masks)
+        model = self.as_wanted(masks)
         if tile is not None:
             model = self._tiled(model, tile, OVERLAP if overlap is None else overlap, show_progress)
         if film is not None and masks != "rle":
@@ -184,6 +184,10 @@ class ExportedModel:
                 "`pip install pycocotools matplotlib`."
             ) from error
         return Film(film_of(video, path.parent, path), self.classes, score_thr)
+
+    def as_wanted(self, masks: str = "rle") -> Model:
+        """The model for a walk, with its masks as a call has them."""
+        return _AsWanted(self, masks)
 
     def _tiled(
         self, model: Model, tile: object, overlap: object, show_progress: bool

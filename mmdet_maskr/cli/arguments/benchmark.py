@@ -16,11 +16,13 @@ from mmdet_maskr.benchmark.guards import add_guards
 from mmdet_maskr.benchmark.inference import add_inference
 from mmdet_maskr.benchmark.keypoint_decode import add_keypoint_decode
 from mmdet_maskr.benchmark.launches import add_launches
+from mmdet_maskr.benchmark.live import add_live
 from mmdet_maskr.benchmark.mask import add_mask_head, add_mask_paste
 from mmdet_maskr.benchmark.ops import add_ops
 from mmdet_maskr.benchmark.roi_align import add_roi_align
 from mmdet_maskr.benchmark.startup import add_startup
 from mmdet_maskr.benchmark.train_step import add_train_step
+from mmdet_maskr.benchmark.video import add_video
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_coco_eval,
         add_data,
         add_export,
+        add_live,
+        add_video,
     )
     for add in parts:
         add(subparsers)
