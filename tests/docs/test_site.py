@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -38,6 +39,27 @@ def test_nothing_is_loaded_from_the_net(site: Path):
         tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", html)
         loaded = [tag for tag in tags if re.search(r"(?:src|href)=[\"']?(?:https?:)?//", tag)]
         assert loaded == []
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("learning rate", "faq.html#learning-rate"),
+        ("class order", "faq.html#class-order"),
+        ("out of memory", "faq.html#out-of-memory"),
+        ("no GPU", "faq.html#no-gpu"),
+        ("resume", "faq.html#resume"),
+        ("box-not-mask", "checks.html#errors"),
+    ],
+)
+def test_search_finds(site: Path, words: str, page: str):
+    """The section that answers has the words in its title; in its text, if no title has them."""
+    index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
+    wanted = set(words.lower().split())
+    titles = {entry["location"]: entry["title"].lower() for entry in index["docs"]}
+    by_title = [at for at, title in titles.items() if wanted <= set(re.findall(r"[\w-]+", title))]
+    by_text = [entry["location"] for entry in index["docs"] if words in entry["text"]]
+    assert page in (by_title or by_text)
 
 
 def test_reference_has_the_ops(site: Path):
