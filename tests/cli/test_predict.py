@@ -158,6 +158,18 @@ def test_camera(model, camera: None, monkeypatch, tmp_path: Path, capsys):
     assert len(VideoFrames(film)) >= len(lines) and not (out / "vis").exists()
 
 
+def test_ids_on_a_camera(model, camera: None, tmp_path: Path, capsys):
+    """Objects that stand still keep theirs; the drawn frames have them."""
+    pytest.importorskip("trackers")
+    out = tmp_path / "out"
+    assert predict(model, "--camera", "0", "--track", "--out-dir", out) == 0
+    lines = [json.loads(line) for line in (out / "preds" / "camera_0.jsonl").open()]
+    assert set(lines[0]["track_ids"]) == {None}
+    named = [name for name in lines[-1]["track_ids"] if name is not None]
+    assert len(named) == len(set(named)) >= 1
+    assert (out / "vis" / "camera_0.mp4").is_file()
+
+
 def test_camera_options(model, camera: None, photos: Path, tmp_path: Path, monkeypatch, capsys):
     """What contradicts itself, or cannot be shown, is refused before a model is loaded."""
     monkeypatch.delenv("DISPLAY", raising=False)

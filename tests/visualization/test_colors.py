@@ -9,8 +9,10 @@ import numpy as np
 from mmdet_maskr.visualization.colors import (
     INSTANCE_COLORS,
     colored_by_instance,
+    id_colors,
     instance_colors,
 )
+from mmdet_maskr.visualization.labels import texts_of
 
 
 def test_neighbors_have_different_colors():
@@ -47,3 +49,17 @@ def test_when_instances_have_colors_of_their_own():
     assert colored_by_instance("random", 1)
     assert not colored_by_instance([(1, 2, 3)], 1) and not colored_by_instance("coco", 1)
     assert not colored_by_instance(None, 2)
+
+
+def test_ids_of_a_video_keep_their_colors():
+    """In any order and company; none is gray, and neighbors in number differ."""
+    assert id_colors([3, 0, -1]) == [id_colors([3])[0], id_colors([0])[0], (160, 160, 160)]
+    assert len(set(id_colors(range(12)))) == 12 and id_colors([12]) == id_colors([0])
+
+
+def test_ids_are_written():
+    """After the class; alone where there is one class; nothing for -1."""
+    texts = texts_of(["cat", "dog"], [0.5, 0.25], False, [7, -1])
+    assert texts.full == ["cat #7 0.50", "dog 0.25"] and texts.short == ["cat #7", "dog"]
+    texts = texts_of(["cat", "cat"], [0.5, 0.25], True, [0, -1])
+    assert texts.full == ["#0 0.50", "0.25"] and texts.short == ["#0", ""]
