@@ -67,3 +67,12 @@ def test_ops_know_torch_and_mmcv_alone(repo: Path):
 def test_rooms_do_not_import_those_above(repo: Path, room: str, above: set[str]):
     found = rooms(repo / "mmdet_maskr" / room)
     assert found and not found & above, found & above
+
+
+def test_no_frames_are_read(repo: Path):
+    """Neither an error's nor a caller's: what they hold is passed on instead."""
+    for folder in ("mmdet_maskr", "tools"):
+        for path in (repo / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                name = node.attr if isinstance(node, ast.Attribute) else ""
+                assert name not in ("f_locals", "f_globals", "_getframe", "currentframe"), path

@@ -6,21 +6,17 @@ import contextlib
 import logging
 import math
 import os
-import traceback
 from typing import Any
 
 import mmcv
-import mmcv.transforms
-import mmengine.dataset
 import torch
 from mmengine import fileio
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from mmdet_maskr.cli.spelling import call
+from mmdet_maskr.datasets.located_errors import failed_transform, with_places
 from mmdet_maskr.errors import UserError
-
-COMPOSES = (mmengine.dataset.Compose, mmcv.transforms.Compose)
 
 
 class SurvivesUnreadableImages(BaseDataset):
@@ -71,6 +67,7 @@ class SurvivesUnreadableImages(BaseDataset):
                 with the image or its annotations.
             MemoryError: there is not enough for it; also where OpenCV says so.
         """
+        self.pipeline = with_places(self.pipeline)  # each time, as a hook may have switched it
         try:
             data = super().prepare_data(idx)
         except UserError:
@@ -165,23 +162,6 @@ def _explain(error: Exception, info: dict) -> str:
         f"{transform} of the pipeline failed on {image}: {what}. The image itself can be read; "
         f"{call('browse --mode pipeline')} draws it after each transform."
     )
-
-
-def failed_transform(error: BaseException) -> str | None:
-    """Number and name of the transform of a pipeline that an error came from, if it did.
-
-    Of transforms within others (RandomApply, a Compose) both are named.
-    """
-    names = []
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        owner = frame.f_locals.get("self")
-        if frame.f_code.co_name not in ("__call__", "transform") or not isinstance(owner, COMPOSES):
-            continue
-        current = frame.f_locals.get("t")
-        places = [i for i, transform in enumerate(owner.transforms) if transform is current]
-        if places:
-            names.append(f"transform {places[0]} ({type(current).__name__})")
-    return ", ".join(names) or None
 
 
 def why_unreadable(path: str, backend_args: dict | None = None) -> str | None:
