@@ -42,6 +42,8 @@ def check_folder(
     document["assumed"] = [dict(what=what, count=count) for what, count in summary["assumed"]]
     document["refused"], document["splits"] = refused, {}
     errors = refused is not None
+    document["left_out"] = _left_out(prepared)
+    errors |= bool(document["left_out"])
     for split, file in prepared.files.items():
         content = read_annotations(file)
         sizes = ", ".join(f"{len(content[key])} {key}" for key in ("images", "annotations"))
@@ -51,6 +53,16 @@ def check_folder(
         errors |= report.errors > 0
         document["splits"][split] = _counts(content) | dict(problems=report.rows())
     return document, errors
+
+
+def _left_out(prepared: Prepared) -> list[dict[str, Any]]:
+    """Print which photos a training leaves out, as they cannot be decoded; gives the rows."""
+    report = check.Report()
+    for path, reason in prepared.summary["unreadable"]:
+        report.add(check.Problem("file-unreadable", path, reason))
+    if report.errors:
+        print(f"left out:\n{report.table()}")
+    return report.rows()
 
 
 def _tell(prepared: Prepared, classes: Sequence[str] | None) -> str | None:

@@ -52,6 +52,7 @@ def joined_up(files: list[Collection]) -> Collection:
                 raise UserError(f"{found.source} names other keypoints of {name!r} than another.")
         joined.skeletons.update(found.skeletons)
         joined.assumed.update(found.assumed)
+        joined.unreadable |= found.unreadable
     return joined
 
 

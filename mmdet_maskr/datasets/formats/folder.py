@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_maskr.data_files import read_json, read_text
-from mmdet_maskr.datasets.formats.images import ImageIndex, files_below, size_of
+from mmdet_maskr.datasets.formats.images import ImageIndex, files_below, size_of, why_unreadable
 from mmdet_maskr.datasets.formats.records import Collection, Photo
 from mmdet_maskr.errors import UserError
 
@@ -93,7 +93,7 @@ class Folder:
         size: tuple[Any, Any] = (None, None),
         split: str | None = None,
     ) -> Photo | None:
-        """A photo of a name that an annotation file gives; None, and counted, where it is missing.
+        """A photo of a name that an annotation file gives; None, and counted, where there is none.
 
         Args:
             found: the photo is added to its photos.
@@ -105,6 +105,8 @@ class Folder:
         path = self.images.find(name, near, split)
         if path is None:
             found.assumed["annotated images that are not there, left out"] += 1
+            return None
+        if not is_readable(found, path):
             return None
         width, height = size_of(path)
         stated = tuple(int(float(side)) if side else None for side in size)
@@ -122,6 +124,16 @@ class Folder:
         photo = Photo(path, width=width, height=height)
         found.photos.append(photo)
         return photo
+
+
+def is_readable(found: Collection, path: Path) -> bool:
+    """Whether a photo can be decoded to its end; one that cannot is noted, and left out."""
+    reason = found.unreadable.get(path) or why_unreadable(path)
+    if reason is not None:
+        if path not in found.unreadable:
+            found.assumed["photos that cannot be decoded to their end, left out"] += 1
+        found.unreadable[path] = reason
+    return reason is None
 
 
 def _lines_of(path: Path) -> list | None:

@@ -98,6 +98,28 @@ class ImageIndex:
         return ranked[0]
 
 
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82"}  # of JPEG and PNG, by their start
+
+
+def why_unreadable(path: Path) -> str | None:
+    """Why an image cannot be decoded to its end; None if it can.
+
+    A JPEG or PNG with the last bytes of one is believed to be whole; anything else is decoded.
+    """
+    try:
+        with path.open("rb") as file:
+            end = _ENDS.get(file.read(2))
+            if end is not None:
+                file.seek(-len(end), os.SEEK_END)
+                if file.read() == end:
+                    return None
+        with Image.open(path) as image:
+            image.load()
+    except Exception as error:  # Pillow's decoders raise errors of many types
+        return str(error)[:100]
+    return None
+
+
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height of an image as it is loaded, turned as its EXIF data say.
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmdet_maskr.datasets.formats.folder import Folder
+from mmdet_maskr.datasets.formats.folder import Folder, is_readable
 from mmdet_maskr.datasets.formats.images import size_of
 from mmdet_maskr.datasets.formats.records import Collection, Crop, Object, Photo, split_of
 from mmdet_maskr.errors import UserError
@@ -42,6 +42,8 @@ def read(folder: Folder, sources: list[Path]) -> Collection:
     one_each = any(len(listed) > 1 for listed in by_photo.values())
     binary = not one_each and all(_is_binary(path) for (path, *_) in by_photo.values())
     for path in photos:
+        if not is_readable(found, path):
+            continue
         if path not in by_photo:
             found.assumed["photos without a mask, taken as without objects"] += 1
         width, height = size_of(path)

@@ -31,7 +31,7 @@ from mmdet_maskr.datasets.formats.write import ANN_FILE, write_annotations
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference.inputs import SUFFIXES
 
-VERSION = 1  # of what is written
+VERSION = 2  # of what is written
 _SUMMARY = "summary.json"
 
 
@@ -72,7 +72,8 @@ class Prepared(NamedTuple):
         files: COCO file of each split that there is.
         digest: of the folder's content and of how it was read.
         summary: ``format``, ``source``, ``classes``, ``assumed`` (pairs of text and count),
-            ``leaks`` (pairs of paths), ``keypoints`` (metainfo, or None).
+            ``leaks`` (pairs of paths), ``keypoints`` (metainfo, or None), ``unreadable`` (pairs of
+            a photo's path and the reason).
     """
 
     root: Path
@@ -151,6 +152,7 @@ def _write(path: Path, reading: Reading, place: Path) -> None:
             classes=collection.classes,
             keypoints=metainfo_of(collection),
             assumed=collection.assumed.most_common(),
+            unreadable=[[str(photo), why] for photo, why in collection.unreadable.items()],
             leaks=[[str(train), str(other)] for train, other in found],
         )
         write_whole(partial / _SUMMARY, json.dumps(summary), durable=False)
@@ -190,6 +192,7 @@ def _joined(train: Collection, val: Collection) -> Collection:
         raise UserError(f"{places[0]} and {places[1]} must be on one drive.") from error
     train.photos += val.photos
     train.assumed += val.assumed
+    train.unreadable |= val.unreadable
     return train
 
 

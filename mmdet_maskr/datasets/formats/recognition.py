@@ -68,6 +68,12 @@ def read_folder(path: str | Path, kind: str | None = None) -> Collection:
     for name, sources in found.items():
         read = FORMATS[name].read(folder, sources)
         read.source = f"{read.format} ({_listed(sources)})"
+        if not read.photos and read.unreadable:
+            path, reason = next(iter(read.unreadable.items()))
+            raise UserError(
+                f"none of the {len(read.unreadable)} photos can be decoded to its end, such as "
+                f"{path}: {reason}."
+            )
         if not read.photos:
             raise UserError(
                 f"{path}: none of the images that {_listed(sources)} names is there. Put the "

@@ -75,6 +75,7 @@ class Collection:
         assumed: what was assumed, left out or repaired, with counts.
         source: the file or folder that it was read from, for messages.
         root: the folder that all photos are below.
+        unreadable: photos that are left out, as they cannot be decoded to their end, with reasons.
     """
 
     format: str
@@ -85,6 +86,7 @@ class Collection:
     assumed: Counter[str] = field(default_factory=Counter)
     source: str = ""
     root: Path = Path()
+    unreadable: dict[Path, str] = field(default_factory=dict)
 
     def add_class(self, name: str) -> str:
         """Add a class unless it is known; gives the name.

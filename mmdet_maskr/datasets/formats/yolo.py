@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmdet_maskr.data_files import read_text, read_yaml
-from mmdet_maskr.datasets.formats.folder import Folder
+from mmdet_maskr.datasets.formats.folder import Folder, is_readable
 from mmdet_maskr.datasets.formats.images import size_of
 from mmdet_maskr.datasets.formats.records import SPLITS, Collection, Object, Photo, split_of
 from mmdet_maskr.errors import UserError
@@ -63,6 +63,10 @@ def read(folder: Folder, sources: list[Path]) -> Collection:
     splits = splits_by_data(data, yamls[0].parent, images) if yamls else {}
     for image in images:
         text = _labels_for(image, texts)
+        if not is_readable(found, image):
+            if text is not None:
+                used.add(text)
+            continue
         width, height = size_of(image)
         photo = Photo(image, width=width, height=height)
         photo.split = splits.get(image) or split_of(image.relative_to(folder.root).parts[:-1])

@@ -57,6 +57,28 @@ def test_a_photo_on_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture):
     assert "WARNING: 1 photos that validate or test are the same" in seen.err
 
 
+@pytest.mark.parametrize("name", ["coco", "yolo"])
+@pytest.mark.parametrize("kept", [0.5, 0])
+def test_a_truncated_photo(tmp_path: Path, capsys: pytest.CaptureFixture, name: str, kept: float):
+    """It is a finding with a code, also where not even its size can be read."""
+    root = tmp_path / "photos"
+    getattr(writers, f"write_{name}")(root)
+    (path,) = root.rglob("a.png")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    assert check(root, "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(row["code"], row["count"]) for row in found["left_out"]] == [("file-unreadable", 1)]
+    assert found["left_out"][0]["first"][0]["where"] == str(path)
+    assert found["refused"] is None and found["splits"]["train"]["images"] == 1
+    path.write_bytes(content)
+    assert check(root, "--json") == 0
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"")
+    assert check(root) == 2
+    assert "none of the 3 photos can be decoded" in capsys.readouterr().err
+
+
 def test_what_could_not_be_trained_is_said_with_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ):
