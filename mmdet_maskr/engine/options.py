@@ -25,7 +25,7 @@ _SETTINGS = {
     *inspect.signature(Runner.__init__).parameters,
     *("runner_type", "model_wrapper_cfg", "find_unused_parameters", "auto_scale_lr"),
     *("efficient_conv_bn_eval", "compile", "tta_model", "tta_pipeline"),
-    *("sync_bn", "activation_checkpointing"),
+    *("sync_bn", "activation_checkpointing", "short_console"),
 }
 
 
@@ -100,6 +100,26 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def as_configured(before: Any, value: Any) -> Any:
+    """A value of ``--cfg-options``; a list such as ``160,160`` is a tuple where the config has one.
+
+    mmengine reads a tuple from ``scale=(160,160)`` alone, which a shell wants quoted, and Resize
+    refuses a list.
+    """
+    return tuple(value) if isinstance(before, tuple) and isinstance(value, list) else value
+
+
+def _value_at(cfg: Config, path: str) -> Any:
+    """What a config has at a path with dots; None where it has nothing."""
+    place: Any = cfg
+    for key in path.split("."):
+        if isinstance(place, (list, tuple)):
+            place = place[int(key)] if key.isdigit() and int(key) < len(place) else None
+        else:
+            place = place.get(key) if isinstance(place, (Config, dict)) else None
+    return place
+
+
 def _merge_options(cfg: Config, options: dict) -> None:
     known = {*cfg, *_SETTINGS}
     for key in options:
@@ -108,6 +128,7 @@ def _merge_options(cfg: Config, options: dict) -> None:
             close = difflib.get_close_matches(name, known, n=1)
             guess = f": did you mean {close[0]}?" if close else "."
             raise UserError(f"--cfg-options {key}: the config has no {name}{guess}")
+    options = {key: as_configured(_value_at(cfg, key), value) for key, value in options.items()}
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, AttributeError) as error:

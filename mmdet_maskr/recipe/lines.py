@@ -12,6 +12,8 @@ from itertools import chain
 from textwrap import wrap
 from typing import Any
 
+from mmdet_maskr.engine.options import as_configured
+
 COLUMNS = 100
 
 
@@ -106,7 +108,8 @@ def set_value(tree: dict[str, Any], path: str, value: Any, reason: str) -> None:
             following = {}
         _set(place, key, following)
         place = following
-    _set(place, last, Choice(value, reason))
+    before = plain(_get(place, last)) if isinstance(place, Mapping) else None
+    _set(place, last, Choice(as_configured(before, value), reason))
 
 
 def _get(place: Any, key: str) -> Any:

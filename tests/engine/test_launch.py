@@ -118,6 +118,14 @@ def test_work_dir_follows_mmdet(config_file: Path):
     assert options.load_config(arguments(config_file, "--work-dir", "w")).work_dir == "w"
 
 
+def test_lists_of_the_command_line_are_tuples_where_the_config_has_them(tmp_path: Path):
+    file = tmp_path / "c.py"
+    file.write_text("train_cfg = dict(steps=[dict(scale=(3, 4), ids=[1])])\n")
+    words = ["train_cfg.steps.0.scale=160,120", "train_cfg.steps.0.ids=5,6"]
+    cfg = options.load_config(arguments(file, "--cfg-options", *words))
+    assert cfg.train_cfg.steps[0].to_dict() == dict(scale=(160, 120), ids=[5, 6])
+
+
 def test_config_without_data_root(tmp_path: Path):
     (tmp_path / "c.py").write_text("model = dict()\n")
     with pytest.raises(UserError, match=r"c\.py has no data_root"):

@@ -178,20 +178,21 @@ def test_text_reads_back(tmp_path: Path):
     )
     set_value(tree, "model.head.classes", 4, "--cfg-options")
     set_value(tree, "model.new.deep", [1, 2], "--cfg-options")
+    set_value(tree, "scale", [4, 3], "--cfg-options")  # as argparse gives scale=4,3
     set_value(tree, "steps.0", dict(type="C"), "--cfg-options")
     text = text_of(tree, "A config.")
     path = tmp_path / "config.py"
     path.write_text(text, encoding="utf-8")
     found = Config.fromfile(path)
     assert found.to_dict() == dict(
-        scale=(2, 1),
+        scale=(4, 3),
         model=dict(
             head=dict(classes=4), flags=[True, None], other=dict(a=1, b="x"), new=dict(deep=[1, 2])
         ),
-        steps=[dict(type="C"), dict(type="B", scale=(2, 1))],
+        steps=[dict(type="C"), dict(type="B", scale=(4, 3))],
     )
     assert max(map(len, text.splitlines())) <= 100
-    assert "scale = (2, 1)  # because" in text
+    assert "scale = (4, 3)  # --cfg-options" in text
     assert "    head=dict(classes=4),  # --cfg-options" in text
 
 
