@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 
 from mmdet.datasets.api_wrappers import COCO
@@ -9,7 +11,16 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet_maskr.coco.reader import category_ids, read_checked
 
 
-class CheckedCOCO(COCO):
+class QuietCOCO(COCO):
+    """pycocotools' COCO that does not print that it makes its index."""
+
+    def createIndex(self) -> None:
+        """Make the index."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().createIndex()
+
+
+class CheckedCOCO(QuietCOCO):
     """pycocotools' COCO, strict about its file and about the names that it is asked for.
 
     Args:

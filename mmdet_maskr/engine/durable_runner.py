@@ -10,7 +10,8 @@ from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import (
     BaseLoop,
@@ -27,6 +28,7 @@ from mmdet_maskr.engine import resume
 from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.config_errors import explained
 from mmdet_maskr.engine.config_parts import check_parts
+from mmdet_maskr.engine.console import shorten_console
 from mmdet_maskr.engine.durable_files import newest_checkpoint
 from mmdet_maskr.engine.exact_loading import exact_loader
 from mmdet_maskr.engine.loader_defaults import with_defaults
@@ -63,6 +65,15 @@ class DurableRunner(Runner):
         check_parts(cfg)
         with explained(cfg):
             return super().from_cfg(cfg)
+
+    def build_logger(
+        self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any
+    ) -> MMLogger:
+        """Build a logger as mmengine does; with ``short_console`` in the config of short lines."""
+        logger = super().build_logger(log_level, log_file, **kwargs)
+        if self.cfg.get("short_console"):
+            shorten_console(logger)
+        return logger
 
     def _log_env(self, env_cfg: dict) -> None:
         """As mmengine; also what computes MMCV's ops."""
@@ -130,8 +141,7 @@ class DurableRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Load weights, or go on from a checkpoint, as ``load_from`` and ``resume`` say."""
-        # only a training builds it; the loop is built by hooks of a test too (EarlyStoppingHook)
-        if isinstance(self.optim_wrapper, OptimWrapper):
+        if isinstance(self.optim_wrapper, OptimWrapper):  # only a training builds it
             self.settings = Settings(self)
         if not self._has_loaded:
             self._resume_after_restart()
@@ -183,6 +193,8 @@ class DurableRunner(Runner):
     def call_hook(self, fn_name: str, **kwargs) -> None:
         """Call all hooks, of a run that can succeed; a loaded checkpoint is one they can read.
 
+        Where only validation or test runs, without those that would begin a training.
+
         Raises:
             UserError: before training, for scores that no evaluator gives and optimizers that
                 could not do a step.
@@ -192,7 +204,12 @@ class DurableRunner(Runner):
             check_optimizers(self)
         if fn_name == "after_load_checkpoint":
             self._prepare(kwargs["checkpoint"])
-        super().call_hook(fn_name, **kwargs)
+        if isinstance(self._train_loop, BaseLoop):
+            super().call_hook(fn_name, **kwargs)
+            return
+        for hook in self._hooks:  # as mmengine does
+            if hasattr(hook, fn_name) and not _needs_training(hook, fn_name):
+                getattr(hook, fn_name)(self, **kwargs)
 
     def _prepare(self, checkpoint: Any) -> None:
         if not isinstance(checkpoint, dict):
@@ -272,3 +289,10 @@ class DurableRunner(Runner):
             if out_dir and out_dir != self.work_dir and "://" not in out_dir:
                 return os.path.join(out_dir, os.path.basename(self.work_dir.rstrip(os.sep)))
         return None
+
+
+def _needs_training(hook: Hook, fn_name: str) -> bool:
+    """Whether a hook would build the training loop, or save, where only validation or test runs."""
+    if fn_name == "after_val_epoch" and isinstance(hook, CheckpointHook):
+        return True  # with save_best it has no folder to save in
+    return isinstance(hook, EarlyStoppingHook)

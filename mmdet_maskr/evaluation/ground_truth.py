@@ -9,11 +9,11 @@ from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import MMLogger
 
 from mmdet_maskr.coco import keypoint_checks
-from mmdet_maskr.coco.indexed import CheckedCOCO
+from mmdet_maskr.coco.indexed import CheckedCOCO, QuietCOCO
 from mmdet_maskr.errors import UserError
 
 
-class GroundTruth(COCO):
+class GroundTruth(QuietCOCO):
     """pycocotools' COCO that takes an empty list of results too.
 
     pycocotools raises IndexError there, so that mmdet's CocoMetric logs an error and gives no
@@ -24,7 +24,7 @@ class GroundTruth(COCO):
         """The results as a COCO object; without any, one that has images and categories only."""
         if not isinstance(resFile, list) or resFile:
             return super().loadRes(resFile)
-        nothing = COCO()
+        nothing = QuietCOCO()
         nothing.dataset = {
             "images": self.dataset["images"],
             "categories": self.dataset["categories"],

@@ -118,6 +118,9 @@ def _train(
         enable_mixed_precision(cfg)
     if has_checkpoint(work_dir):
         cfg.resume, cfg.load_from = True, None
+    cfg.short_console = True
+    pages = f"{work_dir / 'preview.html'} shows how it goes, {work_dir / '*' / '*.log'} says all"
+    print(f"training {cfg.train_cfg.max_iters} iterations; {pages}", flush=True)
     build_runner(cfg, needs="train").train()
     return outcome_of(work_dir, config, best_of(facts))
 

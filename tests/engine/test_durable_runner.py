@@ -10,9 +10,30 @@ from pathlib import Path
 import child_training as child
 import pytest
 from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop
+from toy_training import toy_runner
 
 from mmdet_maskr.engine.building import build_runner
 from mmdet_maskr.engine.hang_guard import HangGuardHook
+
+
+@pytest.mark.parametrize("what", ["val", "test"])
+def test_validation_alone_builds_no_training(tmp_path: Path, what: str):
+    """And saves nothing, whatever the hooks of a training are; that can begin afterwards."""
+    runner = toy_runner(
+        tmp_path,
+        val_interval=1,
+        checkpoint=dict(save_best="toy/score", rule="greater"),
+        hooks=[dict(type="EarlyStoppingHook", monitor="toy/score", rule="greater")],
+    )
+    if what == "test":
+        runner._test_dataloader, runner._test_loop = runner._val_dataloader, dict(type="TestLoop")
+        runner._test_evaluator = dict(type="ToyMetric")
+    assert "toy/score" in getattr(runner, what)()
+    assert not isinstance(runner._train_loop, BaseLoop)
+    assert not list(tmp_path.glob("*.pth"))
+    runner.train()
+    assert list(tmp_path.glob("best_*.pth"))
 
 
 @pytest.mark.parametrize("error", [None, ValueError, SystemExit])

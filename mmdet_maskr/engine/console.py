@@ -1,0 +1,65 @@
+"""What a training says on the console, for people who read no logs: a short line at a time.
+
+The log file in the work dir keeps everything, as mmengine writes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from mmengine.logging import MMLogger
+
+# What mmengine says to itself, or what a shorter line says, too.
+_LEFT_OUT = re.compile(
+    r'"FileClient" will be|"HardDiskBackend" is the alias|Exp name: |Saving checkpoint at|'
+    r"Evaluating \w+\.\.\.|\w+ is evaluated by |\w+_mAP_copypaste: |Checkpoints will be saved to|"
+    r"The best checkpoint with|The previous best checkpoint|Loads checkpoint by|"
+    r"MMCV's ops are computed|Load checkpoint from|Distributed training is not used"
+)
+_TRAIN = re.compile(
+    r"Iter\(train\) \[\s*(?P<at>\d+/\d+)\].*?eta: (?P<left>.*?)  .*?loss: (?P<loss>\S+)"
+)
+_SCORE = re.compile(r"coco/(bbox|segm|keypoints)_mAP: (\S+)")
+_KINDS = dict(bbox="box", segm="mask", keypoints="keypoint")
+
+
+def shorten_console(logger: MMLogger) -> None:
+    """Let the console of a logger show short lines alone; its file shows what it did."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler) and not hasattr(handler, "baseFilename"):
+            handler.addFilter(is_short)
+            handler.setFormatter(ShortLines())
+
+
+def is_short(record: logging.LogRecord) -> bool:
+    """Whether the console shows a record: warnings, and messages of a line that say something."""
+    message = record.getMessage()
+    if _LEFT_OUT.match(message):
+        return False
+    return record.levelno > logging.INFO or "\n" not in message.strip()
+
+
+class ShortLines(logging.Formatter):
+    """Time and message; those of iterations and validations have what a person looks at."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s  %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line of a record, which stays as it is for other handlers."""
+        text = short_message(record.getMessage())
+        if record.levelno > logging.INFO:
+            text = f"{record.levelname}: {text}"
+        return f"{self.formatTime(record, self.datefmt)}  {text}"
+
+
+def short_message(message: str) -> str:
+    """A message of mmengine's LoggerHook in short; others as they are."""
+    train = _TRAIN.match(message)
+    if train is not None:
+        return f"iteration {train['at']}, loss {float(train['loss']):.3g}, {train['left']} left"
+    if message.startswith("Iter(val)") and (scores := _SCORE.findall(message)):
+        named = (f"{_KINDS[kind]} {100 * max(float(score), 0):.1f}" for kind, score in scores)
+        return f"validation: AP of {', '.join(named)}"
+    return message
