@@ -33,6 +33,8 @@ class SurvivesUnreadableImages(BaseDataset):
         UserError: max_unreadable is no share.
     """
 
+    pipeline: Any
+
     def __init__(self, *args, max_unreadable: float = 0.001, **kwargs) -> None:
         if not 0 <= max_unreadable <= 1:
             raise UserError(f"max_unreadable must be from 0 to 1, not {max_unreadable}.")
