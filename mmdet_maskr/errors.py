@@ -10,6 +10,10 @@ class UserError(ValueError):
     """Wrong input: a file, an option or a name. The message says which, and what would fix it."""
 
 
+class MissingPackageError(UserError):
+    """An optional package is not installed. The message has the command that installs it."""
+
+
 class UnsafeCheckpointError(UserError):
     """A file of weights or other data asks for code to be executed while it is being loaded."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 PARTS = {
     "models": ("MODELS", "TASK_UTILS", "WEIGHT_INITIALIZERS"),
     "datasets": ("DATASETS", "TRANSFORMS"),
-    "engine": ("HOOKS", "LOOPS", "OPTIM_WRAPPERS", "RUNNERS"),
+    "engine": ("HOOKS", "LOOPS", "OPTIM_WRAPPERS", "OPTIM_WRAPPER_CONSTRUCTORS", "RUNNERS"),
     "evaluation": ("METRICS",),
     "visualization": ("VISUALIZERS",),
 }

@@ -136,6 +136,8 @@ def test_trains_and_predicts(name: str, data_roots: dict[str, Path]):
     cfg = load(name)
     assert cfg.custom_imports.imports == ["mmdet_maskr"]
     check_schedule(cfg)
+    if cfg.model.backbone.type == "TimmBackbone":
+        pytest.importorskip("timm", reason="timm is optional", exc_type=ImportError)
     if cfg.dataset_type == "LVISInstanceDataset":
         pytest.importorskip("lvis", reason="LVIS needs the package lvis")
     thin(cfg, data_roots[cfg.data_root])

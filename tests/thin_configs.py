@@ -13,6 +13,7 @@ from mmdet_maskr.engine.data_root import replace_data_root
 
 ROOT = Path(__file__).resolve().parent.parent / "configs"
 CONFIGS = [path.relative_to(ROOT).as_posix() for path in config_paths()]
+FIXED = ("EfficientNetLite", "TimmBackbone")  # backbones without widths to divide
 WIDTH = 8  # channels are divided by this
 SIZE = 8  # image sizes are divided by this
 WIDTHS = ("channels", "embed_dim", "embed_dims")  # endings of keys that hold channels
@@ -69,7 +70,7 @@ def thin(cfg: Config, data_root: Path) -> Config:
         backbone.update(depths=[1, 1, 2, 1], num_heads=[1, 2, 3, 4])
     if backbone.type == "PlainViT":
         backbone.update(depth=3, global_blocks=(2,), img_size=backbone.img_size // SIZE)
-    fixed = cfg.model.neck.in_channels if backbone.type == "EfficientNetLite" else None
+    fixed = cfg.model.neck.in_channels if backbone.type in FIXED else None
     divide(cfg.model, WIDTHS, WIDTH)
     if fixed:
         cfg.model.neck.in_channels = fixed

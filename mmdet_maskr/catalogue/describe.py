@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
@@ -15,6 +16,7 @@ from mmdet_maskr.catalogue.complexity import (
     image_of,
 )
 from mmdet_maskr.catalogue.files import configs_dir
+from mmdet_maskr.errors import MissingPackageError, UserError
 
 
 class ConfigSummary(NamedTuple):
@@ -44,16 +46,41 @@ class ConfigSummary(NamedTuple):
 def describe(path: Path) -> ConfigSummary:
     """The row of one config; mmdet's scope must be the default one."""
     cfg = Config.fromfile(path)
-    model, image = build_bare(cfg.model), image_of(cfg)
+    name = path.relative_to(configs_dir()).with_suffix("").as_posix()
+    image = image_of(cfg)
+    try:
+        model = build_bare(cfg.model)
+        parameters, operations = count_parameters(model), count_operations(model, image)
+    except MissingPackageError:
+        parameters, operations = recorded(name)
     return ConfigSummary(
-        name=path.relative_to(configs_dir()).with_suffix("").as_posix(),
+        name=name,
         backbone=backbone_of(cfg),
         heads=heads_of(cfg),
         dataset=dataset_of(cfg),
         schedule=schedule_of(cfg),
-        parameters=count_parameters(model),
+        parameters=parameters,
         image=image,
-        operations=count_operations(model, image),
+        operations=operations,
+    )
+
+
+def recorded(name: str) -> tuple[int, int | None]:
+    """Parameters and operations that the metafile has, for models of packages that are not there.
+
+    Args:
+        name: of the config.
+
+    Raises:
+        UserError: the metafile does not have the config.
+    """
+    text = (configs_dir() / "metafile.yml").read_text(encoding="utf-8")
+    for model in yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["Models"]:
+        if model["Config"] == f"configs/{name}.py":
+            return model["Metadata"]["Parameters"], model["Metadata"].get("FLOPs")
+    raise UserError(
+        f"configs/{name}.py is not in configs/metafile.yml: run python tools/make_model_index.py "
+        "where its packages are installed."
     )
 
 
@@ -67,7 +94,8 @@ def backbone_of(cfg: Config) -> str:
     """Type and size of the backbone, and the neck or the stage that is used without one."""
     backbone = cfg.model.backbone
     depths = "-".join(str(depth) for depth in backbone.get("depths", ()))
-    text = f"{backbone.type} {backbone.get('arch') or backbone.get('depth') or depths}"
+    size = backbone.get("arch") or backbone.get("model_name") or backbone.get("depth") or depths
+    text = f"{backbone.type} {size}"
     if backbone.type == "ResNeXt":
         text += f" {backbone.groups}x{backbone.base_width}d"
     if backbone.get("dcn"):

@@ -8,6 +8,7 @@ from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
 from mmdet_maskr.engine.durable_runner import DurableRunner
 from mmdet_maskr.engine.hang_guard import HangGuardHook
 from mmdet_maskr.engine.hooks import DatasetFitHook, RLEMasksInEvaluationHook
+from mmdet_maskr.engine.layer_decay import BackboneLayerDecayConstructor
 from mmdet_maskr.engine.load_hooks import CheckpointFitHook, ClassTransferHook
 from mmdet_maskr.engine.loops import ExactEpochTrainLoop
 from mmdet_maskr.engine.loss_guard import LossGuardHook
@@ -16,6 +17,7 @@ from mmdet_maskr.engine.preview_hook import PreviewHook
 
 __all__ = [
     "BFloat16OptimWrapper",
+    "BackboneLayerDecayConstructor",
     "ChannelsLastHook",
     "CheckpointFitHook",
     "ClassTransferHook",

@@ -43,6 +43,7 @@ class DatasetFitHook(Hook):
                 _check_data(model, loop.dataloader.dataset, split, runner)
                 if split == "train":
                     model_checks.check_train_cfg(model)
+                    model_checks.check_channels(model)
                     model_checks.check_batch_augments(model)
                     model_checks.check_mask_activation(model)
                     parts = leaves(loop.dataloader.dataset)

@@ -132,6 +132,24 @@ def check_train_cfg(model: nn.Module) -> None:
             )
 
 
+def check_channels(model: nn.Module) -> None:
+    """Compare the maps that a backbone gives with those that the neck takes.
+
+    Args:
+        model: the model, not wrapped; backbones that do not tell their ``channels`` are left alone.
+
+    Raises:
+        UserError: with the backbone's channels.
+    """
+    given = getattr(getattr(model, "backbone", None), "channels", None)
+    taken = getattr(getattr(model, "neck", None), "in_channels", None)
+    if isinstance(given, tuple) and isinstance(taken, list) and list(given) != taken:
+        raise UserError(
+            f"model.backbone gives maps of {list(given)} channels, and model.neck takes {taken}: "
+            f"set model.neck.in_channels={list(given)}, or other out_indices of the backbone."
+        )
+
+
 def check_mask_activation(model: nn.Module) -> None:
     """Refuse masks that are a softmax over classes where mmdet's cascade takes sigmoids of them.
 

@@ -3,7 +3,7 @@
 from mmdet.registry import MODELS
 
 from mmdet_maskr import adjustments, old_names
-from mmdet_maskr.models.backbones import EfficientNetLite, FreeWidthResNet, PlainViT
+from mmdet_maskr.models.backbones import EfficientNetLite, FreeWidthResNet, PlainViT, TimmBackbone
 from mmdet_maskr.models.data_preprocessors import (
     BandsDataPreprocessor,
     BatchedDataPreprocessor,
@@ -47,6 +47,7 @@ __all__ = [
     "SeparableConv2d",
     "SimpleFeaturePyramid",
     "SizedAnchorGenerator",
+    "TimmBackbone",
     "UnfusedFrozenBN",
     "UnitRangePreprocessor",
     "UnusedClassesCrossEntropyLoss",

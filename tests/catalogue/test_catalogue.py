@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmdet_maskr import zoo
 from mmdet_maskr.catalogue import config_path, config_paths, configs_dir
 from mmdet_maskr.catalogue.complexity import build_bare, count_operations
-from mmdet_maskr.catalogue.describe import describe, table
+from mmdet_maskr.catalogue.describe import describe, recorded, table
 from mmdet_maskr.catalogue.guide import PICKS, guide, name_of
 from mmdet_maskr.catalogue.model_index import GUIDE, GUIDE_HEADER, entry
 from mmdet_maskr.catalogue.published import (
@@ -189,6 +189,18 @@ def test_list_tool(repo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     with pytest.raises(SystemExit, match="2"):
         run("nothing-of-that-name")
     assert "no config has nothing-of-that-name" in capsys.readouterr().err
+
+
+def test_without_a_backbones_package(models: dict[str, dict], monkeypatch: pytest.MonkeyPatch):
+    """The numbers are those of the metafile; a config that it lacks is an error."""
+    monkeypatch.setitem(sys.modules, "timm", None)
+    name = "light/maskr_convnext-t_fpn_480-3x"
+    row = describe(Path(config_path(name)))
+    metadata = models[f"configs/{name}.py"]["Metadata"]
+    assert (row.parameters, row.operations) == (metadata["Parameters"], metadata["FLOPs"])
+    assert row.parameters > 27e6 and row.operations > 2e10  # ConvNeXt-T has 28 M alone
+    with pytest.raises(UserError, match=r"configs/other.py is not in configs/metafile.yml"):
+        recorded("other")
 
 
 def test_table_says_what_differs():

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 from mmdet.models import BatchFixedSizePad, BatchResize, BatchSyncRandomResize
+from mmdet.registry import MODELS
+from thin_configs import load
 from torch import nn
 
 from mmdet_maskr.coco.keypoint_meta import COCO_PERSON
 from mmdet_maskr.datasets import shapes
-from mmdet_maskr.engine.model_checks import check_batch_augments, check_keypoints, check_train_cfg
+from mmdet_maskr.engine.model_checks import (
+    check_batch_augments,
+    check_channels,
+    check_keypoints,
+    check_train_cfg,
+)
 from mmdet_maskr.errors import UserError
 
 PERSON = dict(classes=("person",), **COCO_PERSON)
@@ -114,3 +121,13 @@ def test_batch_augments(augment: nn.Module, refused: bool):
                 check_batch_augments(detector)
         else:
             check_batch_augments(detector)
+
+
+def test_neck_of_another_backbone():
+    """EfficientNet-Lite2 under a neck for Lite0; a ResNet does not tell its channels."""
+    cfg = load("light/maskr_effnet-lite0_fpn_480-3x.py").model
+    check_channels(MODELS.build(cfg))
+    cfg.backbone.arch = "lite2"
+    with pytest.raises(UserError, match=r"neck.in_channels=\[24, 48, 120, 352\]"):
+        check_channels(MODELS.build(cfg))
+    check_channels(MODELS.build(load("light/maskr_r18_fpn_480-3x.py").model))

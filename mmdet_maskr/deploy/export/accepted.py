@@ -31,6 +31,7 @@ from mmdet_maskr.deploy.export.boxes import Coder, mmdet_coder, weighted_coder
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.backbones.efficientnet_lite import EfficientNetLite
 from mmdet_maskr.models.backbones.resnet import FreeWidthResNet
+from mmdet_maskr.models.backbones.timm_backbone import TimmBackbone
 from mmdet_maskr.models.dense_heads import SampledRPNHead
 from mmdet_maskr.models.keypoint_heads import HeatmapKeypointHead
 from mmdet_maskr.models.mask_heads import ComposedMaskHead
@@ -44,7 +45,15 @@ from mmdet_maskr.ops.nms import plain_nms
 # by option of the config; subclasses do other things, so the types are these exactly
 ACCEPTED: dict[str, tuple[type, ...]] = {
     "model": (MaskRCNN, FasterRCNN),
-    "backbone": (ResNet, ResNetV1d, ResNeXt, RegNet, FreeWidthResNet, EfficientNetLite),
+    "backbone": (
+        ResNet,
+        ResNetV1d,
+        ResNeXt,
+        RegNet,
+        FreeWidthResNet,
+        EfficientNetLite,
+        TimmBackbone,
+    ),
     "neck": (FPN,),
     "rpn_head": (RPNHead, SampledRPNHead),
     "rpn_head.anchor_generator": (AnchorGenerator, SizedAnchorGenerator),
