@@ -63,9 +63,12 @@ def config_text(
     tree["scale"] = Choice((plan.long, plan.short), plan.why_scale)
     tree["load_from"] = Choice(start.load_from, f"initial weights: {start.reason}")
     tree["model"] = model.model_of(facts, plan)
+    if start.load_from is not None and start.config is not None:
+        nothing = Choice(None, "all weights come with load_from")
+        tree["model"].setdefault("backbone", {})["init_cfg"] = nothing
     if start.backbone is not None:
         backbone = Choice(dict(type="Pretrained", checkpoint=start.backbone), start.reason)
-        tree["model"]["backbone"]["init_cfg"] = backbone
+        tree["model"].setdefault("backbone", {})["init_cfg"] = backbone
     tree |= data.train_pipelines(facts, plan, wishes)
     tree["test_pipeline"] = data.test_pipeline(facts)
     tree |= data.loaders_of(facts, plan, machine, wishes, reading, list(prepared.files))

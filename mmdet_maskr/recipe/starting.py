@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmdet_maskr import pypi_weights
+from mmdet_maskr.catalogue import config_path
 from mmdet_maskr.engine.load_hooks import weights_of
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.recipe.machine import Machine
@@ -13,6 +15,14 @@ from mmdet_maskr.zoo.resolve import as_weights, is_reference, resolve
 
 COCO = "mask-rcnn_r50_fpn_1x_coco"  # fits maskr_r50_fpn
 IMAGENET = "torchvision://resnet50"
+# Weights of light backbones, and the configs whose models have them; told apart in a checkpoint by
+# the channels of their third stage.
+LIGHT = {
+    "pypi://efficientnet-lite0": "light/maskr_effnet-lite0_fpn_480-3x",
+    "pypi://efficientnet-lite2": "light/maskr_effnet-lite2_fpn_480-3x",
+}
+_OF_LIGHT = "backbone.stages.2.0.project.conv.weight"
+_CHANNELS = {40: "pypi://efficientnet-lite0", 48: "pypi://efficientnet-lite2"}
 
 
 class Start(NamedTuple):
@@ -22,7 +32,7 @@ class Start(NamedTuple):
         load_from: of the whole model; None for none.
         backbone: of the backbone alone; None for none.
         reason: why these.
-        small: whether they are the small model's, which trains without any, too.
+        small: whether they are a small model's, which a CPU trains.
         config: of the model that the weights are of; None where it is one of ours.
     """
 
@@ -38,18 +48,25 @@ def start_of(machine: Machine, wanted: str | None) -> Start:
 
     Args:
         machine: on a CPU the small model learns from scratch.
-        wanted: the user's ``--weights``: a file, an address or a name of the zoo; 'none' for none.
+        wanted: the user's ``--weights``: a file, an address or a name of the zoo; ImageNet's for a
+            light backbone (:data:`LIGHT`); 'none' for none.
 
     Raises:
         UserError: what the user names cannot be had.
     """
     if wanted == "none":
         return Start(None, None, "none, as --weights none says")
+    if wanted is not None and wanted.startswith(pypi_weights.SCHEME):
+        pypi_weights.packaged_file(wanted)
+        if wanted not in LIGHT:
+            raise UserError(f"--weights {wanted}: light models begin with {' or '.join(LIGHT)}.")
+        why = "--weights: ImageNet's for the backbone"
+        return Start(None, wanted, why, config=config_path(LIGHT[wanted]))
     if wanted is not None:
         weights = as_weights(wanted)
         if is_reference(weights):
             return Start(weights, None, "--weights", False, resolve(weights).config)
-        return Start(weights, None, "--weights", _is_small(weights))
+        return _of_file(weights)
     if machine.gpu is None:
         return Start(None, None, "none: on a CPU the small model is faster from scratch")
     try:
@@ -69,12 +86,15 @@ def _load(name: str) -> dict:
     return CheckpointLoader.load_checkpoint(name, map_location="cpu")
 
 
-def _is_small(path: str) -> bool:
-    """Whether weights are the small model's, whose backbone is half as wide as a ResNet.
+def _of_file(path: str) -> Start:
+    """A checkpoint: of a light model, of the small one, half as wide as a ResNet, or of another.
 
     Raises:
-        UserError: they are no checkpoint.
+        UserError: it is no checkpoint.
     """
     weights = weights_of(_load(path), f"--weights {path}")
+    light = _CHANNELS.get(len(weights.get(_OF_LIGHT, ())))
+    if light is not None:
+        return Start(path, None, "--weights", config=config_path(LIGHT[light]))
     first = weights.get("backbone.conv1.weight")
-    return first is not None and len(first) < 64
+    return Start(path, None, "--weights", first is not None and len(first) < 64)

@@ -16,12 +16,14 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
+from mmdet_maskr import pypi_weights
 from mmdet_maskr.cli.parser import parser_of
 from mmdet_maskr.datasets.formats.prepared import Reading, prepare
 from mmdet_maskr.engine.config_checks import check_config
 from mmdet_maskr.engine.config_parts import check_parts
 from mmdet_maskr.engine.config_reading import read_config
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.models import EfficientNetLite
 from mmdet_maskr.recipe import data, model, notes, run
 from mmdet_maskr.recipe.facts import Facts, facts_of
 from mmdet_maskr.recipe.lines import Choice, Code, set_value, text_of
@@ -414,6 +416,39 @@ def test_whose_weights_they_are(tmp_path: Path, width: int, small: bool):
     assert start_of(CPU, "none") == start_of(CPU, None)._replace(
         reason="none, as --weights none says"
     )
+
+
+def test_light_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """ImageNet's weights for its backbone, or those of an earlier training of it."""
+    monkeypatch.setattr(pypi_weights, "packaged_file", lambda name: tmp_path / "weights.pth")
+    start = start_of(CPU, "pypi://efficientnet-lite0")
+    assert start[:2] == (None, "pypi://efficientnet-lite0") and start.small
+    assert Config.fromfile(start.config).model.backbone.arch == "lite0"
+    with pytest.raises(UserError, match="light models begin with pypi://efficientnet-lite0 or"):
+        start_of(CPU, "pypi://efficientnet-lite1")
+    root, work = photos(tmp_path / "photos", count=6), tmp_path / "work"
+    monkeypatch.setattr(run, "build_runner", lambda *args, **options: pytest.fail("it trains"))
+    line = f"{root} --work-dir {work} --weights pypi://efficientnet-lite0"
+    with pytest.raises(pytest.fail.Exception, match="it trains"):
+        run.train_folder(arguments(line))
+    cfg = Config.fromfile(next((work / "recipe").glob("work.py")))
+    assert cfg.model.backbone.type == "EfficientNetLite" and cfg.load_from is None
+    assert cfg.model.backbone.init_cfg.checkpoint == "pypi://efficientnet-lite0"
+    head = MODELS.build(cfg.model).roi_head
+    assert head.mask_head.num_classes == head.bbox_head.num_classes == 2
+    assert cfg.model.neck.num_outs == len(cfg.model.rpn_head.anchor_generator.strides)
+    lite2 = EfficientNetLite("lite2")
+    state = {f"backbone.{name}": value for name, value in lite2.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / "a.pth")
+    again = start_of(CPU, str(tmp_path / "a.pth"))
+    assert again[:2] == (str(tmp_path / "a.pth"), None) and again.small
+    assert Config.fromfile(again.config).model.backbone.arch == "lite2"
+    with pytest.raises(pytest.fail.Exception, match="it trains"):
+        run.train_folder(
+            arguments(f"{root} --work-dir {tmp_path / 'b'} --weights {tmp_path}/a.pth")
+        )
+    cfg = Config.fromfile(next((tmp_path / "b" / "recipe").glob("b.py")))
+    assert cfg.model.backbone.init_cfg is None and cfg.load_from == str(tmp_path / "a.pth")
 
 
 @pytest.mark.slow
