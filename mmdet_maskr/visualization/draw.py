@@ -164,12 +164,13 @@ def _draw_mask(
     # By a table and a few rows at a time: floating-point numbers would take many times the image.
     levels = np.arange(256)[:, None]
     table = ((1 - alpha) * levels + alpha * np.asarray(color, float)).round().astype(np.uint8)
-    rows = np.flatnonzero(mask.any(axis=1))
-    for start in range(rows[0], rows[-1] + 1, ROWS) if len(rows) else ():
-        part = slice(start, min(start + ROWS, rows[-1] + 1))
-        blended = cv2.LUT(canvas[part], table[:, None])
-        np.copyto(canvas[part], blended, where=mask[part, :, None].astype(bool))
-    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    x, y, width, height = cv2.boundingRect(mask)  # most masks are a small part of the image
+    mask, inside = mask[y : y + height, x : x + width], canvas[y : y + height, x : x + width]
+    for start in range(0, height, ROWS):
+        part = slice(start, start + ROWS)
+        blended = cv2.LUT(inside[part], table[:, None])
+        np.copyto(inside[part], blended, where=mask[part, :, None].astype(bool))
+    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x, y))
     if thickness > 1:
         halo = thickness + max(1, round(0.6 * thickness))
         cv2.drawContours(canvas, contours, -1, (255, 255, 255), halo, cv2.LINE_AA)
