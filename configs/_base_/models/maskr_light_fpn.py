@@ -5,7 +5,7 @@ _base_ = 'maskr_r50_fpn.py'
 
 channels = 96
 conv_cfg = dict(type='SeparableConv2d')
-norm_cfg = dict(type='BN', momentum=0.01)
+norm_cfg = dict(type='BN')
 roi_layer = dict(sampling_ratio=2)  # four samples a bin, however large the RoI
 model = dict(
     # of Google's training; ImageNet's mean and deviation are other numbers
