@@ -201,7 +201,11 @@ def our_works(
 def yolo_works(
     args: argparse.Namespace, photos: Sequence[Path], folder: Path, threads: int
 ) -> dict[str, Work]:
-    """Each YOLO in each library that ours is in; none where there is nothing to export it with."""
+    """Each YOLO in each library that runs our model; without ultralytics only exported files.
+
+    Raises:
+        UserError: a file of ``--yolo`` is missing.
+    """
     found: dict[str, Work] = {}
     for given in args.yolo:
         path = Path(given)
