@@ -124,9 +124,9 @@ def fitted(plan: Plan, facts: Facts, speed: Speed, seconds: float, minutes: floa
         chosen = smaller
     ratio = chosen.short * chosen.long / (plan.short * plan.long)
     evaluation = facts.val_images * speed.photo * ratio
-    evaluations = int(seconds * EVALUATION_SHARE / max(evaluation, 1e-6))
+    evaluations = int(seconds * EVALUATION_SHARE / max(evaluation, 1e-6)) - 1
     evaluations = max(1, min(evaluations, EVALUATIONS))
-    left = max(seconds - evaluations * evaluation, seconds * 0.5)
+    left = seconds - (evaluations + 1) * evaluation  # the report looks at the photos once more
     per_iteration = seconds_of(chosen)
     iterations = max(int(left / per_iteration), LEAST)
     why = f"{minutes:g} minutes at {per_iteration:.2g} s each, as measured, with validation"
@@ -134,6 +134,28 @@ def fitted(plan: Plan, facts: Facts, speed: Speed, seconds: float, minutes: floa
     scale = plan.why_scale if chosen.short == plan.short else f"what {minutes:g} minutes allow"
     return replace(
         chosen, iterations=iterations, evaluations=evaluations, why_iterations=why, why_scale=scale
+    )
+
+
+def slow_validation(
+    first: Plan, plan: Plan, facts: Facts, speed: Speed, seconds: float
+) -> str | None:
+    """What to say where validation and report take more of a time budget than training; or None.
+
+    Args:
+        first: the plan for which ``speed`` was measured.
+        plan: that :func:`fitted` made of it.
+        facts: of the data.
+        speed: of ``first``.
+        seconds: that are left for training and validation.
+    """
+    ratio = plan.short * plan.long / (first.short * first.long)
+    spent = (plan.evaluations + 1) * facts.val_images * speed.photo * ratio
+    if spent <= seconds / 2:
+        return None
+    return (
+        f"validation and report take {spent / 60:.1f} of {seconds / 60:.1f} minutes for "
+        f"{facts.val_images} photos: with fewer of them (--val 0.1) more time is left to train."
     )
 
 

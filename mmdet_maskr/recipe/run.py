@@ -28,7 +28,7 @@ from mmdet_maskr.recipe.data import best_of
 from mmdet_maskr.recipe.facts import Facts, facts_of
 from mmdet_maskr.recipe.machine import this_machine
 from mmdet_maskr.recipe.outcome import Outcome, commands, outcome_of, table
-from mmdet_maskr.recipe.plan import Wishes, first_plan, fitted
+from mmdet_maskr.recipe.plan import Wishes, first_plan, fitted, slow_validation
 from mmdet_maskr.recipe.recipe import config_text
 from mmdet_maskr.recipe.record import goes_on, write_record
 from mmdet_maskr.recipe.speed import measure
@@ -162,8 +162,11 @@ def _write_config(
     if wishes.minutes is not None:
         speed = measure(cfg)
         left = wishes.minutes * 60 - (time.monotonic() - started) - STARTING
-        plan = fitted(plan, facts, speed, left, wishes.minutes)
+        first, plan = plan, fitted(plan, facts, speed, left, wishes.minutes)
         cfg = write()
+        slow = slow_validation(first, plan, facts, speed, left)
+        if slow is not None:
+            print(f"WARNING: {slow}", flush=True)
     print(f"{config}: the config, each value with its reason", flush=True)
 
 
