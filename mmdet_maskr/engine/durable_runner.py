@@ -9,7 +9,8 @@ from typing import Any
 from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
@@ -253,19 +254,44 @@ class DurableRunner(Runner):
         """After a restart by torchrun, go on from what this launch has saved, if anything.
 
         Other checkpoints do not count: they are of another run, and the options that this one was
-        started with say what to do with them.
+        started with say what to do with them. With several nodes no rank knows by itself whether it
+        is a restart: a node whose own processes were well does not count it, and one that has come
+        back is new, and may have the first rank. So all are asked, and what any of their launches
+        has saved counts.
         """
-        restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
         launch = resume.launch()
-        if restarts == 0 or launch is None:
+        if launch is None:
             return
-        found = self._newest_checkpoint(lambda content: launch in resume.launches_of(content))
+        own = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+        ranks: list[tuple[str, int]] = all_gather_object((launch, own))
+        launches, restarts = {name for name, _ in ranks}, max(count for _, count in ranks)
+        if restarts == 0 and len(launches) == 1:
+            return  # the first start, on one node
+        found = self._newest_checkpoint(
+            lambda content: not launches.isdisjoint(resume.launches_of(content))
+        )
         if found is not None:
             self._resume, self._load_from = True, found
+        elif restarts == 0:
+            return
         self.logger.warning(
             f"restart {restarts} of at most {os.environ.get('TORCHELASTIC_MAX_RESTARTS')}: "
             + (f"going on from {found}" if found else "no checkpoint yet, starting as before")
         )
+
+    def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+        """Build an evaluator as mmengine does, whose ranks meet in the work dir.
+
+        mmengine's metrics put the parts of the ranks into the current folder, which several nodes
+        need not share; the work dir they have to.
+        """
+        built = super().build_evaluator(evaluator)
+        for index, metric in enumerate(built.metrics):
+            if getattr(metric, "collect_device", None) != "cpu":
+                continue  # it has no files
+            if metric.collect_dir is None:
+                metric.collect_dir = os.path.join(self.work_dir, f".collected_{index}")
+        return built
 
     def _newest_checkpoint(self, accepts: Callable[[dict], bool] | None = None) -> str | None:
         """What the first rank finds; the others might see a shared folder in another state."""

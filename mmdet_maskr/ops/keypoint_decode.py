@@ -26,7 +26,7 @@ from torch import Tensor
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.ops._checks import FLOAT_TYPES
 from mmdet_maskr.ops._workers import for_each
-from mmdet_maskr.ops.late_checks import require
+from mmdet_maskr.ops.late_checks import read, require
 
 PIECE_MAPS = 68  # that a thread takes at a time: they and their bounds stay in its cache
 PIECE_MAPS_GPU = 4096
@@ -214,9 +214,14 @@ def _search(maps: Tensor, sizes: list[tuple[int, int]]) -> tuple[Tensor, Tensor,
     best.scatter_reduce_(0, cells[:, 0], top, "amax")
 
     near_best = best - TIE * magnitude
-    possible = torch.zeros_like(possible)
-    possible[cells[:, 0], cells[:, 1]] = top >= near_best[cells[:, 0]]
-    cells = _without_flat(possible, MANY_NEAR_CELLS).nonzero()
+    is_near = top >= near_best[cells[:, 0]]
+    if maps.device.type == "cpu":
+        possible = torch.zeros_like(possible)
+        possible[cells[:, 0], cells[:, 1]] = is_near
+        cells = _without_flat(possible, MANY_NEAR_CELLS).nonzero()
+    else:  # the same pixels from all cells, whose number is known
+        number = torch.zeros_like(every).scatter_add_(0, cells[:, 0], is_near.long())
+        near_best = near_best.masked_fill(number > MANY_NEAR_CELLS, torch.inf)
     owners, pixels = [], []
     widths = columns.first[:, -1]
     for values, part, y, x in _enlarge(padded, cells, rows, columns):
@@ -228,7 +233,7 @@ def _search(maps: Tensor, sizes: list[tuple[int, int]]) -> tuple[Tensor, Tensor,
     largest_index = max(h * w for h, w in sizes)
     index = torch.full_like(every, largest_index).scatter_reduce_(0, owner, pixel, "amin")
     last = torch.full_like(every, -1).scatter_reduce_(0, owner, pixel, "amax")
-    found, tied = torch.stack([index == last, index < last]).cpu()
+    found, tied = read(torch.stack([index == last, index < last]))
     for m in tied.nonzero()[:, 0].tolist():
         h, w = sizes[m // keypoints]
         near = pixel[owner == m].unique()

@@ -70,6 +70,25 @@ def late_checks() -> Iterator[None]:
         settle(checks, torch.stack([check.good for check in checks]).tolist())
 
 
+def read(flags: Tensor) -> Tensor:
+    """Flags of a device on the host; checks that are open are read with them.
+
+    Args:
+        flags: bool, of any shape.
+
+    Raises:
+        UserError: a check failed.
+    """
+    checks = _STATE.open
+    if flags.device.type == "cpu" or not checks:
+        return flags.cpu()
+    taken = checks[:]
+    checks.clear()
+    whole = torch.cat([flags.flatten(), torch.stack([check.good for check in taken])]).cpu()
+    settle(taken, whole[flags.numel() :].tolist())
+    return whole[: flags.numel()].view(flags.shape)
+
+
 def settle(checks: Sequence[Check], verdicts: Sequence[bool]) -> None:
     """Raise the error of the first check that failed.
 

@@ -120,17 +120,44 @@ def torchrun(repo: Path):
     return module
 
 
-def test_launchers_pass_nodes_and_arguments(torchrun, repo: Path):
+def test_launchers_pass_nodes_and_arguments(torchrun, repo: Path, monkeypatch: pytest.MonkeyPatch):
     """NNODES, NODE_RANK, MASTER_ADDR, PORT and MAX_RESTARTS reach torchrun."""
+    monkeypatch.setattr(socket, "gethostbyname", lambda name: "10.0.0.7")
     given = dict(NNODES="4", NODE_RANK="3", MASTER_ADDR="10.0.0.1", PORT="1234")
     rest = ["c.py", "--amp", "--resume"]
     assert torchrun.arguments("train.py", 8, rest, given, 3) == [
         "--nnodes=4", "--rdzv_backend=c10d", "--rdzv_endpoint=10.0.0.1:1234", "--rdzv_id=1234",
-        "--rdzv_conf=is_host=0", "--nproc_per_node=8", "--max_restarts=3",
+        "--rdzv_conf=is_host=0,read_timeout=1800", "--nproc_per_node=8", "--max_restarts=3",
         str(repo / "tools" / "train.py"), *rest, "--launcher", "pytorch",
     ]  # fmt: skip
     alone = torchrun.arguments("test.py", 2, ["c.py", "w.pth"], dict(MAX_RESTARTS="7"), 0)
     assert {"--rdzv_conf=is_host=1", "--local_addr=127.0.0.1", "--max_restarts=7"} <= set(alone)
+
+
+@pytest.mark.parametrize("leads", ["127.0.1.1", None])
+def test_nodes_whose_names_lead_nowhere(torchrun, monkeypatch: pytest.MonkeyPatch, leads):
+    """They are found by the address that leads to MASTER_ADDR, on its interface."""
+
+    def resolve(name: str) -> str:
+        if leads is None:
+            raise socket.gaierror(name)
+        return leads
+
+    monkeypatch.setattr(socket, "gethostbyname", resolve)
+    given = dict(NNODES="2", NODE_RANK="0", MASTER_ADDR="127.0.0.1", PORT="1234")
+    assert "--local_addr=127.0.0.1" in torchrun.arguments("train.py", 1, [], given, 3)
+    loopback = torchrun.interface_of("127.0.0.1")
+    assert loopback in [name for _, name in socket.if_nameindex()]
+    assert torchrun.environment(1, given)["GLOO_SOCKET_IFNAME"] == loopback
+    # what the caller says counts
+    assert torchrun.local_address(dict(given, PET_LOCAL_ADDR="10.0.0.2")) is None
+    chosen = torchrun.environment(1, dict(given, GLOO_SOCKET_IFNAME="eth7"))
+    assert chosen["GLOO_SOCKET_IFNAME"] == "eth7"
+    assert "GLOO_SOCKET_IFNAME" not in torchrun.environment(1, dict(NNODES="1"))
+    monkeypatch.setattr(socket, "gethostbyname", lambda name: "10.0.0.7")
+    assert torchrun.local_address(given) is None
+    assert "GLOO_SOCKET_IFNAME" not in torchrun.environment(1, given)
+    assert torchrun.interface_of("203.0.113.1") is None
 
 
 def test_processes_share_the_cores(torchrun, monkeypatch: pytest.MonkeyPatch):

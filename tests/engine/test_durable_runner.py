@@ -60,3 +60,15 @@ def test_hooks_are_closed_when_training_ends(shapes_root: Path, tmp_path: Path, 
     guard = next(hook for hook in built.hooks if isinstance(hook, HangGuardHook))
     assert guard._ended.is_set() and not guard._armed
     assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_ranks_meet_in_the_work_dir(shapes_root: Path, tmp_path: Path):
+    """Nodes share it, but maybe not the current folder; each metric has a folder of its own."""
+    built = build_runner(child.config(shapes_root, tmp_path / "work"))
+    evaluator = built.build_evaluator([dict(built.cfg.val_evaluator) for _ in range(2)])
+    first, second = (Path(metric.collect_dir) for metric in evaluator.metrics)
+    assert first.parent == second.parent == tmp_path / "work"
+    assert first != second
+    evaluator.metrics[1].collect_dir = "mine"
+    again = built.build_evaluator(evaluator).metrics
+    assert [metric.collect_dir for metric in again] == [str(first), "mine"]

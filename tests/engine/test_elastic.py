@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import child_training as child
@@ -22,16 +23,18 @@ custom_hooks = [dict(type='WriteLosses'), {hooks}]
 """
 
 
-def launch(repo: Path, data: Path, work_dir: Path, hooks: str = "") -> subprocess.Popen:
+def launch(
+    repo: Path, data: Path, work_dir: Path, hooks: str = "", processes: int = 2, **nodes: str
+) -> subprocess.Popen:
     config = work_dir.with_suffix(".py")
     config.write_text(CONFIG.format(base=str(child.CONFIG), hooks=hooks))
     command = [
-        sys.executable, str(repo / "tools" / "dist_train.py"), str(config), "2",
+        sys.executable, str(repo / "tools" / "dist_train.py"), str(config), str(processes),
         "--work-dir", str(work_dir), "--data-root", str(data),
     ]  # fmt: skip
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     env = {**os.environ, "PATH": path, "PYTHONPATH": f"{child.HERE}:{repo}", "PORT": free_port()}
-    env["OMP_NUM_THREADS"] = "1"
+    env.update(OMP_NUM_THREADS="1", **nodes)
     return subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -65,6 +68,26 @@ def test_a_process_dies(tmp_path: Path, repo: Path, shapes_root: Path):
         assert len(expected) == 8
         assert child.losses(disturbed, rank) == expected
     child.assert_same_weights(disturbed / "epoch_2.pth", calm / "epoch_2.pth")
+
+
+@pytest.mark.slow
+def test_a_process_of_two_nodes_dies(tmp_path: Path, repo: Path, shapes_root: Path):
+    """Only its own node counts the restart; both go on. Node 1 is started first."""
+    work_dir = tmp_path / "work"
+    nodes = dict(NNODES="2", MASTER_ADDR="127.0.0.1", PORT=free_port())
+    hooks = "dict(type='DieOnce', rank=1, iteration=5)"
+    agents = []
+    for rank in ("1", "0"):
+        options = dict(nodes, NODE_RANK=rank)
+        agents.append(launch(repo, shapes_root, work_dir, hooks, processes=1, **options))
+        time.sleep(5)
+    outputs = [output_of(agent) for agent in agents]
+    for agent, output in zip(agents, outputs, strict=True):
+        assert agent.returncode == 0, output[-3000:]
+    assert f"going on from {work_dir}/epoch_1.pth" in "".join(outputs)
+    for rank in (0, 1):
+        assert len(child.losses(work_dir, rank)) == 8
+    assert (work_dir / "epoch_2.pth").exists()
 
 
 def test_wrong_input_is_not_restarted(tmp_path: Path, repo: Path):
