@@ -7,8 +7,10 @@ Symbols: H x W the image, C bands.
 from __future__ import annotations
 
 import importlib.util
+import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -66,6 +68,71 @@ def checked(image: np.ndarray, named: str) -> np.ndarray:
                 "with the value that stands for no data."
             )
     return image
+
+
+class BandStatistics:
+    """Mean and standard deviation of each band over images of one set; threads may add to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._first: tuple[str, int] | None = None  # an image and its bands
+        self._pixels, self._types = 0, set[str]()
+        self._mean = self._squares = self._low = self._high = np.zeros(0)
+
+    def add(self, image: np.ndarray, named: str) -> None:
+        """Take an image (H, W, C).
+
+        Raises:
+            UserError: it has other bands than those before.
+        """
+        values = image.reshape(-1, image.shape[2])
+        count, mean = len(values), values.mean(0, dtype=np.float64)
+        squares = values.var(0, dtype=np.float64) * count
+        low, high = values.min(0).astype(np.float64), values.max(0).astype(np.float64)
+        with self._lock:
+            if self._first is None:
+                self._first = (named, image.shape[2])
+                self._mean, self._squares = np.zeros_like(mean), np.zeros_like(mean)
+                self._low, self._high = low, high
+            if self._first[1] != image.shape[2]:
+                raise UserError(
+                    f"{named} has {image.shape[2]} bands, and {self._first[0]} has "
+                    f"{self._first[1]}: a model takes images of one number of bands."
+                )
+            total = self._pixels + count
+            away = mean - self._mean
+            self._squares = self._squares + squares + away**2 * self._pixels * count / total
+            self._mean = self._mean + away * count / total
+            self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
+            self._pixels = total
+            self._types.add(str(image.dtype))
+
+    def described(self) -> dict[str, Any]:
+        """``types`` of the numbers, and for each band ``mean``, ``std``, ``min`` and ``max``."""
+        deviation = np.sqrt(self._squares / max(self._pixels, 1))
+        return dict(
+            types=sorted(self._types),
+            mean=[round(float(value), 4) for value in self._mean],
+            std=[round(float(value), 4) for value in deviation],
+            min=self._low.tolist(),
+            max=self._high.tolist(),
+        )
+
+    def lines(self) -> list[str]:
+        """A table of the bands, and what a config is to have of it."""
+        found = self.described()
+        rows = zip(*(found[name] for name in ("mean", "std", "min", "max")), strict=True)
+        numbers = [
+            f"{band:4d} {' '.join(f'{value:12.4g}' for value in row)}"
+            for band, row in enumerate(rows, start=1)
+        ]
+        head = f"band {' '.join(f'{name:>12s}' for name in ('mean', 'std', 'min', 'max'))}"
+        mean, std = ([float(f"{value:.5g}") for value in found[name]] for name in ("mean", "std"))
+        return [
+            f"{len(numbers)} bands of {', '.join(found['types'])}:", head, *numbers,
+            f"data_preprocessor=dict(type='BandsDataPreprocessor', mean={mean}, std={std}, "
+            "bgr_to_rgb=False)",
+        ]  # fmt: skip
 
 
 def encode_bands(image: np.ndarray) -> bytes:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from forked import run_tool
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
 from mmdet_maskr.apis import MaskRInferencer
-from mmdet_maskr.bands import encode_bands, read_bands
+from mmdet_maskr.bands import BandStatistics, encode_bands, read_bands
 from mmdet_maskr.datasets import ShapesDataset, shapes
 from mmdet_maskr.datasets.shapes.write import as_bands
 from mmdet_maskr.datasets.transforms import LoadBands
+from mmdet_maskr.deploy import load
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.backbones.inflated import inflated
 
@@ -143,6 +147,80 @@ def test_detection(root: Path, config: Config):
     assert all(mask["size"] == [96, 96] for mask in tiles["masks"])
     with pytest.raises(UserError, match="must be"):
         inferencer(np.zeros((96, 96, 3), np.uint8))
+
+
+def test_statistics_of_bands(root: Path, repo: Path, tmp_path: Path):
+    """Those of all pixels at once, whatever is added when; and as a user asks for them."""
+    images = [read_bands(path) for path in sorted((root / "train").glob("*.tif"))]
+    pixels = np.concatenate([image.reshape(-1, 5) for image in images]).astype(np.float64)
+    measured = BandStatistics()
+    for image in (images[0][:10], images[0][10:], *images[1:]):
+        measured.add(image, "an image")
+    found = measured.described()
+    for name, expected in (("mean", pixels.mean(0)), ("std", pixels.std(0)),
+                           ("min", pixels.min(0)), ("max", pixels.max(0))):  # fmt: skip
+        assert np.allclose(found[name], expected, atol=1e-3), name
+    assert found["types"] == ["uint16"]
+    with pytest.raises(UserError, match="has 3 bands, and an image has 5"):
+        measured.add(images[0][..., :3], "another")
+    command = [root / "annotations" / "instances_train.json", root / "train", "--bands"]
+    code, out = run_tool(repo / "tools" / "check_dataset.py", command)
+    assert code == 0 and "5 bands of uint16" in out, out
+    line = next(line for line in out.splitlines() if line.startswith("data_preprocessor="))
+    preprocessor = eval(line.removeprefix("data_preprocessor="))
+    assert np.allclose(MODELS.build(preprocessor).mean.flatten(), pixels.mean(0), rtol=1e-4)
+    code, out = run_tool(repo / "tools" / "check_dataset.py", [*command, "--json"])
+    document, _ = json.JSONDecoder().raw_decode(out[out.index("{\n") :])
+    assert document["bands"] == found
+    copied = tmp_path / "train"
+    shutil.copytree(root / "train", copied)
+    (copied / "000002.tif").write_bytes(b"II*\0 none")
+    code, out = run_tool(repo / "tools" / "check_dataset.py", [command[0], copied, "--bands"])
+    assert code == 1 and "file-unreadable" in out
+    code, out = run_tool(repo / "tools" / "check_dataset.py", [command[0], "--bands"])
+    assert code == 2 and "name their folder" in out
+
+
+def test_from_training_to_a_runtime(root: Path, repo: Path, tmp_path: Path):
+    """The config of five bands is trained, tested and exported, and the file detects the same."""
+    pytest.importorskip("onnxruntime")
+    config, work = repo / "configs" / "mini" / "maskr_shapes-5bands.py", tmp_path / "work"
+    options = [
+        "--data-root", root, "--cfg-options", "train_cfg.max_epochs=1", "train_cfg.val_interval=1",
+        "train_dataloader.batch_size=2", "train_dataloader.num_workers=0",
+        "train_dataloader.persistent_workers=False", "val_dataloader.num_workers=0",
+        "val_dataloader.persistent_workers=False", "test_dataloader.num_workers=0",
+        "test_dataloader.persistent_workers=False", "model.test_cfg.rcnn.score_thr=0.0",
+    ]  # fmt: skip
+    code, out = run_tool(repo / "tools" / "train.py", [config, "--work-dir", work, *options])
+    assert code == 0 and "coco/segm_mAP" in out, out
+    weights = work / "epoch_1.pth"
+    command = [config, weights, "--work-dir", tmp_path / "tested", *options]
+    code, out = run_tool(repo / "tools" / "test.py", command)
+    assert code == 0 and "coco/keypoints_mAP" in out, out
+    cfg = Config.fromfile(config)
+    cfg.model.test_cfg.rcnn.update(score_thr=0.0, max_per_img=5)
+    cfg.dump(tmp_path / "found.py")
+    folder = tmp_path / "exported"
+    command = [tmp_path / "found.py", weights, folder, "--images", root / "val"]
+    code, out = run_tool(repo / "tools" / "export.py", command)
+    assert code == 0, out
+    exported = load(folder)
+    assert exported.metadata["preprocessing"]["load"] == dict(bands=5)
+    inferencer = MaskRInferencer(cfg, str(weights), device="cpu", show_progress=False)
+    path = root / "val" / "000001.tif"
+    for image, tiles in ((path, {}), (read_bands(path), {}), (path, dict(tile=64, overlap=0.25))):
+        found = exported(image, **tiles)["predictions"][0]
+        expected = inferencer(image, **tiles)["predictions"][0]
+        assert len(found["labels"]) and found["labels"] == expected["labels"]
+        assert np.allclose(found["scores"], expected["scores"], atol=1e-4)
+        assert np.allclose(found["bboxes"], expected["bboxes"], atol=0.05)
+    assert found["masks"][0]["size"] == [96, 96]
+    with pytest.raises(UserError, match="must be"):
+        exported(np.zeros((96, 96, 3), np.uint8))
+    (tmp_path / "three.tif").write_bytes(encode_bands(np.zeros((96, 96, 3), np.uint16)))
+    with pytest.raises(UserError, match="has 3 bands, and the model takes 5"):
+        exported(tmp_path / "three.tif")
 
 
 def test_a_stem_for_more_bands(tmp_path: Path):

@@ -28,6 +28,7 @@ from torch import nn
 
 from mmdet_maskr.catalogue.files import is_old_name
 from mmdet_maskr.coco.keypoint_meta import check_keypoint_meta, flip_indices, keypoint_labels
+from mmdet_maskr.datasets import shapes
 
 MMDET_CONFIGS = Path(mmdet.__file__).parent / ".mim" / "configs"
 # Ours and mmdet's config of the same model.
@@ -80,6 +81,9 @@ def data_roots(tmp_path_factory: pytest.TempPathFactory, shapes_root: Path) -> d
     return {
         "data/coco/": write_coco(folder / "coco", shapes_root),
         "data/shapes/": shapes_root,
+        "data/shapes_bands/": shapes.write_dataset(
+            folder / "bands", images=4, val_images=2, size=96, bands=5
+        ),
         "data/lvis_v1/": write_lvis(folder / "lvis", shapes_root),
         "data/cityscapes/": write_cityscapes(folder / "cityscapes", shapes_root),
         "data/VOCdevkit/": write_voc(folder / "voc", shapes_root),

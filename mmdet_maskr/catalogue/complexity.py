@@ -75,7 +75,10 @@ def count_operations(model: nn.Module, image: tuple[int, int] = IMAGE) -> int | 
             _count_as_convolution(module)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        features = model.extract_feat(torch.empty(1, 3, *image, device="meta"))
+        bands = (
+            len(model.data_preprocessor.mean) if model.data_preprocessor._enable_normalize else 3
+        )
+        features = model.extract_feat(torch.empty(1, bands, *image, device="meta"))
         (model.bbox_head if roi_head is None else model.rpn_head)(features)
         if hasattr(model, "semantic_head"):
             model.semantic_head(features)

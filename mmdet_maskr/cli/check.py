@@ -14,6 +14,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
 from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.bands import BandStatistics
 from mmdet_maskr.cli.folder_check import check_folder
 from mmdet_maskr.cli.output import only_json, print_json
 from mmdet_maskr.cli.spelling import call
@@ -136,6 +137,8 @@ def _check_file(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     if args.fix is not None:
         write_clean(args.fix, content, *check.cleaned(found))
     document = dict(file=str(args.annotations), **sizes, problems=report.rows())
+    if report.bands is not None:
+        document["bands"] = report.bands
     return document, report.errors > 0
 
 
@@ -183,9 +186,15 @@ def _look(
         content, wanted.classes, keypoints, bar("annotations"), wanted.num_keypoints,
         wanted.polygons,
     )  # fmt: skip
+    if args.bands and images is None:
+        raise UserError("--bands measures images: name their folder after the annotation file.")
+    bands = BandStatistics() if args.bands else None
     if images is not None:
-        check.check_files(found, images, bar("images"))
+        check.check_files(found, images, bar("images"), bands)
     report = check.Report(args.first)
     for _, _, problem in found.problems:
         report.add(problem)
+    if bands is not None:
+        print("\n".join(bands.lines()))
+        report.bands = bands.described()
     return found, report

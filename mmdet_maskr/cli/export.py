@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from mmdet_maskr.apis import MaskRInferencer
 from mmdet_maskr.cli.arguments.export import CHECKED
@@ -24,6 +25,7 @@ from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.engine.options import weights_of
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference.inputs import expand
+from mmdet_maskr.models.data_preprocessors import BandsDataPreprocessor
 from mmdet_maskr.quiet import quiet
 
 SIZES = ((240, 320), (333, 187))  # of the pictures of noise that are compared without --images
@@ -68,28 +70,34 @@ def place_words(args: argparse.Namespace) -> None:
     args.checkpoint = weights_of(args, words.pop() if words else None)
 
 
-def images_to_check(args: argparse.Namespace) -> list:
+def images_to_check(args: argparse.Namespace, model: nn.Module) -> list:
     """What the exported file and PyTorch are compared on.
 
     Returns:
         Paths of ``--images``, or of the first of ``--calibration``; else noise, an array (H, W, 3)
-        uint8 of each of ``SIZES``.
+        uint8 of each of ``SIZES``, or (H, W, bands) float32 about the model's means.
     """
     if args.images is not None:
         return expand(args.images)
     if args.calibration is not None:
         return expand(args.calibration)[:CHECKED]
     rng = np.random.default_rng(0)
+    pixels = model.data_preprocessor
+    if isinstance(pixels, BandsDataPreprocessor):
+        mean, std = (values.flatten().numpy() for values in (pixels.mean, pixels.std))
+        return [
+            rng.normal(mean, std, (*size, len(mean))).clip(0).astype(np.float32) for size in SIZES
+        ]
     return [rng.integers(0, 256, (*size, 3), np.uint8) for size in SIZES]
 
 
 def run(args: argparse.Namespace) -> None:
     check_args(args)
-    images = images_to_check(args)
     with quiet():
         inferencer = MaskRInferencer(
             args.config, args.checkpoint, device="cpu", show_progress=False
         )
+    images = images_to_check(args, inferencer.model)
     calibration = None
     if args.int8:
         paths = expand(args.calibration)[: args.calibration_images]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from mmdet_maskr.bands import checked, read_bands
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.image_sizes import resized_shape
 from mmdet_maskr.inference.walk import Unreadable, is_out_of_memory
@@ -21,7 +22,7 @@ class Prepared(NamedTuple):
     """A graph's input and its relation to the image.
 
     Args:
-        image: (1, 3, h, w) float32.
+        image: (1, C, h, w) float32.
         size: (height, width) of the image itself.
         scale: (x, y): pixels of the input per pixel of the image.
     """
@@ -32,17 +33,21 @@ class Prepared(NamedTuple):
 
 
 def read_image(source: str | Path | np.ndarray, load: dict[str, Any] | None = None) -> np.ndarray:
-    """(H, W, 3) in BGR, as mmdet's LoadImageFromFile has it.
+    """(H, W, 3) in BGR, as mmdet's LoadImageFromFile has it; (H, W, C) as LoadBands has it.
 
     Args:
         source: a file, or an array (H, W, 3), which is taken as it is.
         load: the metadata's ``load``: ``decoder``, one of :data:`DECODERS`; ``orientation``,
-            whether EXIF's is followed; ``float32``, whether pixels are resized as such.
+            whether EXIF's is followed; ``float32``, whether pixels are resized as such; or
+            ``bands`` alone, their number.
 
     Raises:
-        Unreadable: a file that the decoder cannot read.
+        Unreadable: a file that the decoder cannot read, or of other bands.
+        UserError: an array of other bands.
         MemoryError: there is not enough for its pixels.
     """
+    if load is not None and "bands" in load:
+        return _read_bands(source, load["bands"])
     load = {**LOAD, **(load or {})}
     if isinstance(source, np.ndarray):
         image = source
@@ -63,6 +68,23 @@ def read_image(source: str | Path | np.ndarray, load: dict[str, Any] | None = No
         if image is None:
             raise Unreadable(str(source), "it is no image that OpenCV can read")
     return image.astype(np.float32) if load["float32"] else image
+
+
+def _read_bands(source: str | Path | np.ndarray, bands: int) -> np.ndarray:
+    """As LoadBands reads a file, or takes an array."""
+    if isinstance(source, np.ndarray):
+        image = checked(source, "the array")
+        if image.shape[2] != bands:
+            raise UserError(f"the array has {image.shape[2]} bands, and the model takes {bands}.")
+        return image
+    try:
+        image = read_bands(source)
+    except UserError as error:
+        reason = str(error).removeprefix(f"image {source} ").rstrip(".")
+        raise Unreadable(str(source), reason) from error
+    if image.shape[2] != bands:
+        raise Unreadable(str(source), f"it has {image.shape[2]} bands, and the model takes {bands}")
+    return image
 
 
 def _read_pil(source: str | Path, orientation: bool) -> np.ndarray:
@@ -88,7 +110,7 @@ def _need_pillow(what: str) -> None:
 
 
 def prepare(image: np.ndarray, resize: dict[str, Any] | None) -> Prepared:
-    """Resize an image (H, W, 3) as the metadata's ``resize`` says."""
+    """Resize an image (H, W, C) as the metadata's ``resize`` says."""
     height, width = image.shape[:2]
     resized = image if resize is None else _resized(image, resize)
     new_height, new_width = resized.shape[:2]
@@ -107,7 +129,8 @@ def _resized(image: np.ndarray, resize: dict[str, Any]) -> np.ndarray:
         size = resized_shape(height, width, scale, resize["pixels"])[::-1]
     if resize["pixels"] == "detectron2":
         return _resize_pil(image, size)
-    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return resized if resized.ndim == 3 else resized[..., None]  # of one band
 
 
 def _resize_pil(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

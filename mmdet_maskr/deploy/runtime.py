@@ -80,6 +80,8 @@ class ExportedModel:
                 f"{path} cannot be opened ({reason}): it is damaged, or of another version of the "
                 f"library. {CURE}"
             ) from error
+        load = self.metadata["preprocessing"].get("load") or {}
+        self._bands: int | None = load.get("bands")  # None of colors
         self._counter = Counter()
         self._lock = threading.RLock()  # libraries keep what they compute with
 
@@ -103,7 +105,8 @@ class ExportedModel:
 
         Args:
             inputs: what MaskRInferencer takes: a path, folder, pattern, URL, an array (H, W, 3) in
-                BGR as ``cv2.imread`` gives it, or a list of these; or the path of a video, the
+                BGR as ``cv2.imread`` gives it, (H, W, bands) of a model of bands, or a list of
+                these; or the path of a video, the
                 address of a stream (rtsp://...), or ``LiveFrames(0)``, a camera.
             masks: 'rle' (COCO's, ``counts`` as a string) or 'bitmaps' (arrays (D, H, W) of bool).
             out_dir: where ``preds/NAME.json`` is written for each image; only for RLEs. Files of
@@ -142,7 +145,7 @@ class ExportedModel:
             model = self._tiled(model, tile, OVERLAP if overlap is None else overlap, show_progress)
         if film is not None and masks != "rle":
             raise UserError("film draws masks='rle' only.")
-        source = open_source(inputs)
+        source = open_source(inputs, self._bands or 3)
         video = source if isinstance(source, Video) else None
         if video is None and (track or film is not None):
             name = "track" if track else "film"
@@ -203,7 +206,10 @@ class ExportedModel:
 
         def open_image(image: Image) -> Raster:
             return open_raster(
-                image.content, lambda path: read_image(path, steps.get("load")), 3, is_color=True
+                image.content,
+                lambda path: read_image(path, steps.get("load")),
+                self._bands or 3,
+                is_color=self._bands is None,
             )
 
         def found(image: Image, raster: Raster, lists: dict[str, Any]) -> _Lists:
@@ -212,7 +218,7 @@ class ExportedModel:
         return TiledModel(model, tiling, open_image, found, show_progress=show_progress)
 
     def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """The graph's outputs by name, of its input (1, 3, H, W)."""
+        """The graph's outputs by name, of its input (1, C, H, W)."""
         names, found = self.metadata["outputs"], self._run(image)
         if len(names) != len(found):
             raise UserError(

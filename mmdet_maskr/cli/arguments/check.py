@@ -11,6 +11,7 @@ Examples:
     %(prog)s my_photos
     %(prog)s data/coco/annotations/instances_train2017.json data/coco/train2017
     %(prog)s pets.json photos --config my_config.py --fix clean/pets.json
+    %(prog)s crowns.json tiffs --bands
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format", choices=FORMATS, help="annotation format, if FOLDER has several"
+    )
+    parser.add_argument(
+        "--bands",
+        action="store_true",
+        help="load images with all their bands and bits, and print mean and standard deviation of "
+        "each band",
     )
     parser.add_argument("--keypoints", action="store_true", help="check keypoints too")
     parser.add_argument(

@@ -288,11 +288,16 @@ class Problem(NamedTuple):
 
 
 class Report:
-    """Counts problems by code and keeps the first of each."""
+    """Counts problems by code and keeps the first of each.
+
+    Attributes:
+        bands: of the images, as :meth:`.BandStatistics.described`; None where none were measured.
+    """
 
     def __init__(self, keep: int = 5) -> None:
         self.counts: Counter[str] = Counter()
         self.first: dict[str, list[Problem]] = {}
+        self.bands: dict[str, Any] | None = None
         self._keep = keep
 
     def add(self, problem: Problem) -> None:

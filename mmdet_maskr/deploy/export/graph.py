@@ -25,7 +25,7 @@ from mmdet_maskr.deploy.export.boxes import (
 from mmdet_maskr.deploy.export.heads import KeypointBranch, MaskBranch, shared
 from mmdet_maskr.deploy.export.pooling import Pooler
 from mmdet_maskr.errors import UserError
-from mmdet_maskr.models.data_preprocessors.unit_range import UnitRangePreprocessor
+from mmdet_maskr.models.data_preprocessors import BandsDataPreprocessor, UnitRangePreprocessor
 
 INPUT = "image"
 
@@ -70,7 +70,8 @@ class ExportableDetector(nn.Module):
         """Detections of one image.
 
         Args:
-            image: (1, 3, H, W) float32, 0 to 255, channels as ``cv2.imread`` gives them.
+            image: (1, 3, H, W) float32, 0 to 255, channels as ``cv2.imread`` gives them; of a
+                model of bands (1, C, H, W), in the numbers of the files.
 
         Returns:
             What :attr:`output_names` says: boxes (D, 4) xyxy in pixels of the input, scores (D,)
@@ -107,18 +108,21 @@ class Preprocess(nn.Module):
         self.divisor = int(preprocessor.pad_size_divisor)
         self.normalizes = bool(preprocessor._enable_normalize)
         self.pad_value = float(preprocessor.pad_value)
+        self.bands = 3
         if self.normalizes:
+            self.bands = preprocessor.mean.numel()
             for name in ("mean", "std"):
                 values = getattr(preprocessor, name)
-                if values.numel() != 3:
+                of_bands = isinstance(preprocessor, BandsDataPreprocessor)
+                if values.numel() != 3 and not of_bands:
                     raise UserError(
                         f"data_preprocessor.{name} must have 3 numbers to be exported, not "
                         f"{values.numel()}."
                     )
-                self.register_buffer(name, values.detach().view(1, 3, 1, 1).float())
+                self.register_buffer(name, values.detach().view(1, -1, 1, 1).float())
 
     def forward(self, image: Tensor) -> Tensor:
-        """(1, 3, H, W) -> (1, 3, H', W'), multiples of the size divisor."""
+        """(1, C, H, W) -> (1, C, H', W'), multiples of the size divisor."""
         if self.scale != 1.0:
             image = image / self.scale
         if self.swaps:

@@ -24,7 +24,9 @@ from mmdet_maskr.errors import UserError
 from mmdet_maskr.version import __version__
 
 RESIZES = ("Resize", "KeypointResize", "SourceResize")
-LOADERS = ("LoadImageFromFile", "InferencerLoader")  # DetInferencer puts the other in its place
+# DetInferencer puts the second in the first's place, MaskRInferencer the fourth in the third's
+LOADERS = ("LoadImageFromFile", "InferencerLoader", "LoadBands", "InferencerBandsLoader")
+OF_BANDS = LOADERS[2:]
 # of a test pipeline, what changes no pixel
 NEUTRAL = (
     *LOADERS,
@@ -51,13 +53,17 @@ def describe(model: nn.Module, cfg: Config, dataset_meta: dict) -> dict[str, Any
     """
     head = model.roi_head
     pipeline = wrappers.the_pipeline(cfg.test_dataloader.dataset, "an export")
+    load = load_of(pipeline)
+    kind = "0 to 255, channels B, G, R"
+    if "bands" in load:
+        kind = "in the numbers of the files, bands in their order"
     described: dict[str, Any] = dict(
         version=VERSION,
         mmdet_maskr=__version__,
         classes=list(dataset_meta["classes"]),
         preprocessing=dict(
-            input="image: 1 x 3 x H x W, float32, 0 to 255, channels B, G, R, resized",
-            load=load_of(pipeline),
+            input=f"image: 1 x {load.get('bands', 3)} x H x W, float32, {kind}, resized",
+            load=load,
             resize=resize_of(pipeline),
             in_the_graph=_normalization(model.data_preprocessor),
         ),
@@ -92,6 +98,13 @@ def load_of(pipeline: Sequence[dict]) -> dict[str, Any]:
             f"exported; it has one of {', '.join(LOADERS)}."
         )
     options = loaders[0]
+    if _name(options) in OF_BANDS:
+        if any(_name(step) == "SourceResize" for step in pipeline):
+            raise UserError(
+                "LoadBands of the test pipeline cannot go with SourceResize, which resizes three "
+                "colors of 8 bits: use Resize."
+            )
+        return dict(bands=int(options["channels"]))
     color = options.get("color_type", "color")
     decoder = options.get("imdecode_backend") or "cv2"
     for option, value, accepted in (

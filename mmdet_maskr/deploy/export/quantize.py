@@ -55,7 +55,7 @@ def quantize(
 
     Args:
         graph: float32.
-        images: graph inputs (1, 3, h, w), by which the ranges of activations are found.
+        images: graph inputs (1, C, h, w), by which the ranges of activations are found.
         sensitive: regular expressions of nodes that stay in float32.
 
     Raises:

@@ -65,7 +65,7 @@ def export(
         folder: is made; a model in it is replaced, once the new one is whole.
         form: 'onnx', 'torchscript' or 'openvino'.
         opset: of ONNX; OpenVINO is written by way of it.
-        calibration: graph inputs (1, 3, h, w) by which an OpenVINO model is quantized to int8;
+        calibration: graph inputs (1, C, h, w) by which an OpenVINO model is quantized to int8;
             None for float32.
 
     Raises:
@@ -101,9 +101,10 @@ def export(
         replace(new, folder)
 
 
-def _example() -> torch.Tensor:
+def _example(detector: ExportableDetector) -> torch.Tensor:
+    """Noise of the size and the bands that a detector takes."""
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(1, 3, *EXAMPLE, generator=generator) * 255
+    return torch.rand(1, detector.preprocess.bands, *EXAMPLE, generator=generator) * 255
 
 
 def write_onnx(detector: ExportableDetector, path: Path, opset: int) -> None:
@@ -117,7 +118,7 @@ def write_onnx(detector: ExportableDetector, path: Path, opset: int) -> None:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             detector,
-            (_example(),),
+            (_example(detector),),
             str(path),
             dynamo=False,
             autograd_inlining=False,
@@ -131,7 +132,7 @@ def write_onnx(detector: ExportableDetector, path: Path, opset: int) -> None:
 def _write_torchscript(detector: ExportableDetector, path: Path) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(detector, (_example(),), check_trace=False)
+        traced = torch.jit.trace(detector, (_example(detector),), check_trace=False)
         torch.jit.freeze(traced).save(str(path))
 
 
