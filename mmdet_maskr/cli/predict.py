@@ -8,13 +8,17 @@ import io
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from mmdet_maskr.apis import MaskRInferencer
+from mmdet_maskr.apis.geojson import place_of, write_geojson
 from mmdet_maskr.apis.labels import labels_of
 from mmdet_maskr.cli.output import only_json, print_json
 from mmdet_maskr.datasets.formats.writers import check_empty, write_labels
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.folders import check_writable
+from mmdet_maskr.inference.inputs import check_names, expand, is_url, is_video
 from mmdet_maskr.inference.live import LiveFrames
 from mmdet_maskr.inference.video import CODECS
 from mmdet_maskr.inference.window import check_display
@@ -32,6 +36,8 @@ def run(args: argparse.Namespace) -> None:
         summary = summary_of(result, meta["classes"], seconds, args)
         if args.write:
             summary["left_out"] = write_all(args, result, meta)
+        if args.geojson:
+            write_maps(args, result, meta["classes"])
     if args.json:
         print_json(summary)
     else:
@@ -66,8 +72,24 @@ def check_args(args: argparse.Namespace) -> None:
         raise UserError(f"--out {args.out}: its name must end in {' or '.join(CODECS)}.")
     if args.out is not None and args.no_save_vis:
         raise UserError("--out is the drawn video, which --no-save-vis leaves out.")
+    if args.geojson:
+        check_places(args)
     if args.show:
         check_display()
+
+
+def check_places(args: argparse.Namespace) -> None:
+    """Refuse ``--geojson`` for what has no coordinates, before anything is detected.
+
+    Raises:
+        UserError: no GeoTIFF, or two of one name.
+    """
+    if args.camera is not None or any(is_url(p) or is_video(p) for p in args.photos):
+        raise UserError("--geojson is for GeoTIFFs, not for videos and addresses.")
+    images = expand(args.photos)
+    check_names(images, "their files in --out-dir would overwrite one another", stems=True)
+    for image in images:
+        place_of(str(image))
 
 
 def load_inferencer(args: argparse.Namespace) -> MaskRInferencer:
@@ -118,6 +140,8 @@ def summary_of(
         files["predictions"] = str(args.out_dir / "preds")
     if args.coco_json is not None:
         files["coco_json"] = str(args.coco_json)
+    if args.geojson:
+        files["geojson"] = str(args.out_dir / "geojson")
     files |= {kind: str(args.out_dir / kind) for kind in args.write}
     return dict(
         images=len(result["images"]),
@@ -134,6 +158,14 @@ def write_all(
     """Write the labels for each tool; gives what its format has no place for, with counts."""
     labels = labels_of(result, meta)
     return {kind: dict(write_labels(labels, args.out_dir / kind, kind)) for kind in args.write}
+
+
+def write_maps(args: argparse.Namespace, result: dict[str, Any], classes: tuple[str, ...]) -> None:
+    """Write ``DIR/geojson/NAME.geojson`` of each image."""
+    folder = args.out_dir / "geojson"
+    check_writable(folder, "--out-dir")
+    for image, lists in zip(result["images"], result["predictions"], strict=True):
+        write_geojson(folder / f"{Path(image).stem}.geojson", image, lists, classes)
 
 
 def print_summary(summary: dict[str, Any]) -> None:

@@ -93,6 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write DIR/TOOL, photos and labels to correct in an annotation tool: "
         "%(choices)s. `maskr train` and `maskr convert` read the folder again",
     )
+    parser.add_argument(
+        "--geojson",
+        action="store_true",
+        help="also write DIR/geojson/NAME.geojson of each GeoTIFF, with the outlines of masks in "
+        "the image's coordinate system; needs the package rasterio",
+    )
     parser.add_argument("--no-save-vis", action="store_true", help="write no pictures")
     parser.add_argument("--no-save-pred", action="store_true", help="write no DIR/preds")
     parser.add_argument(
