@@ -132,15 +132,28 @@ def get(name: str) -> PretrainedModel | None:
     return _by_key(models()).get(_key(name.removeprefix(SCHEME)))
 
 
+def why_not(name: str) -> str | None:
+    """Why a model that Detectron2 publishes cannot be had here; None for any other name."""
+    key = _key(name.removeprefix(SCHEME).rpartition("/")[2])
+    for family in content()["unsupported"]:
+        if re.search(rf"(^|_){family['pattern']}(_|$)", key):
+            return family["reason"]
+    return None
+
+
 def find(name: str) -> PretrainedModel:
     """A model by its name, or an alias of it.
 
     Raises:
-        UserError: there is none; with the nearest names.
+        UserError: there is none, with the nearest names; or one of Detectron2's that cannot be
+            converted, with the reason.
     """
     found = get(name)
     if found is not None:
         return found
+    reason = why_not(name)
+    if reason is not None:
+        raise UserError(f"{name} of Detectron2 cannot be converted: {reason}.")
     known = _by_key(models())
     close = difflib.get_close_matches(_key(name.removeprefix(SCHEME)), known, n=3)
     names = list(dict.fromkeys(known[key].name for key in close))

@@ -79,6 +79,34 @@ def test_names_are_found_as_people_write_them():
         catalogue.find("")
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("new_baselines/mask_rcnn_regnety_4gf_dds_FPN_100ep_LSJ.py", "squeeze-and-excitation"),
+        ("cascade_mask_rcnn_mvitv2_b_in21k_100ep", "no MViTv2"),
+        ("pretrained://mask_rcnn_mvitv2_t_3x", "no MViTv2"),
+        ("cascade_mask_rcnn_swin_b_in21k_50ep", "names are not mapped"),
+        ("Misc/panoptic_fpn_R_101_dconv_cascade_gn_3x.yaml", "semantic head"),
+        ("COCO-Detection/retinanet_R_50_FPN_1x", "no RoIs"),
+        ("fast_rcnn_R_50_FPN_1x", "no objects by itself"),
+        ("rpn_R_50_C4_1x", "no objects by itself"),
+    ],
+)
+def test_models_of_detectron2_that_cannot_be_converted(name: str, reason: str):
+    with pytest.raises(UserError, match=f"cannot be converted: .*{reason}") as caught:
+        catalogue.find(name)
+    named = re.findall(r"[\w-]+_(?:LSJ|100ep|coco|3x|1x)\b", str(caught.value).partition(": ")[2])
+    assert all(catalogue.get(one) is not None for one in named)  # those that it points to
+
+
+def test_reasons_are_of_no_model_that_there_is():
+    assert not [model.name for model in MODELS if catalogue.why_not(model.name)]
+    with pytest.raises(UserError, match="did you mean"):
+        catalogue.find("mask-rcnn_swin-t-p4_fpn_1x_coco")
+    with pytest.raises(UserError, match="did you mean"):
+        catalogue.find("faster_rcnn_R50_FPN_1x")
+
+
 def test_selection():
     found = catalogue.select(task="masks", backbone="vit", min_ap=49, max_params=500)
     assert {model.name for model in found} == {
