@@ -19,6 +19,7 @@ from typing import Any
 # Compile times measured with torch 2.13 on 2 cores: 2.4 min as units, 22 min file by file.
 UNITY_CORE_MINUTES, PLAIN_CORE_MINUTES, CU_FILE_CORE_MINUTES = 4.8, 44.0, 1.0
 GIB_PER_JOB = 2.5
+FIRST_CXX20 = (2, 14, 0)  # the first torch whose headers need C++20
 # Seen to clash among mmcv 2's cpu/*.cpp; `clashing` finds them by itself, this is the safety net.
 KNOWN_CLASHES = {
     "psamask.cpp",
@@ -27,6 +28,11 @@ KNOWN_CLASHES = {
     "rotated_feature_align.cpp",
     "bezier_align.cpp",
 }
+# CUDA files that do not share a unit, of mmcv 2.1 (58 files in 22 units: 17 core-minutes, not 58).
+CUDA_ALONE = (
+    "iou3d|roiaware_pool3d|convex_iou|min_area_polygons|box_iou_\\w+|nms_(quadri|rotated)|carafe\\w*|"
+    "sparse_\\w+|spconv\\w*"
+)
 
 
 @dataclass(frozen=True)
@@ -268,17 +274,21 @@ def write_units(csrc: Path, jobs: int, cuda: bool) -> tuple[int, int]:
     """Merge mmcv's .cpp files into units, in place; return (units, files merged into them).
 
     csrc: the unpacked mmcv/ops/csrc/pytorch. A merged foo.cpp becomes foo.cpp.inc, which setup.py's
-    globs do not see and which finds its neighbors' headers as before. CUDA's .cu files stay.
-    cuda: whether cuda/*.cpp are compiled at all.
+    globs do not see and which finds its neighbors' headers as before.
+    cuda: whether cuda/*.cpp and cuda/*.cu are compiled at all; the latter become unit_N.cu.
     """
     units = files = 0
     none: frozenset[str] = frozenset()
-    folders = [(csrc, 2, none), (csrc / "cpu", 1, frozenset(KNOWN_CLASHES))]
-    for folder, share, known in folders + [(csrc / "cuda", 1, none)] * cuda:
+    folders = [(csrc, 2, none, "cpp"), (csrc / "cpu", 1, frozenset(KNOWN_CLASHES), "cpp")]
+    cuda_folders = [(csrc / "cuda", 1, none, "cpp"), (csrc / "cuda", 3, none, "cu")]
+    for folder, share, known, suffix in folders + cuda_folders * cuda:
         sources = {
             path.name: path.read_text(encoding="utf-8", errors="replace")
-            for path in sorted(folder.glob("*.cpp"))
+            for path in sorted(folder.glob(f"*.{suffix}"))
         }
+        if suffix == "cu":
+            pattern = re.compile(rf"({CUDA_ALONE})(_cuda)?\.cu")
+            known = frozenset(name for name in sources if pattern.fullmatch(name))
         for index, names in enumerate(group(sources, max(2, jobs) * share, known)):
             units, files = units + 1, files + len(names)
             if len(names) == 1:
@@ -288,8 +298,27 @@ def write_units(csrc: Path, jobs: int, cuda: bool) -> tuple[int, int]:
                 (folder / name).rename(folder / f"{name}.inc")
                 lines.append(f'#include "{name}.inc"')
                 lines += [f"#undef {macro}" for macro in sorted(macros(sources[name]))]
-            (folder / f"unit_{index}.cpp").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            (folder / f"unit_{index}.{suffix}").write_text(
+                "\n".join(lines) + "\n", encoding="utf-8"
+            )
     return units, files
+
+
+def set_standard(setup: Path, torch: str) -> str | None:
+    """Let mmcv's setup.py ask for the C++ standard that torch's headers need; return it if changed.
+
+    mmcv 2.1 passes -std=c++17 (older releases c++14) to the C++ compiler and nvcc; torch from 2.14
+    on needs C++20.
+    setup: mmcv's setup.py. torch: its version.
+    """
+    if version_tuple(torch) < FIRST_CXX20:
+        return None
+    text = setup.read_text(encoding="utf-8")
+    changed = re.sub(r"(?<=[-/]std[=:]c\+\+)1[147]\b", "20", text)
+    if changed == text:
+        return None
+    setup.write_text(changed, encoding="utf-8")
+    return "c++20"
 
 
 def find_nvcc(env: Mapping[str, str]) -> tuple[str, str] | None:

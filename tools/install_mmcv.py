@@ -156,6 +156,7 @@ class Installer(Environment):
             else:
                 archive.extractall(folder)
         source = next(path for path in folder.iterdir() if (path / "setup.py").is_file())
+        build.set_standard(source / "setup.py", self.facts["torch"])
         csrc = source / "mmcv" / "ops" / "csrc" / "pytorch"
         cuda_too = self.cuda_home is not None
         files = len([*csrc.glob("*.cpp"), *csrc.glob("cpu/*.cpp")])

@@ -98,7 +98,7 @@ def test_write_units_keeps_every_source(tmp_path):
         (csrc / name).write_text(f"void main_{name[0]}() {{ }}\n")
     (csrc / "cuda" / "k.cu").write_text("__global__ void k() { }\n")
     (csrc / "cuda" / "bind.cpp").write_text("void bind() { }\n")
-    assert build.write_units(csrc, jobs=1, cuda=True) == (4 + 7 + 1, 4 + 10 + 1)
+    assert build.write_units(csrc, jobs=1, cuda=True) == (4 + 7 + 1 + 1, 4 + 10 + 1 + 1)
     left = {
         str(path.relative_to(csrc)): path.read_text()
         for path in csrc.rglob("*.c*")
@@ -112,6 +112,39 @@ def test_write_units_keeps_every_source(tmp_path):
     unit = next(text for text in left.values() if '"i.cpp.inc"' in text)
     assert unit.startswith("#include <torch/extension.h>\n")
     assert '#include "i.cpp.inc"\n#undef DECLARE\n' in unit
+
+
+def test_cuda_files_are_merged_but_for_those_that_clash(tmp_path):
+    """Each once: in a unit that nvcc compiles, or as it is."""
+    csrc = tmp_path / "pytorch"
+    (csrc / "cuda").mkdir(parents=True)
+    (csrc / "cpu").mkdir()
+    free = [f"op{i}_cuda.cu" for i in range(12)]
+    alone = ["iou3d_cuda.cu", "box_iou_rotated_cuda.cu", "nms_quadri_cuda.cu", "carafe_cuda.cu",
+             "sparse_maxpool.cu"]  # fmt: skip
+    for name in [*free, *alone]:
+        (csrc / "cuda" / name).write_text(f"void {name.split('.')[0]}() {{ }}\n")
+    units, files = build.write_units(csrc, jobs=2, cuda=True)
+    left = {path.name: path.read_text() for path in (csrc / "cuda").glob("*.cu")}
+    assert (units, files) == (6 + len(alone), len(free) + len(alone)) and len(left) == units
+    for name in free:
+        assert name not in left and (csrc / "cuda" / f"{name}.inc").exists()
+        assert sum(text.count(f'#include "{name}.inc"') for text in left.values()) == 1
+    assert set(alone) < set(left)
+    assert not list((csrc / "cuda").glob("*.cpp"))
+
+
+@pytest.mark.parametrize(
+    ("torch", "standard"), [("2.13.1+cpu", "17"), ("2.14.0", "20"), ("3.0", "20")]
+)
+def test_standard_is_the_one_that_torch_needs(tmp_path, torch, standard):
+    """For the C++ compiler, nvcc and MSVC's form of the option; nothing else changes."""
+    setup = tmp_path / "setup.py"
+    text = "args = {'cxx': ['-std=c++NN'], 'nvcc': ['-std=c++NN']}; win = '/std:c++NN'; n = 17\n"
+    setup.write_text(text.replace("NN", "17"))
+    assert build.set_standard(setup, torch) == ("c++20" if standard == "20" else None)
+    assert setup.read_text() == text.replace("NN", standard)
+    assert build.set_standard(setup, torch) is None  # done
 
 
 # -- plan ----------------------------------------------------------------------------------------
