@@ -46,7 +46,7 @@ def registered() -> list[tuple[type, type]]:
     pairs = []
     for registry in (MODELS, TASK_UTILS, TRANSFORMS, VISUALIZERS, *_others()):
         for cls in registry.module_dict.values():
-            if cls.__module__.startswith("mmdet_maskr."):
+            if isinstance(cls, type) and cls.__module__.startswith("mmdet_maskr."):
                 theirs = [
                     c for c in cls.__mro__ if c.__module__.startswith(("mmdet.", "mmengine."))
                 ]
