@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> None:
             args.force,
             args.bands,
         )
+        if args.mosaics is not None:
+            print(f"mosaics: {shapes.write_mosaics(out, args.mosaics)}")
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
     for split in shapes.SPLITS:

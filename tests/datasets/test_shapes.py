@@ -366,3 +366,40 @@ def test_cli_can_be_stopped(tmp_path: Path, capsys, monkeypatch):
     monkeypatch.setattr(shapes, "write_dataset", stop)
     assert make_shapes(str(tmp_path / "a")) == 130
     assert "goes on" in capsys.readouterr().err
+
+
+# ----------------------------------------------------------------------------------------- mosaics
+def test_mosaics_are_the_images_next_to_each_other(root: Path):
+    """Pixels, masks, boxes and keypoints of each image at its place; what is left over is out."""
+    target = shapes.write_mosaics(root, 2)
+    small, large = COCO(root / "annotations/instances_val.json"), COCO(target)
+    assert [image["width"] for image in large.imgs.values()] == [2 * SIZE]  # 6 // 4 mosaics
+    picture = cv2.imread(str(root / "mosaic/000001.png"))
+    number = {key: place for place, key in enumerate(small.imgs)}
+    moved = {annotation["id"]: annotation for annotation in large.dataset["annotations"]}
+    wanted = [a for a in small.dataset["annotations"] if number[a["image_id"]] < 4]
+    assert moved.keys() == {annotation["id"] for annotation in wanted}
+    assert any(isinstance(a["segmentation"], dict) for a in wanted)
+    for old in wanted:
+        place = number[old["image_id"]]
+        y0, x0 = place // 2 * SIZE, place % 2 * SIZE
+        window = slice(y0, y0 + SIZE), slice(x0, x0 + SIZE)
+        image = cv2.imread(str(root / "val" / small.imgs[old["image_id"]]["file_name"]))
+        np.testing.assert_array_equal(picture[window], image)
+        new = moved[old["id"]]
+        mask = large.annToMask(new)
+        np.testing.assert_array_equal(mask[window], small.annToMask(old))
+        assert mask.sum() == mask[window].sum()
+        assert new["bbox"] == [old["bbox"][0] + x0, old["bbox"][1] + y0, *old["bbox"][2:]]
+        for (x, y, seen), (u, v, same) in zip(
+            np.reshape(old.get("keypoints", []), (-1, 3)),
+            np.reshape(new.get("keypoints", []), (-1, 3)),
+            strict=True,
+        ):
+            assert same == seen and (u, v) == ((x + x0, y + y0) if seen else (x, y))
+
+
+@pytest.mark.parametrize("side", [0, 3])
+def test_too_few_images_for_a_mosaic(root: Path, side: int):
+    with pytest.raises(ValueError, match=rf"a mosaic of {side} x {side} needs {side**2} of 6"):
+        shapes.write_mosaics(root, side)

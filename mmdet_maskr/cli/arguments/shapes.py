@@ -43,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=3,
         help="bands of the images, 1 to 16; other than 3 are TIFFs of 16 bits (default: 3)",
     )
+    parser.add_argument(
+        "--mosaics",
+        type=int,
+        metavar="K",
+        help="also write large images, K x K validation images each, as the split 'mosaic'",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the whole set (default: 0)")
     parser.add_argument(
         "--force",

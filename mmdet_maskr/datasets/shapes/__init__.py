@@ -25,6 +25,7 @@ from mmdet_maskr.datasets.shapes.meta import (
     SKELETON,
     SWAPS,
 )
+from mmdet_maskr.datasets.shapes.mosaic import write_mosaics
 from mmdet_maskr.datasets.shapes.write import (
     MANIFEST,
     SIZE_RANGE,
@@ -46,4 +47,5 @@ __all__ = [
     "SWAPS",
     "make_image",
     "write_dataset",
+    "write_mosaics",
 ]
