@@ -31,7 +31,7 @@ from mmdet_maskr.engine.config_errors import explained
 from mmdet_maskr.engine.config_parts import check_parts
 from mmdet_maskr.engine.console import shorten_console
 from mmdet_maskr.engine.durable_files import newest_checkpoint
-from mmdet_maskr.engine.exact_loading import exact_loader
+from mmdet_maskr.engine.exact_loading import GuardedDataLoader, exact_loader
 from mmdet_maskr.engine.loader_defaults import with_defaults
 from mmdet_maskr.engine.loops import exact_loop, exact_settings
 from mmdet_maskr.engine.optimizers import check_optimizers
@@ -117,7 +117,8 @@ class DurableRunner(Runner):
     def train(self) -> nn.Module:
         """Train; hooks with threads or signal handlers (a ``close``) end them in any case.
 
-        mmengine calls no hook when training raises, and in a notebook the process lives on.
+        mmengine calls no hook when training raises, and in a notebook the process lives on. Data
+        workers end as well, here and in :meth:`val` and :meth:`test`.
         """
         check_parts(self.cfg, ("train", "val"))
         try:
@@ -127,18 +128,31 @@ class DurableRunner(Runner):
             for hook in self.hooks:
                 if hasattr(hook, "close"):
                     hook.close()
+            self._end_workers()
 
     def val(self) -> dict:
         """Validate, as mmengine does."""
         check_parts(self.cfg, ("val",))
-        with explained(self.cfg):
-            return super().val()
+        try:
+            with explained(self.cfg):
+                return super().val()
+        finally:
+            self._end_workers()
 
     def test(self) -> dict:
         """Test, as mmengine does."""
         check_parts(self.cfg, ("test",))
-        with explained(self.cfg):
-            return super().test()
+        try:
+            with explained(self.cfg):
+                return super().test()
+        finally:
+            self._end_workers()
+
+    def _end_workers(self) -> None:
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            loader = getattr(loop, "dataloader", None)
+            if isinstance(loader, GuardedDataLoader):
+                loader.end_workers()
 
     def load_or_resume(self) -> None:
         """Load weights, or go on from a checkpoint, as ``load_from`` and ``resume`` say."""

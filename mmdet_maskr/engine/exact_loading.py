@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import random
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -110,9 +111,25 @@ def preserved_generators() -> Iterator[None]:
 class GuardedDataLoader(DataLoader):
     """A DataLoader whose workers no signal to a whole job ends, see :class:`WorkerStart`."""
 
+    _running: weakref.ref | None = None
+
     def _get_iterator(self) -> Any:
         with blocked_signals(SIGNALS), _out_of_collections():  # until a worker's first act
-            return super()._get_iterator()
+            iterator = super()._get_iterator()
+        self._running = weakref.ref(iterator)
+        return iterator
+
+    def end_workers(self) -> None:
+        """End the workers that are there; iterating again starts others.
+
+        Workers that stay, or that an endless iteration has, end with the loader otherwise. Runners
+        are in cycles of references, so that is when the garbage collector comes to them, and its
+        order of deleting lets each worker take five seconds to end.
+        """
+        iterator = self._running() if self._running is not None else None
+        if hasattr(iterator, "_shutdown_workers"):
+            iterator._shutdown_workers()
+        self._running = self._iterator = None
 
 
 @contextmanager
