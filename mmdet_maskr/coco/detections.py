@@ -57,8 +57,9 @@ class Detections:
             kinds: what is taken, of 'bbox', 'segm' and 'keypoints'; with 'keypoints' alone,
                 detections without are left out.
         """
-        ids = [image_id for image_id, _ in predictions]
-        given = [found for _, found in predictions]
+        pairs = list(predictions)
+        ids = [image_id for image_id, _ in pairs]
+        given = [found for _, found in pairs]
         labels = _joined([np.asarray(found["labels"], np.int64) for found in given], ())
         kept = np.isin(labels, list(category_ids))
         has = np.ones(len(labels), bool)

@@ -125,10 +125,10 @@ def fixed_ap(
     rows = np.flatnonzero(fixable)
     rows = rows[np.argsort(-matching.scores[rows], kind="stable")]
     _, first = np.unique(nearest[rows], return_index=True)
-    fixed = rows[first]
+    best = rows[first]
     kept &= ~fix
-    kept[fixed] = correct[fixed] = True
-    categories[fixed] = matching.gt_categories[nearest[fixed]]
+    kept[best] = correct[best] = True
+    categories[best] = matching.gt_categories[nearest[best]]
     wanted = np.ones(len(matching.gt_ids), bool)
     if FALSE_NEGATIVE in fixed:
         wanted = matching.gt_found

@@ -257,5 +257,5 @@ def test_bad_input(compare, tmp_path: Path):
         with pytest.raises(UserError, match=message):
             comparisons(truth, [results])
     dump([torch.zeros(1)], str(tmp_path / "other.pkl"))
-    with pytest.raises(UserError, match=r"not what tools/test\.py --out writes"):
+    with pytest.raises(UserError, match="not what maskr test --out writes"):
         comparisons(truth, [tmp_path / "other.pkl"])
