@@ -127,7 +127,7 @@ class GuardedDataLoader(DataLoader):
         order of deleting lets each worker take five seconds to end.
         """
         iterator = self._running() if self._running is not None else None
-        if hasattr(iterator, "_shutdown_workers"):
+        if iterator is not None and hasattr(iterator, "_shutdown_workers"):
             iterator._shutdown_workers()
         self._running = self._iterator = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import signal
 import threading
 from pathlib import Path
@@ -60,6 +61,36 @@ def test_hooks_are_closed_when_training_ends(shapes_root: Path, tmp_path: Path, 
     guard = next(hook for hook in built.hooks if isinstance(hook, HangGuardHook))
     assert guard._ended.is_set() and not guard._armed
     assert signal.getsignal(signal.SIGTERM) is handler
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_data_workers_end_with_the_training(
+    shapes_root: Path, tmp_path: Path, by_epoch: bool, error: type | None
+):
+    """And do not wait for the garbage collector; a validation afterwards has its own."""
+
+    class Break(Hook):
+        def after_train_iter(self, runner, *args, **kwargs) -> None:
+            assert len(set(multiprocessing.active_children()) - before) == 2
+            if error is not None:
+                raise error
+
+    before = set(multiprocessing.active_children())
+    stay = dict(num_workers=2, persistent_workers=True)
+    cfg = child.config(shapes_root, tmp_path, train_dataloader=stay, val_dataloader=stay,
+                       default_hooks__checkpoint__save_best=None)  # fmt: skip
+    loop = dict(type="EpochBasedTrainLoop", max_epochs=1, val_interval=9)
+    if not by_epoch:
+        loop = dict(type="IterBasedTrainLoop", max_iters=2, val_interval=9)
+    cfg.train_cfg, cfg.experiment_name = loop, tmp_path.name
+    runner = build_runner(cfg)
+    runner.register_hook(Break())
+    with contextlib.nullcontext() if error is None else pytest.raises(error):
+        runner.train()
+    assert set(multiprocessing.active_children()) == before
+    assert runner.val()
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_ranks_meet_in_the_work_dir(shapes_root: Path, tmp_path: Path):
