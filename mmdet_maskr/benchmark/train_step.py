@@ -34,6 +34,7 @@ LOSS_TOLERANCE = 1e-4
 AMP_TOLERANCE = 5e-2
 # Our parts, and those of mmdet with the same parameters.
 STOCK_PARTS = dict(
+    BatchedDataPreprocessor="DetDataPreprocessor",
     SampledRPNHead="RPNHead",
     ParallelRoIHead="StandardRoIHead",
     LevelRoIExtractor="SingleRoIExtractor",
@@ -86,7 +87,7 @@ def model_config(setting: Setting, name: str) -> ConfigDict:
     config = our_config(setting.config)
     head = config.roi_head
     parts = (head.bbox_roi_extractor, head.mask_roi_extractor, head.mask_head, head)
-    for part in (config.rpn_head, *parts):
+    for part in (config.data_preprocessor, config.rpn_head, *parts):
         part.type = STOCK_PARTS[part.type]
     return config
 

@@ -93,6 +93,8 @@ def images_to_check(args: argparse.Namespace, model: nn.Module) -> list:
 
 def run(args: argparse.Namespace) -> None:
     check_args(args)
+    if args.images is not None:
+        expand(args.images)  # says what is missing before the model is built
     with quiet():
         inferencer = MaskRInferencer(
             args.config, args.checkpoint, device="cpu", show_progress=False

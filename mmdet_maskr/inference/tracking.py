@@ -68,7 +68,7 @@ class Tracks(Sink):
         )
         tracked = self._tracker.update(found, timestamp=seconds)
         ids: list[int | None] = [None] * count
-        if len(tracked):
+        if tracked.class_id is not None and tracked.tracker_id is not None:
             for place, name in zip(tracked.class_id, tracked.tracker_id, strict=True):
                 ids[place] = None if name < 0 else int(name)
         return ids

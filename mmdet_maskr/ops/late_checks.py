@@ -74,7 +74,10 @@ def read(flags: Tensor) -> Tensor:
     """Flags of a device on the host; checks that are open are read with them.
 
     Args:
-        flags: bool, of any shape.
+        flags: (F,) bool, or of any other shape.
+
+    Returns:
+        (F,) bool on the host, or of that shape.
 
     Raises:
         UserError: a check failed.
