@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import warnings
 from pathlib import Path
 from typing import TypeAlias
@@ -96,7 +97,7 @@ def find_model(
 
 def _as_reference(checkpoint: str | Path | None) -> str | Path | None:
     """A pretrained model's name with ``pretrained://`` before it; anything else as it is."""
-    if not isinstance(checkpoint, str) or "://" in checkpoint or Path(checkpoint).is_file():
+    if not isinstance(checkpoint, str) or "://" in checkpoint or os.path.isfile(checkpoint):
         return checkpoint
     known = catalogue.get(checkpoint)
     return checkpoint if known is None else f"{catalogue.SCHEME}{known.name}"

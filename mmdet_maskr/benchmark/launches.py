@@ -52,6 +52,16 @@ class Row:
         return [self.case, *(f"{number:,.0f}" for number in numbers)]
 
 
+def bands_of(model: nn.Module) -> int:
+    """How many bands the images of a detector have."""
+    return len(getattr(model.data_preprocessor, "mean", range(3)))
+
+
+def photo_for(model: nn.Module, height: int, width: int) -> np.ndarray:
+    """(H, W, bands) uint8: a synthetic photo, whose colors are repeated for further bands."""
+    return synthetic_photo(height, width)[:, :, np.arange(bands_of(model)) % 3]
+
+
 def training_batch(
     model: nn.Module, size: tuple[int, int], objects: int, batch: int = 2, geometry: bool = True
 ) -> dict[str, list]:
@@ -66,9 +76,10 @@ def training_batch(
     """
     height, width = size
     rng = np.random.default_rng(0)
+    bands = bands_of(model)
     inputs, samples = [], []
     for index in range(batch):
-        inputs.append(torch.from_numpy(rng.integers(256, size=(3, *size)).astype(np.uint8)))
+        inputs.append(torch.from_numpy(rng.integers(256, size=(bands, *size)).astype(np.uint8)))
         sides = min(size) * (0.1 * 6 ** rng.random((objects, 2)))
         corner = rng.random((objects, 2)) * (np.array([width, height]) - sides)
         boxes = np.concatenate([corner, corner + sides], axis=1)
@@ -270,7 +281,7 @@ def _training_row(
 
 def _prediction_row(label: str, config: ConfigDict, args: argparse.Namespace) -> Row:
     model = build(config)
-    image = synthetic_photo(*args.image)
+    image = photo_for(model, *args.image)
     calibrate(model, batch_of(image))
     counts, found = count_prediction(model, image)
     number = f", {len(found.pred_instances)} detections" if "pred_instances" in found else ""

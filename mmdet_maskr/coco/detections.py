@@ -16,6 +16,7 @@ from mmdet_maskr.coco.form import as_text, to_corners, to_indices, to_pixels, to
 
 FIELDS = dict(bbox="bbox", segm="segmentation", keypoints="keypoints")  # of records, by kind
 KINDS = tuple(FIELDS)
+_PREDICTED = dict(bbox="bboxes", segm="masks", keypoints="keypoints")  # of a model, by kind
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,17 @@ class Detections:
             category_ids: by label; detections with other labels are left out.
             kinds: what is taken, of 'bbox', 'segm' and 'keypoints'; with 'keypoints' alone,
                 detections without are left out.
+
+        Raises:
+            ValueError: an image has fewer or more of one of these than labels.
         """
         pairs = list(predictions)
         ids = [image_id for image_id, _ in pairs]
         given = [found for _, found in pairs]
+        counts = [len(found["labels"]) for found in given]
+        for field in ("scores", *(_PREDICTED[kind] for kind in kinds)):
+            if [len(found[field]) for found in given] != counts:
+                raise ValueError(f"an image has another number of {field} than of labels")
         labels = _joined([np.asarray(found["labels"], np.int64) for found in given], ())
         kept = np.isin(labels, list(category_ids))
         has = np.ones(len(labels), bool)
@@ -68,7 +76,7 @@ class Detections:
             if set(kinds) == {"keypoints"}:
                 kept &= has
         rows = np.flatnonzero(kept)
-        places = np.repeat(np.arange(len(given)), [len(found["labels"]) for found in given])
+        places = np.repeat(np.arange(len(given)), counts)
         boxes = masks = keypoints = None
         if "bbox" in kinds:
             corners = [np.asarray(f["bboxes"], np.float64).reshape(-1, 4) for f in given]
