@@ -88,3 +88,23 @@ def test_annotations():
     corners = rng.integers(0, 99, (5, 4)).astype(float)
     np.testing.assert_array_equal(form.to_corners(form.to_sides(corners)), corners)
     np.testing.assert_array_equal(form.to_pixels(form.to_indices(corners[:, :3])), corners[:, :3])
+
+
+def _predicted(count: int) -> dict:
+    return dict(labels=[0] * count, scores=[0.5] * count, bboxes=[[1.0, 2.0, 5.0, 6.0]] * count)
+
+
+def test_predictions_are_read_once():
+    """They may come from a generator."""
+    given = ((image_id, _predicted(image_id)) for image_id in (1, 2))
+    found = Detections.of(given, {0: 7}, {"bbox"})
+    assert found.image_ids == [1, 2, 2] and found.category_ids == [7, 7, 7]
+
+
+@pytest.mark.parametrize("field", ["scores", "bboxes"])
+def test_as_many_of_each_as_labels(field: str):
+    """Also where the numbers of all images together agree."""
+    first, second = _predicted(2), _predicted(2)
+    first[field], second[field] = first[field][:1], second[field] + second[field][:1]
+    with pytest.raises(ValueError, match=f"another number of {field} than of labels"):
+        Detections.of([(1, first), (2, second)], {0: 7}, {"bbox"})
