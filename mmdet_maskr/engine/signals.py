@@ -106,6 +106,7 @@ class StopRequest:
 
     _open: ClassVar[set[StopRequest]] = set()
     _in_forks = False  # whether they know of it
+    _masks = threading.local()  # what a thread that forks had blocked
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
@@ -121,12 +122,28 @@ class StopRequest:
             self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
             self._open.add(self)
             if not StopRequest._in_forks and hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=StopRequest._after_fork)
+                os.register_at_fork(
+                    before=StopRequest._before_fork,
+                    after_in_parent=StopRequest._after_fork,
+                    after_in_child=StopRequest._after_fork_in_child,
+                )
                 StopRequest._in_forks = True
 
     @classmethod
-    def _after_fork(cls) -> None:
+    def _before_fork(cls) -> None:
+        """Block SIGTERM: a new child forgets what its inherited handler caught, not what waits."""
         if cls._open:
+            cls._masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+    @classmethod
+    def _after_fork(cls) -> None:
+        before = cls._masks.__dict__.pop("before", None)
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    @classmethod
+    def _after_fork_in_child(cls) -> None:
+        if cls._open or _follows is not None:  # a child's children inherit what it has blocked
             cls._open.clear()
             leave_signals_to_parent()
 

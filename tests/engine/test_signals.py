@@ -121,6 +121,29 @@ def test_pools_end_during_a_training(tmp_path: Path):
     assert finish(pid, 60) == 0, (tmp_path / "log").read_text()
 
 
+def test_child_is_ended_as_soon_as_it_is_forked(tmp_path: Path):
+    """The SIGTERM of a parent counts from the fork on; that of before stays with the parent."""
+
+    def fork_and_end() -> None:
+        pid = fork(lambda: time.sleep(60), tmp_path / "grandchild")
+        os.kill(pid, signal.SIGTERM)
+        assert finish(pid, 20) == 0
+
+    def fork_often() -> None:
+        request = StopRequest(logging.getLogger("test"))
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        for number in range(30):
+            pid = fork(lambda: time.sleep(60), tmp_path / f"{number}")
+            os.kill(pid, signal.SIGTERM)
+            assert finish(pid, 20) == 0
+        pid = fork(fork_and_end, tmp_path / "child")
+        assert finish(pid, 30) == 0, (tmp_path / "child").read_text()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == blocked
+        assert not request.is_agreed()
+
+    assert finish(fork(fork_often, tmp_path / "log"), 120) == 0, (tmp_path / "log").read_text()
+
+
 def test_tools_are_interrupted_once():
     """While one waits for its child to save, echoes do not break that off."""
     caught = []
