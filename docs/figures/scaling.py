@@ -98,8 +98,9 @@ def images_per_second(size: int, gpus: int, cluster: Cluster) -> float:
 def table(size: int, clusters: dict[str, Cluster]) -> str:
     """Markdown: a row for each number of GPUs, images per second and efficiency for each link."""
     single = next(iter(clusters.values()))
-    head = ["GPUs", "nodes", "images a step", "steps an epoch"]
-    rows = [head + [f"{name}: all-reduce, ms | images a second | of linear" for name in clusters]]
+    head = ["GPUs", "nodes", "images per step", "steps per epoch"]
+    columns = ("all-reduce, ms", "images per second", "of linear scaling")
+    rows = [head + [f"{name}: {column}" for name in clusters for column in columns]]
     rows.append(["--:"] * (len(head) + 3 * len(clusters)))
     for gpus in GPUS:
         batch = gpus * single.images
