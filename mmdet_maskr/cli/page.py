@@ -82,8 +82,12 @@ def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 
 def cell(text: str) -> str:
-    """A text as the cell of a Markdown table."""
-    return _escaped(" ".join(text.split()))
+    """A text as the cell of a Markdown table; in code, only the bar is special."""
+    parts = " ".join(text.split()).split("`")
+    return "`".join(
+        part.replace("|", r"\|") if number % 2 else _escaped(part)
+        for number, part in enumerate(parts)
+    )
 
 
 def _escaped(text: str) -> str:

@@ -9,7 +9,7 @@ ERROR, NOTE = "error", "note"
 
 
 class Kind(NamedTuple):
-    """A kind of problem: an error crashes a training or teaches it something wrong."""
+    """A kind of problem. Errors crash the training or teach the model something wrong."""
 
     severity: str
     meaning: str
@@ -21,189 +21,189 @@ CATALOGUE = {
     # ------------------------------------------------------------------ entries, categories, images
     "entry": Kind(
         ERROR,
-        "entry that is no object, or lacks a field or has one of a wrong type",
-        "`--fix` reads numbers that are texts and gives missing ids; it leaves the others out.",
+        "entry that is not a JSON object, lacks a field, or has a field of the wrong type",
+        "`--fix` converts numbers stored as strings, adds missing ids, and removes all others.",
     ),
     "category-id-doubled": Kind(
         ERROR,
-        "category id given twice",
-        "Give each category an id of its own, and its annotations that id.",
+        "two categories with the same id",
+        "Give each category its own id, and use it in its annotations.",
     ),
     "category-name-doubled": Kind(
         ERROR,
-        "category name given twice",
-        "Rename one, or merge both: give their annotations one id and remove the other category.",
+        "two categories with the same name",
+        "Rename one, or merge both: use one id in all annotations and remove the other category.",
     ),
     "category-empty": Kind(
         NOTE,
         "category without annotations",
-        "Nothing, if other splits have it; otherwise remove it from the file and from `classes`.",
+        "Nothing, if other splits have some; else remove the category from file and `classes`.",
     ),
     "class-unknown": Kind(
         ERROR,
-        "classes of the config that the file lacks",
-        "Write `metainfo['classes']` as the file spells its categories; the order does not matter.",
+        "classes in the config that are not in the file",
+        "Spell `metainfo['classes']` as the file does; the order does not matter.",
     ),
     "image-id-doubled": Kind(
         ERROR,
-        "image id given twice",
-        "Give each image an id of its own. `--fix` keeps the first of the two.",
+        "two images with the same id",
+        "Give each image its own id. `--fix` keeps the first of the two.",
     ),
     "file-name-doubled": Kind(
         NOTE,
-        "two images with the same file",
-        "Merge the two entries, if the objects of one are missing in the other.",
+        "two images with the same file name",
+        "Merge the two entries, if one has objects that the other lacks.",
     ),
     "file-outside": Kind(
         NOTE,
-        "file name that leads out of the image folder",
+        "file name that points outside of the image folder",
         "Make `file_name` relative to the image folder.",
     ),
     "image-without-annotations": Kind(
         NOTE,
         "image without annotations",
-        "Nothing, if it shows no object. `filter_empty_gt=False` trains on it too.",
+        "Nothing, if it shows no objects. `filter_empty_gt=False` trains on such images too.",
     ),
     # ------------------------------------------------------------------------------ ids, references
     "annotation-id-doubled": Kind(
         ERROR,
-        "annotation id given twice",
-        "`--fix` numbers the second one anew, or leaves it out where both are equal.",
+        "two annotations with the same id",
+        "`--fix` gives the second one a new id, or removes it if both are equal.",
     ),
     "image-unknown": Kind(
         ERROR,
         "annotation of an image that is not in the file",
-        "Add the image, or correct `image_id`. `--fix` leaves the annotation out.",
+        "Add the image, or correct `image_id`. `--fix` removes the annotation.",
     ),
     "category-unknown": Kind(
         ERROR,
         "annotation of a category that is not in the file",
-        "Add the category, or correct `category_id`. `--fix` leaves the annotation out.",
+        "Add the category, or correct `category_id`. `--fix` removes the annotation.",
     ),
     "image-ids-shifted": Kind(
         ERROR,
-        "image ids that are one off: annotations are on the image before or after",
-        "Add or subtract 1 at every `image_id`; `maskr browse` shows whether it is right.",
+        "image ids that are off by one: annotations are on the image before or after",
+        "Add or subtract 1 in every `image_id`, then check the result with `maskr browse`.",
     ),
     "category-ids-shifted": Kind(
         ERROR,
-        "category ids that are shifted against the file's categories",
+        "category ids that are shifted, such as 0 to 79 instead of 1 to 80",
         "`--fix` shifts them back.",
     ),
     # ------------------------------------------------------------------------- what a training uses
     "nothing-trainable": Kind(
         ERROR,
-        "no annotation that a training uses",
-        "The finding gives the reason for each annotation; correct that one first.",
+        "no annotation that training can use",
+        "The message gives the reasons; fix the most frequent one first.",
     ),
     "left-out": Kind(
         NOTE,
-        "annotations that a training leaves out",
-        "The finding gives the reasons and their counts; correct those that you did not expect.",
+        "annotations that training leaves out",
+        "The message gives the reasons and their counts; fix those that you did not expect.",
     ),
     "ignored": Kind(
         NOTE,
-        "annotation with ignore=1, which a training leaves out",
+        "annotation with ignore=1; training leaves it out",
         "Set `ignore` to 0 to train on it.",
     ),
     # ---------------------------------------------------------------------------------------- boxes
     "boxes-in-fractions": Kind(
         ERROR,
-        "box in fractions of the image, not in pixels",
+        "box in fractions of the image size instead of pixels",
         "`--fix` multiplies it by the image's width and height.",
     ),
     "box-not-mask": Kind(
         ERROR,
-        "box that is not the bounds of its mask",
-        "`--fix` takes the mask's bounds. Many of them: the boxes are not x, y, width, height.",
+        "box that does not match the bounds of its mask",
+        "`--fix` uses the mask's bounds. If there are many: boxes must be x, y, width, height.",
     ),
     "box-tiny": Kind(
         NOTE,
-        "box under a pixel wide or high, which a training leaves out",
-        "Remove it, if it was drawn by a stray click.",
+        "box less than a pixel wide or high; training leaves it out",
+        "Remove it, if it is an accidental click.",
     ),
     "box-degenerate": Kind(
         ERROR,
         "box without an area",
-        "`--fix` takes the mask's bounds, or leaves out an annotation without a mask.",
+        "`--fix` uses the mask's bounds, and removes annotations without a mask.",
     ),
     "box-outside": Kind(
         ERROR,
-        "box wholly outside of its image",
-        "As `box-degenerate`. Many of them: `image_id`, or the image's size, is wrong.",
+        "box completely outside of its image",
+        "As `box-degenerate`. If there are many: `image_id` or the image size is wrong.",
     ),
     "box-sticks-out": Kind(
         NOTE,
-        "box that sticks out of its image by more than a pixel",
-        "`--fix` clips it; a training does so too.",
+        "box that extends beyond its image by more than a pixel",
+        "`--fix` clips it, and so does training.",
     ),
     "area": Kind(
         ERROR,
         "area missing, 0, negative or not finite",
-        "`--fix` takes that of the mask, or of the box.",
+        "`--fix` uses the area of the mask, or of the box.",
     ),
     # --------------------------------------------------------------------------------------- crowds
     "crowd-flag": Kind(
         ERROR,
         "iscrowd other than 0 or 1",
-        "`--fix` sets it where the value has one reading.",
+        "`--fix` corrects it if the meaning is clear.",
     ),
     "crowd-single": Kind(
         NOTE,
-        "single object with iscrowd=1, which is trained on as one",
-        "`--fix` sets `iscrowd` to 0. CVAT writes 1 for what is drawn with the brush.",
+        "single object with iscrowd=1; training uses it as an object",
+        "`--fix` sets `iscrowd` to 0. CVAT writes 1 for masks drawn with the brush.",
     ),
     "crowds": Kind(
         NOTE,
         "annotations with iscrowd=1 that are not COCO's own",
-        "Set `iscrowd` to 0, or `crowds='none'` of the dataset, if each is a single object.",
+        "If each is a single object, set `iscrowd` to 0, or `crowds='none'` in the dataset.",
     ),
     "crowd-polygons": Kind(
         NOTE,
         "crowd given as polygons instead of an RLE",
-        "Nothing, if it is a crowd; a single object has `iscrowd` 0.",
+        "Nothing, if it is a crowd. If it is a single object, set `iscrowd` to 0.",
     ),
     # ---------------------------------------------------------------------------------------- masks
     "mask-missing": Kind(
         NOTE,
-        "no segmentation (trains boxes, and no mask)",
-        "Draw its outline, or nothing, if its box is enough.",
+        "annotation without a mask; it trains the box branch only",
+        "Nothing, if the box is enough; else draw the outline.",
     ),
     "polygon-short": Kind(
         ERROR,
-        "polygon with fewer than 3 points, or half of a point",
-        "`--fix` removes the polygon, and the annotation if it was the only one.",
+        "polygon with fewer than 3 points, or with an odd number of values",
+        "`--fix` removes the polygon, or the annotation if it has no other polygon.",
     ),
     "polygon-outside": Kind(
         NOTE,
-        "polygon with points outside of its image by more than a pixel",
-        "Nothing: it is clipped when drawn. Many of them: the image was resized, the file was not.",
+        "polygon that extends beyond its image by more than a pixel",
+        "Nothing; it is clipped. If there are many: images were resized, but not their polygons.",
     ),
     "polygon-crosses-itself": Kind(
         NOTE,
         "polygon whose edges cross",
-        "Look at it: `maskr browse`. Crossing edges can leave holes in the mask.",
+        "Look at it with `maskr browse`: crossing edges can make holes in the mask.",
     ),
     "rle-size": Kind(
         ERROR,
-        "RLE of another size than its image",
-        "Write the mask at the image's size; `size` is [height, width]. `--fix` leaves it out.",
+        "RLE with another size than its image",
+        "Encode the mask at image size; `size` is [height, width]. `--fix` removes it.",
     ),
     "rle-counts": Kind(
         ERROR,
-        "RLE whose counts cannot be decoded or do not fill its size",
-        "Write the mask again, with pycocotools. `--fix` leaves it out.",
+        "RLE whose counts cannot be decoded or do not match its size",
+        "Encode the mask again with pycocotools. `--fix` removes it.",
     ),
     # ------------------------------------------------------------------------------------ keypoints
     "keypoints-unnamed": Kind(
         NOTE,
-        "category without names of its keypoints; their number is taken",
+        "category without keypoint names; the message says which number is assumed",
         "Add the list `keypoints` to the category.",
     ),
     "keypoint-length": Kind(
         ERROR,
-        "keypoints whose number is not that of the category, times 3",
-        "Write x, y, visibility for every keypoint of the category, 0, 0, 0 for unlabeled ones.",
+        "keypoint list whose length is not 3 times the category's number of keypoints",
+        "Write x, y, visibility for each keypoint of the category; 0, 0, 0 if it is unlabeled.",
     ),
     "keypoint-visibility": Kind(
         ERROR,
@@ -217,29 +217,29 @@ CATALOGUE = {
     ),
     "keypoint-count": Kind(
         ERROR,
-        "num_keypoints differs from the labeled keypoints",
-        "`--fix` counts the keypoints with a visibility above 0.",
+        "num_keypoints differs from the number of labeled keypoints",
+        "`--fix` counts the keypoints with visibility above 0.",
     ),
     # ---------------------------------------------------------------------------------- image files
     "file-missing": Kind(
         ERROR,
         "image file missing",
-        "Name the folder that `file_name` is relative to, or copy the file. `--fix` leaves it out.",
+        "Pass the folder that `file_name` is relative to, or copy the file. `--fix` removes it.",
     ),
     "file-unreadable": Kind(
         ERROR,
-        "image file that cannot be decoded to its end",
-        "Copy or download the file again. `--fix` leaves it out.",
+        "image file that is damaged or truncated",
+        "Copy or download the file again. `--fix` removes it.",
     ),
     "size-mismatch": Kind(
         ERROR,
-        "image of another size than the file says",
-        "The annotations belong to another version of the image: use that one.",
+        "image whose size differs from the annotation file",
+        "The annotations belong to another version of the image; use that version.",
     ),
     "exif-rotated": Kind(
         NOTE,
         "image with an EXIF rotation (it is applied when loading)",
-        "Look whether the annotations lie on their objects: `maskr browse`.",
+        "Check with `maskr browse` that the annotations lie on their objects.",
     ),
     "grayscale": Kind(
         NOTE,
@@ -248,23 +248,23 @@ CATALOGUE = {
     ),
     "alpha": Kind(
         NOTE,
-        "image with transparency (it is dropped when loading)",
-        "Nothing, if no object is told by its transparency.",
+        "image with transparency (loading drops it)",
+        "Nothing, if objects are visible without it.",
     ),
     "16-bit": Kind(
         NOTE,
-        "image of 16 bits a channel (read as 8)",
+        "image with 16 bits per channel (read as 8)",
         "`LoadBands` in the pipeline keeps all bits.",
     ),
     "cmyk": Kind(
         NOTE,
         "CMYK image",
-        "Nothing: it is converted to RGB when loading.",
+        "Nothing; loading converts it to RGB.",
     ),
     "animated": Kind(
         NOTE,
         "file with several frames (the first one is read)",
-        "Save the other frames as files of their own to train on them.",
+        "To train on the other frames, save them as separate files.",
     ),
 }
 
@@ -283,7 +283,7 @@ class Problem(NamedTuple):
 
     @property
     def is_error(self) -> bool:
-        """Whether it crashes a training or teaches it something wrong; else it is a note."""
+        """Whether it is an error; otherwise it is a note."""
         return CATALOGUE[self.code].severity == ERROR
 
 
