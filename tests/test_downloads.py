@@ -6,14 +6,14 @@ import hashlib
 import io
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from local_server import Answer, Server, ok
+from local_server import ok
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmdet_maskr import downloads
@@ -21,19 +21,6 @@ from mmdet_maskr.adjustments import own_calls
 from mmdet_maskr.downloads import _check_target, download
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference import inputs
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Answer], Server]]:
-    servers: list[Server] = []
-
-    def start(answer: Answer) -> Server:
-        servers.append(Server(answer))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 def weights(value: float) -> bytes:

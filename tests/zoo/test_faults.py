@@ -13,32 +13,18 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mirror
 import pytest
 from forked import finish, fork
-from local_server import Answer, Server, ok
+from local_server import Server, ok
 
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.zoo import catalogue, home, prepare, transfer
 from mmdet_maskr.zoo.catalogue import PretrainedModel
 
 NAME = "maskrcnn_resnet50_fpn"
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Answer], Server]]:
-    servers: list[Server] = []
-
-    def start(answer: Answer) -> Server:
-        servers.append(Server(answer))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 @functools.cache
