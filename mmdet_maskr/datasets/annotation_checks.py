@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -91,11 +92,22 @@ class ChecksAnnotations(CocoDataset):
             self._used_rows = np.zeros(index.num_images, bool)
             self._used_rows[index.arrays["image"][objects]] = True
             self._used_rows &= usage.used_rows
-        return IndexedItems(index, index.items, self._raw_item)
+        return IndexedItems(index, index.items, partial(self._item, index))
 
-    def _raw_item(self, image: dict, annotations: list[dict]) -> dict:
-        raw = dict(raw_img_info=dict(image, img_id=image["id"]), raw_ann_info=annotations)
-        return self.parse_data_info(raw)
+    def _item(self, index: AnnotationIndex, row: int) -> dict:
+        """What mmdet's ``data_list`` has of an image."""
+        image = self._image(index, row)
+        raw = dict(image, img_id=image["id"])
+        annotations = self._annotations(index, index.of_image(row))
+        return self.parse_data_info(dict(raw_img_info=raw, raw_ann_info=annotations))
+
+    def _image(self, index: AnnotationIndex, row: int) -> dict:
+        """An image's entry, as ``parse_data_info`` needs it."""
+        return index.image(row)
+
+    def _annotations(self, index: AnnotationIndex, numbers: np.ndarray) -> list[dict]:
+        """Entries of annotations, as ``parse_data_info`` needs them."""
+        return index.annotations(numbers)
 
     def _filtered(self, items: IndexedItems) -> IndexedItems:
         options = self.filter_cfg or {}

@@ -11,6 +11,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import get_local_path
 
+from mmdet_maskr.coco.index import AnnotationIndex
 from mmdet_maskr.coco.indexed import CheckedCOCO
 from mmdet_maskr.coco.reader import category_ids, checked_index, crowds_of, tell_crowds
 from mmdet_maskr.datasets import option_checks
@@ -41,6 +42,7 @@ class CocoInstanceDataset(SharesIndex, SurvivesUnreadableImages, ChecksAnnotatio
     TITLE = "COCO"  # in the catalogue of configs
 
     COCOAPI: Callable[..., CheckedCOCO] = CheckedCOCO
+    INDEXED_API: Callable[..., CheckedCOCO] = CheckedCOCO  # that the index stands for
     FILTER_OPTIONS: tuple[str, ...] = ("filter_empty_gt", "min_size")
     READS_INDEX = True  # False for a subclass that needs pycocotools' index, ``self.coco``
 
@@ -62,23 +64,22 @@ class CocoInstanceDataset(SharesIndex, SurvivesUnreadableImages, ChecksAnnotatio
 
         With ``test_mode`` the file may lack annotations; evaluation refuses it then.
         """
-        indexed = self.COCOAPI is CheckedCOCO and self.READS_INDEX and self.proposal_file is None
+        api = type(self).COCOAPI
+        indexed = api is self.INDEXED_API and self.READS_INDEX and self.proposal_file is None
         data_list = self._load_indexed() if indexed else None
         if data_list is None:  # all at once
-            self.COCOAPI = partial(
-                self.COCOAPI, may_lack_annotations=self.test_mode, crowds=self.crowds
-            )
+            self.COCOAPI = partial(api, **self._api_options())
             data_list = super().load_data_list()
         if self.backend_args is None:
             option_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])
         return data_list
 
     def _load_indexed(self) -> IndexedItems | None:
-        """By the file's index; None where objects have to be changed."""
+        """By the file's index; None where entries have to be changed, or looked at one by one."""
         with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
             index = checked_index(path, may_lack_annotations=self.test_mode)
             crowds = crowds_of(index, self.crowds)
-            if crowds.single:
+            if crowds.single or not self._takes(index):
                 return None
             tell_crowds(crowds, index.categories, path)
             counts = np.bincount(index.arrays["category"], minlength=len(index.category_ids))
@@ -87,6 +88,14 @@ class CocoInstanceDataset(SharesIndex, SurvivesUnreadableImages, ChecksAnnotatio
             self.cat_ids = category_ids(classes, index.categories, used, str(path))
         self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
         return self._load_index(index)
+
+    def _takes(self, index: AnnotationIndex) -> bool:
+        """Whether the annotations can be used as they are in the index."""
+        return True
+
+    def _api_options(self) -> dict:
+        """Options of ``COCOAPI``, for reading all at once."""
+        return dict(may_lack_annotations=self.test_mode, crowds=self.crowds)
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """mmdet's; objects with a box only get it as their mask, and ``box_only``."""
@@ -107,4 +116,4 @@ class CocoInstanceDataset(SharesIndex, SurvivesUnreadableImages, ChecksAnnotatio
                 instance[BOX_ONLY] = True
         return info
 
-    PARSERS = (parse_data_info,)
+    PARSERS: tuple[Callable, ...] = (parse_data_info,)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
-from functools import partial
+from typing import Any
 
 import numpy as np
 from mmdet.datasets import CocoDataset
@@ -16,9 +16,12 @@ from mmengine.utils import is_abs
 
 from mmdet_maskr.coco import keypoint_checks, keypoint_meta
 from mmdet_maskr.coco.check.trainable import why_skipped
+from mmdet_maskr.coco.index import AnnotationIndex, Flag
 from mmdet_maskr.coco.indexed import CheckedCOCO
-from mmdet_maskr.coco.reader import read_checked
+from mmdet_maskr.coco.reader import checked_index, read_checked
 from mmdet_maskr.datasets.coco_instance import CocoInstanceDataset
+from mmdet_maskr.datasets.indexed_items import IndexedItems
+from mmdet_maskr.datasets.indexed_keypoints import find_keypoints
 from mmdet_maskr.errors import UserError
 
 
@@ -50,8 +53,7 @@ class KeypointCOCO(CheckedCOCO):
             source = read_checked(keypoint_ann_file, "keypoint_ann_file", crowds="keep")
             self.keypoint_file = keypoint_ann_file
             keypoint_checks.join_by_id(self.dataset, source, annotation_file, keypoint_ann_file)
-        names = metainfo["keypoints"]
-        classes = set(metainfo.get("keypoint_classes", metainfo["classes"]))
+        names, classes = metainfo["keypoints"], _keypoint_classes(metainfo)
         categories = [c for c in source["categories"] if c["name"] in classes]
         for category in categories:
             keypoint_checks.check_category_keypoints(category, names, self.keypoint_file)
@@ -71,16 +73,8 @@ class KeypointCOCO(CheckedCOCO):
         labeled = (points[..., 2] > 0).sum(1).tolist()
         for annotation, own, number in zip(having, points, labeled, strict=True):
             annotation.update(keypoints=own, num_keypoints=number)
-        notes = []
-        if len(having) < len(wanted):
-            notes.append(f"{len(wanted) - len(having)} of {len(wanted)} annotations have none")
-        if unused:
-            notes.append(f"those of {unused} annotations of other classes are not read")
-        if notes:
-            print_log(
-                f"{self.keypoint_file}: keypoints of {tuple(sorted(classes))}: {'; '.join(notes)}.",
-                logger="current",
-            )
+        missing = len(wanted) - len(having)
+        _tell_keypoints(self.keypoint_file, classes, len(wanted), missing, unused)
 
 
 @DATASETS.register_module()
@@ -108,6 +102,8 @@ class CocoKeypointDataset(CocoInstanceDataset):
     """
 
     TITLE = "COCO person keypoints"
+    COCOAPI = KeypointCOCO
+    INDEXED_API = KeypointCOCO
 
     METAINFO = dict(
         classes=("person",),
@@ -143,8 +139,37 @@ class CocoKeypointDataset(CocoInstanceDataset):
         self._flip_indices = keypoint_meta.flip_indices(self._metainfo)
         local = nullcontext() if file is None else get_local_path(file, self.backend_args)
         with local as path:
-            self.COCOAPI = partial(KeypointCOCO, metainfo=self._metainfo, keypoint_ann_file=path)
+            self._keypoint_path = path
             return super().load_data_list()
+
+    def _takes(self, index: AnnotationIndex) -> bool:
+        path = self._keypoint_path
+        source = index if path is None else checked_index(path, "keypoint_ann_file")
+        names, classes = self._metainfo["keypoints"], _keypoint_classes(self._metainfo)
+        for category in source.categories:
+            if category["name"] in classes:
+                keypoint_checks.check_category_keypoints(category, names, str(source.path))
+        found = find_keypoints(index, source, classes, len(names))
+        if found is None:
+            return False
+        _tell_keypoints(str(source.path), classes, found.wanted, found.missing, found.unused)
+        self._keypoints, self._labeled = found.keypoints, found.labeled
+        return True
+
+    def _api_options(self) -> dict:
+        own = dict(metainfo=self._metainfo, keypoint_ann_file=self._keypoint_path)
+        return dict(super()._api_options(), **own)
+
+    def _annotations(self, index: AnnotationIndex, numbers: np.ndarray) -> list[dict]:
+        annotations = super()._annotations(index, numbers)
+        for annotation in annotations:
+            annotation.pop("keypoints", None)
+        having = np.flatnonzero(self._keypoints.starts[numbers] >= 0)
+        points = self._keypoints.points(numbers[having])
+        labeled = (points[..., 2] > 0).sum(1).tolist()
+        for place, own, number in zip(having.tolist(), points, labeled, strict=True):
+            annotations[place].update(keypoints=own, num_keypoints=number)
+        return annotations
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """Parse one image and its annotations; see the class for what is added."""
@@ -163,18 +188,27 @@ class CocoKeypointDataset(CocoInstanceDataset):
         data_info["keypoint_flip_indices"] = list(self._flip_indices)
         return data_info
 
-    def filter_data(self) -> list[dict]:
+    PARSERS = (*CocoInstanceDataset.PARSERS, parse_data_info)
+
+    def filter_data(self) -> Any:
         """Leave images out as ``filter_cfg`` says; never in test mode.
 
         Raises:
             UserError: no image is left.
         """
         kept = super().filter_data()
+        labeled = self.__dict__.pop("_labeled", None)
         least = (self.filter_cfg or {}).get("min_visible_keypoints", 0)
         if self.test_mode or not least:
             return kept
-        enough = [info for info in kept if _num_keypoints(info) >= least]
-        if not enough:
+        if isinstance(kept, IndexedItems):
+            used = self._loaded & ~kept.source.has(Flag.CROWD)
+            image = kept.source.arrays["image"][used]
+            count = np.bincount(image, labeled[used], minlength=kept.source.num_images)
+            enough: Any = kept.take(np.flatnonzero(count[kept.rows] >= least))
+        else:
+            enough = [info for info in kept if _num_keypoints(info) >= least]
+        if not len(enough):
             raise UserError(
                 f"filter_cfg=dict(min_visible_keypoints={least}) leaves none of the {len(kept)} "
                 f"images of {self.ann_file}."
@@ -213,6 +247,24 @@ class CocoJointDataset(CocoKeypointDataset):
                 "CocoKeypointDataset with metainfo=dict(classes=..., keypoint_classes=...)."
             )
         super().__init__(*args, keypoint_ann_file=keypoint_ann_file, **kwargs)
+
+
+def _keypoint_classes(metainfo: Mapping) -> set[str]:
+    return set(metainfo.get("keypoint_classes", metainfo["classes"]))
+
+
+def _tell_keypoints(
+    file: str, classes: Collection[str], wanted: int, missing: int, unused: int
+) -> None:
+    """Log how many annotations of the classes have no keypoints, and how many others have."""
+    notes = []
+    if missing:
+        notes.append(f"{missing} of {wanted} annotations have none")
+    if unused:
+        notes.append(f"those of {unused} annotations of other classes are not read")
+    if notes:
+        text = f"{file}: keypoints of {tuple(sorted(classes))}: {'; '.join(notes)}."
+        print_log(text, logger="current")
 
 
 def _num_keypoints(data_info: dict) -> int:

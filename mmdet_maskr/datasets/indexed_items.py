@@ -18,11 +18,11 @@ class IndexedItems(Sequence):
     Args:
         index: of the annotation file, ``source`` then.
         rows: (M,) of the images, in order.
-        make: gives the dict, of the image's entry and those of its annotations.
+        make: gives the dict, of an image's row.
     """
 
     def __init__(
-        self, index: AnnotationIndex, rows: np.ndarray, make: Callable[[dict, list[dict]], dict]
+        self, index: AnnotationIndex, rows: np.ndarray, make: Callable[[int], dict]
     ) -> None:
         self.source, self.rows, self.make = index, rows, make
 
@@ -33,8 +33,7 @@ class IndexedItems(Sequence):
         """One image, or several by a slice."""
         if isinstance(place, slice):
             return IndexedItems(self.source, self.rows[place], self.make)
-        row = int(self.rows[place])
-        return self.make(self.source.image(row), self.source.annotations(self.source.of_image(row)))
+        return self.make(int(self.rows[place]))
 
     def __deepcopy__(self, memo: dict) -> IndexedItems:
         """Another one of the same images; nothing in it changes."""

@@ -10,7 +10,7 @@ from mmdet.datasets import LVISV1Dataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import get_local_path
 
-from mmdet_maskr.coco.index import open_index
+from mmdet_maskr.coco.index import AnnotationIndex, open_index
 from mmdet_maskr.datasets import option_checks
 from mmdet_maskr.datasets.annotation_checks import ChecksAnnotations
 from mmdet_maskr.datasets.indexed_items import SharesIndex
@@ -62,11 +62,12 @@ class LVISInstanceDataset(SharesIndex, SurvivesUnreadableImages, ChecksAnnotatio
             option_checks.check_image_folder(self.data_prefix["img"], data_list[0]["img_path"])
         return data_list
 
-    def _raw_item(self, image: dict, annotations: list[dict]) -> dict:
+    def _image(self, index: AnnotationIndex, row: int) -> dict:
+        image = super()._image(index, row)
         if not isinstance(image.get("coco_url"), str):
             raise UserError(f"{self.ann_file}: image {image['id']} has no coco_url.")
         name = image["coco_url"].replace(PREFIX, "")
-        return super()._raw_item(dict(image, file_name=name), annotations)
+        return dict(image, file_name=name)
 
 
 def require_lvis() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,12 @@ class AnnotationIndex:
     def has(self, flag: int) -> np.ndarray:
         """Which annotations have one of some flags, (N,) bool."""
         return (self.arrays["flags"] & flag) != 0
+
+    def of_categories(self, ids: Collection[Any]) -> np.ndarray:
+        """Which annotations are of some categories, (N,) bool."""
+        wanted = set(ids)
+        chosen = np.array([i in wanted for i in self.category_ids], bool)
+        return chosen[self.arrays["category"]] if len(chosen) else np.zeros(0, bool)
 
     def of_image(self, row: int) -> np.ndarray:
         """Numbers of an image's annotations, in the file's order."""

@@ -43,11 +43,11 @@ def usage_of(index: AnnotationIndex, wanted: Collection[Any], polygons_only: boo
     row = np.maximum(image, 0)
     size = np.stack([arrays["width"][row], arrays["height"][row]], axis=1)
     inside = np.minimum(box[:, :2] + box[:, 2:], size) - np.maximum(box[:, :2], 0)  # (A, 2)
-    is_wanted = _of(index, set(wanted))
+    is_wanted = index.of_categories(wanted)
     polygons = np.diff(arrays["polygon_end"], prepend=0) > 0
     tests = {  # in the order in which Tally asks
         "image": image < 0,
-        "category": ~is_wanted & ~_of(index, set(known)),
+        "category": ~is_wanted & ~index.of_categories(known),
         "other-class": ~is_wanted,
         "ignore": index.has(Flag.IGNORE),
         "outside": (inside <= 0).any(1),
@@ -92,9 +92,3 @@ def usage_of(index: AnnotationIndex, wanted: Collection[Any], polygons_only: boo
         if found is not None:
             tally.mismatches[annotation["id"]] = found
     return Usage(tally, loaded, used_rows)
-
-
-def _of(index: AnnotationIndex, ids: set) -> np.ndarray:
-    """(N,) bool: annotations of some categories."""
-    chosen = np.array([i in ids for i in index.category_ids], bool)
-    return chosen[index.arrays["category"]] if len(chosen) else np.zeros(0, bool)
