@@ -21,7 +21,8 @@ custom_hooks = [
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl', timeout=1800))
+    # longer than HangGuardHook's 30 minutes, and than the evaluation on the first rank
+    dist_cfg=dict(backend='nccl', timeout=7200))
 
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='InstanceVisualizer', vis_backends=vis_backends, name='visualizer')

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmdet_maskr.engine.config_checks import check_config
 from mmdet_maskr.engine.config_errors import explained
 from mmdet_maskr.engine.config_parts import check_parts
+from mmdet_maskr.engine.timeouts import seconds_of_waiting
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.zoo.resolve import is_reference
 
@@ -93,8 +94,8 @@ def build_runner(cfg: Config, needs: str | None = None) -> Runner:
         )
     if on_cpus:
         if not torch.distributed.is_initialized():
-            seconds = cfg.env_cfg.get("dist_cfg", {}).get("timeout", 1800)
-            torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=seconds))
+            timeout = timedelta(seconds=seconds_of_waiting(cfg))
+            torch.distributed.init_process_group("gloo", timeout=timeout)
         wrapper = cfg.get("model_wrapper_cfg") or dict(
             type="MMDistributedDataParallel",
             broadcast_buffers=False,

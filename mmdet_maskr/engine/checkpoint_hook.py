@@ -6,22 +6,31 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmdet.registry import HOOKS
-from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.runner import BaseLoop, Runner
+from torch.distributed import ProcessGroup
 
 from mmdet_maskr.atomic_files import write_whole
 from mmdet_maskr.checksums import checksum_file
-from mmdet_maskr.engine import resume, run_state
+from mmdet_maskr.engine import rank_files, resume, run_state
 from mmdet_maskr.engine.durable_files import (
     LAST_CHECKPOINT,
     add_checksum,
     remove_partial_files,
 )
 from mmdet_maskr.engine.signals import StopRequest
+from mmdet_maskr.engine.timeouts import seconds_of_waiting
 from mmdet_maskr.engine.unwrap import unwrapped
 from mmdet_maskr.engine.work_dir_lock import WorkDirLock
 from mmdet_maskr.errors import UserError
@@ -40,7 +49,8 @@ class DurableCheckpointHook(CheckpointHook):
 
     On SIGTERM or SIGINT to any process all of them finish their iteration, save once as
     ``interrupted_iter_N.pth`` (removed after the next regular checkpoint) and leave with exit code
-    128 + signal. A second signal ends the process at once, but within some seconds it is an echo.
+    128 + signal, and so do their launchers (tools/dist_train.py), on all nodes. A second signal
+    ends the process at once, but within some seconds it is an echo.
 
     No other training runs in the same work dir meanwhile.
 
@@ -83,7 +93,8 @@ class DurableCheckpointHook(CheckpointHook):
             self._keep_to_own_folder()
             if is_main_process():
                 remove_partial_files(Path(self.out_dir))
-        self._stop = StopRequest(runner.logger)
+                rank_files.remove_orphans(Path(self.out_dir))
+        self._stop = StopRequest(runner.logger, seconds_of_waiting(runner.cfg))
         run_state.check_hooks(runner.hooks)
         self._start = run_state.snapshot(unwrapped(runner), runner.hooks)
         if self._resumed is not None:
@@ -210,7 +221,7 @@ class DurableCheckpointHook(CheckpointHook):
             f"{signal_name}: saved {saved} after iteration {meta['iter']} and leaving; "
             "the same command with --resume goes on."
         )
-        stop.close()
+        stop.leave()
         raise SystemExit(code)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
@@ -219,7 +230,8 @@ class DurableCheckpointHook(CheckpointHook):
         mmengine removes first: with ``max_keep_ckpts=1``, a crash would leave nothing.
         """
         if not self._is_local():
-            self._state = self._capture(runner, meta)
+            gradients = resume.held_gradients(runner)
+            self._state = self._capture(runner, meta, dict(gradients=gradients))
             super()._save_checkpoint_with_step(runner, step, meta)
             self._state = None
             return
@@ -238,7 +250,8 @@ class DurableCheckpointHook(CheckpointHook):
 
     def _write(self, runner: Runner, name: str, meta: dict, by_epoch: bool) -> None:
         """Write one checkpoint on the first rank; all ranks learn whether it worked."""
-        self._state = self._capture(runner, meta)
+        gradients = self._keep_gradients(runner, name)
+        self._state = self._capture(runner, meta, gradients)
         failure: list = [None]
         try:
             runner.save_checkpoint(
@@ -260,10 +273,32 @@ class DurableCheckpointHook(CheckpointHook):
         if failure[0] is not None:
             raise UserError(failure[0])
 
-    def _capture(self, runner: Runner, meta: dict) -> dict:
+    def _keep_gradients(self, runner: Runner, name: str) -> dict[str, Any]:
+        """What the checkpoint has of gradients; of several ranks, each writes its own."""
+        gradients = resume.held_gradients(runner)
+        if get_world_size() == 1:
+            return dict(gradients=gradients) if gradients else {}
+        mark, failure = None, None
+        try:
+            if gradients:
+                mark = rank_files.write(Path(self.out_dir) / name, get_rank(), gradients)
+        except OSError as error:
+            failure = self._failure(runner.work_dir, name, error)
+        failures: list[str | None] = all_gather_object(failure, self._group())
+        for failure in filter(None, failures):
+            raise UserError(failure)
+        return dict(gradients_mark=mark) if gradients else {}
+
+    def _group(self) -> ProcessGroup | None:
+        """All ranks, on CPUs."""
+        return None if self._stop is None else self._stop.group
+
+    def _capture(self, runner: Runner, meta: dict, gradients: dict[str, Any]) -> dict:
         finished_epoch = meta["epoch"] > runner.epoch  # counted up after the epoch's last hook
         validated = self._validated_at == meta["iter"]
-        return resume.capture(runner, finished_epoch, validated, self._start)
+        return resume.capture(
+            runner, finished_epoch, validated, self._start, gradients, self._group()
+        )
 
     def _failure(self, work_dir: str, name: str, error: OSError) -> str:
         pointer = Path(work_dir) / LAST_CHECKPOINT
@@ -311,6 +346,7 @@ class DurableCheckpointHook(CheckpointHook):
         for path in outdated:
             if path.name != keep:
                 self.file_backend.remove(path)
+                rank_files.remove(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """As mmengine's, but the best one so far is removed after the new one is there."""

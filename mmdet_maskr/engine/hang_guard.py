@@ -9,10 +9,11 @@ import threading
 import time
 
 from mmdet.registry import HOOKS
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
+from mmdet_maskr.engine.timeouts import seconds_of_waiting
 from mmdet_maskr.errors import UserError
 
 EXIT_CODE = 124  # of timeout(1)
@@ -20,12 +21,16 @@ EXIT_CODE = 124  # of timeout(1)
 
 @HOOKS.register_module()
 class HangGuardHook(Hook):
-    """Ends the process if no training iteration finishes for a while (a deadlock, a dead disk).
+    """Ends the process if no iteration finishes for a while (a deadlock, a dead disk).
 
     The process prints its rank, the last iteration and where each of its threads stands, and exits
-    with code 124; tools/dist_train.sh then restarts the job from the newest checkpoint. Time spent
-    in validation does not count: COCO's evaluation takes as long as it takes. Where training raises
-    and the process lives on (a notebook), DurableRunner closes it.
+    with code 124; tools/dist_train.sh then restarts the job from the newest checkpoint. Batches of
+    validation count as well, the evaluation after them does not: COCO's takes as long as it takes.
+    Where training raises and the process lives on (a notebook), DurableRunner closes it.
+
+    On several GPUs or nodes, collective operations end by themselves after
+    ``env_cfg.dist_cfg.timeout`` seconds. That has to be longer, as nothing says then where the rank
+    stands that the others wait for; and it limits the evaluation, which the first rank does alone.
 
     Args:
         minutes: time without an iteration after which the process is ended; also has to suffice
@@ -46,6 +51,7 @@ class HangGuardHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         if isinstance(runner._train_loop, BaseLoop):  # built: this is a training
+            self._compare(runner)
             self._ended.clear()
             self._arm(runner)
             threading.Thread(target=self._watch, name="hang guard", daemon=True).start()
@@ -56,7 +62,12 @@ class HangGuardHook(Hook):
         self._arm(runner)
 
     def before_val(self, runner: Runner) -> None:
-        self._armed = False
+        self._arm(runner)
+        self._armed = len(runner.val_dataloader) > 0
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._arm(runner)
+        self._armed = batch_idx + 1 < len(runner.val_dataloader)  # the evaluation comes next
 
     def after_val(self, runner: Runner) -> None:
         self._arm(runner)
@@ -68,6 +79,15 @@ class HangGuardHook(Hook):
         """Watch no more."""
         self._armed = False
         self._ended.set()
+
+    def _compare(self, runner: Runner) -> None:
+        timeout = seconds_of_waiting(runner.cfg)
+        if get_world_size() > 1 and timeout <= self._limit:
+            runner.logger.warning(
+                f"ranks wait for each other for {timeout:g} s (env_cfg.dist_cfg.timeout), which is "
+                f"not longer than HangGuardHook.minutes={self._limit / 60:g}: of a rank that "
+                "hangs, nothing may say where. Set a longer timeout."
+            )
 
     def _arm(self, runner: Runner) -> None:
         self._last_sign, self._iteration = time.monotonic(), runner.iter

@@ -14,10 +14,9 @@ from mmdet_maskr import adjustments
 from mmdet_maskr.engine.child_processes import end_with_parent
 from mmdet_maskr.engine.config_errors import explain
 from mmdet_maskr.engine.machine_errors import machine_trouble
-from mmdet_maskr.engine.signals import interruptible
+from mmdet_maskr.engine.signals import end_launcher, interruptible
 from mmdet_maskr.errors import UserError
 
-LAUNCHER = "MMDET_MASKR_LAUNCHER"  # the process id of tools/dist_train.py or dist_test.py
 # A place that cannot be read or written, which the user names.
 _PLACE_ERRORS = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
                  errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS)  # fmt: skip
@@ -75,8 +74,7 @@ def _mistakes(text: str) -> Iterator[str]:
 
 def _leave(message: str) -> None:
     _print_error(message)
-    if os.environ.get(LAUNCHER) == str(os.getppid()):
-        os.kill(os.getppid(), signal.SIGTERM)  # or it would start this process again, in vain
+    end_launcher()
     sys.exit(2)
 
 

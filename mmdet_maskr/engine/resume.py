@@ -2,8 +2,9 @@
 
 mmengine stores weights, optimizer, schedules and message hub. Added here, under ``exact_resume``
 and in plain tensors and numbers: each rank's random states and buffers, gradients that are being
-accumulated, the position in the epoch, the sampler's seed, what hooks and parts of the model
-remember (:mod:`.run_state`), and the settings of the schedules (:mod:`.schedule_changes`).
+accumulated (of several ranks: :mod:`.rank_files`), the position in the epoch, the sampler's seed,
+what hooks and parts of the model remember (:mod:`.run_state`), and the settings of the schedules
+(:mod:`.schedule_changes`).
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.dist import all_gather_object, gather_object, get_rank, get_world_size
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import Tensor
+from torch.distributed import ProcessGroup
 
-from mmdet_maskr.engine import run_state
+from mmdet_maskr.engine import rank_files, run_state
 from mmdet_maskr.engine.exact_loading import ExactDataLoader
 from mmdet_maskr.engine.loops import ExactEpochs
 from mmdet_maskr.engine.optimizers import optim_wrappers
 from mmdet_maskr.engine.unwrap import unwrapped
+from mmdet_maskr.errors import UserError
 
 KEY = "exact_resume"
 
@@ -52,34 +57,50 @@ def restore_random_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(states["cuda"].cpu())
 
 
+def held_gradients(runner: Runner) -> dict[str, Tensor]:
+    """This rank's gradients that the next step needs, on the CPU; none where it makes them anew."""
+    wrappers = optim_wrappers(runner.optim_wrapper)
+    # with several, one's loss may leave gradients to the others
+    if len(wrappers) == 1 and not any(map(_is_accumulating, wrappers.values())):
+        return {}
+    return {
+        name: parameter.grad.cpu()
+        for name, parameter in unwrapped(runner).named_parameters()
+        if parameter.grad is not None
+    }
+
+
 def capture(
-    runner: Runner, finished_epoch: bool, validated: bool, start: dict[str, dict]
+    runner: Runner,
+    finished_epoch: bool,
+    validated: bool,
+    start: dict[str, dict],
+    gradients: dict[str, Any],
+    group: ProcessGroup | None = None,
 ) -> dict[str, Any]:
     """State of the run to be stored in a checkpoint; to be called on all ranks at once.
+
+    Only the first rank, which writes it, gets what the others have; it passes through ``group``.
 
     Args:
         runner: in its training loop, after the optimizer's step.
         finished_epoch: whether the checkpoint is of the end of an epoch.
         validated: whether the validation that is due at this point is done.
         start: :func:`.run_state.snapshot` of the run as it was built.
+        gradients: :func:`held_gradients` as ``gradients``, or where they are kept as
+            ``gradients_mark`` of :func:`.rank_files.write`; empty where there are none.
+        group: of all ranks, on CPUs, where there are several.
     """
     model = unwrapped(runner)
-    own: dict[str, Any] = dict(random=random_states(), launch=launch())
+    own: dict[str, Any] = dict(random=random_states(), launch=launch(), **gradients)
     own["attributes"] = run_state.capture(model, runner.hooks, start)
     if get_world_size() > 1:  # statistics of batch norm differ between the ranks
         own["buffers"] = {name: buffer.cpu() for name, buffer in model.named_buffers()}
     wrappers = optim_wrappers(runner.optim_wrapper)
     own["counts"] = {name: getattr(w, "_inner_count", 0) for name, w in wrappers.items() if name}
-    # with several, one's loss may leave gradients to the others
-    if len(wrappers) > 1 or any(map(_is_accumulating, wrappers.values())):
-        own["gradients"] = {
-            name: parameter.grad.cpu()
-            for name, parameter in model.named_parameters()
-            if parameter.grad is not None
-        }
     loader = runner.train_loop.dataloader
     return dict(
-        ranks=all_gather_object(own),
+        ranks=gather_object(own, 0, group) or [],
         position=0 if finished_epoch else getattr(runner.train_loop, "position", 0),
         batches=len(loader),
         batch_size=getattr(loader.batch_sampler, "batch_size", 0),
@@ -120,10 +141,34 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
     buffers = dict(model.named_buffers())
     for name, value in own.get("buffers", {}).items():
         buffers[name].copy_(value)
+    gradients = _gradients_of(runner, ranks)
     for name, parameter in model.named_parameters():
-        if name in own.get("gradients", {}):
-            parameter.grad = own["gradients"][name].to(parameter.device)
+        if name in gradients:
+            parameter.grad = gradients[name].to(parameter.device)
     restore_random_states(own["random"])
+
+
+def _gradients_of(runner: Runner, ranks: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """This rank's gradients that were being accumulated; that of the first tells who lost them."""
+    rank = get_rank()
+    if not any("gradients_mark" in own for own in ranks):
+        return ranks[rank].get("gradients", {})
+    found: dict[str, Tensor] = {}
+    trouble = None
+    try:
+        if "gradients_mark" in ranks[rank]:
+            checkpoint = Path(str(runner._load_from)).expanduser()
+            found = rank_files.read(checkpoint, rank, ranks[rank]["gradients_mark"])
+    except UserError as error:
+        trouble = str(error)
+    troubles: list[str | None] = all_gather_object(trouble)
+    lost = " ".join(filter(None, troubles))
+    if lost:
+        runner.logger.warning(
+            f"gradients that were being accumulated are lost: {lost} The next step is smaller than "
+            "that of an undisturbed run."
+        )
+    return found
 
 
 def _restore_attributes(runner: Runner, states: dict[str, dict]) -> None:

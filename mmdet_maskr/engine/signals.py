@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import FrameType
 from typing import ClassVar
 
@@ -22,6 +23,7 @@ import torch.distributed as dist
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 ECHO_SECONDS = 5.0
+LAUNCHER = "MMDET_MASKR_LAUNCHER"  # the process id of tools/dist_train.py or dist_test.py
 _last = -float("inf")  # when a signal has counted last
 _follows: int | None = None  # the process that leave_signals_to_parent was called in
 
@@ -34,6 +36,15 @@ def is_echo() -> bool:
         return True
     _last = now
     return False
+
+
+def end_launcher(number: int = signal.SIGTERM) -> None:
+    """Signal tools/dist_train.py or dist_test.py, if it has started this process.
+
+    Else it would start its processes again, or wait for those of other nodes.
+    """
+    if os.environ.get(LAUNCHER) == str(os.getppid()):
+        os.kill(os.getppid(), number)
 
 
 class Stopped(KeyboardInterrupt):
@@ -100,24 +111,29 @@ class StopRequest:
     :func:`leave_signals_to_parent`: with this handler they would survive the SIGTERM by which
     ``multiprocessing.Pool`` ends its workers, and the pool waits for them.
 
+    Attributes:
+        group: of all ranks, on CPUs; None where there is one.
+
     Args:
         logger: says what happens when a signal comes.
+        timeout: seconds that ranks wait for each other; None is torch's.
     """
 
     _open: ClassVar[set[StopRequest]] = set()
     _in_forks = False  # whether they know of it
     _masks = threading.local()  # what a thread that forks had blocked
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: logging.Logger, timeout: float | None = None) -> None:
         self._logger = logger
         self._pid = os.getpid()
         self._received: int | None = None
         self._agreed: int | None = None
         self._before: dict = {}
-        self._group = None
+        self.group = None
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             # on CPUs with any backend, so that asking never waits for a GPU
-            self._group = dist.new_group(backend="gloo")
+            limit = None if timeout is None else timedelta(seconds=timeout)
+            self.group = dist.new_group(backend="gloo", timeout=limit)
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
             self._open.add(self)
@@ -163,23 +179,37 @@ class StopRequest:
 
     def is_agreed(self) -> bool:
         """Whether any rank has received a signal; all ranks must ask equally often."""
-        if self._group is None:
+        if self.group is None:
             self._agreed = self._received
         else:
             number = torch.tensor([self._received or 0])
-            dist.all_reduce(number, op=dist.ReduceOp.MAX, group=self._group)
+            dist.all_reduce(number, op=dist.ReduceOp.MAX, group=self.group)
             self._agreed = int(number) or None
         return self._agreed is not None
 
     def is_wanted_here(self) -> bool:
         """Whether this process has received a signal and has nobody to agree with."""
-        return self._group is None and self.is_agreed()
+        return self.group is None and self.is_agreed()
 
     def describe(self) -> tuple[str, int]:
         """Name of the agreed signal, and the exit code that stands for it."""
         if self._agreed is None:
             raise RuntimeError("describe() comes after is_agreed() was true")
         return signal.Signals(self._agreed).name, 128 + self._agreed
+
+    def leave(self) -> None:
+        """End the launchers of all nodes, once all ranks are here; then close.
+
+        Only those that got the signal know of it. The others would take the end of their processes
+        for a failure, and wait for the nodes that are gone.
+        """
+        if self._agreed is None:
+            raise RuntimeError("leave() comes after is_agreed() was true")
+        if self.group is not None:
+            dist.barrier(group=self.group)  # a launcher ends all ranks of its node
+        is_echo()  # what it sends them
+        self.close()
+        end_launcher(self._agreed)
 
     def close(self) -> None:
         """Handle the signals as before."""

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.registry import TRANSFORMS
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -285,7 +286,8 @@ def test_copied_work_dir_leaves_the_original_alone(tmp_path: Path, keys: list[st
     }
     hub = SimpleNamespace(runtime_info=info, get_info=info.get, update_info=info.update)
     parts = dict(logger=logging.getLogger("test_copy"), hooks=[], model=torch.nn.Identity())
-    hook.before_train(SimpleNamespace(work_dir=str(copy), message_hub=hub, **parts))
+    parts.update(cfg=Config(), work_dir=str(copy), message_hub=hub)
+    hook.before_train(SimpleNamespace(**parts))
     try:
         paths = [hook.best_ckpt_path] if len(keys) == 1 else hook.best_ckpt_path_dict.values()
         assert sorted(paths) == sorted(f"{copy}/best_{key}_epoch_1.pth" for key in keys)

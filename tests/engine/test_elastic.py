@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -40,6 +41,16 @@ def launch(
     )
 
 
+def launch_nodes(
+    repo: Path, data: Path, work_dir: Path, hooks: str
+) -> tuple[subprocess.Popen, subprocess.Popen]:
+    """Two nodes of one process each on this machine; node 1 is started first."""
+    nodes = dict(NNODES="2", MASTER_ADDR="127.0.0.1", PORT=free_port())
+    second = launch(repo, data, work_dir, hooks, processes=1, NODE_RANK="1", **nodes)
+    time.sleep(5)
+    return launch(repo, data, work_dir, hooks, processes=1, NODE_RANK="0", **nodes), second
+
+
 def output_of(process: subprocess.Popen) -> str:
     try:
         return process.communicate(timeout=200)[0]
@@ -72,15 +83,9 @@ def test_a_process_dies(tmp_path: Path, repo: Path, shapes_root: Path):
 
 @pytest.mark.slow
 def test_a_process_of_two_nodes_dies(tmp_path: Path, repo: Path, shapes_root: Path):
-    """Only its own node counts the restart; both go on. Node 1 is started first."""
+    """Only its own node counts the restart; both go on."""
     work_dir = tmp_path / "work"
-    nodes = dict(NNODES="2", MASTER_ADDR="127.0.0.1", PORT=free_port())
-    hooks = "dict(type='DieOnce', rank=1, iteration=5)"
-    agents = []
-    for rank in ("1", "0"):
-        options = dict(nodes, NODE_RANK=rank)
-        agents.append(launch(repo, shapes_root, work_dir, hooks, processes=1, **options))
-        time.sleep(5)
+    agents = launch_nodes(repo, shapes_root, work_dir, "dict(type='DieOnce', rank=1, iteration=5)")
     outputs = [output_of(agent) for agent in agents]
     for agent, output in zip(agents, outputs, strict=True):
         assert agent.returncode == 0, output[-3000:]
@@ -88,6 +93,20 @@ def test_a_process_of_two_nodes_dies(tmp_path: Path, repo: Path, shapes_root: Pa
     for rank in (0, 1):
         assert len(child.losses(work_dir, rank)) == 8
     assert (work_dir / "epoch_2.pth").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("node", [0, 1])
+def test_one_of_two_nodes_is_stopped(tmp_path: Path, repo: Path, shapes_root: Path, node: int):
+    """Both save and leave; none is restarted, and none waits for the other."""
+    work_dir = tmp_path / "work"
+    hooks = f"dict(type='StopNode', node={node}, iteration=2)"
+    agents = launch_nodes(repo, shapes_root, work_dir, hooks)
+    outputs = [output_of(agent) for agent in agents]
+    assert [agent.returncode for agent in agents] == [143, 143], "\n".join(outputs)[-5000:]
+    saved = re.findall(r"SIGTERM: saved (\S+) after iteration \d and leaving", "".join(outputs))
+    assert saved and "restart 1" not in "".join(outputs)
+    assert (work_dir / "last_checkpoint").read_text().endswith(saved[0])
 
 
 def test_wrong_input_is_not_restarted(tmp_path: Path, repo: Path):

@@ -13,7 +13,7 @@ from forked import run_tool
 from mmengine.config import Config
 
 from mmdet_maskr.cli.arguments.common import add_config_arguments
-from mmdet_maskr.engine import launch, options
+from mmdet_maskr.engine import launch, options, signals
 from mmdet_maskr.engine.data_root import replace_data_root
 from mmdet_maskr.errors import UserError
 
@@ -199,9 +199,9 @@ def test_only_our_launcher_is_ended(monkeypatch: pytest.MonkeyPatch, ours: bool)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "29500")
     monkeypatch.setattr(launch, "end_with_parent", lambda number: None)
     launcher = os.getppid() if ours else os.getppid() + 1
-    monkeypatch.setenv(launch.LAUNCHER, str(launcher))
+    monkeypatch.setenv(signals.LAUNCHER, str(launcher))
     ended = []
-    monkeypatch.setattr(launch.os, "kill", lambda pid, number: ended.append((pid, number)))
+    monkeypatch.setattr(signals.os, "kill", lambda pid, number: ended.append((pid, number)))
 
     def main() -> None:
         raise UserError("wrong")
@@ -215,7 +215,7 @@ def test_only_our_launcher_is_ended(monkeypatch: pytest.MonkeyPatch, ours: bool)
 def test_a_launcher_of_others_is_left_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "29500")
     monkeypatch.setattr(launch, "end_with_parent", lambda number: None)
-    monkeypatch.delenv(launch.LAUNCHER, raising=False)
-    monkeypatch.setattr(launch.os, "kill", lambda *args: pytest.fail("a parent is signalled"))
+    monkeypatch.delenv(signals.LAUNCHER, raising=False)
+    monkeypatch.setattr(signals.os, "kill", lambda *args: pytest.fail("a parent is signalled"))
     with pytest.raises(SystemExit):
         launch.run_tool(lambda: (_ for _ in ()).throw(UserError("wrong")))

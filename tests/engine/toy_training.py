@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from forked import finish, fork
 from mmdet.registry import DATASETS, METRICS, MODELS
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
@@ -139,6 +143,33 @@ def toy_runner(
         **validation,
     )
     return DurableRunner(work_dir=str(work_dir), **{**settings, **options})
+
+
+def run_ranks(tmp_path: Path, world_size: int, run: Callable[[int], object]) -> list[int]:
+    """Call ``run(rank)`` in forked processes of one gloo group; their exit codes.
+
+    Output of rank R goes to rank_R.log in ``tmp_path``.
+    """
+    store = tmp_path / f"store_{next(_numbers)}"
+
+    def start(rank: int) -> None:
+        os.environ["LOCAL_RANK"] = str(rank)
+        torch.distributed.init_process_group(
+            "gloo", init_method=store.as_uri(), rank=rank, world_size=world_size
+        )
+        run(rank)
+
+    children = [
+        fork(partial(start, rank), tmp_path / f"rank_{rank}.log") for rank in range(world_size)
+    ]
+    return [finish(pid) for pid in children]
+
+
+def rank_runner(*args: Any, **options: Any) -> DurableRunner:
+    """A :func:`toy_runner` that trains on all ranks of :func:`run_ranks`."""
+    wrapper = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
+    cfg = dict(model_wrapper_cfg=wrapper, env_cfg=options.get("env_cfg", {}))
+    return toy_runner(*args, launcher="pytorch", cfg=cfg, **options)
 
 
 def weights_of(runner: DurableRunner) -> dict[str, Tensor]:

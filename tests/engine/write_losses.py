@@ -43,3 +43,15 @@ class SignalJob(Hook):
                 os.killpg(0, signal.SIGTERM)
             for _ in range(3):
                 os.kill(os.getppid(), signal.SIGTERM)
+
+
+@HOOKS.register_module()
+class StopNode(Hook):
+    """Signals the agent of one node."""
+
+    def __init__(self, node: int, iteration: int) -> None:
+        self.node, self.iteration = str(node), iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if (os.environ["NODE_RANK"], runner.iter) == (self.node, self.iteration):
+            os.kill(os.getppid(), signal.SIGTERM)
