@@ -33,12 +33,17 @@ WEIGHTS_SECONDS = 3600.0
 
 
 class Watch:
-    """Ends connections when their time is over, no matter what they wait for."""
+    """Ends connections of a download when their time is over, no matter what they wait for.
+
+    Those of redirects are looked at when they are made: a name that led elsewhere when it was
+    checked may lead to this machine a moment later.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.until = time.monotonic() + seconds
         self.late = False
         self._sockets: list[socket.socket] = []
+        self._first: tuple[str, bool] | None = None  # host that was named; whether it is public
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True
 
@@ -51,12 +56,26 @@ class Watch:
                 pass  # closed already
 
     def connect(self, address: Any, timeout: Any = None, source: Any = None, **more: Any) -> Any:
-        """``socket.create_connection``, watched."""
+        """``socket.create_connection``, watched.
+
+        Raises:
+            UserError: a redirect has led to an address that is not public, and was not named.
+        """
         left = self.until - time.monotonic()
         if left <= 0:
             raise TimeoutError
         opened = socket.create_connection(address, min(left, SILENCE), source, **more)
         self._sockets.append(opened)
+        host, peer = str(address[0]), str(opened.getpeername()[0])
+        public = _is_public(peer)
+        if self._first is None:
+            self._first = host, public
+        if not public and self._first != (host, False):
+            opened.close()
+            raise UserError(
+                f"a redirect leads to {host}, which is now at {peer}, an address of a network of "
+                "its own: if that is meant, give this address itself."
+            )
         return opened
 
     def __enter__(self) -> Watch:
@@ -120,11 +139,18 @@ def _check_target(old: str, new: str) -> None:
     except OSError as error:
         raise UserError(f"{old} leads to {new[:200]}, which is not there ({error}).") from error
     for *_, address in found:
-        if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
+        if not _is_public(str(address[0])):
             raise UserError(
                 f"{old} leads to {new[:200]}, which is an address of a network of its own: if that "
                 "is meant, give this address itself."
             )
+
+
+def _is_public(address: str) -> bool:
+    """Whether an IP address is one of the internet."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_global
 
 
 def _origin(url: str) -> tuple:

@@ -161,6 +161,41 @@ def test_redirects_to_public_addresses(monkeypatch: pytest.MonkeyPatch):
         _check_target("https://a.org/x", "https://bad.org/y")
 
 
+def test_names_that_lead_elsewhere_after_the_check(monkeypatch: pytest.MonkeyPatch):
+    """What a redirect's name leads to counts when it is connected to, not when it was checked."""
+    closed: list[str] = []
+
+    class Opened:
+        def __init__(self, peer: str) -> None:
+            self.peer = peer
+
+        def getpeername(self) -> tuple[str, int]:
+            return self.peer, 80
+
+        def close(self) -> None:
+            closed.append(self.peer)
+
+    def connect(*steps: tuple[str, str]) -> None:
+        watch = downloads.Watch(60)
+        for host, peer in steps:
+            monkeypatch.setattr(socket, "create_connection", lambda *a, p=peer, **k: Opened(p))
+            assert watch.connect((host, 80)).peer == peer
+
+    public, private = "93.184.215.14", "127.0.0.1"
+    connect(("a.org", public), ("b.org", public), ("a.org", public))
+    connect(("a.org", private), ("a.org", private), ("b.org", public))  # a mirror of one's own
+    for steps in (
+        [("a.org", public), ("b.org", private)],
+        [("a.org", public), ("a.org", "10.0.0.7")],
+        [("a.org", public), ("b.org", "::1")],
+        [("a.org", public), ("b.org", "::ffff:127.0.0.1")],
+        [("a.org", private), ("b.org", private)],
+    ):
+        with pytest.raises(UserError, match="of a network of its own"):
+            connect(*steps)
+        assert closed.pop() == steps[-1][1]
+
+
 def test_an_image_that_is_small_as_a_file_alone(tmp_path: Path, serve, monkeypatch):
     image = cv2.imencode(".png", np.zeros((300, 300, 3), np.uint8))[1].tobytes()
     server = serve(lambda c, path: c.sendall(ok(image)))
