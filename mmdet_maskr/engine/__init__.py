@@ -5,6 +5,7 @@ from mmdet.registry import HOOKS
 from mmdet_maskr import adjustments, old_names
 from mmdet_maskr.engine.channels_last import ChannelsLastHook
 from mmdet_maskr.engine.checkpoint_hook import DurableCheckpointHook
+from mmdet_maskr.engine.compile_hook import CompileHook
 from mmdet_maskr.engine.durable_runner import DurableRunner
 from mmdet_maskr.engine.hang_guard import HangGuardHook
 from mmdet_maskr.engine.hooks import DatasetFitHook, RLEMasksInEvaluationHook
@@ -21,6 +22,7 @@ __all__ = [
     "ChannelsLastHook",
     "CheckpointFitHook",
     "ClassTransferHook",
+    "CompileHook",
     "DatasetFitHook",
     "DurableCheckpointHook",
     "DurableRunner",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -23,3 +23,15 @@ def padded(rows: Sequence[Tensor], fill: float = 0, least: int = 0) -> Tensor:
     for place, own in zip(whole, rows, strict=True):
         place[: len(own)] = own
     return whole
+
+
+def with_rows(rows: Tensor, count: int) -> Tensor:
+    """A tensor (n, ...) as (count, ...), with zeros below; itself where it has as many."""
+    if len(rows) == count:
+        return rows
+    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
+
+
+def first_rows(tensors: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """The first rows of each tensor, which has others below by :func:`with_rows`."""
+    return {name: value[:count] for name, value in tensors.items()}

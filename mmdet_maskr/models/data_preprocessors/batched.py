@@ -7,15 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmdet.models import DetDataPreprocessor
 from mmdet.registry import MODELS
 from mmengine.model import ImgDataPreprocessor
 from torch import Tensor
 
+from mmdet_maskr.errors import UserError
+
 TYPES = (torch.uint8, torch.float32)
 
 
 class _InFewPasses(ImgDataPreprocessor):
+    pad_to_sizes: Sequence[tuple[int, ...]] = ()  # (H, W), smaller ones first
+
     def forward(self, data: dict, training: bool = False) -> dict | list:
         """mmengine's images, bit by bit.
 
@@ -25,11 +30,28 @@ class _InFewPasses(ImgDataPreprocessor):
         """
         data = self.cast_data(data)
         images = data["inputs"]
-        if not self._suits(images):
-            return super().forward(data, training)
-        data["inputs"] = self._normalized(images)
-        data.setdefault("data_samples", None)
+        if self._suits(images):
+            data["inputs"] = self._normalized(images)
+            data.setdefault("data_samples", None)
+        else:
+            data = super().forward(data, training)
+        if training and self.pad_to_sizes:
+            data["inputs"] = self._padded(data["inputs"])
         return data
+
+    def _padded(self, batch: Tensor) -> Tensor:
+        """A batch (B, C, H, W), padded at the right and below to one of the sizes."""
+        height, width = batch.shape[-2:]
+        for size in self.pad_to_sizes:
+            below, right = size[0] - height, size[1] - width
+            if below == right == 0:
+                return batch
+            if below >= 0 and right >= 0:
+                return F.pad(batch, (0, right, 0, below), value=self.pad_value)
+        raise UserError(
+            f"a batch of {height} x {width} pixels fits none of data_preprocessor.pad_to_sizes="
+            f"{self.pad_to_sizes}: add a larger size, or resize images to less."
+        )
 
     def _suits(self, images: Any) -> bool:
         return (
@@ -68,5 +90,27 @@ class _InFewPasses(ImgDataPreprocessor):
 class BatchedDataPreprocessor(DetDataPreprocessor, _InFewPasses):
     """mmdet's DetDataPreprocessor, with the same images in fewer passes and without a wait.
 
-    Options are those of DetDataPreprocessor.
+    Options are those of DetDataPreprocessor. A further one:
+
+    Args:
+        pad_to_sizes: (H, W) that batches of a training are padded to, the one with the fewest
+            pixels that is large enough: few shapes, which :class:`.CompileHook` needs. None for no
+            more than ``pad_size_divisor`` asks for, as in testing.
+
+    Raises:
+        UserError: sizes that are no multiples of ``pad_size_divisor``; in training, a batch that
+            is larger than all of them.
     """
+
+    def __init__(
+        self, *args, pad_to_sizes: Sequence[tuple[int, int]] | None = None, **kwargs
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.pad_to_sizes = sorted(map(tuple, pad_to_sizes or ()), key=math.prod)
+        step = self.pad_size_divisor
+        for size in self.pad_to_sizes:
+            if len(size) != 2 or any(side < 1 or side % step for side in size):
+                raise UserError(
+                    f"data_preprocessor.pad_to_sizes has {size}: it must be height and width in "
+                    f"multiples of pad_size_divisor={step}."
+                )

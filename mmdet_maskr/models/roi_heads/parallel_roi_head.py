@@ -25,6 +25,7 @@ from mmdet_maskr.models.roi_heads.keypoint_branch import KeypointBranch
 from mmdet_maskr.models.task_modules.matching import assign
 from mmdet_maskr.ops.boxes import rescaled, rois_of
 from mmdet_maskr.ops.late_checks import late_checks
+from mmdet_maskr.ops.padding import first_rows, with_rows
 
 # RoIs whose masks are computed at a time when testing; a photo of COCO has at most 100 detections
 ROIS_AT_ONCE = 100
@@ -48,13 +49,17 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
         keypoint_head: config of the keypoint head; None for no keypoints.
         keypoint_roi_extractor: config of its RoI extractor; None to use the box branch's.
 
+    With ``train_cfg.rcnn.pad_rois=n``, box and mask heads are trained on numbers of RoIs that are
+    multiples of n, with empty RoIs that no loss sees: few shapes, as :class:`.CompileHook` needs.
+
     With ``test_cfg.rcnn.convention='detectron2'`` or ``'torchvision'`` detections are those of
     these codebases, see :mod:`mmdet_maskr.conventions`.
 
     Raises:
         UserError: no ``bbox_head``: every other branch needs its boxes; a mask size that the mask
             head cannot give; an unknown ``test_cfg.mask_output`` or ``convention``; options of NMS
-            that the convention does not have.
+            that the convention does not have; ``pad_rois`` that is not positive, or with batch norm
+            in a head, whose statistics the empty RoIs would change.
     """
 
     instance_branches: tuple[str, ...] = ("mask", "keypoint")
@@ -74,12 +79,31 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
             )
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
         conventions.of_test_cfg("test_cfg.rcnn", self.test_cfg)
+        self.pad_rois = (self.train_cfg or {}).get("pad_rois")
+        if self.pad_rois is not None:
+            self._check_pad_rois()
         if self.with_mask:
             self._check_mask_options()
         if keypoint_head is not None:
             self.init_keypoint_head(keypoint_roi_extractor, keypoint_head)
         elif keypoint_roi_extractor is not None:
             raise UserError("roi_head.keypoint_roi_extractor is set, but no keypoint_head.")
+
+    def _check_pad_rois(self) -> None:
+        step = self.pad_rois
+        if type(step) is not int or step < 1:
+            raise UserError(f"train_cfg.rcnn.pad_rois={step!r} must be a number of RoIs from 1 on.")
+        if not box_loss.suits(self.bbox_head):
+            raise UserError(
+                f"train_cfg.rcnn.pad_rois cannot go with {type(self.bbox_head).__name__}, whose "
+                "losses are its own."
+            )
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                raise UserError(
+                    "train_cfg.rcnn.pad_rois cannot go with batch norm in roi_head: empty RoIs "
+                    "would be in its statistics. Use norm_cfg=dict(type='GN', num_groups=32)."
+                )
 
     def _check_mask_options(self) -> None:
         """Check what the mask branch is asked for against what it gives, before any training.
@@ -155,7 +179,7 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
         if not box_loss.suits(self.bbox_head):
             return super().bbox_loss(x, sampling_results)
         rois = rois_of([[result.pos_priors, result.neg_priors] for result in sampling_results])
-        results = self._bbox_forward(x, rois)
+        results = first_rows(self._bbox_forward(x, self._padded(rois)), len(rois))
         losses = box_loss.box_losses(
             self.bbox_head,
             results["cls_score"],
@@ -164,6 +188,12 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
             self.train_cfg,
         )
         return dict(results, loss_bbox=losses)
+
+    def _padded(self, rois: Tensor) -> Tensor:
+        """RoIs (N, 5), in training with empty ones of the first image as ``pad_rois`` says."""
+        if self.pad_rois is None or not self.training:
+            return rois
+        return with_rows(rois, -(-max(len(rois), 1) // self.pad_rois) * self.pad_rois)
 
     def _sample(
         self,
@@ -307,7 +337,10 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
             )
         else:
             rois = rois_of([[result.pos_priors] for result in sampling_results])
-            mask_results = self._mask_forward(x, rois, labels=labels)
+            padded_rois = self._padded(rois)
+            padded_labels = with_rows(labels, len(padded_rois))
+            mask_results = self._mask_forward(x, padded_rois, labels=padded_labels)
+            mask_results = first_rows(mask_results, len(rois))
         loss_and_target = self.mask_head.loss_and_target(
             mask_preds=mask_results["mask_preds"],
             sampling_results=sampling_results,
