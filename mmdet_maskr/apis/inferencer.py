@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mmdet.datasets.transforms import InferencerLoader
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
@@ -98,7 +100,7 @@ class MaskRInferencer:
         self.show_progress = show_progress
         detector = build_detector(model, weights, device, scope, palette, classes, optimize)
         self.model, self.cfg, self.pipeline, self.collate_fn, self._named = detector
-        self.visualizer = _build_visualizer(visualizer, self.model.dataset_meta)
+        self.visualizer = build_visualizer(visualizer, self.model.dataset_meta)
         self._counter = Counter()
         self._lock = threading.RLock()
 
@@ -262,23 +264,15 @@ class MaskRInferencer:
         preds = None if folder is None or no_save_pred else folder / "preds"
         with self._lock:
             # 2. the model: its outputs and thresholds; tiles around it
-            classes = self.model.dataset_meta["classes"]
-            detector = Detector(self.model, self.cfg, self.pipeline, self.collate_fn, self._named)
-            wanted = Wanted(
-                detector,
-                predictions.thresholds_of_classes(score_thr, classes, "score_thr", 0.0),
-                predictions.check_outputs(outputs, self.model, self._named),
-            )
-            model: Model = wanted
-            if tile is not None:
-                share = OVERLAP if overlap is None else overlap
-                tiling = tiling_of(tile, share, self.model, self.pipeline)
-                model = tiled(wanted, tiling, batch_size, bool(self.show_progress))
+            classes = self.dataset_meta["classes"]
+            least = predictions.thresholds_of_classes(score_thr, classes, "score_thr", 0.0)
+            share = OVERLAP if overlap is None else overlap
+            model = self._wanted(least, outputs, tile, share, batch_size)
             drawn = predictions.thresholds_of_classes(
                 pred_score_thr, classes, "pred_score_thr", 0.3
             )
             # 3. the source, and the folders that will be written
-            source = open_source(inputs, model_files.input_channels(self.model))
+            source = open_source(inputs, self._channels)
             video = source if isinstance(source, Video) else None
             images = None if isinstance(source, Video) else source
             if video is None and (track or film is not None):
@@ -300,7 +294,7 @@ class MaskRInferencer:
             written = None if video is None or vis is None else film_of(video, vis, target)
             pictures = Pictures(
                 self.visualizer,
-                loader_of(self.pipeline),
+                self._loader,
                 drawn,
                 folder=vis if video is None else None,
                 film=written,
@@ -323,7 +317,7 @@ class MaskRInferencer:
             # 5. source -> model -> sinks
             at_once = batch_size if tile is None else 1
             as_rle = not return_datasamples or tile is not None
-            with predictions.rle_masks(self.model, enabled=as_rle):
+            with self._rle_masks(as_rle):
                 report = walk(
                     source,
                     model,
@@ -343,6 +337,42 @@ class MaskRInferencer:
             result["labels"] = dict(sorted(tally.labels.items()))
         return result
 
+    def _wanted(
+        self,
+        least: Sequence[float],
+        outputs: Sequence[str] | None,
+        tile: int | str | None,
+        overlap: float,
+        batch_size: int,
+    ) -> Model:
+        """The model as a call wants it: with the scores, outputs and tiles of its options."""
+        detector = Detector(self.model, self.cfg, self.pipeline, self.collate_fn, self._named)
+        kept = predictions.check_outputs(outputs, self.model, self._named)
+        wanted = Wanted(detector, least, kept)
+        if tile is None:
+            return wanted
+        tiling = tiling_of(tile, overlap, self.model, self.pipeline)
+        return tiled(wanted, tiling, batch_size, bool(self.show_progress))
+
+    @property
+    def dataset_meta(self) -> dict[str, Any]:
+        """Names of classes and keypoints, colors, and the skeleton."""
+        return self.model.dataset_meta
+
+    @property
+    def _channels(self) -> int:
+        """How many bands an image has."""
+        return model_files.input_channels(self.model)
+
+    @property
+    def _loader(self) -> InferencerLoader:
+        """What reads images."""
+        return loader_of(self.pipeline)
+
+    def _rle_masks(self, enabled: bool) -> AbstractContextManager:
+        """Within, the model gives masks as RLEs."""
+        return predictions.rle_masks(self.model, enabled)
+
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str | Path = "") -> dict:
         """The predictions of an image as a dictionary, and as a file where a folder is given.
 
@@ -361,7 +391,7 @@ class MaskRInferencer:
         return found.lists
 
 
-def _build_visualizer(config: dict | None, meta: dict[str, Any]) -> Visualizer:
+def build_visualizer(config: dict | None, meta: dict[str, Any]) -> Visualizer:
     """A visualizer under a name of its own, as mmengine keeps one for each name.
 
     Raises:

@@ -173,6 +173,33 @@ def as_lists(sample: DetDataSample, classes: int = 0) -> dict[str, Any]:
     return result
 
 
+def of_lists(lists: Mapping[str, Any], size: tuple[int, int], keypoints: int) -> InstanceData:
+    """The detections that :func:`as_lists` has made lists of.
+
+    Args:
+        lists: of D detections.
+        size: (H, W) of the image.
+        keypoints: K of the model.
+    """
+    count = len(lists["labels"])
+    found = InstanceData(
+        labels=torch.tensor(lists["labels"], dtype=torch.int64),
+        scores=torch.tensor(lists["scores"], dtype=torch.float32),
+        bboxes=torch.tensor(lists["bboxes"], dtype=torch.float32).reshape(count, 4),
+    )
+    if "masks" in lists:
+        found.masks = RLEMasks(lists["masks"], size)
+    if "keypoints" in lists:
+        points = torch.zeros(count, keypoints, 3)
+        for row, place, score in zip(
+            points, lists["keypoints"], lists["keypoint_scores"], strict=True
+        ):
+            if place:
+                row[:, :2], row[:, 2] = torch.tensor(place), torch.tensor(score)
+        found.keypoints, found.keypoint_scores = points[..., :2], points[..., 2]
+    return found
+
+
 def _panoptic(segments: Tensor, classes: int) -> np.ndarray:
     """Ids of segments (1, H, W) as colors (H, W, 3): the number is R + 256 G + 256^2 B."""
     ids = segments.cpu().numpy()[0].astype(np.int64)

@@ -7,13 +7,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform, Compose, TestTimeAug
 from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData
 from torch import nn
 
-from mmdet_maskr.apis import model_files
+from mmdet_maskr.apis import model_files, predictions
 from mmdet_maskr.apis.detector import FoundSample, Wanted, loader_of
 from mmdet_maskr.datasets.unreadable import why_unreadable
 from mmdet_maskr.engine.unwrap import predicting_part
@@ -21,7 +19,6 @@ from mmdet_maskr.inference.tiles.grid import LEAST_TILE, Tiling, check_tiling
 from mmdet_maskr.inference.tiles.model import TiledModel
 from mmdet_maskr.inference.tiles.rasters import Raster, open_raster
 from mmdet_maskr.inference.walk import Image, Unreadable, is_out_of_memory
-from mmdet_maskr.ops.mask_rle import RLEMasks
 
 
 def tiling_of(tile: object, overlap: object, model: nn.Module, pipeline: Compose) -> Tiling:
@@ -84,23 +81,8 @@ def _found(wanted: Wanted, image: Image, raster: Raster, lists: dict[str, Any]) 
     """What was found on an image, as mmdet's data sample."""
     model = wanted.detector.model
     size = (raster.height, raster.width)
-    count = len(lists["labels"])
-    found = InstanceData(
-        labels=torch.tensor(lists["labels"], dtype=torch.int64),
-        scores=torch.tensor(lists["scores"], dtype=torch.float32),
-        bboxes=torch.tensor(lists["bboxes"], dtype=torch.float32).reshape(count, 4),
-    )
-    if "masks" in lists:
-        found.masks = RLEMasks(lists["masks"], size)
-    if "keypoints" in lists:
-        head = predicting_part(model).roi_head.keypoint_head
-        points = torch.zeros(count, head.num_keypoints, 3)
-        for row, place, score in zip(
-            points, lists["keypoints"], lists["keypoint_scores"], strict=True
-        ):
-            if place:
-                row[:, :2], row[:, 2] = torch.tensor(place), torch.tensor(score)
-        found.keypoints, found.keypoint_scores = points[..., :2], points[..., 2]
+    head = getattr(getattr(predicting_part(model), "roi_head", None), "keypoint_head", None)
+    found = predictions.of_lists(lists, size, getattr(head, "num_keypoints", 0))
     path = image.name if isinstance(image.name, str) else None
     meta = dict(img_path=path, ori_shape=size, img_shape=size, scale_factor=(1.0, 1.0))
     sample = DetDataSample(metainfo=meta, pred_instances=found)

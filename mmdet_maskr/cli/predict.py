@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import math
 import sys
 import time
 from collections import Counter
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_maskr.apis import MaskRInferencer
+from mmdet_maskr.apis.exported import ExportedInferencer
 from mmdet_maskr.apis.geojson import place_of, write_geojson
 from mmdet_maskr.apis.labels import labels_of
 from mmdet_maskr.cli.output import only_json, print_json
 from mmdet_maskr.datasets.formats.writers import check_empty, write_labels
+from mmdet_maskr.deploy.files import is_exported
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.folders import check_writable
 from mmdet_maskr.inference.inputs import check_names, expand, is_url, is_video
@@ -26,13 +29,14 @@ from mmdet_maskr.quiet import quiet
 
 
 def run(args: argparse.Namespace) -> None:
+    name_model(args)
     check_args(args)
     with only_json(args.json):
-        inferencer = load_inferencer(args)
+        inferencer = load_model(args)
         begin = time.monotonic()
         result = detect(inferencer, args)
         seconds = time.monotonic() - begin
-        meta = inferencer.model.dataset_meta
+        meta = inferencer.dataset_meta
         summary = summary_of(result, meta["classes"], seconds, args)
         if args.write:
             summary["left_out"] = write_all(args, result, meta)
@@ -44,6 +48,30 @@ def run(args: argparse.Namespace) -> None:
         print_summary(summary)
     if result["failed"]:
         sys.exit(1)
+
+
+def name_model(args: argparse.Namespace) -> None:
+    """Take the model from before the photos where ``--weights`` does not name it.
+
+    Raises:
+        UserError: no exported model is there; options of it that only a checkpoint has.
+    """
+    if args.weights is None:
+        if not args.photos or not is_exported(args.photos[0]):
+            raise UserError(
+                "predict needs a model: --weights CHECKPOINT|NAME, or before the photos the folder "
+                "that maskr export wrote."
+            )
+        args.weights = args.photos.pop(0)
+    if not is_exported(args.weights):
+        return
+    for option, is_given, reason in (
+        ("--config", args.config is not None, "it has its own"),
+        ("--optimize", args.optimize, "it is in its fast form"),
+        ("--batch-size", args.batch_size != 1, "it takes one image at a time"),
+    ):
+        if is_given:
+            raise UserError(f"{option} is not for an exported model ({args.weights}): {reason}.")
 
 
 def check_args(args: argparse.Namespace) -> None:
@@ -66,6 +94,11 @@ def check_args(args: argparse.Namespace) -> None:
         raise UserError("--overlap does nothing without --tile.")
     if bool(args.photos) == (args.camera is not None):
         raise UserError("predict takes photos (or a video), or --camera: one of them.")
+    if args.reconnect is not None:
+        if args.camera is None:
+            raise UserError("--reconnect is for --camera, which is not given.")
+        if not 0 <= args.reconnect < math.inf:
+            raise UserError(f"--reconnect {args.reconnect:g}: it must be 0 or more seconds.")
     if args.camera is not None and (args.write or args.coco_json is not None):
         raise UserError("--write and --coco-json are for photos, not for --camera.")
     if args.out is not None and args.out.suffix not in CODECS:
@@ -92,6 +125,18 @@ def check_places(args: argparse.Namespace) -> None:
         place_of(str(image))
 
 
+def load_model(args: argparse.Namespace) -> MaskRInferencer:
+    """The model that ``--weights`` names, a checkpoint or an exported one."""
+    if not is_exported(args.weights):
+        return load_inferencer(args)
+    with quiet():
+        return ExportedInferencer(
+            args.weights,
+            device=args.device,
+            show_progress=sys.stderr.isatty() and not args.json,
+        )
+
+
 def load_inferencer(args: argparse.Namespace) -> MaskRInferencer:
     """The model that ``--weights`` and ``--config`` name."""
     with quiet(), contextlib.redirect_stdout(io.StringIO()):  # mmengine prints where it reads
@@ -107,7 +152,7 @@ def load_inferencer(args: argparse.Namespace) -> MaskRInferencer:
 def detect(inferencer: MaskRInferencer, args: argparse.Namespace) -> dict[str, Any]:
     """What is found on the photos; pictures and files are written."""
     return inferencer(
-        args.photos if args.camera is None else LiveFrames(args.camera),
+        args.photos if args.camera is None else open_camera(args),
         batch_size=args.batch_size,
         show=args.show,
         no_save_vis=args.no_save_vis,
@@ -123,6 +168,13 @@ def detect(inferencer: MaskRInferencer, args: argparse.Namespace) -> dict[str, A
         track=args.track,
         film=args.out,
     )
+
+
+def open_camera(args: argparse.Namespace) -> LiveFrames:
+    """The camera or stream of ``--camera``."""
+    if args.reconnect is None:
+        return LiveFrames(args.camera)
+    return LiveFrames(args.camera, args.reconnect)
 
 
 def summary_of(

@@ -32,6 +32,13 @@ MAX_SIDE = 20_000  # of an image for the graph
 MAX_FACTOR = 100
 
 
+def is_exported(folder: str | Path) -> bool:
+    """Whether a folder has the metadata of an exported model, whole or not."""
+    path = Path(folder)
+    names = (METADATA, f"{METADATA}{PARTIAL}")
+    return path.is_dir() and any((path / name).is_file() for name in names)
+
+
 def files_of(form: str) -> tuple[str, ...]:
     """Names of the files of a format, without the metadata."""
     return (FILES[form], *MORE_FILES.get(form, ()))

@@ -142,10 +142,10 @@ class ExportedModel:
             raise UserError("overlap is that of tiles: give tile, e.g. tile=1024, or leave it out.")
         model = self.as_wanted(masks)
         if tile is not None:
-            model = self._tiled(model, tile, OVERLAP if overlap is None else overlap, show_progress)
+            model = self.tiled(model, tile, OVERLAP if overlap is None else overlap, show_progress)
         if film is not None and masks != "rle":
             raise UserError("film draws masks='rle' only.")
-        source = open_source(inputs, self._bands or 3)
+        source = open_source(inputs, self.channels)
         video = source if isinstance(source, Video) else None
         if video is None and (track or film is not None):
             name = "track" if track else "film"
@@ -192,10 +192,13 @@ class ExportedModel:
         """The model for a walk, with its masks as a call has them."""
         return _AsWanted(self, masks)
 
-    def _tiled(
-        self, model: Model, tile: object, overlap: object, show_progress: bool
-    ) -> TiledModel:
-        """The model on tiles.
+    @property
+    def channels(self) -> int:
+        """How many bands an image has."""
+        return self._bands or 3
+
+    def tiled(self, model: Model, tile: object, overlap: object, show_progress: bool) -> TiledModel:
+        """A model of :meth:`as_wanted` on tiles; see :meth:`__call__`.
 
         Raises:
             UserError: as :func:`.grid.check_tiling`.
@@ -208,7 +211,7 @@ class ExportedModel:
             return open_raster(
                 image.content,
                 lambda path: read_image(path, steps.get("load")),
-                self._bands or 3,
+                self.channels,
                 is_color=self._bands is None,
             )
 

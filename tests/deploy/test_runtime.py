@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from exported import KINDS, dataset_meta, photo, thin_model
 
+import maskr
 import mmdet_maskr.deploy
 from mmdet_maskr.deploy import instances, load
 from mmdet_maskr.deploy.export.metadata import resize_of
@@ -96,6 +97,72 @@ def test_a_video(exported: Path, tmp_path: Path):
     for options in (dict(film=out), dict(track=True)):
         with pytest.raises(UserError, match="for a video"):
             model(photo(96, 128), **options)
+
+
+def predict(*words: object) -> int:
+    try:
+        maskr.main(["predict", *map(str, words)])
+    except SystemExit as ending:
+        return int(ending.code or 0)
+    return 0
+
+
+def test_on_the_command_line(exported: Path, photos: Path, tmp_path: Path, capsys):
+    """Named before the photos or by --weights: the files of a checkpoint, with the same options."""
+    expected = load(exported)(photos)["predictions"]
+    capsys.readouterr()
+    out, file = tmp_path / "out", tmp_path / "found.json"
+    words = (exported, photos, "--out-dir", out, "--score-thr", "0.2", "--coco-json", file)
+    assert predict(*words, "--write", "coco", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    written = [json.loads((out / "preds" / f"{i}.json").read_text()) for i in range(2)]
+    for found, all_of_it in zip(written, expected, strict=True):
+        kept = sum(score >= 0.2 for score in all_of_it["scores"])
+        assert 0 < kept < len(all_of_it["scores"])
+        assert found == {name: values[:kept] for name, values in all_of_it.items()}
+    count = sum(len(found["labels"]) for found in written)
+    assert sum(summary["detections"].values()) == count == len(json.loads(file.read_text()))
+    assert set(summary["files"]) == {"pictures", "predictions", "coco_json", "coco"}
+    for i in range(2):  # small photos are drawn enlarged, with a legend
+        picture = cv2.imread(str(out / "vis" / f"{i}.png"))
+        plain = cv2.imread(str(photos / f"{i}.png"))
+        factor, rest = divmod(picture.shape[1], plain.shape[1])
+        assert factor > 1 and rest == 0
+        plain = cv2.resize(plain, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        assert np.abs(picture[: len(plain)].astype(int) - plain).mean() > 5
+    again = tmp_path / "again"
+    words = (photos, "--weights", exported, "--out-dir", again, "--no-save-vis", "--outputs")
+    assert predict(*words, "boxes", "--tile", "64", "--score-thr", "0") == 0
+    lists = json.loads((again / "preds" / "0.json").read_text())
+    assert set(lists) == {"labels", "scores", "bboxes"} and len(lists["labels"]) > 0
+    assert not (again / "vis").exists()
+
+
+def test_a_video_on_the_command_line(exported: Path, tmp_path: Path, capsys):
+    film = VideoSink(tmp_path / "in.avi", 5.0)
+    for seed in range(3):
+        film.write(photo(96, 128, seed))
+    film.close(True)
+    out = tmp_path / "out.avi"
+    words = (exported, film.path, "--out-dir", tmp_path, "--out", out, "--score-thr", "0")
+    assert predict(*words) == 0
+    expected = load(exported)(str(film.path))["predictions"]
+    assert json.loads((tmp_path / "preds" / "in.json").read_text()) == expected
+    assert len(VideoFrames(out)) == 3
+
+
+def test_options_of_checkpoints(exported: Path, photos: Path, tmp_path: Path, capsys):
+    for words, said in (
+        ((exported, photos, "--optimize"), "--optimize is not for an exported model"),
+        ((exported, photos, "--batch-size", 2), "--batch-size is not for an exported model"),
+        ((exported, photos, "--config", "a.py"), "--config is not for an exported model"),
+        ((exported,), "one of them"),
+        ((photos,), "needs a model"),
+        ((exported, photos, "--device", "tpu"), "tpu"),
+    ):
+        assert predict(*words, "--out-dir", tmp_path / "out") == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_openmmlab(exported: Path, photos: Path, repo: Path):

@@ -16,6 +16,7 @@ import pytest
 
 from mmdet_maskr.engine import signals
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.inference import live as cameras
 from mmdet_maskr.inference.inputs import open_source
 from mmdet_maskr.inference.live import LiveFrames
 from mmdet_maskr.inference.overlap import IN_TURN, Depths, depths_of
@@ -181,20 +182,27 @@ def test_photos_are_done_in_turn(tmp_path: Path):
 
 
 class Camera:
-    """Stands for ``cv2.VideoCapture``: a frame each ``period`` seconds, ``count`` of them."""
+    """Stands for ``cv2.VideoCapture``: a frame each ``period`` seconds, ``count`` of them.
 
-    count, period, opened = 40, 0.005, True
+    ``length`` is what it says of how many there are; attempts to open it that are in ``fail``, from
+    0 on, do so.
+    """
+
+    count, period, opened, length = 40, 0.005, True, 0.0
+    fail: frozenset[int] = frozenset()
     addresses: list[tuple] = []
 
     def __init__(self, *address: Any) -> None:
+        self.number = len(self.addresses)
         self.addresses.append(address)
         self.given, self.next = 0, time.monotonic()
 
     def isOpened(self) -> bool:
-        return self.opened
+        return self.opened and self.number not in self.fail
 
     def get(self, kind: int) -> float:
-        return {cv2.CAP_PROP_FPS: 1 / self.period}.get(kind, 0.0)
+        known = {cv2.CAP_PROP_FPS: 1 / self.period, cv2.CAP_PROP_FRAME_COUNT: self.length}
+        return known.get(kind, 0.0)
 
     def read(self) -> tuple[bool, np.ndarray | None]:
         if self.given == self.count:
@@ -217,7 +225,7 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> type[Camera]:
 
 def test_a_late_model_drops_frames_of_a_camera_alone(camera: type[Camera], capsys):
     """Those it takes are ascending, each is what its number says, and the last comes too."""
-    source, sink = LiveFrames(0), Keeps()
+    source, sink = LiveFrames(0, reconnect=0), Keeps()
     report = walk(source, Model(0.03), [sink], depths=depths_of(source))
     names = [row[0] for row in sink.rows]
     assert names == report.images == sorted(set(names)) and names[-1] == 39
@@ -228,6 +236,44 @@ def test_a_late_model_drops_frames_of_a_camera_alone(camera: type[Camera], capsy
     kept = Keeps()
     walk(Numbers(40, 0.001), Model(0.01), [kept], depths=BOTH)
     assert [row[0] for row in kept.rows] == list(range(40))
+
+
+def test_a_camera_that_breaks_off(camera: type[Camera], monkeypatch, capsys):
+    """It is opened again, and goes on counting; what does not come back ends in time."""
+    monkeypatch.setattr(cameras, "PAUSES", (0.01, 0.04))
+    camera.count, camera.fail = 3, frozenset({1, *range(3, 1000)})
+    source, sink = LiveFrames("rtsp://me:secret@10.0.0.7/a", reconnect=0.5), Keeps()
+    begin = time.monotonic()
+    report = walk(source, Model(), [sink], depths=depths_of(source))
+    assert source.grabbed == 6 and report.images[-1] == 5
+    seconds = [row[1] for row in sink.rows]
+    assert report.images == sorted(report.images) and seconds == sorted(seconds)
+    assert 0.5 <= time.monotonic() - begin < 10
+    assert 3 + 0.5 / 0.04 - 2 <= len(camera.addresses) <= 3 + 50
+    said = capsys.readouterr().out
+    assert said.count("has broken off") == 2 and said.count("goes on") == 1
+    assert "has ended after 6 frames" in said and "secret" not in said
+
+
+def test_what_is_not_opened_again(camera: type[Camera]):
+    """A file at an address has an end; whoever leaves does not wait."""
+    camera.count, camera.length = 3, 3.0
+    source = LiveFrames("http://10.0.0.7/a.mp4")
+    walk(source, Model(), [], depths=depths_of(source))
+    assert source.grabbed == 3 and len(camera.addresses) == 1
+    camera.length, camera.opened = 0.0, True
+    frames = LiveFrames(0, reconnect=1000).frames()
+    next(frames)
+    camera.fail = frozenset(range(1000))
+    begin = time.monotonic()
+    frames.close()
+    wait_for = time.monotonic() + 5
+    while any(thread.name == "grab camera 0" for thread in threading.enumerate()):
+        assert time.monotonic() < wait_for
+        time.sleep(0.01)
+    assert time.monotonic() - begin < 5
+    with pytest.raises(UserError, match="reconnect"):
+        LiveFrames(0, reconnect=-1)
 
 
 def test_addresses(camera: type[Camera]):

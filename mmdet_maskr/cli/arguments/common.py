@@ -75,14 +75,20 @@ def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """A model to detect with, and how it runs."""
+def add_model_arguments(parser: argparse.ArgumentParser, exported: bool = False) -> None:
+    """A model to detect with, and how it runs.
+
+    Args:
+        parser: of the command.
+        exported: whether it may be an exported one, which need not be named by an option.
+    """
+    more = ", or the folder of maskr export" if exported else ""
     parser.add_argument(
         "--weights",
-        required=True,
+        required=not exported,
         metavar="CHECKPOINT|NAME",
         help="path or URL of the checkpoint, or a pretrained model: a name of maskr zoo "
-        "--pretrained, a folder of maskr publish, or hf://org/name",
+        f"--pretrained, a folder of maskr publish, or hf://org/name{more}",
     )
     parser.add_argument(
         "--config",

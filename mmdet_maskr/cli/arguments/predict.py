@@ -5,11 +5,15 @@ DIR/preds/NAME.json; for a video DIR/vis/NAME.mp4 and DIR/preds/NAME.json. Photo
 read are skipped and listed at the end; the exit code is 1 then.
 
 A camera runs until Ctrl-C, or q in the window of --show. Frames that arrive too fast are dropped;
-each of the others has a line in DIR/preds/NAME.jsonl.
+each of the others has a line in DIR/preds/NAME.jsonl. One that breaks off is opened again.
+
+The folder that maskr export wrote is named before the photos, or by --weights. An exported model
+takes one image at a time; --config, --optimize and --batch-size are for checkpoints.
 
 Examples:
     %(prog)s photos/ --weights work_dirs/leaves/best.pth --out-dir found
     %(prog)s a.jpg 'more/*.png' https://example.com/b.jpg --weights model.pth --config config.py
+    %(prog)s exported/ photos/ --score-thr 0.5
     %(prog)s street.mp4 --weights model.pth --score-thr 0.5 --optimize
     %(prog)s --camera 0 --weights model.pth --optimize --track --show
     %(prog)s --camera rtsp://user:password@10.0.0.7/stream --weights model.pth --out door.mp4
@@ -35,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="PHOTOS",
         help="images, folders, patterns such as 'photos/**/*.jpg', URLs, or one video or stream "
-        "(rtsp://...)",
+        "(rtsp://...). Without --weights, the folder of an exported model comes first",
     )
     parser.add_argument(
         "--camera",
@@ -44,11 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "stream (rtsp://, http://)",
     )
     parser.add_argument(
+        "--reconnect",
+        type=float,
+        metavar="SECONDS",
+        help="with --camera: how long to try to open one again that has broken off; 0 for never "
+        "(default: 60)",
+    )
+    parser.add_argument(
         "--track",
         action="store_true",
         help="give objects of a video the same id in every frame; needs the package trackers",
     )
-    add_model_arguments(parser)
+    add_model_arguments(parser, exported=True)
     add_tile_arguments(parser)
     parser.add_argument(
         "--out-dir",
