@@ -1,10 +1,10 @@
 """Convert a folder of annotated photos to a COCO dataset.
 
 Reads COCO JSON, YOLO, labelme, VGG VIA, CVAT XML, PASCAL VOC, Supervisely, Label Studio, Labelbox,
-VoTT, Cityscapes and PNG masks. Photos may be anywhere below the folder. Writes
-OUT/annotations/instances_{train,val,test}.json and OUT/images. It keeps the folder's splits;
-without any, a fifth of the photos becomes the validation set. It prints what it assumed, repaired
-or left out, with counts.
+VoTT, Datumaro, CreateML, CSV files of boxes, Cityscapes and PNG or TIFF masks. Photos may be
+anywhere below the folder. Writes OUT/annotations/instances_{train,val,test}.json and OUT/images. It
+keeps the folder's splits; without any, a fifth of the photos becomes the validation set. It prints
+what it assumed, repaired or left out, with counts.
 
 Examples:
     %(prog)s ~/photos data/leaves
@@ -18,7 +18,7 @@ from pathlib import Path
 
 FORMATS = (
     *("coco", "yolo", "labelme", "via", "cvat", "voc", "supervisely", "label-studio"),
-    *("labelbox", "vott", "cityscapes", "png"),
+    *("labelbox", "vott", "datumaro", "createml", "csv", "cityscapes", "png"),
 )
 VAL_SHARE = 0.2
 

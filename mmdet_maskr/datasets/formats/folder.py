@@ -157,6 +157,6 @@ def reading(path: Path, tool: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {error}"[:120]
         raise UserError(f"{path} is not what {tool} writes ({what}).") from error

@@ -51,7 +51,7 @@ class ImageIndex:
         In this order: the path from the file's folder; the images of that name, those first that
         agree in most folders of the name, then those in a folder of the file's split, then those
         nearest to the file; names that differ in case; those that differ in the suffix. Two that
-        are as good as each other are an error.
+        are as good as each other are an error. A name that none has is decoded: %20 is a blank.
 
         Args:
             name: with / or \\, relative or absolute, or a URL.
@@ -62,6 +62,10 @@ class ImageIndex:
             UserError: several images fit as well.
         """
         text = unquote(urlsplit(name).path) if "://" in name else name
+        found = self._find(text, near, split)
+        return self._find(unquote(text), near, split) if found is None and "%" in text else found
+
+    def _find(self, text: str, near: Path, split: str | None) -> Path | None:
         wanted = PurePosixPath(text.replace("\\", "/"))
         if not wanted.name or "\0" in text:
             return None

@@ -42,11 +42,17 @@ def _is_tasks(content: Any) -> bool:
 
 
 def read(folder: Folder, sources: list[Path]) -> Collection:
-    """Read them. Of several annotations of a task the last one that was not canceled counts."""
+    """Read them. Of several annotations of a task the last one that was not canceled counts.
+
+    A task that has none is left out; one whose annotation has no region is a photo of nothing.
+    """
     found = Collection(NAME)
     for path in sources:
         with reading(path, NAME):
             for number, task in enumerate(folder.json(path)):
+                if task.get("annotations", task.get("completions")) == []:
+                    found.assumed["photos that nobody has annotated, left out"] += 1
+                    continue
                 photo = folder.photo(found, _image_of(task), path.parent)
                 if photo is None:
                     continue

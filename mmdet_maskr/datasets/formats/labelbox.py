@@ -7,6 +7,7 @@ from typing import Any
 
 from mmdet_maskr.datasets.formats.folder import Folder, reading
 from mmdet_maskr.datasets.formats.records import Collection, Object, split_of
+from mmdet_maskr.errors import UserError
 
 NAME = "Labelbox"
 
@@ -26,35 +27,61 @@ def _is_labelbox(content: Any) -> bool:
 
 
 def read(folder: Folder, sources: list[Path]) -> Collection:
-    """Read them. Masks that Labelbox keeps on its servers are left out, and counted."""
+    """Read them. Masks that Labelbox keeps on its servers are left out, and counted.
+
+    So are photos that nobody has labeled, or that were skipped.
+
+    Raises:
+        UserError: an export of 2018, of which it is not known from which corner y counts.
+    """
     found = Collection(NAME)
     for path in sources:
         with reading(path, NAME):
             content = folder.json(path)
             for row in content if isinstance(content, list) else [content]:
-                name = row["data_row"]["external_id"] if "data_row" in row else row["External ID"]
-                photo = folder.photo(found, name, path.parent)
+                entries = _objects_of(row, path)
+                if entries is None:
+                    found.assumed["photos that nobody has labeled, left out"] += 1
+                    continue
+                photo = folder.photo(found, _name_of(row), path.parent)
                 if photo is None:
                     continue
                 details = row.get("data_row", {}).get("details") or {}
                 split = str(details.get("data_split") or row.get("Data Split") or "")
                 photo.split = split_of([*path.relative_to(folder.root).parts[:-1], split])
-                for entry in _objects_of(row):
+                for entry in entries:
                     made = _object(entry, found)
                     if made is not None:
                         photo.objects.append(made)
     return found
 
 
-def _objects_of(row: dict) -> list[dict]:
+def _name_of(row: dict) -> str:
+    """What the photo was called when it was uploaded, or else its address."""
+    if "data_row" not in row:
+        return row["External ID"] or row["Labeled Data"]
+    about = row["data_row"]
+    names = [about.get(key) for key in ("external_id", "global_key", "row_data")]
+    named = [name for name in names if name and Path(name).suffix]
+    return (named or [name for name in names if name])[0]
+
+
+def _objects_of(row: dict, path: Path) -> list[dict] | None:
+    """Objects of a photo; None of one that nobody has labeled."""
     if "data_row" not in row:
         label = row["Label"]
-        return label.get("objects", []) if isinstance(label, dict) else []
-    listed: list[dict] = []
-    for project in row.get("projects", {}).values():
-        for label in project["labels"][-1:]:
-            listed += label["annotations"]["objects"]
-    return listed
+        if not isinstance(label, dict) or row.get("Skipped") or not label:
+            return None
+        if "objects" in label or "classifications" in label:
+            return label.get("objects", [])
+        raise UserError(
+            f"{path} is of an older Labelbox, and does not say from which corner y counts: export "
+            "it anew."
+        )
+    labels = [label for project in row["projects"].values() for label in project["labels"][-1:]]
+    if not labels:
+        return None
+    return [entry for label in labels for entry in label["annotations"]["objects"]]
 
 
 def _object(entry: dict, found: Collection) -> Object | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 import numpy as np
 from mmdet.datasets import VOCDataset
@@ -15,13 +16,19 @@ from mmdet_maskr.datasets.formats.records import SPLITS, Collection, Crop, Objec
 from mmdet_maskr.errors import UserError
 
 NAME = "PASCAL VOC"
+# Folders with the numbers of objects, of which a labelme of old has a PNG, and with their classes.
+_CLASSES = {
+    "SegmentationObject": "SegmentationClass",
+    "SegmentationObjectPNG": "SegmentationClassPNG",
+}
 _BORDER = 255
+_NO_CLASSES = ("background", "_background_", "__ignore__")
 _BORDER_COLOR = (224, 224, 192)
 
 
 def find(folder: Folder) -> list[Path]:
     """Label images of objects, and XML files."""
-    objects = [p for p in folder.of_kind(".png") if p.parent.name == "SegmentationObject"]
+    objects = [path for path in folder.of_kind(".png") if path.parent.name in _CLASSES]
     roots = ((path, folder.xml(path)) for path in folder.of_kind(".xml"))
     return objects + [p for p, root in roots if root is not None and root.tag == "annotation"]
 
@@ -32,7 +39,7 @@ def read(folder: Folder, sources: list[Path]) -> Collection:
     masked = {path.stem: path for path in sources if path.suffix.lower() == ".png"}
     colors = _label_map(folder)
     if colors:
-        found.classes = [name for name in colors.values() if name != "background"]
+        found.classes = [name for name in colors.values() if name not in _NO_CLASSES]
     splits = _splits(folder)
     for stem, path in masked.items():
         photo = folder.photo(found, f"{stem}.jpg", path.parent.parent / "JPEGImages")
@@ -62,22 +69,46 @@ def _read_boxes(path: Path, folder: Folder, splits: dict[str, str], found: Colle
             continue
         x, y, x1, y1 = (float(box.findtext(key) or "") for key in ("xmin", "ymin", "xmax", "ymax"))
         # pixels from 1, both ends inside
-        photo.objects.append(
-            Object(found.add_class(label), box=[x - 1, y - 1, x1 - x + 1, y1 - y + 1])
-        )
+        made = Object(found.add_class(label), box=[x - 1, y - 1, x1 - x + 1, y1 - y + 1])
+        outline = entry.find("polygon")
+        if outline is not None:
+            made.polygons, made.box = [_outline(outline)], None
+        photo.objects.append(made)
+
+
+def _outline(polygon: Element) -> list[float]:
+    """Roboflow's: x1, y1, x2, y2, ... are elements, and count pixels as those of the box do."""
+    flat = []
+    for number in range(1, len(polygon) // 2 + 1):
+        flat += [float(polygon.findtext(f"{axis}{number}") or "") - 1 for axis in "xy"]
+    return flat
 
 
 def _label_map(folder: Folder) -> dict[tuple[int, int, int], str]:
-    """Names by color, of the labelmap.txt of CVAT and Datumaro: ``name:r,g,b:parts:actions``."""
-    files = [path for path in folder.files if path.name == "labelmap.txt"]
-    colors = {}
-    for line in read_text(files[0], "label map").splitlines() if files else ():
-        if line.strip() and not line.startswith("#"):
-            name, color = line.split(":")[:2]
-            if color:
-                red, green, blue = (int(value) for value in color.split(","))
-                colors[red, green, blue] = name
+    """Names by color, of the labelmap.txt of CVAT and Datumaro: ``name:r,g,b:parts:actions``.
+
+    labelme has a class_names.txt, whose lines have VOC's colors in turn.
+    """
+    colors: dict[tuple[int, int, int], str] = {}
+    for path in folder.of_kind(".txt"):
+        if path.name not in ("labelmap.txt", "class_names.txt") or colors:
+            continue
+        for line in read_text(path, "label map").splitlines():
+            if path.name == "class_names.txt" and line.strip():
+                colors[_voc_color(len(colors))] = line.strip()
+            elif line.strip() and not line.startswith("#"):
+                name, color = line.split(":")[:2]
+                if color:
+                    red, green, blue = (int(value) for value in color.split(","))
+                    colors[red, green, blue] = name
     return colors
+
+
+def _voc_color(number: int) -> tuple[int, int, int]:
+    """The color of a class in VOC's palette: its bits are the highest ones of red, green, blue."""
+    bits = [(number >> i & 1) << 7 - i // 3 for i in range(24)]
+    red, green, blue = (sum(bits[channel::3]) for channel in range(3))
+    return red, green, blue
 
 
 def _splits(folder: Folder) -> dict[str, str]:
@@ -92,7 +123,7 @@ def _splits(folder: Folder) -> dict[str, str]:
 
 def _of_label_images(path: Path, colors: dict, photo: Photo, found: Collection) -> list[Object]:
     """One object for each value; its class is the one of most of its pixels."""
-    classes = path.parent.parent / "SegmentationClass" / path.name
+    classes = path.parent.parent / _CLASSES[path.parent.name] / path.name
     if not classes.is_file():
         raise UserError(f"{path} has no {classes}, which says the classes of its objects.")
     numbers, _ = _values(path)

@@ -31,7 +31,7 @@ from mmdet_maskr.datasets.formats.write import ANN_FILE, write_annotations
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference.inputs import SUFFIXES
 
-VERSION = 2  # of what is written
+VERSION = 3  # of what is written
 _SUMMARY = "summary.json"
 
 

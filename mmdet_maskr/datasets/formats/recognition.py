@@ -8,7 +8,10 @@ from types import ModuleType
 from mmdet_maskr.datasets.formats import (
     cityscapes,
     coco,
+    createml,
+    csv_boxes,
     cvat,
+    datumaro,
     label_images,
     label_studio,
     labelbox,
@@ -36,6 +39,9 @@ FORMATS: dict[str, ModuleType] = {
     "label-studio": label_studio,
     "labelbox": labelbox,
     "vott": vott,
+    "datumaro": datumaro,
+    "createml": createml,
+    "csv": csv_boxes,
     "cityscapes": cityscapes,
     "png": label_images,
 }

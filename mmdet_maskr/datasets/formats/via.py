@@ -62,7 +62,8 @@ def read(folder: Folder, sources: list[Path]) -> Collection:
             else:
                 regions = list(_of_version_2(folder.json(path)))
             entries += [(path, *entry) for entry in regions]
-    attribute = _class_attribute([a for *_, regions in entries for _, a in regions], found)
+    chosen = {name for path in sources for name in _chosen_attributes(folder, path)}
+    attribute = _class_attribute([a for *_, regions in entries for _, a in regions], chosen, found)
     for path, name, regions in entries:
         with reading(path, NAME):
             photo = folder.photo(found, name, path.parent)
@@ -129,8 +130,25 @@ def _of_version_3(content: dict) -> Iterator[tuple[str, list[Region]]]:
             yield file["fname"], by_view.get(str(key), [])
 
 
-def _class_attribute(regions: Iterable[dict], found: Collection) -> str | None:
+def _chosen_attributes(folder: Folder, path: Path) -> list[str]:
+    """Attributes of regions whose values are chosen from a list, by a project of VIA 2 or 3."""
+    content = folder.json(path) if path.suffix.lower() == ".json" else {}
+    declared = (content.get("_via_attributes") or {}).get("region") or {}
+    names = [name for name, entry in declared.items() if entry.get("options")]
+    newer = content.get("attribute") or {} if _version(content) == 3 else {}
+    return names + [entry["aname"] for entry in newer.values() if entry.get("options")]
+
+
+def _class_attribute(regions: Iterable[dict], chosen: set[str], found: Collection) -> str | None:
     """The attribute that is the class: the only one, or the one that most regions have a text of.
+
+    Of those that as many have, it is the one whose values are chosen from a list, or the one that
+    is called like a class.
+
+    Args:
+        regions: attributes of each.
+        chosen: attributes whose values are chosen from a list.
+        found: takes a note where there are none.
 
     Raises:
         UserError: two that as many have.
@@ -147,7 +165,10 @@ def _class_attribute(regions: Iterable[dict], found: Collection) -> str | None:
     most = counts.most_common(2)
     if len(most) > 1 and most[0][1] == most[1][1]:
         common = ("class", "label", "name", "type", "category", "object", "species")
-        called = [key for key in counts if key.lower() in common and counts[key] == most[0][1]]
+        equal = [key for key in counts if counts[key] == most[0][1]]
+        called = [key for key in equal if key in chosen]
+        if len(called) != 1:
+            called = [key for key in called or equal if key.lower() in common]
         if len(called) != 1:
             raise UserError(
                 f"regions have the attributes {', '.join(map(repr, counts))}: keep the one that is "

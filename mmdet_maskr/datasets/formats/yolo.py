@@ -35,15 +35,24 @@ def _has_names(path: Path) -> bool:
 def _label_files(folder: Folder) -> list[Path]:
     texts = [p for p in folder.of_kind(".txt") if p.name.lower() not in _NOT_LABELS]
     in_labels = [p for p in texts if any(part.lower() == "labels" for part in p.parts[-4:-1])]
-    return [path for path in in_labels or texts if _is_label_file(path)]
+    named = {image.stem for image in folder.images.images}
+    return [path for path in in_labels or texts if _is_label_file(path, path.stem in named)]
 
 
-def _is_label_file(path: Path) -> bool:
-    """Whether its first line is a class number and fractions; empty ones are photos of nothing."""
+def _is_label_file(path: Path, of_image: bool) -> bool:
+    """Whether its first line is a class number and fractions; empty ones are photos of nothing.
+
+    Args:
+        path: of a text file.
+        of_image: whether an image has its name, as without it an empty file means nothing.
+    """
     try:
         with open(path, encoding="utf-8") as file:
-            words = file.readline(100_000).split()
-        return not words or (len(words) >= 5 and words[0].isdecimal() and -2 < float(words[1]) < 3)
+            text = file.read(100_000).lstrip()
+        words = text.partition("\n")[0].split()
+        if not words:
+            return of_image
+        return len(words) >= 5 and words[0].isdecimal() and -2 < float(words[1]) < 3
     except (OSError, ValueError):
         return False
 

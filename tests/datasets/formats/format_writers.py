@@ -253,6 +253,68 @@ def write_png_index(root: Path) -> None:
         labels(root / split / "PedMasks" / f"{Path(name).stem}_mask.png", numbers)
 
 
+def write_masks_beside(root: Path) -> None:
+    """An index image of 16 bits next to each photo, as Cellpose has them."""
+    for name, split in SPLITS.items():
+        photo(root / split / name)
+        numbers = np.zeros((HEIGHT, WIDTH), np.uint16)
+        for i, (_, outline) in enumerate(OBJECTS[name], start=1):
+            numbers[mask_of(outline)] = 300 * i
+        labels(root / split / f"{Path(name).stem}_cp_masks.tif", numbers)
+
+
+def write_masks_of_classes(root: Path) -> None:
+    """A folder for each class, with an image of two values for each photo that has it."""
+    for name, split in SPLITS.items():
+        photo(root / split / "images" / name)
+        for number in {label for label, _ in OBJECTS[name]}:
+            pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+            for label, outline in OBJECTS[name]:
+                pixels[mask_of(outline)] |= 255 * (label == number)
+            labels(root / split / "masks" / CLASSES[number] / name, pixels)
+
+
+def write_roboflow_masks(root: Path) -> None:
+    """Masks of classes next to the photos, with a table of their values."""
+    for name, split in SPLITS.items():
+        place = root / dict(train="train", val="valid")[split]
+        photo(place / name)
+        numbers = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for label, outline in OBJECTS[name]:
+            numbers[mask_of(outline)] = label + 1
+        labels(place / f"{Path(name).stem}_mask.png", numbers)
+        rows = [
+            "Pixel Value, Class",
+            "0, background",
+            *(f"{i}, {n}" for i, n in enumerate(CLASSES, 1)),
+        ]
+        (place / "_classes.csv").write_text("\n".join(rows))
+    roboflow_readme(root)
+
+
+def roboflow_readme(root: Path) -> None:
+    """The text that comes with every export, whose first line is empty."""
+    (root / "README.roboflow.txt").write_text("\nleaves - v1 2023-05-01 9:12am\n=====\n")
+
+
+def write_datumaro(root: Path) -> None:
+    """A file for each subset; the second object of a photo by its pixels."""
+    for split in ("train", "val"):
+        items = []
+        for name in (n for n, s in SPLITS.items() if s == split):
+            photo(root / "images" / split / name)
+            made = []
+            for index, (label, outline) in enumerate(OBJECTS[name]):
+                made.append(dict(id=index, type="polygon", label_id=label, points=outline, group=0))
+                if index:
+                    rle = coco.encode(np.asfortranarray(mask_of(outline), np.uint8))
+                    made[-1] |= dict(type="mask", rle=dict(rle, counts=rle["counts"].decode()))
+            image = dict(path=name, size=[HEIGHT, WIDTH])
+            items.append(dict(id=Path(name).stem, annotations=made, image=image))
+        known = dict(label=dict(labels=[dict(name=name, parent="") for name in CLASSES]))
+        dump(root / "annotations" / f"{split}.json", dict(info={}, categories=known, items=items))
+
+
 # --------------------------------------------------------------------------------- without splits
 def brush(mask: np.ndarray) -> list[int]:
     """Label Studio's run lengths of a mask (H, W)."""
@@ -285,6 +347,23 @@ def write_label_studio(root: Path) -> None:
         tasks.append(dict(id=len(tasks), data=dict(image=f"/data/upload/3/{name}")))
         tasks[-1]["annotations"] = [dict(result=result, was_cancelled=False)]
     dump(root / "project.json", tasks)
+
+
+def write_labelme_voc(root: Path) -> None:
+    """What labelme's example labelme2voc.py makes: palettes of VOC, and names by line."""
+    palette = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
+    for name in SPLITS:
+        photo(root / "JPEGImages" / name)
+        for kind in ("Class", "Object"):
+            numbers = np.zeros((HEIGHT, WIDTH), np.uint8)
+            for i, (label, outline) in enumerate(OBJECTS[name]):
+                numbers[mask_of(outline)] = (label if kind == "Class" else i) + 1
+            image = Image.fromarray(numbers)
+            image.putpalette(palette)
+            path = root / f"Segmentation{kind}PNG" / name
+            path.parent.mkdir(exist_ok=True)
+            image.save(path)
+    (root / "class_names.txt").write_text("\n".join(["_background_", *CLASSES]))
 
 
 def write_labelbox(root: Path) -> None:
