@@ -7,12 +7,13 @@ are three kinds:
 - :data:`LASTING`, with the first part of ours that is used: without them, today's torch, numpy and
   setuptools end what mmengine does in an error, or a text in a config is evaluated as code.
 - :data:`OWN_CALLS`, only within :func:`own_calls`, which this package's tools, runner and
-  inferencer enter: reading files as data, and saying which part of a config is wrong. Programs of
-  others that import this package read and build as before.
+  inferencer enter: reading files as data, saying which part of a config is wrong, and formatting a
+  config once. Programs of others that import this package read and build as before.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.util
@@ -118,6 +119,21 @@ def _noting(old: Any) -> Any:
     return noting(old)
 
 
+def _remembering(old: Any) -> Any:
+    last: dict[tuple[str, str], Any] = {}
+
+    @functools.wraps(old)
+    def formatted(text: str, **options: Any) -> Any:
+        key = (text, repr(options))
+        if key not in last:
+            made = old(text, **options)
+            last.clear()
+            last[key] = made
+        return last[key]
+
+    return formatted
+
+
 def _without_pkg_resources(name: str) -> Callable[[Any], Any]:
     def new(old: Any) -> Any:
         from mmdet_maskr import compat
@@ -204,6 +220,11 @@ OWN_CALLS = (
     Change(
         "mmengine.runner.checkpoint", "load_url", _load_url,
         "mmengine loads checkpoints from addresses with weights_only=False",
+    ),
+    Change(
+        "mmengine.config.config", "FormatCode", _remembering,
+        "a training formats its config four times before the first step and at each checkpoint, "
+        "for half a second each",
     ),
     *(
         Change(_SCHEMES, scheme, _explained, "no connection ends in an error from inside urllib")

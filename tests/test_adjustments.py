@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import mmengine.config.config as mmengine_config
 import mmengine.registry.registry as mmengine_registry
 import pytest
 from mmengine.config import Config
@@ -150,6 +151,7 @@ def state() -> list:
         mmengine_registry.get_object_from_string,
         mmengine_registry.import_module,
         mmengine_registry.Registry.build,
+        mmengine_config.FormatCode,
     ]
 
 
@@ -175,6 +177,19 @@ def test_errors_of_building_are_noted_in_the_scope_alone():
     with pytest.raises(KeyError) as error, adjustments.own_calls():
         registry.build(dict(type="X"))
     assert [note.cfg for note in notes_of(error.value)] == [dict(type="X")]
+
+
+def test_a_config_is_formatted_once():
+    """The same text is; another is formatted anew, and as outside of the scope."""
+    cfg = Config(dict(model=dict(type="A", sizes=[1, 2, 3]), lr=0.1))
+    expected = cfg.pretty_text
+    with adjustments.own_calls():
+        first = cfg.pretty_text
+        assert cfg.pretty_text is first
+        assert first == expected
+        cfg.lr = 0.2
+        changed = cfg.pretty_text
+    assert changed == cfg.pretty_text != first
 
 
 OTHERS = """

@@ -234,7 +234,7 @@ def cleaned(found: Found) -> tuple[dict, list[str]]:
     their annotations; notes with a repair are fixed. Categories stay, even those with errors.
     """
     content, log = _cleaned_once(found)
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if log else 0):
         again = check_content(content, **found.options)
         if not any(
             k in (IMAGE_ENTRY, ANNOTATION_ENTRY) and p.is_error for k, _, p in again.problems
