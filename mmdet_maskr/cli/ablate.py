@@ -230,4 +230,5 @@ def run(args: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise UserError(f"--{option} must be at least 1, not {value}.")
     command = dict(list=list_tables, run=run_tables, report=report_tables)[args.command]
-    sys.exit(1 if command(args) is False else 0)
+    if command(args) is False:
+        sys.exit(1)

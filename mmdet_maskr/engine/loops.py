@@ -9,6 +9,7 @@ from typing import Any
 
 from mmdet.registry import LOOPS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
+from torch.utils.data import DataLoader
 
 from mmdet_maskr.config_types import class_of
 
@@ -21,6 +22,22 @@ class ExactEpochs:
     """
 
     position = 0
+    dataloader: DataLoader
+    _epoch: int
+    _iter: int
+    _max_epochs: int
+
+    def go_on_at(self, position: int) -> None:
+        """Count the iterations of the run anew: those that are done, and those that are left.
+
+        Epochs may have become longer or shorter since, as with another batch size. The time left
+        is reckoned by this.
+
+        Args:
+            position: batches of the current epoch that are done.
+        """
+        left = (self._max_epochs - self._epoch) * len(self.dataloader) - position
+        self._max_iters = self._iter + max(left, 0)
 
     def run_epoch(self) -> None:
         """Iterate one epoch, or what is left of it."""

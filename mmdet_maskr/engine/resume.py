@@ -129,6 +129,8 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
     if state["batch_seed"] is not None:
         loader.batches.seed = state["batch_seed"]
     loader.passing = _batches_to_pass(runner, state)
+    if isinstance(runner.train_loop, ExactEpochs):
+        runner.train_loop.go_on_at(loader.passing)
     if len(ranks) != get_world_size():
         runner.logger.warning(
             f"the checkpoint is of {len(ranks)} processes and this run has "

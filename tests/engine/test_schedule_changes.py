@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from mmengine.hooks import Hook
 from toy_training import Rates, ToyMetric, assert_equal, toy_runner, weights_of
 
 from mmdet_maskr.errors import UserError
@@ -129,3 +130,29 @@ def test_changes_that_cannot_fit(tmp_path: Path, change: dict, old: bool):
     runner = toy_runner(tmp_path / "resumed", resume=at, **dict(BASE, **change))
     with pytest.raises(UserError, match=r"epoch_2\.pth"):
         runner.train()
+
+
+class TimeLeft(Hook):
+    """Notes the seconds that are left after each iteration."""
+
+    priority = "LOW"  # after the timer
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.seen.append(runner.message_hub.get_info("eta"))
+
+
+@pytest.mark.parametrize(("saved", "left"), [("iter_4", 2), ("iter_2", 3)])
+def test_time_left_of_epochs_that_became_shorter(tmp_path: Path, saved: str, left: int):
+    """Two epochs of 4 batches go on, after one of them or in it, with 2 batches an epoch."""
+    large = dict(batch_size=4, dataset=dict(type="ToyDataset"), sampler=dict(type="DefaultSampler"))
+    every = dict(by_epoch=False, interval=2)
+    toy_runner(tmp_path / "a", epochs=2, checkpoint=every).train()
+    hook, path = TimeLeft(), tmp_path / "a" / f"{saved}.pth"
+    runner = toy_runner(tmp_path / "b", path, epochs=2, hooks=[hook], train_dataloader=large)
+    runner.train()
+    assert len(hook.seen) == left
+    assert runner.max_iters == runner.iter
+    assert all(now > 0 for now in hook.seen[:-1]) and hook.seen[-1] == 0
