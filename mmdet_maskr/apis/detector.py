@@ -82,7 +82,9 @@ def build_detector(
         checkpoint = None
         if checkpoint_file is not None:
             # by the name under which tests of DetInferencer replace it
-            checkpoint = infer._load_checkpoint(checkpoint_file, map_location="cpu")
+            checkpoint = infer._load_checkpoint(
+                checkpoint_file, map_location="cpu", logger="silent"
+            )
         if cfg is None:
             cfg = _config_in(checkpoint, checkpoint_file)
         detector = _built(cfg)

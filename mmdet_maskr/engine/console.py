@@ -15,11 +15,13 @@ _LEFT_OUT = re.compile(
     r'"FileClient" will be|"HardDiskBackend" is the alias|Exp name: |Saving checkpoint at|'
     r"Evaluating \w+\.\.\.|\w+ is evaluated by |\w+_mAP_copypaste: |Checkpoints will be saved to|"
     r"The best checkpoint with|The previous best checkpoint|Loads checkpoint by|"
-    r"MMCV's ops are computed|Load checkpoint from|Distributed training is not used"
+    r"MMCV's ops are computed|Load checkpoint from|Distributed training is not used|"
+    r"Auto resumed from|Advance dataloader|nothing is left to train"
 )
 _TRAIN = re.compile(
     r"Iter\(train\) \[\s*(?P<at>\d+/\d+)\].*?eta: (?P<left>.*?)  .*?loss: (?P<loss>\S+)"
 )
+_RESUMED = re.compile(r"resumed epoch: \d+, iter: (\d+)")
 _SCORE = re.compile(r"coco/(bbox|segm|keypoints)_mAP: (\S+)")
 _KINDS = dict(bbox="box", segm="mask", keypoints="keypoint")
 
@@ -55,10 +57,13 @@ class ShortLines(logging.Formatter):
 
 
 def short_message(message: str) -> str:
-    """A message of mmengine's LoggerHook in short; others as they are."""
+    """A message of mmengine's LoggerHook, or about a resume, in short; others as they are."""
     train = _TRAIN.match(message)
     if train is not None:
         return f"iteration {train['at']}, loss {float(train['loss']):.3g}, {train['left']} left"
+    resumed = _RESUMED.match(message)
+    if resumed is not None:
+        return f"goes on after iteration {resumed[1]}"
     if message.startswith("Iter(val)") and (scores := _SCORE.findall(message)):
         named = (f"{_KINDS[kind]} {100 * max(float(score), 0):.1f}" for kind, score in scores)
         return f"validation: AP of {', '.join(named)}"

@@ -37,7 +37,7 @@ def train_pipelines(facts: Facts, plan: Plan, wishes: Wishes) -> dict[str, list[
     Raises:
         UserError: copy-paste without masks.
     """
-    loading = [dict(type="LoadImageFromFile"), _loading(facts)]
+    loading = [_photo(facts), _loading(facts)]
     steps = _changes(facts, plan, wishes)
     if not wishes.copy_paste:
         return dict(train_pipeline=[*loading, *steps])
@@ -46,6 +46,13 @@ def train_pipelines(facts: Facts, plan: Plan, wishes: Wishes) -> dict[str, list[
     paste = _dict(dict(type="InstanceCopyPaste", prob=0.5, max_num=10))
     why = "--copy-paste: up to ten objects of another photo, in every second one"
     return dict(loading_pipeline=loading, train_pipeline=[Choice(paste, why), *steps])
+
+
+def _photo(facts: Facts) -> Any:
+    if facts.bands is None:
+        return dict(type="LoadImageFromFile")
+    load = dict(type="LoadBands", channels=len(facts.bands.mean))
+    return Choice(_dict(load), f"{' and '.join(facts.bands.types)}, with all their bits")
 
 
 def _loading(facts: Facts) -> dict[str, Any]:
@@ -71,7 +78,7 @@ def _changes(facts: Facts, plan: Plan, wishes: Wishes) -> list[Any]:
         pass
     else:
         steps.append(Choice(_dict(flip), why))
-    if plan.iterations >= 300:
+    if plan.iterations >= 300 and facts.bands is None:  # it is for colors of 8 bits
         light = dict(type="PhotoMetricDistortion")
         steps.append(Choice(_dict(light), "light and colors vary from photo to photo"))
     return [*steps, dict(type="PackKeypointInputs" if pre else "PackDetInputs")]
@@ -106,7 +113,7 @@ def test_pipeline(facts: Facts) -> list[Any]:
     pre = "Keypoint" if facts.keypoints else ""
     keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
     return [
-        dict(type="LoadImageFromFile"),
+        _photo(facts),
         _dict(dict(type=f"{pre}Resize", scale=Code("scale"), keep_ratio=True)),
         _loading(facts),
         dict(type="PackKeypointInputs" if pre else "PackDetInputs", meta_keys=keys),

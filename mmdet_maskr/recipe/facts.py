@@ -12,6 +12,7 @@ from mmdet_maskr.coco.index import AnnotationIndex, Flag, open_index
 from mmdet_maskr.coco.index.columns import RLE
 from mmdet_maskr.datasets.formats.prepared import Prepared
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.recipe.bands import Bands, bands_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class Facts:
         masks: share of objects with a mask, of training.
         val_masks: objects with a mask, of validation.
         keypoints: metainfo of the keypoints; None without.
+        classes: that are trained.
+        bands: of photos with more than 8 bits; None where they are loaded as colors of 8 bits.
+        deep: photos with more than 8 bits.
     """
 
     images: int
@@ -50,6 +54,8 @@ class Facts:
     val_masks: int
     keypoints: Mapping[str, Any] | None = None
     classes: Sequence[str] = field(default_factory=tuple)
+    bands: Bands | None = None
+    deep: int = 0
 
     @property
     def objects(self) -> int:
@@ -92,6 +98,7 @@ def facts_of(prepared: Prepared, classes: Sequence[str] | None = None) -> Facts:
     per_image = np.concatenate(
         [_per_image(index, of) for index, of in ((train, chosen), (val, val_chosen))]
     )
+    bands, deep = bands_of(prepared)
     return Facts(
         images=train.num_images,
         negatives=int((_per_image(train, chosen) == 0).sum()),
@@ -108,6 +115,8 @@ def facts_of(prepared: Prepared, classes: Sequence[str] | None = None) -> Facts:
         val_masks=int(_has_mask(val)[val_chosen].sum()),
         keypoints=prepared.summary["keypoints"],
         classes=wanted,
+        bands=bands,
+        deep=deep,
     )
 
 

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from mmdet_maskr.engine.config_reading import read_config
 from mmdet_maskr.errors import UserError
+from mmdet_maskr.recipe.bands import Bands
 from mmdet_maskr.recipe.facts import Facts
 from mmdet_maskr.recipe.lines import Choice
 from mmdet_maskr.recipe.plan import FEW_BOXES, Plan
@@ -41,16 +42,31 @@ def model_of(facts: Facts, plan: Plan) -> dict[str, Any]:
     if facts.keypoints:
         roi_head["keypoint_head"] = _keypoint_head(facts)
     tree: dict[str, Any] = {}
+    if facts.bands is not None:
+        tree |= _bands(facts.bands)
     if plan.small:
         tree |= _anchors(facts, plan)
     tree["roi_head"] = roi_head
     if not plan.small:
-        tree["backbone"] = dict(
+        tree["backbone"] = tree.get("backbone", {}) | dict(
             frozen_stages=Choice(2 if facts.images < 1000 else 1, _why_frozen(facts)),
             init_cfg=Choice(None, "all weights come with load_from"),
         )
     tree |= _regions(facts, plan)
     return tree
+
+
+def _bands(bands: Bands) -> dict[str, Any]:
+    measured = f"measured on {bands.photos} photos"
+    return dict(
+        data_preprocessor=dict(
+            type="BandsDataPreprocessor",
+            mean=Choice([float(f"{value:.5g}") for value in bands.mean], measured),
+            std=[float(f"{value:.5g}") for value in bands.std],
+            bgr_to_rgb=False,
+        ),
+        backbone=dict(in_channels=Choice(len(bands.mean), "bands of the photos")),
+    )
 
 
 def text_of_model(config: str, facts: Facts) -> str:

@@ -25,6 +25,8 @@ def told(prepared: Prepared, facts: Facts) -> str:
     elif not facts.masks:
         lines.append("  no object has a mask: boxes" + " and keypoints" * bool(facts.keypoints)
                      + " are trained")  # fmt: skip
+    if facts.bands is not None:
+        lines.append(f"  photos of {' and '.join(facts.bands.types)}, loaded with all their bits")
     lines += [f"WARNING: {text}" for text in _warnings(prepared, facts)]
     return "\n".join(lines)
 
@@ -37,6 +39,11 @@ def _warnings(prepared: Prepared, facts: Facts) -> list[str]:
         found.append(
             f"{len(leaks)} photos that validate or test are the same as ones that train, so scores "
             f"are too high; the first is {other}, which is {train}."
+        )
+    if facts.deep and facts.bands is None:
+        found.append(
+            f"{facts.deep} photos have more than 8 bits and others 8: all are read as 8, in which "
+            "little may be left of those."
         )
     single = [name for name, count in facts.counts.items() if count == 1]
     none = [name for name, count in facts.counts.items() if count == 0]

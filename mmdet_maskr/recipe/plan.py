@@ -111,13 +111,8 @@ def fitted(plan: Plan, facts: Facts, speed: Speed, seconds: float, minutes: floa
     """
     enough = min(plan.iterations, 300)
 
-    def seconds_of(candidate: Plan) -> float:
-        pixels = candidate.short * candidate.long / (plan.short * plan.long)
-        images = candidate.batch / plan.batch
-        return speed.iteration * (0.15 + 0.85 * pixels * images)
-
     chosen = plan
-    while seconds * (1 - EVALUATION_SHARE) / seconds_of(chosen) < enough:
+    while seconds * (1 - EVALUATION_SHARE) / _seconds_of(chosen, plan, speed) < enough:
         smaller = _smaller(chosen)
         if smaller is None:
             break
@@ -127,7 +122,7 @@ def fitted(plan: Plan, facts: Facts, speed: Speed, seconds: float, minutes: floa
     evaluations = int(seconds * EVALUATION_SHARE / max(evaluation, 1e-6)) - 1
     evaluations = max(1, min(evaluations, EVALUATIONS))
     left = seconds - (evaluations + 1) * evaluation  # the report looks at the photos once more
-    per_iteration = seconds_of(chosen)
+    per_iteration = _seconds_of(chosen, plan, speed)
     iterations = max(int(left / per_iteration), LEAST)
     why = f"{minutes:g} minutes at {per_iteration:.2g} s each, as measured, with validation"
     evaluations = min(evaluations, max(1, iterations // 20))
@@ -137,10 +132,17 @@ def fitted(plan: Plan, facts: Facts, speed: Speed, seconds: float, minutes: floa
     )
 
 
+def _seconds_of(plan: Plan, first: Plan, speed: Speed) -> float:
+    """Seconds of an iteration of a plan, by those of the one that was measured."""
+    pixels = plan.short * plan.long / (first.short * first.long)
+    return speed.iteration * (0.15 + 0.85 * pixels * plan.batch / first.batch)
+
+
 def slow_validation(
     first: Plan, plan: Plan, facts: Facts, speed: Speed, seconds: float
 ) -> str | None:
-    """What to say where validation and report take more of a time budget than training; or None.
+    """What to say where validation and report take more of a time budget than training, or the
+    least training takes longer than the budget; or None.
 
     Args:
         first: the plan for which ``speed`` was measured.
@@ -151,6 +153,12 @@ def slow_validation(
     """
     ratio = plan.short * plan.long / (first.short * first.long)
     spent = (plan.evaluations + 1) * facts.val_images * speed.photo * ratio
+    training = plan.iterations * _seconds_of(plan, first, speed)
+    if plan.iterations == LEAST and spent + training > seconds:
+        return (
+            f"{LEAST} iterations, the fewest that are trained, take {(spent + training) / 60:.1f} "
+            f"minutes with validation and report, and {max(seconds, 0) / 60:.1f} are left for them."
+        )
     if spent <= seconds / 2:
         return None
     return (

@@ -1,4 +1,4 @@
-"""The options that a work dir was started with, to resume or to warn about changes."""
+"""The options that a work dir was started with, to resume or to warn about changes; its end."""
 
 from __future__ import annotations
 
@@ -11,12 +11,32 @@ from mmdet_maskr.engine.durable_files import has_checkpoint
 from mmdet_maskr.errors import UserError
 
 _RECORD = "recipe.json"
+_FINISHED = "finished.json"
 
 
 def write_record(folder: Path, digest: str, options: dict[str, Any]) -> None:
     """Note what a recipe was made of; written after the config, which is whole then."""
+    (folder / _FINISHED).unlink(missing_ok=True)
     content = dict(digest=digest, options=options)
     write_whole(folder / _RECORD, json.dumps(content, indent=1))
+
+
+def write_finished(folder: Path, iterations: int) -> None:
+    """Note that the training of a recipe has come to its end.
+
+    Args:
+        folder: of the recipe.
+        iterations: that were trained: fewer than planned where it has stopped early.
+    """
+    write_whole(folder / _FINISHED, json.dumps(dict(iterations=iterations)))
+
+
+def finished(folder: Path) -> int | None:
+    """Iterations of a training that has come to its end; None of one that has not."""
+    try:
+        return json.loads((folder / _FINISHED).read_text(encoding="utf-8"))["iterations"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def goes_on(work_dir: Path, config: Path, digest: str, options: dict[str, Any]) -> bool:

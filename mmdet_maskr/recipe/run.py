@@ -30,7 +30,7 @@ from mmdet_maskr.recipe.machine import this_machine
 from mmdet_maskr.recipe.outcome import Outcome, commands, outcome_of, table
 from mmdet_maskr.recipe.plan import Wishes, first_plan, fitted, slow_validation
 from mmdet_maskr.recipe.recipe import config_text
-from mmdet_maskr.recipe.record import goes_on, write_record
+from mmdet_maskr.recipe.record import finished, goes_on, write_finished, write_record
 from mmdet_maskr.recipe.speed import measure
 from mmdet_maskr.recipe.starting import start_of
 from mmdet_maskr.report import write_report
@@ -105,7 +105,14 @@ def _train(
     options = {key: _as_json(getattr(args, key)) for key in KEPT}
     options = {key: value for key, value in options.items() if value not in (None, False)}
     if goes_on(work_dir, config, prepared.digest, options):
-        print(f"{config}: this training goes on, where it has begun", flush=True)
+        done = finished(config.parent)
+        if done is not None and has_checkpoint(work_dir):
+            print(
+                f"{work_dir}: this training is finished, with {done} iterations. To train for "
+                "longer, give --minutes or --epochs, and another --work-dir.",
+                flush=True,
+            )
+            return outcome_of(work_dir, config, best_of(facts))
     else:
         _write_config(args, facts, prepared, reading, root, work_dir, config, started)
         write_record(config.parent, prepared.digest, options)
@@ -116,12 +123,16 @@ def _train(
     cfg.visualizer["name"] = str(work_dir)  # or the next fold would log into the first one's
     if args.amp:
         enable_mixed_precision(cfg)
-    if has_checkpoint(work_dir):
+    begun = has_checkpoint(work_dir)
+    if begun:
         cfg.resume, cfg.load_from = True, None
     cfg.short_console = True
     pages = f"{work_dir / 'preview.html'} shows how it goes, {work_dir / '*' / '*.log'} says all"
-    print(f"training {cfg.train_cfg.max_iters} iterations; {pages}", flush=True)
-    build_runner(cfg, needs="train").train()
+    what = "going on with the training that has begun, of" if begun else "training"
+    print(f"{what} {cfg.train_cfg.max_iters} iterations; {pages}", flush=True)
+    runner = build_runner(cfg, needs="train")
+    runner.train()
+    write_finished(config.parent, runner.iter)
     return outcome_of(work_dir, config, best_of(facts))
 
 
@@ -140,7 +151,7 @@ def _write_config(
         args.minutes, args.epochs, args.weights, args.flips, args.seed, bool(args.copy_paste)
     )
     machine = this_machine()
-    start = start_of(machine, wishes.weights)
+    start = start_of(machine, wishes.weights, None if facts.bands is None else facts.bands.types)
     plan = first_plan(facts, machine, start.small, wishes)
     given = dict(args.cfg_options or {})
     base_file = config.with_name("model.py")

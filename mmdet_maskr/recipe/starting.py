@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -43,13 +44,14 @@ class Start(NamedTuple):
     config: str | None = None
 
 
-def start_of(machine: Machine, wanted: str | None) -> Start:
+def start_of(machine: Machine, wanted: str | None, deep: Sequence[str] | None = None) -> Start:
     """The weights to begin with.
 
     Args:
         machine: on a CPU the small model learns from scratch.
         wanted: the user's ``--weights``: a file, an address or a name of the zoo; ImageNet's for a
             light backbone (:data:`LIGHT`); 'none' for none.
+        deep: types of the photos' numbers, where they are not colors of 8 bits.
 
     Raises:
         UserError: what the user names cannot be had.
@@ -67,6 +69,8 @@ def start_of(machine: Machine, wanted: str | None) -> Start:
         if is_reference(weights):
             return Start(weights, None, "--weights", False, resolve(weights).config)
         return _of_file(weights)
+    if deep is not None:
+        return Start(None, None, f"none: there are none for photos of {' and '.join(deep)}")
     if machine.gpu is None:
         return Start(None, None, "none: on a CPU the small model is faster from scratch")
     try:
@@ -83,7 +87,7 @@ def start_of(machine: Machine, wanted: str | None) -> Start:
 
 
 def _load(name: str) -> dict:
-    return CheckpointLoader.load_checkpoint(name, map_location="cpu")
+    return CheckpointLoader.load_checkpoint(name, map_location="cpu", logger="silent")
 
 
 def _of_file(path: str) -> Start:

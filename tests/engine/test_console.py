@@ -23,7 +23,8 @@ def test_messages():
     assert short_message(long) == "iteration 10/1000, loss 1.23, 1 day, 2:03:04 left"
     scores = f"{VAL}  coco/segm_mAP: 0.4000  coco/segm_mAP_s: -1.0000  time: 0.1"
     assert short_message(scores) == "validation: AP of box 45.7, mask 40.0"
-    assert short_message("nothing is left to train") == "nothing is left to train"
+    assert short_message("resumed epoch: 0, iter: 40") == "goes on after iteration 40"
+    assert short_message("3 objects have no mask") == "3 objects have no mask"
     assert short_message("Iter(val) [4/4]  time: 0.1") == "Iter(val) [4/4]  time: 0.1"
 
 
@@ -34,6 +35,9 @@ def test_the_file_keeps_everything(tmp_path: Path, capsys: pytest.CaptureFixture
     said = ["System environment:\n  Python", "Config:\na = 1", TRAIN, VAL, "Evaluating bbox..."]
     for message in said:
         logger.info(message)
+    logger.info("resumed epoch: 0, iter: 40")
+    logger.warning("Advance dataloader 40 steps to skip data that has already been trained")
+    logger.warning("nothing is left to train: the checkpoint has 40 iterations")
     logger.warning("3 images are gone")
     logger.error("no disk")
     logging.shutdown()
@@ -41,6 +45,7 @@ def test_the_file_keeps_everything(tmp_path: Path, capsys: pytest.CaptureFixture
     assert shown == [
         "iteration 10/1000, loss 1.23, 0:12:34 left",
         "validation: AP of box 45.7",
+        "goes on after iteration 40",
         "WARNING: 3 images are gone",
         "ERROR: no disk",
     ]

@@ -40,7 +40,7 @@ from mmdet_maskr.recipe.plan import (
     slow_validation,
 )
 from mmdet_maskr.recipe.recipe import config_text
-from mmdet_maskr.recipe.record import goes_on, write_record
+from mmdet_maskr.recipe.record import finished, goes_on, write_finished, write_record
 from mmdet_maskr.recipe.speed import _keep_all
 from mmdet_maskr.recipe.starting import Start, start_of
 
@@ -147,6 +147,15 @@ def test_a_long_validation_is_said_and_kept_within_the_budget():
         slow_validation(plan, found, facts(), speed, 110.0)
     )
     assert slow_validation(plan, found, facts(val_images=5), speed, 110.0) is None
+
+
+def test_too_short_a_time_is_said():
+    """Also one that reading and measuring have used up; 30 iterations are trained anyway."""
+    plan = first_plan(facts(), CPU, True, Wishes(minutes=0.2))
+    for seconds, left in ((30.0, "0.5"), (-3.0, "0.0")):
+        found = fitted(plan, facts(), Speed(4.0, 0.1), seconds, 0.2)
+        said = slow_validation(plan, found, facts(), Speed(4.0, 0.1), seconds)
+        assert said is not None and said.startswith("30 iterations") and f"{left} are left" in said
 
 
 def test_the_measured_model_finds_as_much_as_it_may(tmp_path: Path):
@@ -293,6 +302,50 @@ def test_config_of_keypoints_without_masks(tmp_path: Path):
     assert cfg.val_evaluator.metric == ["bbox", "keypoints"]
 
 
+def deep_photos(root: Path) -> Path:
+    """Photos of 12 bits in 16, as a microscope's camera has them."""
+    photos(root)
+    for path in root.glob("*.png"):
+        values = np.asarray(Image.open(path)).max(2).astype(np.uint16) * 16
+        Image.fromarray(values).save(path)
+    return root
+
+
+def test_photos_of_more_than_8_bits(tmp_path: Path):
+    """Their bits are kept; mean and deviation are those of the training photos."""
+    root = deep_photos(tmp_path / "photos")
+    cfg = written(root, tmp_path)
+    found = facts_of(prepare(root))
+    assert found.bands is not None and "uint16" in notes.told(prepare(root), found)
+    names = [image["file_name"] for image in json.loads(
+        prepare(root).files["train"].read_text())["images"]]  # fmt: skip
+    pixels = np.stack([np.asarray(Image.open(root / name)) for name in names]).astype(np.float64)
+    assert cfg.model.data_preprocessor.mean == pytest.approx([pixels.mean()], rel=1e-4)
+    assert cfg.model.data_preprocessor.std == pytest.approx([pixels.std()], rel=1e-4)
+    built = MODELS.build(cfg.model).train()
+    loader = Runner.build_dataloader(
+        {**cfg.train_dataloader, "num_workers": 0, "persistent_workers": False}, 0
+    )
+    batch = built.data_preprocessor(next(iter(loader)), training=True)
+    assert batch["inputs"].shape[1] == 1
+    assert 0.5 < float(batch["inputs"].std()) < 1.5
+    assert sum(float(v.detach()) for v in built(**batch, mode="loss")["loss_rpn_cls"]) > 0
+
+
+def test_some_photos_of_more_than_8_bits(tmp_path: Path):
+    """What they lose is said."""
+    root = deep_photos(tmp_path / "photos")
+    Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(root / "3.png")
+    found = facts_of(prepare(root))
+    assert (found.bands, found.deep) == (None, 11)
+    assert "11 photos have more than 8 bits" in notes.told(prepare(root), found)
+
+
+def test_weights_of_colors_are_not_for_other_bands():
+    gpu = Machine("a GPU", 80.0, 8)
+    assert start_of(gpu, None, ["uint16"])[:2] == (None, None)
+
+
 def test_config_with_weights(tmp_path: Path):
     start = Start(str(tmp_path / "a.pth"), None, "COCO's", small=False)
     (tmp_path / "a.pth").touch()
@@ -375,6 +428,11 @@ def test_the_same_command_goes_on(tmp_path: Path):
         goes_on(work, config, "a", dict(minutes=3.0))
     with pytest.raises(UserError, match=r"have changed since.*--weights .*iter_30.pth"):
         goes_on(work, config, "b", dict(minutes=2.0))
+    assert finished(config.parent) is None
+    write_finished(config.parent, 30)
+    assert finished(config.parent) == 30
+    write_record(config.parent, "b", {})  # another training
+    assert finished(config.parent) is None
     config.unlink()
     with pytest.raises(UserError, match="checkpoints of another training"):
         goes_on(work, config, "a", dict(minutes=2.0))
@@ -508,9 +566,14 @@ def test_from_a_folder_to_a_model(tmp_path: Path, capsys: pytest.CaptureFixture)
     config = work / "recipe" / "work.py"
     assert config.is_file()
     assert (work / "work.py").is_file()  # what was trained, whole
-    before = best.stat().st_mtime_ns
+    before, logs = best.stat().st_mtime_ns, len(list(work.glob("*/*.log")))
     run.train_folder(arguments(line))  # is done
     assert best.stat().st_mtime_ns == before
+    assert len(list(work.glob("*/*.log"))) == logs  # nothing was built
+    again = capsys.readouterr().out
+    assert "is finished, with 5 iterations" in again
+    assert "nothing is left" not in again and "Loads checkpoint" not in said + again
+    assert said.partition("AP50")[2].partition("report")[0] in again
     with pytest.raises(UserError, match=r"--epochs was 4.0 and is 9.0"):
         run.train_folder(arguments(line.replace("--epochs 4", "--epochs 9")))
 
