@@ -75,13 +75,15 @@ def table(scores: dict[str, float]) -> str:
         for key, value in scores.items()
         if key.endswith("_precision")
     }
-    for name, value in sorted(classes.items(), key=lambda item: -item[1])[:20]:
+    # a class that is in no photo has NaN, and is the last
+    best_first = sorted(classes.items(), key=lambda item: -item[1] if item[1] >= 0 else 2.0)
+    for name, value in best_first[:20]:
         lines.append(f"  {name[:40]:40}{_percent(value)}")
     return "\n".join(lines)
 
 
 def _percent(value: float | None) -> str:
-    return f"{'-':>8}" if value is None or value < 0 else f"{100 * value:8.1f}"
+    return f"{100 * value:8.1f}" if value is not None and value >= 0 else f"{'-':>8}"
 
 
 def commands(outcome: Outcome, data_root: str) -> list[tuple[str, str]]:

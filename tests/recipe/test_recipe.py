@@ -458,9 +458,11 @@ def test_what_is_said(tmp_path: Path):
 
 def test_table():
     scores = {"coco/bbox_mAP": 0.5, "coco/bbox_mAP_s": -1.0, "coco/leaf_precision": 0.25}
+    scores |= {"coco/bud_precision": float("nan"), "coco/stem_precision": 0.75}
     lines = table(scores).splitlines()
     assert lines[1].split() == ["box", "50.0", "-", "-", "-", "-", "-"]
-    assert lines[2].split() == ["leaf", "25.0"]
+    classes = [line.split() for line in lines[2:]]
+    assert classes == [["stem", "75.0"], ["leaf", "25.0"], ["bud", "-"]]
 
 
 # -------------------------------------------------------------------------------------------- runs
