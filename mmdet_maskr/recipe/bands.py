@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mmdet_maskr.bands import BandStatistics, read_bands
 from mmdet_maskr.coco.index import open_index
@@ -65,5 +65,8 @@ def _photos(prepared: Prepared, split: str) -> Sequence[Path]:
 def _is_deep(path: Path) -> bool:
     if path.suffix.lower() in (".jpg", ".jpeg", ".webp", ".bmp"):
         return False
-    with Image.open(path) as image:
-        return image.mode in _MODES
+    try:
+        with Image.open(path) as image:
+            return image.mode in _MODES or any(";16" in str(part[3]) for part in image.tile)
+    except UnidentifiedImageError:  # more bands than Pillow knows
+        return True

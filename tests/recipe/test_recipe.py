@@ -332,6 +332,32 @@ def test_photos_of_more_than_8_bits(tmp_path: Path):
     assert sum(float(v.detach()) for v in built(**batch, mode="loss")["loss_rpn_cls"]) > 0
 
 
+@pytest.mark.parametrize(
+    ("bands", "kind", "photometric"), [(3, np.uint16, "rgb"), (5, np.uint8, "minisblack")]
+)
+def test_photos_of_several_bands(tmp_path: Path, bands: int, kind: type, photometric: str):
+    """Colors of 16 bits, which Pillow reads as 8, and more bands than it knows."""
+    tifffile = pytest.importorskip("tifffile")
+    root = photos(tmp_path / "photos")
+    content = json.loads((root / "annotations.json").read_text())
+    for image in content["images"]:
+        path = root / image["file_name"]
+        values = np.random.default_rng(image["id"]).integers(0, 200, (64, 96, bands)).astype(kind)
+        image["file_name"] = f"{path.stem}.tif"
+        tifffile.imwrite(
+            root / image["file_name"], values, photometric=photometric, planarconfig="contig"
+        )
+        path.unlink()
+    (root / "annotations.json").write_text(json.dumps(content))
+    cfg = written(root, tmp_path)
+    assert cfg.model.backbone.in_channels == len(cfg.model.data_preprocessor.mean) == bands
+    loader = Runner.build_dataloader(
+        {**cfg.train_dataloader, "num_workers": 0, "persistent_workers": False}, 0
+    )
+    sample = next(iter(loader))["inputs"][0]
+    assert sample.shape[0] == bands
+
+
 def test_some_photos_of_more_than_8_bits(tmp_path: Path):
     """What they lose is said."""
     root = deep_photos(tmp_path / "photos")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mmdet_maskr.bands import read_bands
 from mmdet_maskr.datasets.formats.records import split_of
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.inference.inputs import SUFFIXES
@@ -25,6 +27,10 @@ def files_below(folder: Path) -> list[Path]:
         )
         found += [Path(place) / name for name in sorted(names) if not name.startswith(".")]
     return found
+
+
+# Eight digits that Label Studio gives to each file that is uploaded: 0a1b2c3d-photo.jpg
+_UPLOADED = re.compile(r"(^|[/\\])[0-9a-f]{8}-(?=[^/\\]+$)")
 
 
 class ImageIndex:
@@ -51,7 +57,8 @@ class ImageIndex:
         In this order: the path from the file's folder; the images of that name, those first that
         agree in most folders of the name, then those in a folder of the file's split, then those
         nearest to the file; names that differ in case; those that differ in the suffix. Two that
-        are as good as each other are an error. A name that none has is decoded: %20 is a blank.
+        are as good as each other are an error. A name that none has is decoded (%20 is a blank),
+        and then taken without what Label Studio puts before it when photos are uploaded.
 
         Args:
             name: with / or \\, relative or absolute, or a URL.
@@ -62,8 +69,11 @@ class ImageIndex:
             UserError: several images fit as well.
         """
         text = unquote(urlsplit(name).path) if "://" in name else name
-        found = self._find(text, near, split)
-        return self._find(unquote(text), near, split) if found is None and "%" in text else found
+        for name in dict.fromkeys((text, unquote(text), _UPLOADED.sub(r"\1", unquote(text)))):
+            found = self._find(name, near, split)
+            if found is not None:
+                return found
+        return None
 
     def _find(self, text: str, near: Path, split: str | None) -> Path | None:
         wanted = PurePosixPath(text.replace("\\", "/"))
@@ -119,9 +129,21 @@ def why_unreadable(path: Path) -> str | None:
                     return None
         with Image.open(path) as image:
             image.load()
+    except UnidentifiedImageError as error:
+        return None if _bands_of(path) is not None else str(error)[:100]
     except Exception as error:  # Pillow's decoders raise errors of many types
         return str(error)[:100]
     return None
+
+
+def _bands_of(path: Path) -> tuple[int, ...] | None:
+    """Height, width and bands of a TIFF that Pillow does not know, as one of many bands."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return None
+    try:
+        return read_bands(path).shape
+    except UserError:
+        return None
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -136,5 +158,10 @@ def size_of(path: Path) -> tuple[int, int]:
             if image.getexif().get(ImageOps.ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
                 width, height = height, width
             return width, height
+    except UnidentifiedImageError as error:
+        shape = _bands_of(path)
+        if shape is not None:
+            return shape[1], shape[0]
+        raise UserError(f"image {path} cannot be read: {str(error)[:100]}.") from error
     except Exception as error:  # Pillow's decoders raise errors of many types
         raise UserError(f"image {path} cannot be read: {str(error)[:100]}.") from error

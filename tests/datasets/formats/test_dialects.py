@@ -156,6 +156,23 @@ def test_tasks_that_nobody_has_annotated(tmp_path: Path):
     assert sum(found.assumed.values()) == 1
 
 
+@pytest.mark.parametrize("kind", ["label_studio", "coco"])
+def test_names_before_the_upload(tmp_path: Path, kind: str):
+    """Label Studio's files name what it has stored; the user's photos have their old names."""
+    folder = tmp_path / "set"
+    getattr(writers, f"write_{kind}")(folder)
+    for path in folder.rglob("*.json"):
+        text = path.read_text()
+        for name in writers.SPLITS:
+            text = text.replace(f"/{name}", f"/0a1b2c3d-{name}").replace(
+                f"\\\\{name}", f"\\\\0a1b2c3d-{name}"
+            )
+        assert "0a1b2c3d-" in text
+        path.write_text(text)
+    found = read_folder(folder)
+    assert {photo.path.name for photo in found.photos} == set(writers.SPLITS)
+
+
 @pytest.mark.parametrize("export", [True, False])
 def test_vott_with_blanks(tmp_path: Path, export: bool):
     """Names are as in addresses; a state of 0 is of a photo that nobody has opened."""
