@@ -11,9 +11,11 @@ import torch
 from mmcv.ops import batched_nms, nms
 from mmdet.models.dense_heads import RPNHead
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 
+from mmdet_maskr.benchmark.pretended_gpu import Counts, on_gpu, real
 from mmdet_maskr.models import SampledRPNHead
 from mmdet_maskr.models.dense_heads import rpn_head
 from mmdet_maskr.ops.nms import nms_per_level
@@ -147,3 +149,28 @@ def test_sizes_of_images_come_as_any_sequence(heads, convention: str, second: tu
             found = head.predict_by_feat(*head(x), batch_img_metas=metas, cfg=cfg)
         results.append(torch.cat([each.bboxes for each in found]))
     assert all(torch.equal(boxes, results[0]) for boxes in results) and len(results[0]) > 20
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_features_come_as_any_iterable(heads, device: str, pretended_gpu: Counts):
+    """mmdet's own tests give a generator."""
+    head = copy.deepcopy(heads[1]).train()
+    if device == "cuda":
+        on_gpu(head)
+    maps = [torch.randn(1, 64, s, s).to(device) for s in (24, 12, 6, 3)]
+    truth = InstanceData(bboxes=torch.tensor([[10.0, 10, 60, 70]]), labels=torch.zeros(1).long())
+    sample = DetDataSample(
+        metainfo=dict(img_shape=(96, 96), pad_shape=(96, 96)), gt_instances=truth.to(device)
+    )
+    found = []
+    for kind in (tuple, iter):
+        logits, _ = head(kind(maps))
+        torch.manual_seed(0)  # which anchors are drawn
+        losses, boxes = head.loss_and_predict(kind(maps), [sample], head.test_cfg)
+        torch.manual_seed(0)
+        same = head.loss(kind(maps), [sample])
+        sums = [losses["loss_rpn_cls"][0], losses["loss_rpn_bbox"][0], same["loss_rpn_cls"][0]]
+        found.append([*map(real, [*logits, *sums]), real(boxes[0].bboxes)])
+    assert len(found[0]) == 8 and found[0][4] == found[0][6] > 0 and len(found[0][-1]) > 10
+    for own, expected in zip(found[1], found[0], strict=True):
+        assert torch.equal(own, expected)

@@ -112,6 +112,7 @@ class SampledRPNHead(RPNHead):
         Returns:
             For each level logits (B, A, H, W) and box deltas (B, 4 A, H, W) with A anchors a cell.
         """
+        x = tuple(x)  # mmdet's takes any iterable
         if not self._is_plain_on_device(x):
             return super().forward(x)
         hidden = self.rpn_conv.weight, self.rpn_conv.bias
@@ -166,6 +167,7 @@ class SampledRPNHead(RPNHead):
         self, x: tuple[Tensor, ...], batch_data_samples: SampleList
     ) -> tuple[tuple[list[Tensor], list[Tensor]], dict]:
         truths, ignored, metas = unpack_gt_instances(batch_data_samples)
+        x = tuple(x)
         again = (
             torch.is_grad_enabled()
             and self._is_plain_on_device(x)
