@@ -1,11 +1,13 @@
 """All configs train a step and predict on a GPU, which is there in pretence.
 
-Thin models: every part of a config, an eighth as wide. An operator that gets tensors of two devices
-raises; sums in half precision are counted.
+Thin models: every part of a config, an eighth as wide, once for all schedules of a model. An
+operator that gets tensors of two devices raises; sums in half precision are counted.
 """
 
 from __future__ import annotations
 
+import ast
+import functools
 import math
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import thin_configs
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
 
 from mmdet_maskr.benchmark.launches import (
     count_prediction,
@@ -36,7 +39,8 @@ CONFIGS = [
 ]
 
 
-def thin_model(name: str, folder: Path) -> torch.nn.Module:
+def thin_model(name: str, folder: Path) -> str:
+    """The settings of a config's model, an eighth as wide; equal for schedules of one model."""
     cfg = thin_configs.load(name)
     if cfg.model.backbone.type == "TimmBackbone":
         pytest.importorskip("timm", reason="timm is optional", exc_type=ImportError)
@@ -44,7 +48,11 @@ def thin_model(name: str, folder: Path) -> torch.nn.Module:
     for part in thin_configs.walk(cfg):
         if part.get("type") in ("SyncBN", "NaiveSyncBN"):
             part["type"] = "BN"  # it refuses CPU tensors, which ours are
-    return build(cfg)
+    return repr(cfg.to_dict())
+
+
+def build_from(settings: str) -> torch.nn.Module:
+    return build(ConfigDict(ast.literal_eval(settings)))
 
 
 def check_found(sample: DetDataSample) -> None:
@@ -58,7 +66,12 @@ def check_found(sample: DetDataSample) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_step_and_prediction(name: str, tmp_path: Path):
-    model = thin_model(name, tmp_path)
+    check_step_and_prediction(thin_model(name, tmp_path))
+
+
+@functools.cache
+def check_step_and_prediction(settings: str) -> None:
+    model = build_from(settings)
     counts, losses = count_training_step(
         model, lambda: training_batch(model, SIZE, 3), guarded=True, steps=1
     )
@@ -71,8 +84,13 @@ def test_step_and_prediction(name: str, tmp_path: Path):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_mixed_precision(name: str, dtype: torch.dtype, tmp_path: Path):
+    check_mixed_precision(thin_model(name, tmp_path), dtype)
+
+
+@functools.cache
+def check_mixed_precision(settings: str, dtype: torch.dtype) -> None:
     """Losses are in float32, and no sum over more than 2,048 elements is in float16."""
-    model = thin_model(name, tmp_path)
+    model = build_from(settings)
     kinds = []
     parse = model.parse_losses
 
