@@ -1,11 +1,12 @@
 """All changes that this package makes to other packages, each with its reason.
 
 No other module of this package sets anything in a package of others (a test sees to that). There
-are three kinds:
+are four kinds:
 
 - :func:`announce`, at ``import mmdet_maskr``: mmdet's registries learn where our parts are.
 - :data:`LASTING`, with the first part of ours that is used: without them, today's torch, numpy and
   setuptools end what mmengine does in an error, or a text in a config is evaluated as code.
+- :data:`IMPORTED`, with the import of mmdet's inferencer, which tools of others build upon.
 - :data:`OWN_CALLS`, only within :func:`own_calls`, which this package's tools, runner and
   inferencer enter: reading files as data, saying which part of a config is wrong, and formatting a
   config once. Programs of others that import this package read and build as before.
@@ -34,6 +35,7 @@ _LOADER = f"{_CHECKPOINTS}:CheckpointLoader"
 _CONFIG = "mmengine.config.config:Config"
 _HANDLERS = "mmengine.fileio.handlers.registry_utils:file_handlers"
 _REGISTRIES = "mmengine.registry.registry"
+_INFERENCER = "mmdet.apis.det_inferencer"
 
 
 class Change(NamedTuple):
@@ -113,6 +115,22 @@ def _names_alone(name: str) -> Callable[[Any], Any]:
     return new
 
 
+def _finds_resizes(old: Any) -> Any:
+    def _get_transform_idx(self: Any, pipeline_cfg: Any, name: Any) -> int:
+        index = old(self, pipeline_cfg, name)
+        if index >= 0 or name != "Resize":
+            return index
+        from mmdet.datasets.transforms import Resize
+        from mmdet.registry import TRANSFORMS
+
+        from mmdet_maskr.config_types import is_a
+
+        found = (i for i, step in enumerate(pipeline_cfg) if is_a(step["type"], Resize, TRANSFORMS))
+        return next(found, -1)
+
+    return _get_transform_idx
+
+
 def _noting(old: Any) -> Any:
     from mmdet_maskr.build_notes import noting
 
@@ -181,6 +199,14 @@ LASTING = (
     ),
 )  # fmt: skip
 
+IMPORTED = (
+    Change(
+        f"{_INFERENCER}:DetInferencer", "_get_transform_idx", _finds_resizes,
+        "SAHI looks for a step called Resize, and sets its scale; KeypointResize and SourceResize "
+        "are subclasses of it",
+    ),
+)  # fmt: skip
+
 OWN_CALLS = (
     *(
         Change(_HANDLERS, suffix, _handler(name), "mmengine calls what such a file names")
@@ -245,7 +271,12 @@ def announce() -> None:
     if _CHECKPOINTS in sys.modules:
         apply()
     else:
-        sys.meta_path.insert(0, _WithCheckpoints())
+        of_checkpoints = [change for change in LASTING if change.owner == _SCHEMES]
+        sys.meta_path.insert(0, _WithImport(_CHECKPOINTS, of_checkpoints))
+    if _INFERENCER in sys.modules:
+        _change(IMPORTED)
+    else:
+        sys.meta_path.insert(0, _WithImport(_INFERENCER, IMPORTED))
     registries = importlib.import_module("mmdet.registry")
     for folder, names in registration.PARTS.items():
         location = f"mmdet_maskr.{folder}"
@@ -257,11 +288,14 @@ def announce() -> None:
                     importlib.import_module(location)
 
 
-class _WithCheckpoints(importlib.abc.MetaPathFinder):
-    """Changes how mmengine reads checkpoints at the end of the import of the module that does."""
+class _WithImport(importlib.abc.MetaPathFinder):
+    """Makes changes at the end of the import of a module."""
+
+    def __init__(self, module: str, changes: Sequence[Change]) -> None:
+        self._module, self._changes = module, changes
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != _CHECKPOINTS:
+        if name != self._module:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -271,7 +305,7 @@ class _WithCheckpoints(importlib.abc.MetaPathFinder):
 
         def exec_module(module: types.ModuleType) -> None:
             execute(module)
-            _change([change for change in LASTING if change.owner == _SCHEMES])
+            _change(self._changes)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.datasets.transforms import Resize
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
@@ -24,11 +26,13 @@ CONFIGS = dict(
 
 
 @pytest.fixture
-def trained(repo: Path, tmp_path: Path) -> Callable[[str], tuple[Path, Path]]:
+def trained(repo: Path, tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
     """Config and checkpoint as a Runner writes them, of random weights that detect everything."""
 
-    def make(name: str) -> tuple[Path, Path]:
+    def make(name: str, **resize: Any) -> tuple[Path, Path]:
         cfg = Config.fromfile(repo / name)
+        if resize:
+            cfg.test_dataloader.dataset.pipeline[1] = resize
         cfg.model.test_cfg.rcnn.update(score_thr=0.0, max_per_img=4, mask_thr_binary=0.0)
         cfg.dump(tmp_path / "config.py")
         torch.manual_seed(0)
@@ -46,17 +50,30 @@ def image(shapes_root: Path) -> np.ndarray:
     return cv2.imread(str(min((shapes_root / "val").glob("*.png"))))
 
 
-@pytest.mark.parametrize("name", CONFIGS.values(), ids=CONFIGS)
-def test_sahi(trained: Callable, image: np.ndarray, name: str):
-    """AutoDetectionModel takes mask and keypoint configs, and slices give masks."""
+@pytest.mark.parametrize(
+    ("name", "resize"),
+    [
+        ("masks", {}),
+        ("keypoints", {}),
+        ("keypoints", dict(type="KeypointResize", scale=(80, 80), keep_ratio=True)),
+        ("masks", dict(type="SourceResize", scale=(80, 60), convention="detectron2")),
+    ],
+)
+def test_sahi(trained: Callable, image: np.ndarray, name: str, resize: dict):
+    """AutoDetectionModel takes mask and keypoint configs, and slices give masks.
+
+    It sets the size of our resizes as of mmdet's.
+    """
     sahi = pytest.importorskip("sahi")
     from sahi.predict import get_sliced_prediction
 
-    config, weights = trained(name)
+    config, weights = trained(CONFIGS[name], **resize)
     model = sahi.AutoDetectionModel.from_pretrained(
         "mmdet", model_path=str(weights), config_path=str(config), device="cpu",
-        confidence_threshold=0.0, image_size=96,
+        confidence_threshold=0.0, image_size=128,
     )  # fmt: skip
+    sizes = [step.scale for step in model.model.pipeline.transforms if isinstance(step, Resize)]
+    assert sizes == [(128, 128)]
     large = np.tile(image, (2, 2, 1))
     found = get_sliced_prediction(
         np.ascontiguousarray(large[..., ::-1]), model, slice_height=96, slice_width=96, verbose=0
@@ -65,6 +82,15 @@ def test_sahi(trained: Callable, image: np.ndarray, name: str):
     for one in found:
         assert one.mask is not None and one.mask.bool_mask.shape == (192, 192)
         assert one.category.name in shapes.CLASSES
+
+
+def test_bands_are_not_for_sahi(repo: Path):
+    """It swaps the first and last band of an array, as red and blue: it must not take them."""
+    sahi = pytest.importorskip("sahi")
+    with pytest.raises(ValueError, match="LoadImageFromFile is not found"):
+        sahi.AutoDetectionModel.from_pretrained(
+            "mmdet", config_path=str(repo / "configs/mini/maskr_shapes-5bands.py"), device="cpu"
+        )
 
 
 def test_supervision(trained: Callable, image: np.ndarray):
