@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mmdet_maskr.errors import UserError
 
 KEPT = (np.uint8, np.uint16, np.float32)  # other numbers become float32
 MOST_BANDS = 16
+EIGHT_BITS = 255
 _COLORS = {3: [2, 1, 0], 4: [2, 1, 0, 3]}  # OpenCV's BGR in the file's order
 
 
@@ -68,6 +70,25 @@ def checked(image: np.ndarray, named: str) -> np.ndarray:
                 "with the value that stands for no data."
             )
     return image
+
+
+def check_range(dtype: object, mean: Sequence[float], named: str) -> None:
+    """Refuse an image of 8 bits where the model has seen numbers that these cannot hold.
+
+    Args:
+        dtype: of the image, NumPy's or torch's.
+        mean: of each band, in the numbers of the training images.
+        named: what the image is, for messages.
+
+    Raises:
+        UserError: it is one.
+    """
+    if max(mean, default=0.0) > EIGHT_BITS and str(dtype).rpartition(".")[2] == "uint8":
+        band = int(np.argmax(mean))
+        raise UserError(
+            f"image {named} has 8 bits, and band {band + 1} of the model's images has a mean of "
+            f"{mean[band]:g}: give images in the numbers of the training images."
+        )
 
 
 class BandStatistics:

@@ -21,6 +21,7 @@ from mmdet_maskr.datasets import ShapesDataset, shapes
 from mmdet_maskr.datasets.shapes.write import as_bands
 from mmdet_maskr.datasets.transforms import LoadBands
 from mmdet_maskr.deploy import load
+from mmdet_maskr.deploy.export.write import export
 from mmdet_maskr.errors import UserError
 from mmdet_maskr.models.backbones.inflated import inflated
 
@@ -147,6 +148,35 @@ def test_detection(root: Path, config: Config):
     assert all(mask["size"] == [96, 96] for mask in tiles["masks"])
     with pytest.raises(UserError, match="must be"):
         inferencer(np.zeros((96, 96, 3), np.uint8))
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_microscopy(repo: Path, tmp_path: Path, bands: int):
+    """Gray or three bands of 16 bits: files and arrays give the same; 8 bits are refused."""
+    pytest.importorskip("onnxruntime")
+    cfg = Config.fromfile(repo / "configs" / "mini" / "maskr_shapes-5bands.py")
+    cfg.model.data_preprocessor.update(mean=[8160.0] * bands, std=[3700.0] * bands)
+    cfg.model.backbone.in_channels = bands
+    cfg.test_dataloader.dataset.pipeline[0].channels = bands
+    cfg.model.test_cfg.rcnn.update(score_thr=0.0, max_per_img=4)
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / "model.pth")
+    inferencer = MaskRInferencer(cfg, tmp_path / "model.pth", device="cpu", show_progress=False)
+    model = inferencer.model
+    export(model, inferencer.cfg, model.dataset_meta, tmp_path / "out", "onnx")
+    exported = load(tmp_path / "out")
+    image = as_bands(shapes.make_image(0, "val", 96)[0], bands)
+    (tmp_path / "cells.tif").write_bytes(encode_bands(image))
+    eight = (image // 64).astype(np.uint8)
+    for model in (inferencer, exported):
+        (of_file,) = model(tmp_path / "cells.tif")["predictions"]
+        (of_array,) = model(image[..., 0] if bands == 1 else image)["predictions"]
+        assert of_file == of_array and len(of_file["labels"]) == 4
+        assert model(image.astype(np.float32))["predictions"] == [of_file]
+        (tiles,) = model(image, tile=64, overlap=0.25)["predictions"]
+        assert len(tiles["labels"])
+        with pytest.raises(UserError, match=r"has 8 bits, and band 1 .* a mean of 8160"):
+            model(eight)
 
 
 def test_statistics_of_bands(root: Path, repo: Path, tmp_path: Path):

@@ -209,6 +209,11 @@ def loader_of(pipeline: Compose) -> InferencerLoader:
     return next(step for step in pipeline.transforms if isinstance(step, InferencerLoader))
 
 
+def is_as_stored(loader: InferencerLoader) -> bool:
+    """Whether images that this step reads have the bits of their files."""
+    return getattr(loader.from_file, "color_type", "color") == "unchanged"
+
+
 # ------------------------------------------------------------------------------------------ detect
 class FoundSample:
     """What a detector found on an image.

@@ -25,6 +25,7 @@ from mmdet_maskr.apis.detector import (
     Samples,
     Wanted,
     build_detector,
+    is_as_stored,
     loader_of,
 )
 from mmdet_maskr.apis.pictures import Pictures
@@ -177,7 +178,8 @@ class MaskRInferencer:
 
         Args:
             inputs: path, folder, pattern ('photos/**/*.jpg'), URL (http, https, file), array
-                (H, W, 3) uint8 in BGR order as ``cv2.imread`` gives it, or (H, W) in gray, a list
+                (H, W, 3) uint8 in BGR order as ``cv2.imread`` gives it, or (H, W) in gray, (H, W,
+                bands) of any type of number for a model that loads images with LoadBands, a list
                 of these; or the path of a video, the address of a stream (rtsp://...), or
                 ``LiveFrames(0)``, a camera.
             batch_size: how many images the model sees at once.
@@ -272,7 +274,7 @@ class MaskRInferencer:
                 pred_score_thr, classes, "pred_score_thr", 0.3
             )
             # 3. the source, and the folders that will be written
-            source = open_source(inputs, self._channels)
+            source = open_source(inputs, self._channels, is_as_stored(self._loader))
             video = source if isinstance(source, Video) else None
             images = None if isinstance(source, Video) else source
             if video is None and (track or film is not None):

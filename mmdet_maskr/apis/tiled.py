@@ -13,11 +13,12 @@ from torch import nn
 
 from mmdet_maskr.apis import model_files, predictions
 from mmdet_maskr.apis.detector import FoundSample, Wanted, loader_of
+from mmdet_maskr.datasets.transforms import LoadBands
 from mmdet_maskr.datasets.unreadable import why_unreadable
 from mmdet_maskr.engine.unwrap import predicting_part
 from mmdet_maskr.inference.tiles.grid import LEAST_TILE, Tiling, check_tiling
 from mmdet_maskr.inference.tiles.model import TiledModel
-from mmdet_maskr.inference.tiles.rasters import Raster, open_raster
+from mmdet_maskr.inference.tiles.rasters import Pixels, Raster, open_raster
 from mmdet_maskr.inference.walk import Image, Unreadable, is_out_of_memory
 
 
@@ -62,9 +63,16 @@ def _open(wanted: Wanted, image: Image) -> Raster:
     """An image, opened with the pipeline's decoder."""
     loader = loader_of(wanted.detector.pipeline)
     options = loader.from_file
-    is_color = getattr(options, "color_type", "color") == "color"
+    is_bands = isinstance(options, LoadBands)
+    # windows of a file are BGR of 8 bits or bands; what else OpenCV makes of it, it makes of all
+    is_color = (
+        str(getattr(options, "color_type", "")).startswith("color")
+        and getattr(options, "imdecode_backend", None) != "tifffile"
+    )
     channels = model_files.input_channels(predicting_part(wanted.detector.model))
     try:
+        if not is_bands and not is_color and isinstance(image.content, str):
+            return Pixels(loader(image.content)["img"])
         return open_raster(image.content, lambda path: loader(path)["img"], channels, is_color)
     except Exception as error:
         if isinstance(image.content, np.ndarray) or isinstance(error, Unreadable):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmdet_maskr.bands import check_range
 from mmdet_maskr.deploy import backends, instances
 from mmdet_maskr.deploy.files import CURE, FILES, read_metadata
 from mmdet_maskr.deploy.images import Prepared, prepare, read_image
@@ -145,7 +146,7 @@ class ExportedModel:
             model = self.tiled(model, tile, OVERLAP if overlap is None else overlap, show_progress)
         if film is not None and masks != "rle":
             raise UserError("film draws masks='rle' only.")
-        source = open_source(inputs, self.channels)
+        source = open_source(inputs, self.channels, as_stored=self._bands is not None)
         video = source if isinstance(source, Video) else None
         if video is None and (track or film is not None):
             name = "track" if track else "film"
@@ -272,7 +273,10 @@ class _AsWanted(NamedTuple):
 
     def prepare(self, image: Image) -> Prepared:
         steps = self.model.metadata["preprocessing"]
-        return prepare(read_image(image.content, steps.get("load")), steps["resize"])
+        pixels = read_image(image.content, steps.get("load"))
+        if self.model._bands is not None:
+            check_range(pixels.dtype, steps["in_the_graph"].get("mean", ()), str(image.name))
+        return prepare(pixels, steps["resize"])
 
     def detect(self, prepared: list[Prepared]) -> list[_Lists]:
         return [

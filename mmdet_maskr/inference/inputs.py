@@ -28,7 +28,9 @@ SECONDS = 120.0
 ImageInput = str | Path | np.ndarray
 
 
-def expand(inputs: ImageInput | Sequence[ImageInput], channels: int = 3) -> list[str | np.ndarray]:
+def expand(
+    inputs: ImageInput | Sequence[ImageInput], channels: int = 3, as_stored: bool = False
+) -> list[str | np.ndarray]:
     """The single images of what an inferencer was called with.
 
     A folder gives its images (not those of folders in it), a pattern with ``*``, ``?`` or ``[]``
@@ -39,6 +41,8 @@ def expand(inputs: ImageInput | Sequence[ImageInput], channels: int = 3) -> list
         inputs: path, folder, pattern, URL, array (H, W) or (H, W, 3) uint8 in BGR order, or a list
             of these.
         channels: of the model; arrays have as many, or one.
+        as_stored: the model takes images with the bits of their files, so that arrays have any
+            type of number, and always as many channels.
 
     Returns:
         Paths and URLs as texts, and arrays.
@@ -55,7 +59,7 @@ def expand(inputs: ImageInput | Sequence[ImageInput], channels: int = 3) -> list
                 f"image {i} is an empty text: it must be a path, folder, pattern or URL."
             )
         try:
-            found.extend(_expand_one(entry, i, channels))
+            found.extend(_expand_one(entry, i, channels, as_stored))
         except (OSError, ValueError, RuntimeError, re.error) as error:  # odd names of files
             if isinstance(error, UserError):
                 raise
@@ -69,7 +73,7 @@ def expand(inputs: ImageInput | Sequence[ImageInput], channels: int = 3) -> list
 
 
 def open_source(
-    inputs: ImageInput | Sequence[ImageInput] | Video, channels: int = 3
+    inputs: ImageInput | Sequence[ImageInput] | Video, channels: int = 3, as_stored: bool = False
 ) -> list[str | np.ndarray] | Video:
     """The images of what an inferencer was called with, or the frames of a video.
 
@@ -77,6 +81,7 @@ def open_source(
         inputs: as :func:`expand` takes them, the path of a video, the address of a stream
             (rtsp://...), or a video that is open.
         channels: of the model.
+        as_stored: as for :func:`expand`.
 
     Raises:
         UserError: as from :func:`expand`; a video among others, or that cannot be read.
@@ -86,7 +91,7 @@ def open_source(
     alone = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) == 1 else inputs
     if is_stream(alone):
         return LiveFrames(alone)
-    images = expand(inputs, channels)
+    images = expand(inputs, channels, as_stored)
     videos = [image for image in images if is_video(image)]
     if not videos:
         return images
@@ -191,9 +196,11 @@ def _check_pixels(url: str, path: Path) -> None:
         )
 
 
-def _expand_one(entry: object, index: int, channels: int) -> Sequence[str | np.ndarray]:
+def _expand_one(
+    entry: object, index: int, channels: int, as_stored: bool
+) -> Sequence[str | np.ndarray]:
     if isinstance(entry, np.ndarray):
-        return [as_model_takes(entry, channels, index)]
+        return [as_model_takes(entry, channels, index, as_stored)]
     if isinstance(entry, Path):
         entry = str(entry)
     if not isinstance(entry, str):
@@ -249,24 +256,33 @@ def _matches(pattern: str) -> list[str]:
     return files
 
 
-def as_model_takes(image: np.ndarray, channels: int, index: int = 0) -> np.ndarray:
+def as_model_takes(
+    image: np.ndarray, channels: int, index: int = 0, as_stored: bool = False
+) -> np.ndarray:
     """An array with the channels that the model has; a gray one in three equal ones for color.
 
     Args:
         image: (H, W) or (H, W, C).
         channels: of the model.
         index: of the image, for messages.
+        as_stored: as for :func:`expand`.
 
     Raises:
-        UserError: another number of channels; other than uint8 for a model of three.
+        UserError: another number of channels; other than uint8 where files are read with 8 bits.
     """
     given = image[..., None] if image.ndim == 2 else image
-    if given.ndim != 3 or 0 in given.shape or given.shape[2] not in (1, channels):
-        bands = "(H, W) or (H, W, 3), in BGR" if channels == 3 else f"(H, W, {channels})"
+    accepted = (channels,) if as_stored else (1, channels)
+    if given.ndim != 3 or 0 in given.shape or given.shape[2] not in accepted:
+        bands = f"(H, W, {channels})"
+        if channels == 1:
+            bands = "(H, W) or (H, W, 1)"
+        elif channels == 3 and not as_stored:
+            bands = "(H, W) or (H, W, 3), in BGR"
         raise UserError(f"image {index} is an array of shape {image.shape}: it must be {bands}.")
-    if channels in (1, 3) and given.dtype != np.uint8:
+    if not as_stored and given.dtype != np.uint8:
         raise UserError(
-            f"image {index} is an array of {image.dtype}: it must be uint8, from 0 to 255."
+            f"image {index} is an array of {image.dtype}: it must be uint8, from 0 to 255, since "
+            "this model reads files with 8 bits (with LoadBands, models keep all of them)."
         )
     if given.shape[2] == channels:
         return given

@@ -153,13 +153,25 @@ def test_arrays_of_one_band(shape: tuple[int, ...]):
         assert gray.shape == (4, 5, 1) and (gray.ravel() == image.ravel()).all()
 
 
-def test_arrays_of_many_bands():
-    """For a model of as many, in any type of number."""
-    image = np.zeros((4, 5, 7), np.uint16)
-    (given,) = expand(image, channels=7)
+@pytest.mark.parametrize("channels", [1, 3, 7])
+def test_arrays_as_files_store_them(channels: int):
+    """For a model that keeps the bits of files: of any type of number, and with as many bands."""
+    image = np.zeros((4, 5, channels), np.uint16)
+    (given,) = expand(image, channels, as_stored=True)
     assert given is image
-    with pytest.raises(UserError, match=r"shape \(4, 5, 3\): it must be \(H, W, 7\)"):
-        expand(np.zeros((4, 5, 3), np.uint8), channels=7)
+    with pytest.raises(UserError, match=r"shape \(4, 5, 2\): it must be \(H, W"):
+        expand(np.zeros((4, 5, 2), np.uint8), channels, as_stored=True)
+    with pytest.raises(UserError, match=r"array of uint16: it must be uint8.*LoadBands"):
+        expand(image, channels)
+
+
+def test_gray_arrays_as_files_store_them():
+    """One band is no color, as it is of no file."""
+    image = np.zeros((4, 5), np.uint16)
+    (given,) = expand(image, 1, as_stored=True)
+    assert given.shape == (4, 5, 1) and given.dtype == np.uint16
+    with pytest.raises(UserError, match=r"must be \(H, W, 3\)"):
+        expand(image, 3, as_stored=True)
 
 
 def test_channels_of_a_model():

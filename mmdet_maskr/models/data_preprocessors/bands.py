@@ -8,6 +8,7 @@ import torch
 from mmdet.models import DetDataPreprocessor
 from mmdet.registry import MODELS
 
+from mmdet_maskr.bands import check_range
 from mmdet_maskr.errors import UserError
 
 
@@ -38,3 +39,16 @@ class BandsDataPreprocessor(DetDataPreprocessor):
         self._enable_normalize = True
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), False)
+        self._means = tuple(float(value) for value in mean)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Normalize and pad a batch.
+
+        Raises:
+            UserError: an image of 8 bits where the means are of more, see :func:`.check_range`.
+        """
+        samples = data.get("data_samples") or [None] * len(data["inputs"])
+        for image, sample in zip(data["inputs"], samples, strict=True):
+            path = None if sample is None else sample.metainfo.get("img_path")
+            check_range(image.dtype, self._means, str(path or "(an array)"))
+        return super().forward(data, training)
