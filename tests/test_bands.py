@@ -208,7 +208,7 @@ def test_statistics_of_bands(root: Path, repo: Path, tmp_path: Path):
     code, out = run_tool(repo / "tools" / "check_dataset.py", [command[0], copied, "--bands"])
     assert code == 1 and "file-unreadable" in out
     code, out = run_tool(repo / "tools" / "check_dataset.py", [command[0], "--bands"])
-    assert code == 2 and "name their folder" in out
+    assert code == 2 and "pass their folder" in out
 
 
 def test_from_training_to_a_runtime(root: Path, repo: Path, tmp_path: Path):

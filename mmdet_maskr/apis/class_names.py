@@ -43,7 +43,7 @@ def names_of(
     if "classes" not in of_config:
         if "classes" not in given:
             raise UserError(
-                f"neither {weights or 'a checkpoint'} nor {named} names classes: set "
+                f"neither {weights or 'a checkpoint'} nor {named} has class names: set "
                 "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config."
             )
         of_config = {**of_config, "classes": given["classes"]}
@@ -111,13 +111,14 @@ def check_classes(
         where = "checkpoint" if "classes" in given else "config's test_dataloader.dataset"
         where = where if classes is None else "option classes"
         raise UserError(
-            f"the model has {expected} classes, but the {where} names {len(names)}: {shown}. Pass "
-            "classes=(...) with the names in the order of training, set "
-            "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config, or take another "
-            "model."
+            f"the model has {expected} classes, but the {where} names {len(names)}: {shown}. "
+            "Pass classes=(...) with the names in the order of training, set "
+            "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config, or use "
+            "another model."
         )
     if weights is not None and classes is None and "classes" not in given:
         print_log(
-            f"checkpoint {weights} names no classes; those of the config's dataset are taken: "
-            f"{shown}. If it was trained on others, pass classes=(...) in the order of training."
+            f"checkpoint {weights} has no class names, so the classes of the config's "
+            f"dataset are used: {shown}. If the model was trained on other classes, pass "
+            "classes=(...) in the order of training."
         )

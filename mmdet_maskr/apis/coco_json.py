@@ -92,12 +92,12 @@ class CocoResults:
             write_whole(self.path, json.dumps(self._entries))
         except OSError as error:
             raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
-        print_log(f"{len(self._entries)} detections are written to {self.path}")
+        print_log(f"{len(self._entries)} detections written to {self.path}")
         if self._left_out:
             count = self._left_out.total()
             print_log(
-                f"{count} detections of classes that the annotation file lacks are left out "
-                f"({', '.join(list(self._left_out)[:8])})."
+                f"{count} detections left out, because the annotation file does not have their "
+                f"classes ({', '.join(list(self._left_out)[:8])})."
             )
 
 
@@ -128,7 +128,7 @@ def _ids_of_images(
             known[file_name(entry["coco_url"])] = entry["id"]
     names = [image for image in images or [] if isinstance(image, str)]
     if images is None or len(names) < len(images):
-        raise UserError("ann_file cannot tell the ids of arrays or frames: give file names.")
+        raise UserError("ann_file needs file names to find image ids; arrays and frames have none.")
     ids, lacking = {}, []
     for image in names:
         parts = Path(image).parts if "://" not in image else (file_name(image),)
@@ -140,8 +140,9 @@ def _ids_of_images(
             ids[image] = known[end]
     if lacking:
         raise UserError(
-            f"{len(lacking)} of {len(images)} images are not in {ann_file}, e.g. {lacking[0]}: "
-            f"its file names are like {next(iter(known), '(none)')!r}. Leave them out, or ann_file."
+            f"{len(lacking)} of {len(images)} images are not in {ann_file}, e.g. "
+            f"{lacking[0]}. Its file names look like {next(iter(known), '(none)')!r}. Remove "
+            "these images, or leave out ann_file."
         )
     return ids
 
@@ -153,7 +154,7 @@ def _ids_of_classes(
     ids = {label: by_name[name] for label, name in enumerate(classes) if name in by_name}
     if not ids:
         raise UserError(
-            f"{ann_file} has none of the model's classes ({', '.join(classes[:5])}, ...), but "
-            f"{', '.join(list(by_name)[:5])}: is it of another dataset?"
+            f"{ann_file} has none of the model's classes ({', '.join(classes[:5])}, ...); it "
+            f"has {', '.join(list(by_name)[:5])}. Is it the file of another dataset?"
         )
     return ids

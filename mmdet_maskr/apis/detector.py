@@ -108,7 +108,7 @@ def build_detector(
             lines = str(error).splitlines() or [""]
             reason = f"{type(error).__name__}: {lines[0][:200]}"
         raise UserError(
-            f"no detector can be made of {named}: {reason} (MMDET_MASKR_TRACEBACK=1 shows where)."
+            f"cannot build a detector from {named}: {reason} (MMDET_MASKR_TRACEBACK=1 shows where)."
         ) from error
     return Detector(detector, cfg, pipeline, collate, named)
 
@@ -136,8 +136,8 @@ def _config_in(checkpoint: Any, weights: str | None) -> Config | ConfigDict:
         texts += [value] if value else []
     if not texts:
         raise UserError(
-            f"checkpoint {weights} holds no config: name the one that it was trained with, "
-            "MaskRInferencer('config.py', weights)."
+            f"checkpoint {weights} contains no config: pass the config that it was trained "
+            "with, MaskRInferencer('config.py', weights)."
         )
     try:
         return Config.fromstring(texts[0], file_format=".py")
@@ -188,8 +188,8 @@ def pipeline_of(cfg: Config | ConfigDict) -> Compose:
     )
     if loader is None:
         raise UserError(
-            f"the test pipeline has no LoadImageFromFile, but {steps[0]['type']}: an inferencer "
-            "puts files and arrays in its place."
+            f"the test pipeline must begin with LoadImageFromFile, not {steps[0]['type']}: "
+            "an inferencer replaces it to read files and arrays."
         )
     bands = is_a(loader["type"], LoadBands, TRANSFORMS)
     loader["type"] = "mmdet.InferencerBandsLoader" if bands else "mmdet.InferencerLoader"

@@ -64,14 +64,15 @@ def place_of(path: str | Path) -> Place:
         raise UserError(f"{path}: its coordinates cannot be read ({reason}).") from error
     if system is None or transform.is_identity:
         raise UserError(
-            f"{path} has no coordinate system, so its detections have no place on a map: GeoJSON "
-            "is for GeoTIFFs. `gdal_translate -a_srs EPSG:... -a_ullr ...` gives it one."
+            f"{path} has no coordinate system, so its detections cannot be placed on a map: "
+            "GeoJSON needs a GeoTIFF. `gdal_translate -a_srs EPSG:... -a_ullr ...` adds a "
+            "coordinate system."
         )
     code = system.to_epsg()
     if code is None:
         raise UserError(
-            f"{path}: its coordinate system has no EPSG code, by which GeoJSON names it: warp the "
-            "image to one that has (gdalwarp -t_srs EPSG:...)."
+            f"{path}: its coordinate system has no EPSG code, which GeoJSON needs: warp the "
+            "image to one with a code (gdalwarp -t_srs EPSG:...)."
         )
     return Place(transform, f"urn:ogc:def:crs:EPSG::{code}")
 

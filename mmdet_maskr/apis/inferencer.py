@@ -123,9 +123,9 @@ class MaskRInferencer:
         """
         given = sorted({"model", "weights"} & set(options))
         if given:
-            raise UserError(f"from_pretrained names model and weights: leave out {given[0]}.")
+            raise UserError(f"from_pretrained sets model and weights itself: leave out {given[0]}.")
         if not isinstance(reference, (str, Path)) or str(reference) in ("", "."):
-            raise UserError(f"from_pretrained: {reference!r} is no name of a model.")
+            raise UserError(f"from_pretrained: {reference!r} is not the name of a model.")
         with own_calls():
             local = resolve(reference)
         print_log(local.title, logger="current")
@@ -257,9 +257,12 @@ class MaskRInferencer:
                 "tile", "overlap", "film")  # fmt: skip
         options.check(options.CALL, {**unknown, **given}, more)
         if ann_file is not None and coco_json is None:
-            raise UserError("ann_file has the ids for coco_json, which is not given.")
+            raise UserError("ann_file has an effect only with coco_json: pass coco_json too.")
         if overlap is not None and tile is None:
-            raise UserError("overlap is that of tiles: give tile, e.g. tile=1024, or leave it out.")
+            raise UserError(
+                "overlap has an effect only with tile: pass tile=1024, for example, or leave "
+                "out overlap."
+            )
         named = out_dir is not None and not (isinstance(out_dir, str) and out_dir == "")
         folder = as_path(out_dir, "out_dir") if named else None
         vis = None if folder is None or no_save_vis else folder / "vis"
@@ -279,7 +282,7 @@ class MaskRInferencer:
             images = None if isinstance(source, Video) else source
             if video is None and (track or film is not None):
                 name = "track" if track else "film"
-                raise UserError(f"{name} is for a video or camera, not for images.")
+                raise UserError(f"{name} works only for a video or camera, not for images.")
             if video is not None and show:
                 check_display()
             target = None if film is None else as_path(film, "film")

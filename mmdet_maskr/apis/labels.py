@@ -38,7 +38,9 @@ def labels_of(result: Mapping[str, Any], meta: Mapping[str, Any]) -> Collection:
     for name, found in zip(result["images"], result["predictions"], strict=True):
         path = Path(str(name))
         if not isinstance(name, str) or not path.is_file():
-            raise UserError(f"image {name} is no file: labels are written for photos that are.")
+            raise UserError(
+                f"image {name} is not a file: labels can be written only for image files."
+            )
         width, height = size_of(path)
         photo = Photo(path.absolute(), width=width, height=height)
         photo.objects = [_object(found, i, classes) for i in range(len(found["labels"]))]

@@ -65,7 +65,10 @@ def find_model(
         weights = str(checkpoint if is_url else as_path(checkpoint, "weights"))
     if isinstance(model, str) and model.endswith(WEIGHTS_SUFFIXES):
         if weights is not None:
-            raise UserError(f"model={model!r} and weights={weights!r} are checkpoints both.")
+            raise UserError(
+                f"model={model!r} and weights={weights!r} are both checkpoints: model must be a "
+                "config or a name."
+            )
         model, weights = None, model
     if model is None and weights is not None and Path(weights).is_dir():
         model, weights = weights, None
@@ -73,7 +76,7 @@ def find_model(
         raise no_file("checkpoint", Path(weights).absolute())
     if model is None:
         if weights is None:
-            raise UserError("neither model nor weights is given: name a config or a checkpoint.")
+            raise UserError("pass a config as model, or a checkpoint as weights.")
         sibling = Path(weights).with_name(CONFIG)
         return (str(sibling) if "://" not in weights and sibling.is_file() else None), weights
     if not isinstance(model, str):
@@ -138,8 +141,8 @@ def check_device(device: str | None) -> str:
         count = torch.cuda.device_count()
         if (kind.index or 0) >= count:
             raise UserError(
-                f"device={device!r}: torch sees {count} CUDA devices here. Leave device out for "
-                "what there is; `python -m mmdet_maskr` shows it."
+                f"device={device!r}: torch sees {count} CUDA devices here. Leave device out to "
+                "use the best one; `python -m mmdet_maskr` lists them."
             )
     return str(device)
 
@@ -169,8 +172,8 @@ def check_weights(
     """
     if checkpoint is None:
         warnings.warn(
-            f"no weights are given: the model of {named} has random ones, and what it detects "
-            "means nothing. Pass weights='epoch_12.pth', a file or URL.",
+            f"no weights: the model of {named} has random weights, so its detections mean "
+            "nothing. Pass weights='epoch_12.pth', a file or URL.",
             stacklevel=2,
         )
         return
@@ -192,15 +195,15 @@ def check_augmentation(model: nn.Module, pipeline: Compose) -> None:
             else (f"the model is a {type(model).__name__}", "the test pipeline has no TestTimeAug")
         )
         raise UserError(
-            f"{has}, but {lacks}: set both as the keys tta_model and tta_pipeline of the config, "
-            "with mmdet_maskr.engine.tta_config.enable_tta(cfg), or neither."
+            f"{has}, but {lacks}: set both tta_model and tta_pipeline in the config, or "
+            "neither; mmdet_maskr.engine.tta_config.enable_tta(cfg) sets both."
         )
     if augments and not isinstance(model, InstanceTTAModel):
         detector = predicting_part(model)
         keypoints = getattr(getattr(detector, "roi_head", None), "with_keypoint", False)
         if getattr(detector, "with_mask", False) or keypoints:
             raise UserError(
-                f"{type(model).__name__} merges boxes alone, and the model has masks or "
+                f"{type(model).__name__} merges only boxes, but the model has masks or "
                 "keypoints: set model.type='InstanceTTAModel'."
             )
 
@@ -209,8 +212,8 @@ def _config_in(folder: Path) -> str:
     config = folder / CONFIG
     if not config.is_file():
         raise UserError(
-            f"the folder {folder} has no {CONFIG}, so it is neither from maskr publish nor from "
-            "maskr convert-weights: name a config and a checkpoint."
+            f"the folder {folder} has no {CONFIG}: only folders written by maskr publish or "
+            "maskr convert-weights can be passed alone. Pass a config and a checkpoint."
         )
     return str(config)
 
@@ -243,7 +246,8 @@ def _by_name(name: str, scope: str) -> str:
         index = BaseInferencer._get_models_from_metafile(BaseInferencer._get_repo_or_mim_dir(scope))
     except Exception as error:  # a package without an index ends in errors of many types
         raise UserError(
-            f"there is no file {name}, and scope={scope!r} is no package with an index of models."
+            f"there is no file {name}, and scope={scope!r} is not a package with an index of "
+            "models."
         ) from error
     others = [name for model in index for name in _names_of(model)]
     if name.lower() in map(str.lower, others):

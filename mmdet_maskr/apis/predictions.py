@@ -48,8 +48,9 @@ def thresholds_of_classes(
     if unknown:
         close = difflib.get_close_matches(str(unknown[0]), classes, n=3) or list(classes[:8])
         raise UserError(
-            f"{name} names the class {unknown[0]!r}, which the model lacks: did you mean "
-            f"{' or '.join(map(repr, close))}? ('default' is for all others.)"
+            f"{name} has the class {unknown[0]!r}, which the model does not have: did you "
+            f"mean {' or '.join(map(repr, close))}? ('default' stands for all other "
+            "classes.)"
         )
     for key, value in given.items():
         number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
@@ -93,7 +94,9 @@ def check_outputs(outputs: Sequence[str] | None, model: nn.Module, config: str) 
     elif isinstance(outputs, list | tuple | set | frozenset):
         names = tuple(outputs)
     else:
-        raise UserError(f"outputs is a {type(outputs).__name__}: it must be some of {(*given,)}.")
+        raise UserError(
+            f"outputs is a {type(outputs).__name__}: it must be a subset of {(*given,)}."
+        )
     for name in names:
         if not isinstance(name, str) or name not in given:
             raise UserError(f"outputs={outputs!r}: there are {tuple(given)}.")
@@ -103,8 +106,9 @@ def check_outputs(outputs: Sequence[str] | None, model: nn.Module, config: str) 
                 "keypoints": ("keypoint_head", "maskr_keypoint_r50_fpn_90k"),
             }[name]
             raise UserError(
-                f"outputs={outputs!r}, but the model of {config} gives no {name}: its roi_head has "
-                f"no {head}. Take a model with one (as {example} has), or leave {name!r} out."
+                f"outputs={outputs!r}: the model of {config} has no {name}, because its roi_head "
+                f"has no {head}. Use a model that has one (such as {example}), or leave {name!r} "
+                "out."
             )
     return names
 

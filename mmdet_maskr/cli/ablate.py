@@ -37,7 +37,7 @@ def chosen_rows(args: argparse.Namespace) -> list[tuple[Table, TableRow]]:
     ]
     if not rows:
         names = [row.name for table in tables for row in table.rows]
-        raise UserError(f"--rows {' '.join(args.rows)}: no row has this; rows are {names}.")
+        raise UserError(f"--rows {' '.join(args.rows)}: there is no such row. Rows are {names}.")
     return rows
 
 
@@ -113,8 +113,8 @@ def run_tables(args: argparse.Namespace) -> bool:
         return True
     if args.scale == "coco" and not torch.cuda.is_available():
         raise UserError(
-            "--scale coco needs GPUs, and torch sees none: use --dry-run for the commands, or "
-            "--scale mini."
+            "--scale coco needs GPUs, and torch finds none. Use --dry-run to print the "
+            "commands, or --scale mini."
         )
     if args.scale == "mini" and args.data_root is None and any(job.result is None for job in jobs):
         print(f"the shapes: {SHAPES_ROOT}", flush=True)
@@ -144,7 +144,7 @@ def slots(jobs: int | None, gpus: int) -> list[dict[str, str]]:
     cores = usable_cpus()
     if devices:
         if gpus > devices:
-            raise UserError(f"--gpus {gpus}: there are {devices}. Name fewer with --gpus.")
+            raise UserError(f"--gpus {gpus}: this machine has {devices}. Use a lower number.")
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         names = visible.split(",") if visible else [str(i) for i in range(devices)]
         count = jobs or max(1, devices // gpus)
@@ -204,7 +204,9 @@ def report_tables(args: argparse.Namespace) -> None:
     else:
         records = results.records_of(known_jobs(args))
     if args.page is not None and args.out is not None:
-        raise UserError("--page and --out exclude each other: the page says where the report goes.")
+        raise UserError(
+            "--page and --out exclude each other: --page already sets the place of the report."
+        )
     out = args.out or args.work_dir / "report"
     if args.page is not None:
         out = args.page.with_suffix("")

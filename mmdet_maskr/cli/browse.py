@@ -66,4 +66,6 @@ def run(args: argparse.Namespace) -> None:
     columns = 1 if args.mode == "pipeline" else 4
     text = f"{args.split} set of {Path(args.config).name}, {args.mode}"
     write_picture(args.out_dir / "sheet.png", contact_sheet(pictures, columns, text))
-    print(f"\n{count} of {len(dataset)} images are drawn in {args.out_dir}, all in sheet.png")
+    print(
+        f"\n{count} of {len(dataset)} images drawn into {args.out_dir}; sheet.png shows all of them"
+    )

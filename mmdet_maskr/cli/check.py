@@ -73,9 +73,9 @@ def check_output(args: argparse.Namespace) -> None:
         return
     for path in (args.fix, args.fix.with_name(args.fix.name + ".log")):
         if path.exists() and path.resolve() == args.annotations.resolve():
-            raise UserError(f"--fix {args.fix} is the input: name another file.")
+            raise UserError(f"--fix {args.fix} is the input file: choose another file.")
         if path.is_dir():
-            raise UserError(f"--fix {args.fix} is a folder: name a file.")
+            raise UserError(f"--fix {args.fix} is a folder: pass a file name.")
     try:
         args.fix.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -95,8 +95,8 @@ def write_clean(path: Path, content: dict, clean: dict, log: list[str]) -> None:
         before, after = len(content[section]), len(clean[section])
         if before and not after:
             raise UserError(
-                f"--fix {path} is not written: none of the {before} {section} could be fixed. "
-                f"{log_file} has the reason for each."
+                f"--fix {path} is not written: none of the {before} {section} can be fixed. "
+                f"{log_file} lists the reasons."
             )
         if before - after > LOUD_SHARE * before:
             lost[section] = f"{before - after} of {before} {section}"
@@ -104,8 +104,8 @@ def write_clean(path: Path, content: dict, clean: dict, log: list[str]) -> None:
     print(f"{len(log)} changes; cleaned copy: {path}, changes: {log_file}")
     if lost:
         print(
-            f"WARNING: {' and '.join(lost.values())} are left out of the cleaned copy, as they "
-            f"could not be fixed: see {log_file}.",
+            f"WARNING: {' and '.join(lost.values())} are missing in the cleaned copy, "
+            f"because they cannot be fixed: see {log_file}.",
             file=sys.stderr,
         )
 
@@ -125,7 +125,7 @@ def _check_file(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     """
     check_output(args)
     if args.format is not None:
-        raise UserError(f"--format is for a folder, and {args.annotations} is none.")
+        raise UserError(f"--format works only with a folder, and {args.annotations} is not one.")
     if args.images is not None and not args.images.is_dir():
         raise UserError(f"there is no image folder {args.images.absolute()}.")
     wanted = Wanted(args)
@@ -145,9 +145,14 @@ def _check_file(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
 def _check_folder(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     """As :func:`_check_file`, of a folder."""
     if args.images is not None:
-        raise UserError(f"{args.images}: a folder is checked with the images in it; leave it out.")
+        raise UserError(
+            f"{args.images}: leave this argument out. A folder is checked with the images in it."
+        )
     if args.fix is not None:
-        raise UserError(f"--fix is for a file; {call('convert FOLDER OUT')} writes a clean copy.")
+        raise UserError(
+            f"--fix works only with an annotation file; {call('convert FOLDER OUT')} writes "
+            "a clean copy."
+        )
     wanted = Wanted(args)
 
     def look(content: dict, images: Path, keypoints: bool) -> check.Report:
@@ -187,7 +192,7 @@ def _look(
         wanted.polygons,
     )  # fmt: skip
     if args.bands and images is None:
-        raise UserError("--bands measures images: name their folder after the annotation file.")
+        raise UserError("--bands needs images: pass their folder after the annotation file.")
     bands = BandStatistics() if args.bands else None
     if images is not None:
         check.check_files(found, images, bar("images"), bands)

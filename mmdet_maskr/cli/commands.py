@@ -42,7 +42,7 @@ COMMANDS: dict[str, Command] = {
     "browse": Command("draw the training images as the model sees them", DATA),
     "shapes": Command(
         "write the synthetic SHAPES dataset", DATA,
-        stopped="stopped; the same command without --force goes on",
+        stopped="stopped; the same command without --force continues",
     ),
     "report": Command("write an HTML report about a trained model", STUDY),
     "errors": Command("analyze the errors of a detector, by kind and class", STUDY),
@@ -51,7 +51,7 @@ COMMANDS: dict[str, Command] = {
     "replay": Command("compute the losses of a saved bad batch again", STUDY),
     "ablate": Command(
         "list, run and report the ablation tables of the paper", STUDY,
-        stopped="stopped; the same command goes on",
+        stopped="stopped; the same command continues",
     ),
     "benchmark": Command("compare speed and memory with stock mmdet", STUDY, heavy=True),
     "env": Command("print versions and devices, for bug reports", HERE),

@@ -27,11 +27,11 @@ def check_args(args: argparse.Namespace) -> None:
     elif not args.images:
         raise UserError("--images is needed: files, or folders of them (or --serve).")
     if not args.serve and args.port is not None:
-        raise UserError("--port goes with --serve.")
+        raise UserError("--port has an effect only with --serve.")
     if not args.out.absolute().parent.is_dir():
         raise UserError(f"--out {args.out}: there is no folder {args.out.absolute().parent}.")
     if args.out.is_dir():
-        raise UserError(f"--out {args.out} is a folder: name a file, such as compare.html.")
+        raise UserError(f"--out {args.out} is a folder: pass a file name, such as compare.html.")
 
 
 def show_progress(done: int, total: int) -> None:

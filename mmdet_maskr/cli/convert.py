@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> None:
     if not 0 < args.val_share < 1:
         raise UserError(f"--val-share {args.val_share} must be between 0 and 1.")
     if args.out.resolve() == args.folder.resolve():
-        raise UserError(f"{args.out} is the input: name another folder.")
+        raise UserError(f"{args.out} is the input folder: choose another folder.")
     collection = read_folder(args.folder, args.format)
     assign_splits(collection, args.val_share, args.seed)
     written = write_folder(collection, args.out, show_progress)
@@ -33,6 +33,9 @@ def run(args: argparse.Namespace) -> None:
     for what, count in collection.assumed.most_common():
         print(f"  {count} {what}")
     for train, other in leaks(collection.photos):
-        print(f"WARNING: {other} is the same photo as {train}, which trains.", file=sys.stderr)
+        print(
+            f"WARNING: {other} is the same photo as {train} of the training split.",
+            file=sys.stderr,
+        )
     for part in written:
         print(f"{part.path}: {part.images} images, {part.annotations} annotations")

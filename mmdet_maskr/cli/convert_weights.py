@@ -21,7 +21,7 @@ def check_args(args: argparse.Namespace) -> None:
     if args.origin in NEEDS_CONFIG and args.source_config is None:
         raise UserError(f"--from {args.origin} needs --source-config.")
     if args.origin not in NEEDS_CONFIG and args.source_config is not None:
-        raise UserError(f"--from {args.origin} reads all from the weights: no --source-config.")
+        raise UserError(f"--from {args.origin} needs no --source-config: leave it out.")
     if args.origin != "torchvision" and (
         args.unused_classes != "drop" or args.norm_eps is not None
     ):
@@ -29,7 +29,10 @@ def check_args(args: argparse.Namespace) -> None:
     if args.verify_image is not None and args.verify is None:
         raise UserError("--verify-image needs --verify.")
     if args.classes is not None and args.verify is not None:
-        raise UserError("--verify cannot go with --classes, whose layers are new.")
+        raise UserError(
+            "--verify and --classes exclude each other: --classes makes new layers with "
+            "random weights."
+        )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -62,7 +65,7 @@ def report(conversion: output.Conversion, folder: str) -> None:
     """Say what was converted, what was left out, and where the result lies."""
     print(f"{conversion.source}: {len(conversion.state)} tensors")
     for reason, count in Counter(conversion.dropped.values()).items():
-        print(f"  {count} left out or made anew: {reason}")
+        print(f"  {count} left out or newly initialized: {reason}")
     for note in conversion.notes:
         print(f"  {note}")
     print(f"written: {folder}/config.py and {folder}/model.pth")

@@ -18,8 +18,8 @@ from mmdet_maskr.evaluation.error_analysis.inputs import comparisons
 def run(args: argparse.Namespace) -> None:
     if not 0 < args.background_iou < args.iou <= 1:
         raise UserError(
-            f"--background-iou {args.background_iou:g} and --iou {args.iou:g}: they must be above "
-            "0, the first below the second, and that at most 1."
+            f"--background-iou {args.background_iou:g} and --iou {args.iou:g}: 0 < "
+            "--background-iou < --iou <= 1 must hold."
         )
     out_dir = args.out_dir or Path(args.results[0]).parent / "errors"
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints while it reads

@@ -45,7 +45,7 @@ def check_args(args: argparse.Namespace) -> None:
     if args.data_root is not None and not args.evaluate:
         raise UserError("--data-root needs --evaluate.")
     if args.int8 != (args.calibration is not None):
-        raise UserError("--int8 and --calibration FOLDER go together.")
+        raise UserError("--int8 and --calibration FOLDER must be used together.")
     if args.int8:
         if args.format != "openvino":
             raise UserError(f"--int8 needs --format openvino, not {args.format}.")
@@ -64,7 +64,7 @@ def place_words(args: argparse.Namespace) -> None:
     """
     words = [word for word in (args.config, args.checkpoint, args.out) if word is not None]
     if len(words) not in ((3,) if args.weights is None else (1, 2)):
-        raise UserError("name CONFIG CHECKPOINT OUT, or --weights NAME and OUT.")
+        raise UserError("pass CONFIG CHECKPOINT OUT, or --weights NAME and OUT.")
     args.out = Path(words.pop())
     args.config = words.pop(0) if words else None
     args.checkpoint = weights_of(args, words.pop() if words else None)
@@ -103,7 +103,10 @@ def run(args: argparse.Namespace) -> None:
     calibration = None
     if args.int8:
         paths = expand(args.calibration)[: args.calibration_images]
-        print(f"quantizing by {len(paths)} images of {args.calibration} ...", flush=True)
+        print(
+            f"calibrating the quantization with {len(paths)} images of {args.calibration} ...",
+            flush=True,
+        )
         pipeline = wrappers.the_pipeline(inferencer.cfg.test_dataloader.dataset, "an export")
         load_options, resize = load_of(pipeline), resize_of(pipeline)
         calibration = (prepare(read_image(path, load_options), resize).image for path in paths)

@@ -24,7 +24,7 @@ def labels_of(logs: list[Path], given: list[str] | None) -> list[str]:
     """
     if given is not None:
         if len(given) != len(logs) or len(set(given)) != len(given):
-            raise UserError(f"--labels needs {len(logs)} different names, one a run.")
+            raise UserError(f"--labels needs {len(logs)} different names, one for each run.")
         return given
     paths = [str(log.resolve()) for log in logs]
     if len(set(paths)) != len(paths):
@@ -60,5 +60,5 @@ def run(args: argparse.Namespace) -> None:
             except UserError:
                 continue  # a run without validation, say
         if not keys:
-            raise UserError(f"there are no losses; name some of {', '.join(sorted(known))}.")
+            raise UserError(f"the logs have no losses; choose some of {', '.join(sorted(known))}.")
     print(f"{len(keys)} panels of {len(runs)} runs: {plot_runs(runs, keys, args.out, args.smooth)}")

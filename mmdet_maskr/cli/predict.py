@@ -85,26 +85,28 @@ def check_args(args: argparse.Namespace) -> None:
     if args.batch_size < 1:
         raise UserError(f"--batch-size {args.batch_size}: it must be 1 or more.")
     if args.ann_file is not None and args.coco_json is None:
-        raise UserError("--ann-file has the ids for --coco-json, which is not given.")
+        raise UserError("--ann-file has an effect only with --coco-json.")
     if args.write and any("://" in photo for photo in args.photos):
-        raise UserError("--write links the photos, and so takes files, not URLs.")
+        raise UserError("--write needs image files: labels cannot be written for URLs.")
     for kind in args.write:
         check_empty(args.out_dir / kind)
     if args.overlap is not None and args.tile is None:
-        raise UserError("--overlap does nothing without --tile.")
+        raise UserError("--overlap has an effect only with --tile.")
     if bool(args.photos) == (args.camera is not None):
-        raise UserError("predict takes photos (or a video), or --camera: one of them.")
+        raise UserError("pass either photos or a video, or --camera.")
     if args.reconnect is not None:
         if args.camera is None:
-            raise UserError("--reconnect is for --camera, which is not given.")
+            raise UserError("--reconnect has an effect only with --camera.")
         if not 0 <= args.reconnect < math.inf:
             raise UserError(f"--reconnect {args.reconnect:g}: it must be 0 or more seconds.")
     if args.camera is not None and (args.write or args.coco_json is not None):
-        raise UserError("--write and --coco-json are for photos, not for --camera.")
+        raise UserError("--write and --coco-json work only for photos, not with --camera.")
     if args.out is not None and args.out.suffix not in CODECS:
         raise UserError(f"--out {args.out}: its name must end in {' or '.join(CODECS)}.")
     if args.out is not None and args.no_save_vis:
-        raise UserError("--out is the drawn video, which --no-save-vis leaves out.")
+        raise UserError(
+            "--out and --no-save-vis exclude each other: --out is the file of the drawn video."
+        )
     if args.geojson:
         check_places(args)
     if args.show:
@@ -118,7 +120,7 @@ def check_places(args: argparse.Namespace) -> None:
         UserError: no GeoTIFF, or two of one name.
     """
     if args.camera is not None or any(is_url(p) or is_video(p) for p in args.photos):
-        raise UserError("--geojson is for GeoTIFFs, not for videos and addresses.")
+        raise UserError("--geojson works only for GeoTIFF files, not for videos and URLs.")
     images = expand(args.photos)
     check_names(images, "their files in --out-dir would overwrite one another", stems=True)
     for image in images:
@@ -234,6 +236,6 @@ def print_summary(summary: dict[str, Any]) -> None:
         print(f"{what}: {place}")
     for kind, counts in summary.get("left_out", {}).items():
         for what, count in counts.items():
-            print(f"not in {kind}'s labels: {what}: {count}")
+            print(f"not written to {kind}'s labels: {what}: {count}")
     for name, reason in summary["failed"].items():
         print(f"left out: {name}: {reason}", file=sys.stderr)

@@ -12,7 +12,7 @@ def run(args: argparse.Namespace) -> None:
     if args.push is not None:
         hub.read_address(args.push)  # before the work
     elif args.private:
-        raise UserError("--private goes with --push.")
+        raise UserError("--private has an effect only with --push.")
     made = publish.gather(
         args.checkpoint, args.license, args.config, args.name, args.scores, args.origin
     )

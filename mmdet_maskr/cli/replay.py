@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     except Exception as error:  # of torch and numpy, of many types
         reason = f"{type(error).__name__}: {error}"
         raise UserError(
-            f"batch {args.batch} is damaged: its random states are none ({reason[:200]})."
+            f"batch {args.batch} is damaged: its random states cannot be read ({reason[:200]})."
         ) from error
     for sample in batch["data_samples"]:
         print(f"image {sample.get('img_id')}: {sample.get('img_path')}")
@@ -57,8 +57,9 @@ def run(args: argparse.Namespace) -> None:
                 raise
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UserError(
-                f"the model of {args.config} cannot be trained on batch {args.batch} ({reason}): "
-                "is it of this config? --detect-anomaly shows where."
+                f"the model of {args.config} cannot be trained on batch {args.batch} ({reason}). "
+                "Was it saved with this config? --detect-anomaly shows the operation that "
+                "fails."
             ) from error
         loss, parts = model.parse_losses(losses)
         if args.detect_anomaly:
@@ -78,7 +79,7 @@ def read_batch(path: str) -> dict:
     """
     content = CheckpointLoader.load_checkpoint(path, map_location="cpu", logger="silent")
     if not isinstance(content, dict) or "data_samples" not in content:
-        raise UserError(f"{path} is no batch that LossGuardHook has saved.")
+        raise UserError(f"{path} is not a batch saved by LossGuardHook.")
 
     def is_losses(value: object) -> bool:
         return isinstance(value, dict) and all(

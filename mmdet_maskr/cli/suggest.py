@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     if args.batch_size < 1:
         raise UserError(f"--batch-size {args.batch_size}: it must be 1 or more.")
     if any("://" in photo for photo in args.photos):
-        raise UserError("PHOTOS must be files: URLs cannot be annotated.")
+        raise UserError("PHOTOS must be files, because URLs cannot be annotated.")
     if args.out is not None:
         check_new_file(args.out, "--out")
     with only_json(args.json):
@@ -57,7 +57,7 @@ def suggestions(args: argparse.Namespace) -> tuple[list[tuple[str, float]], dict
         )
     paths = [str(name) for name in result["images"]]
     if len(features) != len(paths):
-        raise UserError("the model does not see each photo once: take a config without tta_model.")
+        raise UserError("the model sees each photo several times: use a config without tta_model.")
     unsure = [uncertainty(found["scores"]) for found in result["predictions"]]
     photos = [Photo(Path(path)) for path in paths]
     numbers = {id(photo): n for n, group in enumerate(alike(photos)) for photo in group}

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--out {args.out}: the name must end in .pkl or .pickle.")
     args.checkpoint = weights_of(args, args.checkpoint)
     if args.checkpoint is None:
-        raise UserError("name a checkpoint, or a pretrained model by --weights NAME.")
+        raise UserError("pass a checkpoint, or a pretrained model with --weights NAME.")
     if "://" not in args.checkpoint and not Path(args.checkpoint).is_file():
         raise no_file("checkpoint", args.checkpoint)
     cfg = load_config(args)
@@ -35,14 +35,14 @@ def run(args: argparse.Namespace) -> None:
     if args.tta:
         enable_tta(cfg, args.tta_scales)
     elif args.tta_scales != [1.0]:
-        raise UserError("--tta-scales does nothing without --tta.")
+        raise UserError("--tta-scales has an effect only with --tta.")
     if args.compile and not args.optimize:
-        raise UserError("--compile does nothing without --optimize.")
+        raise UserError("--compile has an effect only with --optimize.")
     tiles = None
     if args.tile is not None:
         tiles = tiles_hook(cfg, args.tile, OVERLAP if args.overlap is None else args.overlap)
     elif args.overlap is not None:
-        raise UserError("--overlap does nothing without --tile.")
+        raise UserError("--overlap has an effect only with --tile.")
     with only_json(args.json):
         scores = score(cfg, args, tiles)
     if args.json:

@@ -21,13 +21,15 @@ def run(args: argparse.Namespace) -> None:
             args.ann_file, args.images, args.out, cutting, lambda done, total: advance(1)
         )
     print(
-        f"{report.path}: {report.crops + report.empty} crops, {report.empty} of them without "
-        f"objects ({report.left_out} more are left out), {report.objects} objects, "
-        f"{report.crowds} crowds."
+        f"{report.path}: {report.crops + report.empty} crops, {report.empty} of them "
+        f"without objects ({report.left_out} more were left out),  {report.objects} "
+        f"objects, {report.crowds} crowds."
     )
     low, middle, high = np.percentile(report.sides, [5, 50, 95])
-    print(f"Objects are {middle:.0f} pixels large (5 % below {low:.0f}, 5 % above {high:.0f}).")
+    print(f"Median object size: {middle:.0f} pixels (5 % below {low:.0f}, 5 % above {high:.0f}).")
     if middle < SMALL:
-        print(f"WARNING: most are smaller than {SMALL:.0f} pixels: enlarge the images first.")
+        print(
+            f"WARNING: most objects are smaller than {SMALL:.0f} pixels: enlarge the images first."
+        )
     elif high > LARGE * args.tile:
-        print(f"WARNING: many fill half a crop of {args.tile}: take a larger --tile.")
+        print(f"WARNING: many objects fill half a crop of {args.tile}: use a larger --tile.")

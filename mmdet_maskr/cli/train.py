@@ -27,15 +27,17 @@ ONLY_FOLDERS = (
 def run(args: argparse.Namespace) -> None:
     if args.config is not None and Path(args.config).is_dir():
         if args.data_root is not None or args.auto_scale_lr:
-            raise UserError("--data-root and --auto-scale-lr are for a config, not for a folder.")
+            raise UserError(
+                "--data-root and --auto-scale-lr work only with a config, not with a folder."
+            )
         train_folder(args)
     else:
         given = [name for name in ONLY_FOLDERS if getattr(args, name) not in (None, "auto")]
         if given:
             named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise UserError(
-                f"{named}: for a folder, of which the config is made; a config has its own, which "
-                "--cfg-options changes."
+                f"{named} works only with a folder. In a config, change the value itself, or use "
+                "--cfg-options."
             )
         train_config(args, weights_of(args))
 
@@ -59,8 +61,8 @@ def train_config(args: argparse.Namespace, begin: str | None = None) -> None:
     if args.auto_scale_lr:
         if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
             raise UserError(
-                f"--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {args.config}: "
-                "the total batch size that its learning rate is meant for."
+                "--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in "
+                f"{args.config}, the total batch size for which its learning rate was chosen."
             )
         cfg.auto_scale_lr.enable = True
     if args.resume == "auto":

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
         return
     given = [name for name in FILTERS if getattr(args, name) is not None]
     if given:
-        raise UserError(f"--{given[0].replace('_', '-')} chooses models of --pretrained.")
+        raise UserError(f"--{given[0].replace('_', '-')} works only with --pretrained.")
     init_default_scope("mmdet")
     paths = [p for p in config_paths() if not args.words or any(w in str(p) for w in args.words)]
     if not paths:
@@ -47,7 +47,7 @@ def pretrained(args: argparse.Namespace) -> list[catalogue.PretrainedModel]:
     """
     chosen = catalogue.select(args.words, **{name: getattr(args, name) for name in FILTERS})
     if not chosen:
-        raise UserError("no pretrained model is of this kind: leave out an option, or a word.")
+        raise UserError("no pretrained model matches: leave out an option or a word.")
     return chosen
 
 

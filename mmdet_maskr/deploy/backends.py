@@ -52,7 +52,9 @@ def open_openvino(path: Path, device: str, threads: int | None) -> Run:
     name = _choose(device, {"cpu": "CPU", "gpu": "GPU"}, "OpenVINO")
     core = openvino.Core()
     if not any(found.startswith(name) for found in core.available_devices):
-        raise UserError(f"OpenVINO finds no {name}; it has {', '.join(core.available_devices)}.")
+        raise UserError(
+            f"OpenVINO cannot find {name}; available are {', '.join(core.available_devices)}."
+        )
     options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None and name == "CPU":
         options["INFERENCE_NUM_THREADS"] = str(threads)

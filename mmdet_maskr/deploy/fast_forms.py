@@ -64,7 +64,10 @@ class FastConvModule(FastForm):
             UserError: ``norm=False`` of a layer whose normalization is folded.
         """
         if self.with_norm and not norm:
-            raise UserError("an optimized ConvModule cannot leave out its folded normalization.")
+            raise UserError(
+                "an optimized ConvModule cannot skip its normalization, because it is folded "
+                "into the convolution."
+            )
         return self.conv(x, relu=self.with_activation and activate)
 
 

@@ -62,8 +62,8 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     path = folder / METADATA
     if not path.is_file():
         raise UserError(
-            f"{folder.absolute()} holds no exported model ({METADATA} is missing): give the folder "
-            "that maskr export wrote."
+            f"{folder.absolute()} has no exported model ({METADATA} is missing): pass the "
+            "folder that maskr export wrote."
         )
     try:
         metadata = read_json(path, "metadata", dict, CURE)
@@ -90,7 +90,7 @@ def _check_file(path: Path, expected: str | None) -> None:
     if not path.is_file():
         raise UserError(f"{path} is missing.")
     if expected is not None and digest_of(path) != expected:  # older exports have none
-        raise UserError(f"{path} is damaged, or of another export: its bytes differ.")
+        raise UserError(f"{path} is damaged or belongs to another export: its checksum differs.")
 
 
 def _check(metadata: dict[str, Any], named: str) -> None:
@@ -193,7 +193,7 @@ def finish(folder: Path) -> None:
         return  # another process has done it, or part of it is not there
     except OSError as error:
         raise UserError(
-            f"{folder} has a new model that cannot be given its name: {error.strerror}. {CURE}"
+            f"{folder} has a new model that cannot be renamed: {error.strerror}. {CURE}"
         ) from error
 
 

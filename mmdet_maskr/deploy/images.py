@@ -63,10 +63,10 @@ def read_image(source: str | Path | np.ndarray, load: dict[str, Any] | None = No
         except cv2.error as error:  # of larger ones than OpenCV takes, too
             if is_out_of_memory(error):
                 raise MemoryError(str(error).strip()) from error
-            reason = f"it is no image that OpenCV can read ({str(error).strip()})"
+            reason = f"OpenCV cannot read it as an image ({str(error).strip()})"
             raise Unreadable(str(source), reason) from error
         if image is None:
-            raise Unreadable(str(source), "it is no image that OpenCV can read")
+            raise Unreadable(str(source), "OpenCV cannot read it as an image")
     return image.astype(np.float32) if load["float32"] else image
 
 
@@ -96,7 +96,7 @@ def _read_pil(source: str | Path, orientation: bool) -> np.ndarray:
         with Image.open(source) as file:
             image = ImageOps.exif_transpose(file) if orientation else file.copy()
     except (UnidentifiedImageError, OSError) as error:
-        raise Unreadable(str(source), f"it is no image that Pillow can read ({error})") from error
+        raise Unreadable(str(source), f"Pillow cannot read it as an image ({error})") from error
     if image.mode == "LA":
         gray = image.convert("RGBA")
         image = Image.new("RGB", gray.size, (124, 117, 104))

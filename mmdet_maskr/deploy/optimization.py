@@ -201,8 +201,8 @@ def optimize(
         done.rewritten = rewrite_parts(fast)
         if not done.rewritten:
             raise UserError(
-                f"there is nothing in this {type(model).__name__} that optimize() knows: its "
-                "backbone, neck and heads have forward functions of their own."
+                f"optimize() knows no part of this {type(model).__name__}: its backbone, neck "
+                "and heads override forward()."
             )
         done.left = _left(fast)
         _use_channels_last(fast, done.left)
@@ -222,16 +222,18 @@ def optimize(
 def _check(model: nn.Module, masks: str | None, autocast: str | None) -> None:
     if is_model_wrapper(model):
         raise UserError(
-            f"optimize() takes the model inside of {type(model).__name__}: give it model.module."
+            f"optimize() takes the model inside {type(model).__name__}: pass model.module."
         )
     if isinstance(model, FastDetector):
-        raise UserError("this model is optimized already: optimize the original with all options.")
+        raise UserError(
+            "this model is already optimized: call optimize() on the original with all options."
+        )
     if not isinstance(model, BaseDetector):
         raise UserError(f"optimize() takes a detector of mmdet, not {type(model).__name__}.")
     if any(module.training for module in model.modules()):
         raise UserError(
-            "optimize() takes a model in evaluation mode, in which normalization is constant: call "
-            "model.eval() first."
+            "optimize() needs a model in evaluation mode, because it folds the "
+            "normalization: call model.eval() first."
         )
     if autocast is not None and autocast not in PRECISIONS:
         raise UserError(f"autocast must be one of {list(PRECISIONS)} or None, not {autocast!r}.")

@@ -136,21 +136,24 @@ class ExportedModel:
         if masks not in MASKS:
             raise UserError(f"masks must be one of {MASKS}, not {masks!r}.")
         if out_dir is not None and masks != "rle":
-            raise UserError("out_dir writes JSON, which holds masks='rle' only.")
+            raise UserError("out_dir writes JSON files, which needs masks='rle'.")
         if tile is not None and masks != "rle":
-            raise UserError("tile joins masks of large images, as masks='rle' only.")
+            raise UserError("tile needs masks='rle'.")
         if overlap is not None and tile is None:
-            raise UserError("overlap is that of tiles: give tile, e.g. tile=1024, or leave it out.")
+            raise UserError(
+                "overlap has an effect only with tile: pass tile=1024, for example, or leave "
+                "out overlap."
+            )
         model = self.as_wanted(masks)
         if tile is not None:
             model = self.tiled(model, tile, OVERLAP if overlap is None else overlap, show_progress)
         if film is not None and masks != "rle":
-            raise UserError("film draws masks='rle' only.")
+            raise UserError("film needs masks='rle'.")
         source = open_source(inputs, self.channels, as_stored=self._bands is not None)
         video = source if isinstance(source, Video) else None
         if video is None and (track or film is not None):
             name = "track" if track else "film"
-            raise UserError(f"{name} is for a video or camera, not for images.")
+            raise UserError(f"{name} works only for a video or camera, not for images.")
         kept, tally = Collected(), Tally()
         sinks: list[Sink] = [Tracks(video, score_thr)] if video is not None and track else []
         sinks.append(tally if video is not None and video.live else kept)
@@ -226,8 +229,8 @@ class ExportedModel:
         names, found = self.metadata["outputs"], self._run(image)
         if len(names) != len(found):
             raise UserError(
-                f"the model gives {len(found)} outputs, and its metadata name {len(names)}: they "
-                f"are of two exports. {CURE}"
+                f"the model has {len(found)} outputs, but its metadata list {len(names)}: the "
+                f"files belong to two exports. {CURE}"
             )
         return dict(zip(names, found, strict=True))
 

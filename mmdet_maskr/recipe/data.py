@@ -42,7 +42,7 @@ def train_pipelines(facts: Facts, plan: Plan, wishes: Wishes) -> dict[str, list[
     if not wishes.copy_paste:
         return dict(train_pipeline=[*loading, *steps])
     if not facts.masks:
-        raise UserError("--copy-paste cuts objects out by their masks, and no object has one.")
+        raise UserError("--copy-paste needs objects with masks, and the folder has none.")
     paste = _dict(dict(type="InstanceCopyPaste", prob=0.5, max_num=10))
     why = "--copy-paste: up to ten objects of another photo, in every second one"
     return dict(loading_pipeline=loading, train_pipeline=[Choice(paste, why), *steps])

@@ -86,14 +86,14 @@ def facts_of(prepared: Prepared, classes: Sequence[str] | None = None) -> Facts:
     if "train" not in prepared.files or "val" not in prepared.files:
         have = " and ".join(prepared.files)
         raise UserError(
-            f"{prepared.root} has photos for {have} alone: there must be some to train and some to "
-            "validate. Take the folder's splits away, or name one with --val."
+            f"{prepared.root} has photos for {have} only: training and validation both need "
+            "photos. Remove the split folders, or pass another folder with --val."
         )
     wanted = tuple(classes or prepared.summary["classes"])
     train, val = (open_index(prepared.files[split]) for split in ("train", "val"))
     chosen, val_chosen = (_chosen(index, wanted) for index in (train, val))
     if not chosen.any():
-        raise UserError(f"{prepared.root} has no object of {', '.join(wanted)} to train on.")
+        raise UserError(f"{prepared.root} has no objects of {', '.join(wanted)} to train on.")
     boxes = train.arrays["bbox"][chosen, 2:].astype(np.float64).clip(1)
     per_image = np.concatenate(
         [_per_image(index, of) for index, of in ((train, chosen), (val, val_chosen))]

@@ -83,14 +83,15 @@ def text_of_model(config: str, facts: Facts) -> str:
     roi_head = found.get("roi_head", {})
     if not isinstance(roi_head.get("bbox_head"), Mapping):
         raise UserError(
-            "--weights: that model has no single box head, and a folder is trained with one. Train "
-            "a config of it, with type='AnyInstanceDataset' as its data."
+            "--weights: this model has several box heads, which `maskr train FOLDER` does "
+            "not support. Write a config for it, with type='AnyInstanceDataset' as the "
+            "dataset."
         )
     for head, has in (("mask_head", facts.masks), ("keypoint_head", facts.keypoints)):
         if has and roi_head.get(head) is None:
             raise UserError(
-                f"--weights: that model has no {head}, and the folder has what it is for. Take "
-                "weights of a model that has one."
+                f"--weights: this model has no {head}, but the folder has annotations for it. "
+                "Use the weights of a model that has one."
             )
     return Config(dict(model=found)).pretty_text
 

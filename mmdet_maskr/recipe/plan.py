@@ -38,9 +38,11 @@ class Wishes:
         for name in ("minutes", "epochs"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1e6:
-                raise UserError(f"--{name} {value}: it must be a number above 0.")
+                raise UserError(f"--{name} {value}: it must be greater than 0.")
         if self.minutes is not None and self.epochs is not None:
-            raise UserError("--minutes and --epochs both say how long to train: choose one.")
+            raise UserError(
+                "--minutes and --epochs both set the training time: use only one of them."
+            )
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,9 @@ def _runtime(facts: Facts, plan: Plan, start: Start, stops: bool) -> dict[str, A
     if start.load_from is not None:
         # least_shared=0: most folders have no class of COCO's
         hooks.append("dict(type='ClassTransferHook', least_shared=0)")
-        why.append("classes of the same name keep their weights, others start anew")
+        why.append(
+            "classes with the same name keep their weights, others start from random weights"
+        )
     # from scratch the score is 0 for long
     if stops and not plan.small and plan.evaluations >= FEW_EVALUATIONS:
         patience = max(3, EVALUATIONS // 3)

@@ -59,7 +59,7 @@ def goes_on(work_dir: Path, config: Path, digest: str, options: dict[str, Any]) 
     if record is None or not config.is_file():
         if begun:
             raise UserError(
-                f"{work_dir} has checkpoints of another training: name another --work-dir."
+                f"{work_dir} has checkpoints of another training: choose another --work-dir."
             )
         return False
     if record["digest"] == digest and record["options"] == options:
@@ -74,14 +74,14 @@ def goes_on(work_dir: Path, config: Path, digest: str, options: dict[str, Any]) 
             if before.get(key) != now.get(key)
         ]
         raise UserError(
-            f"{work_dir} has a training with other options ({'; '.join(changed)}): name another "
-            "--work-dir, or repeat the options to go on."
+            f"{work_dir} has a training with other options ({'; '.join(changed)}): choose "
+            "another --work-dir, or use the old options to resume it."
         )
     raise UserError(
-        f"the photos or annotations have changed since the training in {work_dir} began. To train "
-        "on what is there now from the start, name another --work-dir; to go on from its weights, "
-        f"add --weights {_best(work_dir)}; to go on as before with the changed data: "
-        f"`maskr train {config} --resume`."
+        f"the photos or annotations have changed since the training in {work_dir} began. "
+        "To start a new training on the changed data, choose another --work-dir; to "
+        f"start it from the old weights, also add --weights {_best(work_dir)}. To resume "
+        f"the old training with the changed data, run `maskr train {config} --resume`."
     )
 
 

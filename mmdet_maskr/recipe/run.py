@@ -51,11 +51,12 @@ def train_folder(args: argparse.Namespace) -> None:
     if args.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif args.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU.")
+        raise UserError("--device cuda: torch finds no GPU.")
     if args.launcher != "none":
         raise UserError(
-            f"--launcher {args.launcher}: a folder is trained by one process. For several GPUs, "
-            "let this command write the config, and train that by tools/dist_train.sh."
+            f"--launcher {args.launcher}: a folder is trained by a single process. To use "
+            "several GPUs, let this command write the config first, then train the config "
+            "with tools/dist_train.sh."
         )
     if args.folds is not None and args.folds < 2:
         raise UserError(f"--folds {args.folds}: it must be 2 or more.")
@@ -109,7 +110,7 @@ def _train(
         if done is not None and has_checkpoint(work_dir):
             print(
                 f"{work_dir}: this training is finished, with {done} iterations. To train for "
-                "longer, give --minutes or --epochs, and another --work-dir.",
+                "longer, pass --minutes or --epochs and another --work-dir.",
                 flush=True,
             )
             return outcome_of(work_dir, config, best_of(facts))
@@ -178,7 +179,7 @@ def _write_config(
         slow = slow_validation(first, plan, facts, speed, left)
         if slow is not None:
             print(f"WARNING: {slow}", flush=True)
-    print(f"{config}: the config, each value with its reason", flush=True)
+    print(f"{config}: the config, with a reason for each value", flush=True)
 
 
 def _classes(wanted: str | None, prepared: Prepared) -> list[str] | None:

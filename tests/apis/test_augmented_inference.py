@@ -68,7 +68,7 @@ def test_augmented_model_gives_masks_and_keypoints(
 def test_half_an_augmentation_is_refused(cfg: Config, missing: str):
     plain = Config(cfg.to_dict())
     enable_tta(cfg)
-    message = "merges boxes alone"
+    message = "merges only boxes"
     if missing == "merging":
         cfg.model.update(
             type="DetTTAModel", tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=5)

@@ -115,9 +115,9 @@ def test_a_video(
         assert stored.shape == frame.shape == picture.shape
         assert np.abs(stored.astype(float) - picture[..., ::-1]).mean() < 12, "but for JPEG"
         assert np.abs(frame.astype(float) - picture[..., ::-1]).mean() > 1, "something is drawn"
-    with pytest.raises(UserError, match="is a video: give one at a time"):
+    with pytest.raises(UserError, match="is a video: pass one video file at a time"):
         inferencer([film, photos[0]])
-    with pytest.raises(UserError, match="cannot tell the ids of arrays or frames"):
+    with pytest.raises(UserError, match="arrays and frames have none"):
         truth = shapes_root / "annotations" / "instances_val.json"
         inferencer(film, coco_json=tmp_path / "found.json", ann_file=truth)
 
@@ -156,9 +156,11 @@ def test_parts_that_a_model_lacks(repo: Path, photos: list[Path]):
         cfg.model.roi_head.pop(key, None)
     boxes_only = MaskRInferencer(cfg, device="cpu", show_progress=False)
     assert "masks" not in boxes_only(photos[0])["predictions"][0]
-    with pytest.raises(UserError, match=r"gives no masks: its roi_head has no mask_head\. Take"):
+    with pytest.raises(
+        UserError, match=r"has no masks, because its roi_head has no mask_head\. Use"
+    ):
         boxes_only(photos[0], outputs=("boxes", "masks"))
-    with pytest.raises(UserError, match="no keypoint_head"):
+    with pytest.raises(UserError, match="has no keypoint_head"):
         boxes_only(photos[0], outputs=("keypoints",))
 
 
@@ -213,11 +215,11 @@ def test_scores_are_those_of_the_metric(
 
 def test_bad_options(inferencer: MaskRInferencer, photos: list[Path], tmp_path: Path):
     for options, message in (
-        (dict(score_thr={"discs": 0.5}), r"names the class 'discs'.*did you mean 'disc'"),
+        (dict(score_thr={"discs": 0.5}), r"has the class 'discs'.*did you mean 'disc'"),
         (dict(pred_score_thr=3), r"pred_score_thr=3: default must be a score from 0 to 1"),
         (dict(outputs=["mask"]), r"there are \('boxes', 'masks', 'keypoints'\)"),
         (dict(batch_size=0), "batch_size=0: it must be 1 or more"),
-        (dict(ann_file="x.json"), "for coco_json, which is not given"),
+        (dict(ann_file="x.json"), "only with coco_json"),
     ):
         with pytest.raises(UserError, match=message):
             inferencer(photos[0], **options)
@@ -246,9 +248,9 @@ def test_where_models_are_from(repo: Path, tmp_path: Path):
             r"no weights of ours are published for maskr_r50_fpn_1x.*weights=",
         ),
         (("maskr_r50_fpn_1y", None), r"no model of this name.*did you mean maskr_r50_fpn_1x"),
-        ((config, "nowhere.pth"), r"there is no checkpoint .*nowhere\.pth"),
-        ((None, None), "neither model nor weights"),
-        ((both[1], both[1]), "are checkpoints both"),
+        ((config, "nowhere.pth"), r"there is not a checkpoint .*nowhere\.pth"),
+        ((None, None), "pass a config as model"),
+        ((both[1], both[1]), "are both checkpoints"),
         ((repo / "docs", None), r"has no config\.py"),
     ):
         with pytest.raises(UserError, match=message):
@@ -261,11 +263,11 @@ def test_checkpoints_without_a_config_or_classes(repo: Path, tmp_path: Path, cap
     weights = tmp_path / "weights.pth"
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), weights)
     options = dict(device="cpu", show_progress=False)
-    with pytest.raises(UserError, match=r"weights\.pth holds no config: name the one"):
+    with pytest.raises(UserError, match=r"weights\.pth contains no config: pass the config"):
         MaskRInferencer(weights=weights, **options)
     MaskRInferencer(cfg, weights, **options)
     output = capfd.readouterr()
-    said = "names no classes; those of the config's dataset are taken: disc, box"
+    said = "has no class names, so the classes of the config's dataset are used: disc, box"
     assert said in output.out + output.err
     names = tuple("abcdef")
     inferencer = MaskRInferencer(cfg, weights, classes=names, **options)
@@ -276,7 +278,7 @@ def test_checkpoints_without_a_config_or_classes(repo: Path, tmp_path: Path, cap
 
 def test_a_config_alone_gives_a_random_model(repo: Path):
     """MMDetection's inferencer allows it; the warning says what to pass."""
-    with pytest.warns(UserWarning, match=r"no weights are given: .* random ones.*Pass weights="):
+    with pytest.warns(UserWarning, match=r"no weights: .* random weights.*Pass weights="):
         MaskRInferencer(config_of(repo), device="cpu", show_progress=False)
 
 
@@ -293,7 +295,7 @@ def test_a_checkpoint_of_another_model(repo: Path, tmp_path: Path):
             {n: v for n, v in state.items() if n not in mask},
             rf"weights\.pth does not fit: it has {count - len(mask)} of the "
             rf"model's {count} weights; {len(mask)} missing \({re.escape(mask[0])}, .*, \.\.\.\)\."
-            r" Take the config that it was trained with",
+            r" Use the config that it was trained with",
         ),
         (
             state | wider,
@@ -304,7 +306,7 @@ def test_a_checkpoint_of_another_model(repo: Path, tmp_path: Path):
             state | {"backbone.layer4.9.bn1.bias": torch.zeros(9)},
             rf"it has {count} of .* 1 of another backbone \(backbone\.layer4\.9\.bn1\.bias\)",
         ),
-        (dict(epoch=3), r"is no checkpoint: it is a dict without weights but \['epoch'\]"),
+        (dict(epoch=3), r"is not a checkpoint: it is a dict without weights but \['epoch'\]"),
     ):
         content = given if "epoch" in given else dict(state_dict=given, meta={})
         torch.save(content, tmp_path / "weights.pth")

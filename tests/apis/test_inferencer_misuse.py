@@ -137,7 +137,7 @@ def test_one_image_too_large(
 def test_bad_places_are_known_before(
     inferencer: MaskRInferencer, photos: list[Path], tmp_path: Path, monkeypatch, place: str
 ):
-    monkeypatch.setattr(inferencer.model, "test_step", lambda data: pytest.fail("it has begun"))
+    monkeypatch.setattr(inferencer.model, "test_step", lambda data: pytest.fail("it has started"))
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.json").mkdir()
     paths = {

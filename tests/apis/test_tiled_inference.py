@@ -107,7 +107,7 @@ def test_thresholds_and_outputs(inferencer: MaskRInferencer, mosaic: np.ndarray)
         (dict(tile=31), "smaller than the model's stride of 32"),
         (dict(tile="auto"), "resizes by a factor"),
         (dict(tile=96, overlap=1.0), r"overlap=1\.0"),
-        (dict(overlap=0.2), "give tile"),
+        (dict(overlap=0.2), "pass tile"),
         (dict(tiles=96), "did you mean tile"),
     ],
 )
@@ -136,5 +136,5 @@ def test_exported_models(tmp_path: Path):
     assert called == [(side, side)] * 3, "the image, and two tiles at their own size"
     assert found.keys() == plain.keys() and len(found["labels"])
     assert all(mask["size"] == [side, side + 30] for mask in found["masks"])
-    with pytest.raises(UserError, match="masks='rle' only"):
+    with pytest.raises(UserError, match="needs masks='rle'"):
         runtime(image, tile=side, masks="bitmaps")

@@ -176,9 +176,9 @@ def test_camera_options(model, camera: None, photos: Path, tmp_path: Path, monke
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     for words, said in (
-        ([photos, "--camera", "0"], "one of them"),
-        ([], "one of them"),
-        (["--camera", "0", "--write", "coco"], "not for --camera"),
+        ([photos, "--camera", "0"], "either photos or a video"),
+        ([], "either photos or a video"),
+        (["--camera", "0", "--write", "coco"], "not with --camera"),
         (["--camera", "0", "--out", "a.gif"], ".mp4 or .avi"),
         (["--camera", "0", "--out", "a.mp4", "--no-save-vis"], "--no-save-vis"),
         (["--camera", "0", "--show"], "no display"),

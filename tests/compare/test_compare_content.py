@@ -279,7 +279,7 @@ def test_nothing_to_run(models: list, tmp_path: Path):
     (tmp_path / "broken.jpg").write_bytes(b"x")
     with pytest.raises(UserError, match=r"none of the 1 images can be read: .*broken\.jpg"):
         comparison.run([tmp_path / "broken.jpg"])
-    with pytest.raises(UserError, match="names no model"):
+    with pytest.raises(UserError, match="has no models"):
         Comparison([])
 
 

@@ -96,7 +96,7 @@ def test_configs_that_cannot_say_enough(tmp_path: Path):
         config_path("mini/maskr_shapes")
     ).test_dataloader.dataset.pipeline
     cfg.dump(source.config)
-    with pytest.raises(UserError, match=r"neither .*model\.pth nor .*model\.py names classes"):
+    with pytest.raises(UserError, match=r"neither .*model\.pth nor .*model\.py has class names"):
         load_model(source, "cpu")
     cfg.pop("test_dataloader")
     cfg.dump(source.config)

@@ -93,7 +93,7 @@ def test_page(
         (["--images", "photo.png", "--ann", "no.json"], r"--ann: there is no annotation file"),
         (["--images", "photo.png", "--out", "no/page.html"], r"--out no/page\.html: there is no"),
         (["--images", "photo.png", "--out", "."], r"--out \. is a folder"),
-        (["--images", "photo.png", "--port", "7860"], r"--port goes with --serve"),
+        (["--images", "photo.png", "--port", "7860"], r"--port has an effect only with --serve"),
         (["--images", "photo.png", "--max-images", "0"], r"--max-images 0: it must be"),
     ],
 )

@@ -115,7 +115,7 @@ def test_formats(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     ("pipeline", "message"),
     [
         ([dict(type="Pad", size=(64, 64))], "pipeline's Pad cannot be exported"),
-        ([dict(type="Resize", scale=(8, 8))] * 2, "two resizings"),
+        ([dict(type="Resize", scale=(8, 8))] * 2, "resizes twice"),
         ([dict(type="Resize", scale=(8, 8), interpolation="area")], "interpolation='area'"),
         ([dict(type="SourceResize", scale=(8, 8), convention="torchvision")], "'torchvision'"),
     ],
@@ -135,7 +135,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_folders(exported: Path, tmp_path: Path):
-    with pytest.raises(UserError, match=r"holds no exported model \(metadata.json is missing\)"):
+    with pytest.raises(UserError, match=r"has no exported model \(metadata.json is missing\)"):
         load(tmp_path)
     (tmp_path / METADATA).write_text("{")
     with pytest.raises(UserError, match="damaged"):
@@ -211,8 +211,8 @@ def test_calls(exported: Path, tmp_path: Path):
     for inputs, message in (
         (tmp_path / "none.jpg", "there is no image .*none.jpg"),
         (tmp_path / "empty", "no images in the folder"),
-        (tmp_path / "text.jpg", "is no image that OpenCV can read"),
-        (tmp_path / "cut.jpg", "is no image that OpenCV can read"),
+        (tmp_path / "text.jpg", "OpenCV cannot read it as an image"),
+        (tmp_path / "cut.jpg", "OpenCV cannot read it as an image"),
         (np.zeros((4, 4, 2), np.uint8), r"shape \(4, 4, 2\)"),
         (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
     ):

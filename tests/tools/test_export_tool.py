@@ -73,7 +73,7 @@ def test_exit_code_if_too_far(tool, checkpoint, monkeypatch, capsys, tmp_path: P
     ("arguments", "message"),
     [
         (("--opset", 15), "--opset must be 16 to 20, not 15"),
-        (("--int8",), "--int8 and --calibration FOLDER go together"),
+        (("--int8",), "--int8 and --calibration FOLDER must be used together"),
         (("--int8", "--calibration", "x"), "--int8 needs --format openvino, not onnx"),
         (("--data-root", "x"), "--data-root needs --evaluate"),
         (("--images", "none.jpg"), "there is no image .*none.jpg"),

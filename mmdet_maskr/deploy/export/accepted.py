@@ -126,8 +126,8 @@ def check_model(model: nn.Module) -> None:
         where = type(module).__module__
         if where.startswith("mmcv.ops") and type(module) not in ACCEPTED["roi_layer"]:
             raise UserError(
-                f"{name} is a {type(module).__name__}: it needs mmcv's compiled ops, which an "
-                "exported model does without."
+                f"{name} is a {type(module).__name__}. It needs mmcv's compiled ops, so it "
+                "cannot be exported."
             )
     bbox_head = head.bbox_head
     if bbox_head.custom_activation or not (bbox_head.with_cls and bbox_head.with_reg):

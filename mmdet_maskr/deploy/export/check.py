@@ -122,5 +122,5 @@ def report(differences: Differences, limits: Limits) -> bool:
     for name, value, limit, kept in rows:
         print(f"  {name:32s} {value:10.3g}  limit {limit:.3g}{'' if kept else '  TOO FAR'}")
     if differences.expected == 0:
-        print("  PyTorch detects nothing on these images: give others with --images")
+        print("  PyTorch detects nothing on these images: pass others with --images")
     return all(row[3] for row in rows)

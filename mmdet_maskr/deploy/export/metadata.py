@@ -72,8 +72,8 @@ def describe(model: nn.Module, cfg: Config, dataset_meta: dict) -> dict[str, Any
         threshold = float(model.test_cfg.rcnn.mask_thr_binary)
         if threshold < 0:
             raise UserError(
-                f"test_cfg.rcnn.mask_thr_binary={threshold} asks for gray masks, which exported "
-                "models do not give: set it to 0.5."
+                f"test_cfg.rcnn.mask_thr_binary={threshold} means gray masks, which cannot be "
+                "exported: set it to 0.5."
             )
         described["masks"] = dict(threshold=threshold)
     if getattr(head, "with_keypoint", False):
@@ -101,8 +101,8 @@ def load_of(pipeline: Sequence[dict]) -> dict[str, Any]:
     if _name(options) in OF_BANDS:
         if any(_name(step) == "SourceResize" for step in pipeline):
             raise UserError(
-                "LoadBands of the test pipeline cannot go with SourceResize, which resizes three "
-                "colors of 8 bits: use Resize."
+                "the test pipeline has LoadBands and SourceResize, but SourceResize supports "
+                "only three colors of 8 bits: use Resize."
             )
         return dict(bands=int(options["channels"]))
     color = options.get("color_type", "color")
@@ -119,8 +119,8 @@ def load_of(pipeline: Sequence[dict]) -> dict[str, Any]:
     floats = bool(options.get("to_float32", False))
     if floats and any(_name(step) == "SourceResize" for step in pipeline):
         raise UserError(
-            "LoadImageFromFile.to_float32=True of the test pipeline cannot go with SourceResize, "
-            "which resizes 8 bits: leave it out."
+            "the test pipeline has LoadImageFromFile.to_float32=True and SourceResize, but "
+            "SourceResize supports only 8 bits: leave to_float32 out."
         )
     return dict(decoder=decoder, orientation=color == "color", float32=floats)
 
@@ -146,7 +146,7 @@ def resize_of(pipeline: Sequence[dict]) -> dict[str, Any] | None:
         if name not in RESIZES:
             continue
         if found is not None:
-            raise UserError("a test pipeline with two resizings cannot be exported.")
+            raise UserError("a test pipeline that resizes twice cannot be exported.")
         found = _resize(name, transform)
     return found
 

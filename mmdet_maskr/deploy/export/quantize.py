@@ -90,7 +90,7 @@ def _with_every_output(graph: openvino.Model, images: Iterable[np.ndarray]) -> l
             kept.append(image)
     if not kept:
         raise UserError(
-            "--calibration has no image on which the model detects something (with keypoints, if "
-            "it has them): give images like those it is meant for."
+            "the model detects nothing in the images of --calibration (or no keypoints): "
+            "pass images like those that it will run on."
         )
     return kept

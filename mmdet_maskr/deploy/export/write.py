@@ -37,8 +37,9 @@ def check_format(form: str, opset: int = DEFAULT_OPSET) -> None:
         raise UserError(f"--format must be one of {', '.join(FILES)}, not {form!r}.")
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise UserError(
-            f"--opset must be {OPSETS[0]} to {OPSETS[1]}, not {opset}: RoiAlign with exact pixel "
-            f"centers came with {OPSETS[0]}, and torch's exporter knows {OPSETS[1]}."
+            f"--opset must be {OPSETS[0]} to {OPSETS[1]}, not {opset}: RoiAlign with exact "
+            f"pixel centers needs {OPSETS[0]}, and torch's exporter supports up to "
+            f"{OPSETS[1]}."
         )
     package = PACKAGES[form]
     if importlib.util.find_spec(package) is None:
