@@ -72,7 +72,7 @@ def unpack_batch(packed: dict[str, Any]) -> dict[str, list]:
 
 def _check_image(image: Any) -> None:
     if not isinstance(image, torch.Tensor) or image.ndim != 3 or image.shape[0] not in (1, 3):
-        raise UserError("its image is no tensor (3, H, W).")
+        raise UserError("its image is not a tensor (3, H, W).")
     check_content(image, "its image")
 
 

@@ -83,14 +83,14 @@ def build_runner(cfg: Config, needs: str | None = None) -> Runner:
     on_cpus = cfg.launcher != "none" and not torch.cuda.is_available()
     if on_cpus and cfg.launcher != "pytorch":
         raise UserError(
-            f"--launcher {cfg.launcher} needs GPUs, and torch sees none: use --launcher "
+            f"--launcher {cfg.launcher} needs GPUs, and torch finds none: use --launcher "
             "pytorch (tools/dist_train.sh) for several processes on CPUs."
         )
     variable, starter = _STARTED_WITH.get(cfg.launcher, (None, None))
     if variable is not None and variable not in os.environ:
         raise UserError(
-            f"--launcher {cfg.launcher} is for a process that {starter} starts, and {variable} is "
-            "not set."
+            f"--launcher {cfg.launcher} works only in a process started by {starter}, but "
+            f"{variable} is not set."
         )
     if on_cpus:
         if not torch.distributed.is_initialized():

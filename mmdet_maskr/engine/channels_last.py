@@ -43,7 +43,7 @@ def turn_on_channels_last(model: nn.Module, devices: Sequence[str] = DEVICES) ->
     backbones = [part for part in dict.fromkeys(parts) if isinstance(part, nn.Module)]
     if not backbones:
         print_log(
-            f"{type(model).__name__} has no backbone: its maps' memory format is left as it is.",
+            f"{type(model).__name__} has no backbone: ChannelsLastHook has no effect.",
             logger="current",
         )
         return

@@ -103,7 +103,9 @@ class DurableCheckpointHook(CheckpointHook):
             if is_main_process() and self._is_local():
                 self._go_on_from(runner)
             if not state["validated"] and resume.is_validation_due(runner):
-                runner.logger.info("running the validation that was due when the run ended")
+                runner.logger.info(
+                    "running the validation that was due when the run was interrupted"
+                )
                 self._validate(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -111,15 +113,15 @@ class DurableCheckpointHook(CheckpointHook):
         state = checkpoint.pop(resume.KEY, None)
         if runner._resume and not {"epoch", "iter"} <= set(checkpoint.get("meta", {})):
             raise UserError(
-                f"no run can be resumed from {runner._load_from}: it has weights, but no epoch and "
-                "iteration. Set load_from to it, to begin from these weights."
+                f"cannot resume from {runner._load_from}: it has weights, but no epoch and "
+                "iteration. To start a new run from these weights, set load_from to it."
             )
         if runner._resume:
             self._resumed = state
             if state is None:
                 runner.logger.warning(
                     "the checkpoint has no random states (DurableCheckpointHook saves them): the "
-                    "resumed run will not equal an undisturbed one."
+                    "resumed run will not equal an uninterrupted one."
                 )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -127,8 +129,8 @@ class DurableCheckpointHook(CheckpointHook):
         removed = resume.remove_functions(checkpoint)
         if removed:
             runner.logger.warning(
-                f"{', '.join(removed)} of the checkpoint cannot be read again without running "
-                "code, and is left out: give numbers, texts and tensors."
+                f"{', '.join(removed)} cannot be stored in the checkpoint, because reading it "
+                "would run code; it is left out. Store numbers, strings and tensors only."
             )
         if self._state is not None:
             checkpoint[resume.KEY] = self._state
@@ -186,8 +188,8 @@ class DurableCheckpointHook(CheckpointHook):
             for metric in runner.val_loop.evaluator.metrics:
                 metric.results.clear()
             runner.logger.error(
-                f"{error} The validation that was due is left out, and the next one will end the "
-                "run again unless that is fixed."
+                f"{error} This validation is skipped. Fix the error, or the next validation will "
+                "stop the run."
             )
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -218,8 +220,8 @@ class DurableCheckpointHook(CheckpointHook):
             saved = Path(self.last_ckpt).name
         signal_name, code = stop.describe()
         runner.logger.warning(
-            f"{signal_name}: saved {saved} after iteration {meta['iter']} and leaving; "
-            "the same command with --resume goes on."
+            f"{signal_name}: saved {saved} after iteration {meta['iter']} and exiting; the "
+            "same command with --resume continues."
         )
         stop.leave()
         raise SystemExit(code)
@@ -308,8 +310,9 @@ class DurableCheckpointHook(CheckpointHook):
             last = f", the last is {os.path.basename(os.fsdecode(pointer.read_bytes()))}"
         intact = f"intact are {', '.join(kept)}{last}" if kept else "it would have been the first"
         return (
-            f"checkpoint {name} could not be written to {self.out_dir}: {error.strerror or error} "
-            f"({intact}). Fix that, then the same command with --resume goes on."
+            f"checkpoint {name} could not be written to {self.out_dir}: "
+            f"{error.strerror or error} ({intact}). Fix this, then continue with the same "
+            "command and --resume."
         )
 
     def _point_to(self, runner: Runner, name: str) -> None:
@@ -395,8 +398,8 @@ def _or_told(path: Path, write: Callable[[], None]) -> None:
         write()
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written: {error.strerror or error}. Fix that, then the same "
-            "command with --resume goes on."
+            f"{path} cannot be written: {error.strerror or error}. Fix this, then continue "
+            "with the same command and --resume."
         ) from error
 
 

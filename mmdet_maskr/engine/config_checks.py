@@ -43,8 +43,8 @@ def check_config(cfg: Config, file: str, needs: str | None = None) -> None:
         absent = [key for key in keys if cfg.get(key) is None]
         if absent and (split == needs or len(absent) < len(keys)):
             raise UserError(
-                f"{file} has no {' and no '.join(absent)}: {', '.join(keys)} belong together"
-                + ("." if split == needs else ", or are None all.")
+                f"{file} has no {' and no '.join(absent)}: {', '.join(keys)} must be set "
+                "together" + ("." if split == needs else ", or all be None.")
             )
         _check_loader(cfg.get(f"{split}_dataloader"), f"{split}_dataloader")
     _check_loop(cfg.get("train_cfg"))
@@ -105,7 +105,8 @@ def _check_rate(wrapper: object) -> None:
     rate = optimizer["lr"]
     if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < float(rate) < math.inf:
         raise UserError(
-            f"optim_wrapper.optimizer.lr={rate!r} is no learning rate: it must be a number above 0."
+            f"optim_wrapper.optimizer.lr={rate!r} is not a learning rate: it must be greater "
+            "than 0."
         )
 
 

@@ -137,8 +137,8 @@ def unregistered(key: str | None, kind: Any, registry: Registry) -> str:
     where = f"{key}: " if key else ""
     return (
         f"{where}there is no {kind!r} among the registered parts of "
-        f"{registry.scope}::{registry.name}{_guess(str(kind), sorted(names))}; parts of your own "
-        "are registered by custom_imports."
+        f"{registry.scope}::{registry.name}{_guess(str(kind), sorted(names))}; register your own "
+        "parts with custom_imports."
     )
 
 

@@ -24,12 +24,12 @@ def read_config(path: str) -> Config:
     except SyntaxError as error:  # mmengine parses the text without the file's name
         line = f", line {error.lineno}" if error.lineno else ""
         shown = f": {error.text.strip()}" if error.text else ""
-        raise UserError(f"config {path} is no Python{line}: {error.msg}{shown}.") from error
+        raise UserError(f"config {path} is not valid Python{line}: {error.msg}{shown}.") from error
     except ImportError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(
-            f"config {path} imports what cannot be imported: {reason}. Set PYTHONPATH to the "
-            "folder of modules of your own."
+            f"config {path} has an import that fails: {reason}. For your own modules, set "
+            "PYTHONPATH to their folder."
         ) from error
     except Exception as error:  # a config is a program, and may end in any
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

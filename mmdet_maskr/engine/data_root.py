@@ -52,9 +52,9 @@ def replace_data_root(cfg: Config, old: str, new: str) -> None:
                 cfg[f"{split}_{part}"] = replaced(section, "", keys)
     if not found:
         raise UserError(
-            f"no path of the data loaders and evaluators is in data_root={old!r}, and another "
-            "folder would change nothing. Write data_root=data_root and ann_file=data_root + '...' "
-            "in the config, so that the folder is named once."
+            f"no path of the data loaders and evaluators is in data_root={old!r}, so "
+            "--data-root would have no effect. Write data_root=data_root and "
+            "ann_file=data_root + '...' in the config."
         )
 
 

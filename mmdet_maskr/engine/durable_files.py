@@ -128,7 +128,7 @@ def newest_checkpoint(
             content = checkpoint_files.load(path, "cpu", mmap=True)
             if isinstance(content, dict) and isinstance(content.get("meta"), dict):
                 return content
-            damage = "it is no checkpoint of a training"
+            damage = "it is not a checkpoint of a training"
         damaged.append(path)
         logger.warning(f"checkpoint {path} is not used: {damage}.")
         return None
@@ -150,21 +150,22 @@ def newest_checkpoint(
                     others[path] = content
     if others:
         newest = str(max(others, key=lambda path: _progress(others[path])))
-        logger.warning(f"going on from {newest} instead.")
+        logger.warning(f"continuing from {newest} instead.")
         return newest
     # 4. there is none: an error, if files say that there should be one
     if accepts is not None:
         return None
     if damaged:
         raise UserError(
-            f"every checkpoint in {work_dir} is damaged ({', '.join(p.name for p in damaged)}): "
-            "move them away to start anew, or name another one with --resume CHECKPOINT."
+            f"every checkpoint in {work_dir} is damaged "
+            f"({', '.join(p.name for p in damaged)}): move them away to start from "
+            "scratch, or pass another one with --resume CHECKPOINT."
         )
     if name and not named:
         raise UserError(
-            f"{Path(work_dir) / LAST_CHECKPOINT} names {(pointed or '')[:200]}, which is not in "
-            f"{' or '.join(map(str, folders))}: name it with --resume CHECKPOINT, or remove "
-            f"{LAST_CHECKPOINT} to start anew."
+            f"{Path(work_dir) / LAST_CHECKPOINT} names {(pointed or '')[:200]}, which is not "
+            f"in {' or '.join(map(str, folders))}: pass it with --resume CHECKPOINT, or "
+            f"remove {LAST_CHECKPOINT} to start from scratch."
         )
     return None
 

@@ -102,9 +102,9 @@ class DurableRunner(Runner):
         wrappers.prepare(built.dataset)
         if len(built) == 0 and not isinstance(built.sampler, InfiniteSampler):
             raise UserError(
-                f"{type(built.dataset).__name__} has {len(built.dataset)} images, and that is no "
-                f"batch of batch_size={built.batch_size} with drop_last=True: an epoch would be "
-                "empty. Set a smaller batch_size, or drop_last=False."
+                f"{type(built.dataset).__name__} has {len(built.dataset)} images, which is less "
+                f"than one batch of batch_size={built.batch_size} with drop_last=True, so an "
+                "epoch would be empty. Set a smaller batch_size, or drop_last=False."
             )
         return exact_loader(built, 0 if seed is None else seed)
 
@@ -190,8 +190,8 @@ class DurableRunner(Runner):
             return
         if done >= last:
             self.logger.warning(
-                f"nothing is left to train: the checkpoint has {done} {unit}, and train_cfg asks "
-                f"for {last}."
+                f"nothing left to train: the checkpoint has {done} {unit}, and train_cfg ends at "
+                f"{last}."
             )
 
     def register_hook(
@@ -260,8 +260,8 @@ class DurableRunner(Runner):
                 weights[name.removeprefix("module.")] = value
         checkpoint["state_dict"] = weights
         self.logger.warning(
-            "custom_hooks has no EMAHook, and the checkpoint is of a run with one: training goes "
-            "on without averages, from the weights that were trained."
+            "the checkpoint is from a run with EMAHook, but custom_hooks has none: training "
+            "continues without EMA, from the trained weights."
         )
 
     def _resume_after_restart(self) -> None:
@@ -290,7 +290,7 @@ class DurableRunner(Runner):
             return
         self.logger.warning(
             f"restart {restarts} of at most {os.environ.get('TORCHELASTIC_MAX_RESTARTS')}: "
-            + (f"going on from {found}" if found else "no checkpoint yet, starting as before")
+            + (f"continuing from {found}" if found else "no checkpoint yet, starting as before")
         )
 
     def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:

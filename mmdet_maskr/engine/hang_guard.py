@@ -108,9 +108,9 @@ class HangGuardHook(Hook):
 
     def _end(self, silent: float) -> None:
         print(
-            f"\nerror: rank {get_rank()} stands still: nothing has moved for {silent:.0f} s, since "
-            f"iteration {self._iteration + 1} (HangGuardHook.minutes={self._limit / 60:g}). It is "
-            "ended here; its threads stood at:",
+            f"\nerror: rank {get_rank()} hangs: no progress for {silent:.0f} s, since "
+            f"iteration {self._iteration + 1} (HangGuardHook.minutes={self._limit / 60:g}). "
+            "The process exits; its threads were at:",
             file=sys.stderr,
             flush=True,
         )

@@ -63,8 +63,8 @@ def _check_data(model: nn.Module, dataset: object, split: str, runner: Runner) -
     metainfo = one_metainfo(getattr(dataset, "metainfo", {}), f"{split}_dataloader.dataset")
     if metainfo.get("classes") is None:
         runner.logger.warning(
-            f"{type(dataset).__name__} of {split}_dataloader has no classes in its metainfo, so "
-            "the heads' num_classes is not checked."
+            f"{type(dataset).__name__} of {split}_dataloader has no classes in its metainfo, "
+            "so num_classes of the heads cannot be checked."
         )
         return
     model_checks.check_class_counts(model, metainfo, split)

@@ -56,7 +56,7 @@ def _run(main: Callable[[], None], stopped: str) -> None:
         if isinstance(error, OSError) and error.errno in _PLACE_ERRORS and error.filename:
             _leave(f"{error.filename} cannot be read or written: {error.strerror}.")
         if explanation is not None:
-            _print_error(f"{explanation}. The same command with --resume goes on.")
+            _print_error(f"{explanation}. Continue with the same command and --resume.")
             sys.exit(1)
         mistakes = _mistakes(str(error))
         explanation = next(mistakes, None) or explain(error)

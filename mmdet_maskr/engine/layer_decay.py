@@ -49,8 +49,8 @@ class BackboneLayerDecayConstructor(DefaultOptimWrapperConstructor):
         backbone = getattr(module, "backbone", None)
         if backbone is None or not hasattr(backbone, "layer_ids"):
             raise UserError(
-                "optim_wrapper.constructor='BackboneLayerDecayConstructor' asks the backbone for "
-                f"its layers, and {type(backbone).__name__} does not tell them: write custom_keys "
+                "optim_wrapper.constructor='BackboneLayerDecayConstructor' needs a backbone "
+                f"that lists its layers, and {type(backbone).__name__} does not: use custom_keys "
                 "with lr_mult, as configs/_base_/schedules/schedule_100e_vit-b.py does."
             )
         depths = backbone.layer_ids()

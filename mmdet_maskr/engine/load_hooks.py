@@ -60,8 +60,8 @@ def check_whole(model: nn.Module, checkpoint: dict, what: str) -> None:
     )
     raise UserError(
         f"{what} does not fit: it has {fitting} of the model's {len(wanted)} weights; "
-        f"{'; '.join(listed)}. {classes}Take the config that it was trained with; checkpoints of "
-        f"Detectron2 and torchvision are converted by {call('convert-weights')}."
+        f"{'; '.join(listed)}. {classes}Use the config that it was trained with. Convert "
+        f"checkpoints of Detectron2 and torchvision with {call('convert-weights')}."
     )
 
 
@@ -118,9 +118,10 @@ class CheckpointFitHook(Hook):
         if missing or unexpected:
             what = f"lacks {missing[0]}" if missing else f"has {unexpected[0]}"
             raise UserError(
-                f"load_from is a checkpoint of another backbone: it {what}, and {len(missing)} of "
-                f"the {len(backbone)} weights of model.backbone are not in it. Set model.backbone "
-                "to the checkpoint's, or load_from to a checkpoint of this backbone."
+                f"load_from is a checkpoint with another backbone: it {what}, and {len(missing)} "
+                f"of the {len(backbone)} weights of model.backbone are not in it. Set "
+                "model.backbone to the checkpoint's, or load_from to a checkpoint of this "
+                "backbone."
             )
 
 
@@ -133,8 +134,8 @@ def _other_shape(names: list[str], found: dict, wanted: dict, resume: bool) -> s
     message = f"{what} does not fit in {len(names)} weights, of which {name} is {shapes}. "
     if resume:
         return message + (
-            f"A run goes on with the sizes that it began with: set model.{place} to the "
-            "checkpoint's, or begin from its weights by load_from and without --resume."
+            f"A resumed run must keep its sizes: set model.{place} to the checkpoint's, or start a "
+            "new run from its weights with load_from and without --resume."
         )
     if part.endswith("fc_cls") and len(found[name]) != len(wanted[name]):
         return message + (
@@ -179,8 +180,8 @@ class ClassTransferHook(Hook):
             return
         if not source:
             raise UserError(
-                "the checkpoint of load_from does not say which classes it has: set "
-                "ClassTransferHook's source_classes."
+                "the checkpoint in load_from does not list its classes: set source_classes of "
+                "ClassTransferHook."
             )
         shared = [name for name in target if name in source]
         if len(shared) < self.least_shared:
@@ -262,5 +263,5 @@ def state_dict_of(checkpoint: dict, what: str = "load_from") -> dict[str, Tensor
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         kind = type(checkpoint).__name__
         but = f" but {sorted(map(str, checkpoint))}" if isinstance(checkpoint, Mapping) else ""
-        raise UserError(f"{what} is no checkpoint: it is a {kind} without weights{but}.")
+        raise UserError(f"{what} is not a checkpoint: it is a {kind} without weights{but}.")
     return state

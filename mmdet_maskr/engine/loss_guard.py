@@ -130,7 +130,7 @@ class LossGuardHook(Hook):
         )
         message = f"the loss of iteration {runner.iter + 1} is not finite ({'; '.join(found)})"
         if self._in_row < self.stop_after:
-            runner.logger.warning(f"{message}: its step is left out, {self._skipped} so far.")
+            runner.logger.warning(f"{message}: step skipped, {self._skipped} so far.")
             return
         saved = (
             f"The batch is in {self._path(runner, self._in_row)}: see {call('replay --help')}."
@@ -138,8 +138,8 @@ class LossGuardHook(Hook):
             else "The batch is not saved: it is not of mmdet's samples."
         )
         raise UserError(
-            f"{message}, {self._in_row} in a row. The weights are untouched by it. {saved} To "
-            f"skip single ones, set LossGuardHook.stop_after; it is {self.stop_after}."
+            f"{message}, {self._in_row} in a row. The weights were not updated. {saved} To "
+            f"skip single steps, raise LossGuardHook.stop_after, which is {self.stop_after}."
         )
 
     def after_train_epoch(self, runner: Runner) -> None:

@@ -127,7 +127,7 @@ def check_train_cfg(model: nn.Module) -> None:
         part = getattr(model, head, None)
         if part is not None and getattr(part, "train_cfg", part) is None:
             raise UserError(
-                f"model.train_cfg.{key} is None, and {head} cannot be trained without: it has the "
+                f"model.train_cfg.{key} is None, but {head} needs it for training: it sets the "
                 "assigner and the sampler."
             )
 
@@ -145,8 +145,9 @@ def check_channels(model: nn.Module) -> None:
     taken = getattr(getattr(model, "neck", None), "in_channels", None)
     if isinstance(given, tuple) and isinstance(taken, list) and list(given) != taken:
         raise UserError(
-            f"model.backbone gives maps of {list(given)} channels, and model.neck takes {taken}: "
-            f"set model.neck.in_channels={list(given)}, or other out_indices of the backbone."
+            f"model.backbone returns feature maps with {list(given)} channels, but "
+            f"model.neck expects {taken}: set model.neck.in_channels={list(given)}, or other "
+            "out_indices of the backbone."
         )
 
 
@@ -187,9 +188,9 @@ def check_box_only(model: nn.Module, box_only: int, split: str) -> None:
     if further or not isinstance(head, ComposedMaskHead):
         name = further[0] if further else "mask_head"
         raise UserError(
-            f"{box_only} objects of {split}_dataloader have a box and no mask, and model.roi_head."
-            f"{name} would learn that their masks are their boxes: train a model with "
-            "ComposedMaskHead alone, which leaves them out, or draw their masks."
+            f"{box_only} objects of {split}_dataloader have a box but no mask, and "
+            f"model.roi_head.{name} would train on their boxes as masks. Use "
+            "ComposedMaskHead, which skips these objects, or draw their masks."
         )
 
 
@@ -207,8 +208,9 @@ def check_batch(model: nn.Module, batch: object) -> None:
     keys = sorted(batch) if isinstance(batch, Mapping) else [type(batch).__name__]
     if not isinstance(batch, Mapping) or not {"inputs", "data_samples"} <= set(keys):
         raise UserError(
-            f"the pipeline of train_dataloader gives {keys}, not inputs and data_samples: it must "
-            "begin with LoadImageFromFile and end with PackDetInputs or PackKeypointInputs."
+            f"the pipeline of train_dataloader returns {keys}, not inputs and data_samples: "
+            "it must begin with LoadImageFromFile and end with PackDetInputs or "
+            "PackKeypointInputs."
         )
     if not isinstance(batch["data_samples"], list):
         return

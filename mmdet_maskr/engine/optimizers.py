@@ -43,8 +43,8 @@ def check_optimizers(runner: Runner) -> None:
     if steps_once and isinstance(runner.optim_wrapper, OptimWrapperDict):
         raise UserError(
             f"optim_wrapper has the optimizers {', '.join(runner.optim_wrapper.keys())}, and "
-            f"{type(model).__name__}.train_step takes one: give one, or a model whose train_step "
-            "calls update_params of each."
+            f"{type(model).__name__}.train_step uses only one: set one optimizer, or use a "
+            "model whose train_step calls update_params of each."
         )
     for name, wrapper in optim_wrappers(runner.optim_wrapper).items():
         optimizer = getattr(wrapper, "optimizer", None)
@@ -53,14 +53,15 @@ def check_optimizers(runner: Runner) -> None:
         place = f"optim_wrapper.{name}{'.' * bool(name)}optimizer.type={type(optimizer).__name__}"
         if steps_once and _needs_closure(optimizer):
             raise UserError(
-                f"{place} computes the loss several times a step, and "
-                f"{type(model).__name__}.train_step gives it once: take another optimizer, SGD or "
-                "AdamW, or a model whose train_step passes step_kwargs=dict(closure=...)."
+                f"{place} computes the loss several times per step, but "
+                f"{type(model).__name__}.train_step computes it once: use another optimizer, "
+                "such as SGD or AdamW, or a model whose train_step passes "
+                "step_kwargs=dict(closure=...)."
             )
         dense = next(_dense(optimizer, model), None) if isinstance(optimizer, SparseAdam) else None
         if dense is not None:
             raise UserError(
-                f"{place} takes sparse gradients alone, and those of {dense} are dense: set "
+                f"{place} needs sparse gradients, but the gradients of {dense} are dense: set "
                 "optimizer.type='Adam'."
             )
 

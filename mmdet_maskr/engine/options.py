@@ -54,14 +54,17 @@ def weights_of(args: argparse.Namespace, checkpoint: str | None = None) -> str |
     """
     if args.weights is None:
         if args.config is None:
-            raise UserError("name a config, or a pretrained model by --weights NAME.")
+            raise UserError("pass a config, or a pretrained model with --weights NAME.")
         return checkpoint
     if checkpoint is not None:
-        raise UserError(f"--weights {args.weights} and {checkpoint} are checkpoints both.")
+        raise UserError(
+            f"--weights {args.weights} and {checkpoint} are both checkpoints: pass only one "
+            "of them."
+        )
     if args.config is not None:
         return as_weights(args.weights)
     if Path(args.weights).is_file():
-        raise UserError(f"--weights {args.weights} is a file without a config: name both.")
+        raise UserError(f"--weights {args.weights} is a file without a config: pass a config too.")
     local = resolve(args.weights)
     args.config = local.config
     return local.weights
@@ -88,8 +91,8 @@ def load_config(args: argparse.Namespace) -> Config:
     if cfg.get("data_root") != configured_root:
         if configured_root is None:
             raise UserError(
-                f"{args.config} has no data_root that could be replaced: set the datasets' own "
-                "with --cfg-options train_dataloader.dataset.data_root=..."
+                f"{args.config} has no data_root that --data-root could replace: set the paths "
+                "of the datasets with --cfg-options train_dataloader.dataset.data_root=..."
             )
         replace_data_root(cfg, configured_root, cfg.data_root)
     if args.work_dir is not None:

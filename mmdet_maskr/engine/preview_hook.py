@@ -52,11 +52,14 @@ class PreviewHook(Hook):
         if images < 0 or first < 1 or seconds < 0 or not 0 <= score_thr <= 1:
             raise UserError(
                 f"PreviewHook(images={images}, first={first}, seconds={seconds}, "
-                f"score_thr={score_thr}): at least 0 images, iteration 1, 0 seconds, and a score "
-                "from 0 to 1."
+                f"score_thr={score_thr}): images and seconds must be at least 0, first at least "
+                "1, and score_thr from 0 to 1."
             )
         if Path(file).name != file or not file.endswith(".html"):
-            raise UserError(f"PreviewHook(file={file!r}): a name that ends in .html, no path.")
+            raise UserError(
+                f"PreviewHook(file={file!r}): it must be a file name that ends in .html, without "
+                "a folder."
+            )
         self.images, self.first, self.seconds = images, first, seconds
         self.score_thr, self.file = score_thr, file
         self._batch: list | None = None

@@ -120,8 +120,9 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
     loader = runner.train_loop.dataloader
     if not isinstance(loader, ExactDataLoader):
         runner.logger.warning(
-            "the data loader is not one of DurableRunner's (runner_type='mmdet.DurableRunner'): "
-            "the resumed run will see other batches than an undisturbed one."
+            "the data loader was not built by DurableRunner "
+            "(runner_type='mmdet.DurableRunner'): the resumed run will see other batches "
+            "than an uninterrupted one."
         )
         return
     if state["sampler_seed"] is not None:
@@ -133,8 +134,9 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
         runner.train_loop.go_on_at(loader.passing)
     if len(ranks) != get_world_size():
         runner.logger.warning(
-            f"the checkpoint is of {len(ranks)} processes and this run has "
-            f"{get_world_size()}: it goes on, but not as an undisturbed one would."
+            f"the checkpoint is from a run with {len(ranks)} processes, and this run has "
+            f"{get_world_size()}: it continues, but not exactly as an uninterrupted run "
+            "would."
         )
         return
     for name, wrapper in optim_wrappers(runner.optim_wrapper).items():
@@ -177,14 +179,13 @@ def _restore_attributes(runner: Runner, states: dict[str, dict]) -> None:
     inexact, told = run_state.restore(unwrapped(runner), runner.hooks, states)
     if told:
         runner.logger.info(
-            f"attributes of hooks are as they were when the checkpoint was saved: "
-            f"{'; '.join(told)}. What setting them has changed elsewhere is not: a hook whose "
-            "attributes must not be set needs state_dict and load_state_dict."
+            f"restored attributes of hooks: {'; '.join(told)}. If a hook has attributes that "
+            "must not be set from outside, give it state_dict and load_state_dict."
         )
     if inexact:
         runner.logger.warning(
-            f"what {', '.join(inexact)} kept from earlier iterations is not in the checkpoint: the "
-            "resumed run may differ from an undisturbed one."
+            f"the state that {', '.join(inexact)} kept from earlier iterations is not in the "
+            "checkpoint: the resumed run may differ from an uninterrupted one."
         )
 
 
@@ -254,8 +255,8 @@ def _batches_to_pass(runner: Runner, state: dict[str, Any]) -> int:
         return loop.iter  # it asks for each once more
     if not isinstance(loop, ExactEpochs):
         runner.logger.warning(
-            f"{type(loop).__name__} is neither epoch-based nor iteration-based: the "
-            "resumed run will see other batches than an undisturbed one."
+            f"{type(loop).__name__} is neither epoch-based nor iteration-based: the resumed "
+            "run will see other batches than an uninterrupted one."
         )
         return 0
     position, batches = state["position"], len(runner.train_loop.dataloader)

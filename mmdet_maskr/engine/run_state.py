@@ -136,8 +136,8 @@ def check_hooks(hooks: Sequence[Hook]) -> None:
             if not is_data(value):
                 raise UserError(
                     f"{type(hook).__name__}.state_dict() has a {type(value).__name__} as {key!r}, "
-                    "and a checkpoint with it could not be read again: give numbers, texts, arrays "
-                    "and tensors."
+                    "which a checkpoint cannot store: use numbers, strings, arrays and tensors "
+                    "only."
                 )
 
 

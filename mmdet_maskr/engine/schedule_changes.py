@@ -178,13 +178,13 @@ def check_optimizer(settings: Settings, checkpoint: Mapping, file: str) -> None:
         counts.append(now["parameters"])
         if loaded and counts[0] != counts[1]:
             raise UserError(
-                f"{file} cannot be resumed: its optimizer has {counts[0]} parameters, and this "
-                f"config's model trains {counts[1]}; {cure}"
+                f"{file} cannot be resumed: its optimizer has {counts[0]} parameters, but the "
+                f"model of this config trains {counts[1]}; {cure}"
             )
         if len(saved["groups"]) != len(now["groups"]):
             raise UserError(
-                f"{file} cannot be resumed: its optimizer has {len(saved['groups'])} groups of "
-                f"parameters, and optim_wrapper (paramwise_cfg) of this config gives "
+                f"{file} cannot be resumed: its optimizer has {len(saved['groups'])} parameter "
+                "groups, but optim_wrapper (paramwise_cfg) of this config makes "
                 f"{len(now['groups'])}; {cure}"
             )
 

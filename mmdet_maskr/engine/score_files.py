@@ -25,10 +25,10 @@ def score_file(work_dir: Path) -> Path:
     """
     files = sorted(work_dir.glob("*/*.json"))
     if not files:
-        raise UserError(f"the test left no scores in {work_dir}.")
+        raise UserError(f"the test wrote no scores into {work_dir}.")
     if len(files) > 1:
         raise UserError(
-            f"{work_dir} has the scores of {len(files)} tests that ran at once, {files[0]} and "
-            f"{files[-1]}: remove them, and start again."
+            f"{work_dir} has scores of {len(files)} tests that ran at the same time, "
+            f"{files[0]} and {files[-1]}: remove them and run the test again."
         )
     return files[0]

@@ -37,7 +37,7 @@ def check_score_keys(runner: Runner) -> None:
     reason = _why_no_validation(runner)
     if reason is not None:
         for setting, key in wanted:
-            runner.logger.warning(f"{setting}={key!r} does nothing: {reason}.")
+            runner.logger.warning(f"{setting}={key!r} has no effect: {reason}.")
     if not isinstance(runner._val_loop, BaseLoop):
         return
     metrics = getattr(runner._val_loop.evaluator, "metrics", None)
@@ -50,7 +50,7 @@ def check_score_keys(runner: Runner) -> None:
             close = difflib.get_close_matches(key.rpartition("/")[2], tails, n=1)
             guess = f" Did you mean {tails[close[0]]!r}?" if close else ""
             raise UserError(
-                f"{setting}={key!r}: no evaluator of val_evaluator gives this score, but "
+                f"{setting}={key!r}: val_evaluator does not compute this score. It computes "
                 f"{', '.join(sorted(known)) or 'none'}.{guess}"
             )
 

@@ -87,9 +87,9 @@ def check_input(model: Mapping[str, Any], checkpoint: Mapping[str, Any], what: s
             cures.append(f"model.roi_head.shared_head.style={style!r}")
     if wrong:
         raise UserError(
-            f"{what} was trained on another input than the config's: it takes "
-            f"{'; '.join(wrong)}. Set {' and '.join(cures)}, or take the model's own config. "
-            "CheckpointFitHook(same_input=False) trains it on the other one all the same."
+            f"{what} was trained with another input than the config has: it expects "
+            f"{'; '.join(wrong)}. Set {' and '.join(cures)}, or use the config of the "
+            "checkpoint. CheckpointFitHook(same_input=False) turns this check off."
         )
 
 

@@ -30,7 +30,7 @@ def enable_tta(cfg: Config, scales: Sequence[float] = (1.0,)) -> None:
         UserError: a pipeline in which sizes have no place, or scales that would be ignored.
     """
     if "tta_pipeline" in cfg and tuple(scales) != (1.0,):
-        raise UserError("--tta-scales would be ignored: the config has a tta_pipeline of its own.")
+        raise UserError("--tta-scales would have no effect: the config has its own tta_pipeline.")
     wrappers.change_pipelines(
         cfg.test_dataloader.dataset,
         lambda pipeline: cfg.get("tta_pipeline") or augmented_pipeline(pipeline, scales),
@@ -60,8 +60,8 @@ def augmented_pipeline(pipeline: Sequence[dict], scales: Sequence[float]) -> lis
         raise UserError(
             "--tta needs a test pipeline with one resize (a transform with 'scale' or "
             "'scale_factor') that ends with packing; this one has "
-            f"{[name_of(step['type'], TRANSFORMS) for step in pipeline]}. Give the config a "
-            "tta_pipeline."
+            f"{[name_of(step['type'], TRANSFORMS) for step in pipeline]}. Set tta_pipeline "
+            "in the config."
         )
     resize = resizes[0]
     packing = copy.deepcopy(pipeline[-1])

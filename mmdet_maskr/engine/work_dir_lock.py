@@ -37,7 +37,7 @@ class WorkDirLock:
         self.path = folder.resolve() / LOCK
         if _held.get(self.path) == os.getpid():
             raise UserError(
-                f"a training of this process is at work in {folder.absolute()}: name another "
+                f"this process already runs a training in {folder.absolute()}: choose another "
                 "work dir."
             )
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -57,15 +57,15 @@ class WorkDirLock:
                     break
             except OSError as error:
                 logger.warning(
-                    f"the file system of {folder.absolute()} has no locks ({error.strerror}): "
-                    "whether another training is at work there cannot be known. Two would "
-                    "overwrite each other's checkpoints."
+                    f"the file system of {folder.absolute()} does not support locks "
+                    f"({error.strerror}): make sure that no other training uses this folder, or "
+                    "they overwrite each other's checkpoints."
                 )
                 break
             if time.monotonic() > end:
                 raise UserError(
-                    f"another training ({self._owner()}) is at work in {folder.absolute()}: end it "
-                    "first, or name another folder with --work-dir."
+                    f"another training ({self._owner()}) is running in {folder.absolute()}: stop "
+                    "it first, or choose another folder with --work-dir."
                 )
             if not told:
                 logger.warning(f"waiting for another training ({self._owner()}) to end")
@@ -74,9 +74,9 @@ class WorkDirLock:
         before, host = self._read(), socket.gethostname()
         if before.get("host", host) != host:
             logger.warning(
-                f"{self._owner()} has not said that its training in {folder.absolute()} ended. If "
-                "it still runs, on a file system that keeps locks to each machine, both overwrite "
-                "each other's checkpoints."
+                f"{self._owner()} may still run a training in {folder.absolute()}. Locks of this "
+                "file system may be invisible on other machines: make sure that it has ended, "
+                "or both overwrite each other's checkpoints."
             )
         self._write(json.dumps(dict(host=host, pid=os.getpid())))
 

@@ -174,7 +174,7 @@ def _load(checkpoint: str | Path, origin: str, loaded: dict | None = None) -> di
     found = [name for name, sign in SIGNATURES.items() if any(re.fullmatch(sign, n) for n in state)]
     if origin not in found:
         hint = f": its names are those of {found[0]} (--from {found[0]})" if found else ""
-        raise UserError(f"checkpoint {checkpoint} is no two-stage detector of {origin}{hint}.")
+        raise UserError(f"checkpoint {checkpoint} is not a two-stage detector of {origin}{hint}.")
     return state
 
 
@@ -215,7 +215,7 @@ def _explained(name: str) -> Iterator[None]:
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise UserError(
-            f"{name}: no model can be made of these options ({type(error).__name__}: {reason})."
+            f"{name}: cannot build a model from these options ({type(error).__name__}: {reason})."
         ) from error
 
 

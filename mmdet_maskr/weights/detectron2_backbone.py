@@ -56,7 +56,7 @@ class Detectron2Backbone:
             if self.builder in (REGNET_FPN, SIMPLE_PYRAMID):  # their stages have other names
                 given = (*given[:2], expected[2])
             if self.c4:
-                raise UserError("MODEL.ROI_HEADS.NAME: Res5ROIHeads cannot go with an FPN.")
+                raise UserError("MODEL.ROI_HEADS.NAME: Res5ROIHeads does not work with an FPN.")
         else:
             expected = (["res4"] if self.c4 else ["res5"],) * 3
             given = (

@@ -47,7 +47,7 @@ def read_options(path: str | Path) -> dict[str, Any]:
     """
     given = dict(_flat(_with_bases(Path(path), ())))
     if not any(name.startswith("MODEL.") for name in given):
-        raise UserError(f"{path} has no MODEL section: it is no config of Detectron2.")
+        raise UserError(f"{path} has no MODEL section, so it is not a Detectron2 config.")
     return check_options(given, str(path))
 
 
@@ -170,7 +170,7 @@ def _with_bases(path: Path, inside: tuple[Path, ...]) -> dict:
         raise UserError(f"{path} is the _BASE_ of more than {MAX_BASES} files.")
     content = read_yaml(path, "config", _Loader)
     if not isinstance(content, dict):
-        raise UserError(f"{path} is no config: it holds a {type(content).__name__}.")
+        raise UserError(f"{path} is not a config: it contains a {type(content).__name__}.")
     base = content.pop("_BASE_", None)
     if base is None:
         return content

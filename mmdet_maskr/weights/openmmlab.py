@@ -187,7 +187,7 @@ def _rename_options(where: str, proposals: dict) -> None:
         if len(set(numbers.values())) > 1:
             raise UserError(
                 f"{where} has {numbers}: mmdet before 2.11 took nms_post, and later versions "
-                "max_num. Set max_per_img to the one that is meant, in place of both."
+                "max_num. Replace both by max_per_img with the right value."
             )
         proposals["max_per_img"] = next(iter(numbers.values()))
     threshold = proposals.pop("nms_thr", None)

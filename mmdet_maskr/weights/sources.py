@@ -34,7 +34,7 @@ def load_file(path: str | Path) -> dict:
     else:
         loaded = CheckpointLoader.load_checkpoint(str(path), map_location="cpu", logger="silent")
     if not isinstance(loaded, Mapping):
-        raise UserError(f"checkpoint {path} holds a {type(loaded).__name__}, no dictionary.")
+        raise UserError(f"checkpoint {path} contains a {type(loaded).__name__}, not a dictionary.")
     return dict(loaded)
 
 
@@ -57,10 +57,11 @@ def foreign_state_dict(checkpoint: dict, path: str | Path) -> dict[str, Tensor]:
                 tensors[name] = value.detach()
             elif state is not checkpoint:
                 raise UserError(
-                    f"checkpoint {path}: {name} is a {type(value).__name__}, no array of numbers."
+                    f"checkpoint {path}: {name} is a {type(value).__name__}, not an array of "
+                    "numbers."
                 )
     if not tensors:
-        raise UserError(f"checkpoint {path} holds no weights.")
+        raise UserError(f"checkpoint {path} contains no weights.")
     return tensors
 
 

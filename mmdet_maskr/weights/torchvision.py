@@ -54,7 +54,7 @@ class TorchvisionModel:
         ]
         if lacking:
             raise UserError(
-                f"no R-CNN of torchvision with a ResNet-FPN: there is no tensor {lacking[0]}."
+                f"not a torchvision R-CNN with a ResNet-FPN: there is no tensor {lacking[0]}."
             )
         self.norm_eps = norm_eps
         self.with_mask = "roi_heads.mask_predictor.mask_fcn_logits.weight" in state
@@ -71,13 +71,14 @@ class TorchvisionModel:
         anchors = self._shape("rpn.head.cls_logits.weight")[0]
         if anchors != len(ANCHOR_RATIOS):
             raise UserError(
-                f"rpn.head.cls_logits has {anchors} anchors a cell; torchvision's models with an "
-                f"FPN have {len(ANCHOR_RATIOS)}, and a state dict does not say others' sizes."
+                f"rpn.head.cls_logits has {anchors} anchors per cell; torchvision's models with "
+                f"an FPN have {len(ANCHOR_RATIOS)}. A state dict does not contain the sizes of "
+                "other anchors."
             )
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if name not in self.state:
-            raise UserError(f"no such model of torchvision is known: there is no tensor {name}.")
+            raise UserError(f"not a known torchvision model: there is no tensor {name}.")
         return tuple(self.state[name].shape)
 
     def _count(self, pattern: str) -> int:

@@ -136,7 +136,7 @@ class ReferenceCheck:
         """Logits of the given boxes, class by class; none of a cascade, which has many of each."""
         head = self.model.roi_head
         if isinstance(head, CascadeRoIHead):
-            print_log("logits of a cascade's stages are not compared; its detections are.")
+            print_log("logits of a cascade's stages are not compared, only its detections.")
             return []
         rois = bbox2roi([torch.from_numpy(self.arrays["boxes"])])
         results = head._bbox_forward(features, rois)

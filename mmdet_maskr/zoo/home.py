@@ -79,7 +79,7 @@ def alone(name: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0.2)
     except Timeout:
-        print_log(f"another process makes {name} ready: waiting for it", logger="current")
+        print_log(f"another process prepares {name}; waiting for it", logger="current")
         lock.acquire()
     try:
         yield

@@ -98,8 +98,8 @@ def push(folder: Path, address: str, private: bool = False) -> str:
         )
     except Exception as error:  # of the client, of the connection
         raise UserError(
-            f"{address} cannot be written: {_reason(error)}. `hf auth login` or HF_TOKEN says who "
-            "you are."
+            f"{address} cannot be written: {_reason(error)}. `hf auth login` or HF_TOKEN "
+            "logs you in."
         ) from error
     return str(commit.commit_url)
 

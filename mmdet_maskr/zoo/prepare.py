@@ -79,7 +79,7 @@ def _make(folder: Path, model: PretrainedModel) -> None:
             _convert(model, source, folder)
         write_whole(folder / NOTE, json.dumps(_note(folder, model), indent=1))
     except OSError as error:
-        raise UserError(f"{model.name} cannot be kept: {_full(error, folder)}.") from error
+        raise UserError(f"{model.name} cannot be saved: {_full(error, folder)}.") from error
 
 
 def published_file(model: PretrainedModel) -> Path:
@@ -93,7 +93,7 @@ def published_file(model: PretrainedModel) -> Path:
         wrong = transfer.check_sum(kept, model.checksum)
         if wrong is None:
             return kept
-        raise UserError(f"{kept} is not {model.url}: {wrong}. Remove it, and it is fetched anew.")
+        raise UserError(f"{kept} is not {model.url}: {wrong}. Remove it to download it again.")
     url = home.address(model.url)
     mirrored = transfer.local_file(url)
     if mirrored is not None:
@@ -112,7 +112,7 @@ def published_file(model: PretrainedModel) -> Path:
     except transfer.Unreachable as error:
         raise UserError(_advice(model, url, str(error), kept)) from error
     except OSError as error:
-        raise UserError(f"{url} cannot be kept: {_full(error, kept.parent)}.") from error
+        raise UserError(f"{url} cannot be saved: {_full(error, kept.parent)}.") from error
 
 
 def _advice(model: PretrainedModel, url: str, reason: str, place: Path) -> str:

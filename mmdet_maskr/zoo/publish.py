@@ -79,7 +79,9 @@ def _config_of(content: Mapping[str, Any], path: Path, given: str | Path | None)
     sibling = path.with_name("config.py")
     if sibling.is_file():
         return read_config(str(sibling))
-    raise UserError(f"checkpoint {path} holds no config: name the one of its training (--config).")
+    raise UserError(
+        f"checkpoint {path} contains no config: pass the config of its training with --config."
+    )
 
 
 def _meta_of(content: dict, cfg: Config, path: Path) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def _meta_of(content: dict, cfg: Config, path: Path) -> dict[str, Any]:
     of_config = metainfo_of(dataset) if dataset is not None else {}
     given = checkpoint_meta(content)
     if "classes" not in of_config and "classes" not in given:
-        raise UserError(f"neither checkpoint {path} nor its config names the classes.")
+        raise UserError(f"neither checkpoint {path} nor its config has class names.")
     return join_meta(given, {**given, **of_config})
 
 
@@ -103,9 +105,11 @@ def read_scores(path: Path) -> dict[str, float]:
     try:
         found = _scores_in(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise UserError(f"{path} is no JSON ({error}).") from error
+        raise UserError(f"{path} is not JSON ({error}).") from error
     if not found:
-        raise UserError(f"{path} has no AP, such as coco/bbox_mAP: maskr test writes one.")
+        raise UserError(
+            f"{path} has no AP, such as coco/bbox_mAP: pass a file that maskr test wrote."
+        )
     return found
 
 

@@ -67,7 +67,7 @@ def write(release: Release, folder: Path) -> Path:
     others = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     strange = sorted(set(others) - set(FILES))
     if strange:
-        raise UserError(f"{folder} has other files, such as {strange[0]}: name a new folder.")
+        raise UserError(f"{folder} has other files, such as {strange[0]}: choose a new folder.")
     check_writable(folder, str(folder))
     text = config_text(release)
     meta = {
@@ -161,7 +161,9 @@ def open_folder(folder: Path, named: str) -> Local:
     weights = next((p for p in (folder / WEIGHTS, folder / CONVERTED) if p.is_file()), None)
     if not config.is_file() or weights is None:
         lacking = CONFIG if not config.is_file() else WEIGHTS
-        raise UserError(f"{named} has no {lacking}: it is not from maskr publish.")
+        raise UserError(
+            f"{named} has no {lacking}: only folders written by maskr publish can be loaded."
+        )
     if weights.name == CONVERTED:  # config.py inherits from this package's
         return Local(str(config), str(weights), f"{named}: converted weights")
     damage = find_bad_bytes(config)
@@ -170,7 +172,7 @@ def open_folder(folder: Path, named: str) -> Local:
     where = f"{named}: {CONFIG}"
     settings = read_literals(config.read_text(encoding="utf-8"), where)
     if "_base_" in settings:
-        raise UserError(f"{where} has a _base_, and is not whole.")
+        raise UserError(f"{where} has a _base_, so it is not complete.")
     check_imports(settings.get("custom_imports"), where)
     return Local(str(config), str(weights), _title(folder, named))
 

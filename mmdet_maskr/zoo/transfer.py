@@ -110,8 +110,9 @@ def _whole(url: str, part: Path, title: str, shown: bool) -> None:
             idle = idle + 1 if after <= before else 0
             if idle >= ATTEMPTS:
                 raise Unreachable(
-                    f"the connection to {urlsplit(url).hostname} breaks again and again ({error}); "
-                    f"{after} bytes are kept in {part}, and the same command goes on from there"
+                    f"the connection to {urlsplit(url).hostname} breaks again and again "
+                    f"({error}); {after} bytes are saved in {part}; the same command continues "
+                    "from there"
                 ) from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -198,7 +198,7 @@ def test_data_worker_out_of_memory(work_dir: Path, shapes_root: Path, how: str, 
     finally:
         flag.unlink(missing_ok=True)
     error = log_of(work_dir)[log_of(work_dir).index("\nerror: ") :]
-    assert message in error and "The same command with --resume goes on." in error
+    assert message in error and "Continue with the same command and --resume." in error
     assert "Traceback" not in error
     assert find_damage(work_dir / "iter_6.pth") is None
 

@@ -72,7 +72,7 @@ def test_a_process_dies(tmp_path: Path, repo: Path, shapes_root: Path):
     for process, output in zip(processes, outputs, strict=True):
         assert process.returncode == 0, output[-3000:]
     assert "restart" not in outputs[0]
-    assert f"restart 1 of at most 3: going on from {disturbed}/epoch_1.pth" in outputs[1]
+    assert f"restart 1 of at most 3: continuing from {disturbed}/epoch_1.pth" in outputs[1]
     assert child.losses(calm, 0) != child.losses(calm, 1)
     for rank in (0, 1):
         expected = child.losses(calm, rank)
@@ -89,7 +89,7 @@ def test_a_process_of_two_nodes_dies(tmp_path: Path, repo: Path, shapes_root: Pa
     outputs = [output_of(agent) for agent in agents]
     for agent, output in zip(agents, outputs, strict=True):
         assert agent.returncode == 0, output[-3000:]
-    assert f"going on from {work_dir}/epoch_1.pth" in "".join(outputs)
+    assert f"continuing from {work_dir}/epoch_1.pth" in "".join(outputs)
     for rank in (0, 1):
         assert len(child.losses(work_dir, rank)) == 8
     assert (work_dir / "epoch_2.pth").exists()

@@ -125,7 +125,7 @@ def test_classes_of_old_and_new_checkpoints(meta: dict, classes: tuple[str, ...]
 def test_what_transfer_refuses():
     runner = runner_of(Heads(1), ("a",))
     checkpoint = dict(state_dict=Heads(2).state_dict())
-    with pytest.raises(ValueError, match=r"does not say which classes.*source_classes"):
+    with pytest.raises(ValueError, match=r"does not list its classes.*source_classes"):
         ClassTransferHook().after_load_checkpoint(runner, checkpoint)
     with pytest.raises(ValueError, match=r"none of the classes \('a',\), but \('b', 'c'\)"):
         ClassTransferHook(("b", "c")).after_load_checkpoint(runner, checkpoint)

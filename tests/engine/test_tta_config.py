@@ -69,5 +69,5 @@ def test_the_configs_own_model_and_pipeline(config: Config):
     enable_tta(config)
     assert config.model.tta_cfg.max_per_img == 7
     assert config.test_dataloader.dataset.pipeline == config.tta_pipeline
-    with pytest.raises(UserError, match="--tta-scales would be ignored"):
+    with pytest.raises(UserError, match="--tta-scales would have no effect"):
         enable_tta(config, [1.0, 2.0])

@@ -96,7 +96,7 @@ def test_predicts_where_nothing_is_found(
 ):
     """Images without detections have empty fields; the others what they have on their own."""
     if not hasattr(model, "roi_head"):
-        pytest.skip("proposals alone")
+        pytest.skip("proposals only")
     model.eval()
     predict = model.roi_head.predict_bbox
 

@@ -261,5 +261,5 @@ def test_wrong_ground_truth(config: Config):
 
 
 def test_extractor_without_head(config: Config):
-    with pytest.raises(UserError, match=r"keypoint_roi_extractor is set, but no keypoint_head"):
+    with pytest.raises(UserError, match=r"roi_head.keypoint_head is not"):
         build(config, keypoint_head=None)

@@ -99,7 +99,7 @@ def test_unused_classes():
     ("options", "message"),
     [
         (dict(num_unused=0), "num_unused must be positive"),
-        (dict(num_unused=2, use_sigmoid=True), "is for a softmax"),
+        (dict(num_unused=2, use_sigmoid=True), "works only with a softmax"),
     ],
 )
 def test_bad_unused_classes(options: dict, message: str):

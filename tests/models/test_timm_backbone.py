@@ -103,7 +103,7 @@ def test_files(timm, tmp_path: Path):
             for found, wanted in zip(model(x), expected[-4:], strict=True):
                 assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4)
     init_cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "weights.pth"))
-    with pytest.raises(UserError, match=r"are not those of this backbone: \d+ of another shape"):
+    with pytest.raises(UserError, match=r"do not fit this backbone: \d+ of another shape"):
         build("convnext_femto", init_cfg=init_cfg).init_weights()
     torch.save({**state, "stages.9.weight": torch.zeros(1)}, tmp_path / "weights.pth")
     with pytest.raises(UserError, match=r"1 without a place \(stages.9.weight\)"):
@@ -174,7 +174,7 @@ def test_weights_by_name(timm, monkeypatch: pytest.MonkeyPatch):
         return create(name, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(UserError, match=r"cannot be had \(.*no network.*Name a file instead"):
+    with pytest.raises(UserError, match=r"cannot be loaded \(.*no network.*Use a file instead"):
         build(
             "convnext_atto", init_cfg=dict(type="Pretrained", checkpoint="timm://")
         ).init_weights()

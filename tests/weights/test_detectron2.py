@@ -249,7 +249,7 @@ def test_mismatches_are_listed(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(ROI_HEADS=dict(NAME="Res5ROIHeads")), "Res5ROIHeads cannot go with an FPN"),
+        (dict(ROI_HEADS=dict(NAME="Res5ROIHeads")), "Res5ROIHeads does not work with an FPN"),
         (dict(RPN=dict(IN_FEATURES=["p2", "p3"])), "IN_FEATURES"),
         (dict(RPN=dict(CONV_DIMS=[32, 16])), "CONV_DIMS"),
         (dict(ANCHOR_GENERATOR=dict(SIZES=[[32], [64]])), "SIZES must have one list or 5"),

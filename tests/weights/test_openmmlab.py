@@ -213,7 +213,7 @@ def test_names_of_options_before_mmdet_2_11(stock, tmp_path: Path):
 def test_numbers_of_proposals_that_differ(tmp_path: Path):
     cfg = stock_config()
     cfg.model.test_cfg.rpn = dict(OLD_NAMES, nms_post=1000, max_num=300)
-    with pytest.raises(UserError, match=r"test_cfg\.rpn has .*'max_num': 300.* Set max_per_img"):
+    with pytest.raises(UserError, match=r"test_cfg\.rpn has .*'max_num': 300.* max_per_img"):
         converted(cfg, tmp_path)
     cfg.model.test_cfg.rpn.max_per_img = 300  # as in configs of later versions
     assert "nms_post" not in converted(cfg, tmp_path).test_cfg.rpn

@@ -84,7 +84,7 @@ def test_files_without_weights(tmp_path: Path):
         load_file(tmp_path / "none.pkl")
     with pytest.raises(UserError, match="holds a list"):
         load_file(written(tmp_path, [1, 2]))
-    with pytest.raises(UserError, match="holds no weights"):
+    with pytest.raises(UserError, match="contains no weights"):
         foreign_state_dict(load_file(written(tmp_path, {"epoch": 3})), "model.pkl")
     mixed = {"model": {"weight": np.zeros(2), "name": np.array(["a"])}}
     with pytest.raises(UserError, match="name is a ndarray, no array of numbers"):

@@ -83,7 +83,7 @@ def test_what_is_kept_needs_no_connection(server: Hub, folder: Path):
 
 def test_without_permission(server: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
-    with pytest.raises(UserError, match="HF_TOKEN says who you are"):
+    with pytest.raises(UserError, match="HF_TOKEN logs you in"):
         hub.push(folder, "hf://me/pets")
     assert not server.repos
 

@@ -61,7 +61,7 @@ def test_misuse(here: Path):
     with pytest.raises(UserError, match="leave out weights"):
         MaskRInferencer.from_pretrained(NAME, weights="a.pth")
     for nothing in ("", None, 3):
-        with pytest.raises(UserError, match="is no name"):
+        with pytest.raises(UserError, match="is not the name"):
             MaskRInferencer.from_pretrained(nothing)
     with pytest.raises(UserError, match="no folder"):
         MaskRInferencer.from_pretrained("there/is/none")
@@ -173,14 +173,14 @@ def test_tools_take_weights_by_name(here: Path, repo: Path):
     code, out = run_tool(tools / "test.py", ["--weights", "mask_rcnn_R50_FPN_1x"], here)
     assert code == 2 and f"did you mean {NAME}" in out
     code, out = run_tool(tools / "test.py", ["a.py", "b.pth", "--weights", NAME], here)
-    assert code == 2 and "checkpoints both" in out
+    assert code == 2 and "are both checkpoints" in out
     code, out = run_tool(tools / "train.py", ["--weights", NAME, "--work-dir", here / "w"], here)
     assert code == 2 and "instances_train2017.json" in out, out
     code, out = run_tool(tools / "train.py", [], here)
     assert code == 2 and "--weights NAME" in out
     words = ["a.py", "--work-dir", here / "w", "b.pth", "--weights", NAME]  # between options, too
     code, out = run_tool(tools / "test.py", words, here)
-    assert code == 2 and "checkpoints both" in out
+    assert code == 2 and "are both checkpoints" in out
     code, out = run_tool(tools / "export.py", ["a", "b", "--weights", NAME, "c"], here)
     assert code == 2 and "--weights NAME and OUT" in out
 

@@ -38,7 +38,7 @@ class PretrainedBandsInit(PretrainedInit):
     """
 
     def __call__(self, module: nn.Module) -> None:
-        print_log(f"load model from: {self.checkpoint}", logger="current")
+        print_log(f"loading backbone weights from {self.checkpoint}", logger="current")
         if self.prefix is None:
             checkpoint = _load_checkpoint(self.checkpoint, map_location=self.map_location)
             state = checkpoint.get("state_dict", checkpoint)

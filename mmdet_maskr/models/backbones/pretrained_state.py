@@ -84,7 +84,7 @@ def check_state(
     problems = [f"{len(n)} {kind} ({_first(n)})" for kind, n in kinds.items() if n]
     if problems:
         raise UserError(
-            f"model.backbone.init_cfg: the weights {source} are not those of this backbone: "
+            f"model.backbone.init_cfg: the weights {source} do not fit this backbone: "
             f"{'; '.join(problems)}."
         )
     return left
@@ -101,7 +101,7 @@ def load_state(
     left = check_state(module.state_dict(), state, spare, source)
     module.load_state_dict({n: v for n, v in state.items() if n not in left}, strict=False)
     unused = f"; not used: {_first(left)}" if left else ""
-    print_log(f"weights of the backbone from {source}{unused}", logger="current")
+    print_log(f"backbone weights loaded from {source}{unused}", logger="current")
 
 
 def _first(names: Sequence[str]) -> str:

@@ -164,8 +164,9 @@ class TimmBackbone(BaseModule):
         inside = [i for i, (name, _) in enumerate(modules) if _is_within(name, names)]
         if not inside:
             raise UserError(
-                f"backbone.frozen_stages={stages}: timm does not tell where {last} of "
-                f"{self.model_name} is. BackboneLayerDecayConstructor slows its first layers down."
+                f"backbone.frozen_stages={stages}: timm does not say where {last} of "
+                f"{self.model_name} is. Use BackboneLayerDecayConstructor to lower the learning "
+                "rate of its first layers instead."
             )
         return [module for _, module in modules[: inside[-1] + 1]]
 
@@ -182,7 +183,10 @@ class TimmBackbone(BaseModule):
     def _save_memory(self) -> None:
         enable = getattr(self.body, "set_grad_checkpointing", None)
         if enable is None:
-            raise UserError(f"backbone.with_cp: {self.model_name} cannot compute layers twice.")
+            raise UserError(
+                f"backbone.with_cp: {self.model_name} does not support checkpointing "
+                "(with_cp=True)."
+            )
         enable(True)
 
     # ------------------------------------------------------------------------------------- weights
@@ -203,7 +207,7 @@ class TimmBackbone(BaseModule):
     def _load_named(self, name: str) -> None:
         if name.split(".")[0] != self.model_name.split(".")[0]:
             raise UserError(
-                f"model.backbone.init_cfg: {SCHEME}{name} has weights of another model than "
+                f"model.backbone.init_cfg: {SCHEME}{name} has the weights of another model than "
                 f"model_name={self.model_name}."
             )
         try:
@@ -211,12 +215,12 @@ class TimmBackbone(BaseModule):
         except Exception as error:  # without a network it ends in errors of many types
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"timm's weights {name} cannot be had ({reason}). Name a file instead: "
+                f"timm's weights {name} cannot be loaded ({reason}). Use a file instead: "
                 "model.backbone.init_cfg.checkpoint=FILE, or init_cfg=None to start from random "
                 "weights."
             ) from error
         self.body.load_state_dict(source.state_dict())
-        print_log(f"weights of the backbone from timm's {name}", logger="current")
+        print_log(f"backbone weights loaded from timm's {name}", logger="current")
 
     def _load_file(self, state: dict[str, Tensor], source: str) -> None:
         """Weights with timm's names of the whole model, or with those of this class."""
@@ -234,7 +238,7 @@ class TimmBackbone(BaseModule):
             self._features(pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
         )
         unused = f"; not used: {', '.join(left)}" if left else ""
-        print_log(f"weights of the backbone from {source}{unused}", logger="current")
+        print_log(f"backbone weights loaded from {source}{unused}", logger="current")
 
     def _renamed(self, state: dict[str, Tensor], whole: nn.Module) -> dict[str, Tensor]:
         """What timm makes of published files, some of which have other names."""
@@ -256,7 +260,7 @@ class TimmBackbone(BaseModule):
         whole = self._create(self.model_name)
         matcher = getattr(whole, "group_matcher", None)
         if matcher is None:
-            raise UserError(f"timm does not tell the layers of {self.model_name}.")
+            raise UserError(f"timm does not list the layers of {self.model_name}.")
         models = importlib.import_module("timm.models")
         depths = models.group_parameters(whole, matcher(coarse=False), reverse=True)
         ids = {}
@@ -266,7 +270,7 @@ class TimmBackbone(BaseModule):
         own = [name for name, _ in self.body.named_parameters()]
         lacking = [name for name in own if name not in ids]
         if lacking:
-            raise UserError(f"timm does not tell the layer of {lacking[0]} of {self.model_name}.")
+            raise UserError(f"timm does not say which layer has {lacking[0]} of {self.model_name}.")
         return {OWN + name: ids[name] for name in own}
 
     # ------------------------------------------------------------------------------------- forward
@@ -281,8 +285,9 @@ class TimmBackbone(BaseModule):
         except (AssertionError, IndexError) as error:  # of a size that its tables do not have
             raise UserError(
                 f"timm's {self.model_name} refuses images of {x.shape[3]} x {x.shape[2]} pixels "
-                f"({error}): give it model.backbone.options, such as strict_img_size=False, "
-                "dynamic_img_size=True or img_size=(height, width), as the model has them."
+                f"({error}): set model.backbone.options, such as strict_img_size=False, "
+                "dynamic_img_size=True or img_size=(height, width), whichever the model "
+                "supports."
             ) from error
         maps = maps[self.first :]
         if self.is_nhwc:

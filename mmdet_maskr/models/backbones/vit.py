@@ -115,8 +115,8 @@ class PlainViT(BaseModule):
             problem = f"lacks {missing[0]}" if missing else f"has another shape of {other[0]}"
             raise UserError(
                 f"model.backbone.init_cfg.checkpoint={checkpoint} is not a ViT of this size: it "
-                f"{problem}. Expected are the names of MAE's files, depth {len(self.blocks)} and "
-                f"embed_dim {self.pos_embed.shape[2]}."
+                f"{problem}. Expected: weight names as in MAE's files, depth {len(self.blocks)} "
+                f"and embed_dim {self.pos_embed.shape[2]}."
             )
         self.load_state_dict(found, strict=False)  # what may lack is checked above
 

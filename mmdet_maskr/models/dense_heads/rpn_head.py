@@ -75,7 +75,7 @@ class SampledRPNHead(RPNHead):
         if self.conv_cfg is None:
             return
         if self.num_convs > 1:
-            raise UserError(f"rpn_head.conv_cfg is for one convolution, not {self.num_convs}.")
+            raise UserError(f"rpn_head.conv_cfg works only with num_convs=1, not {self.num_convs}.")
         self.rpn_conv = build_conv_layer(
             self.conv_cfg, self.in_channels, self.feat_channels, 3, padding=1
         )

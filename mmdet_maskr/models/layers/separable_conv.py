@@ -47,7 +47,9 @@ class SeparableConv2d(nn.Module):
     ) -> None:
         super().__init__()
         if groups != 1:
-            raise UserError(f"conv_cfg of type SeparableConv2d has one group, not {groups}.")
+            raise UserError(
+                f"conv_cfg of type SeparableConv2d works only with groups=1, not {groups}."
+            )
         self.depthwise = nn.Conv2d(
             in_channels,
             in_channels,

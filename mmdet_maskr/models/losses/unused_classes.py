@@ -31,8 +31,8 @@ class UnusedClassesCrossEntropyLoss(CrossEntropyLoss):
             raise UserError(f"loss_cls.num_unused must be positive, not {num_unused!r}.")
         if kwargs.get("use_sigmoid") or kwargs.get("use_mask"):
             raise UserError(
-                "loss_cls.type='UnusedClassesCrossEntropyLoss' is for a softmax: leave out "
-                "use_sigmoid and use_mask."
+                "loss_cls.type='UnusedClassesCrossEntropyLoss' works only with a softmax: leave "
+                "out use_sigmoid and use_mask."
             )
         super().__init__(**kwargs)
         self.num_unused = num_unused

@@ -31,8 +31,8 @@ class InterleavedMaskHead(ConvMaskHead):
         super().__init__(**options)
         if self.activation != "sigmoid":
             raise UserError(
-                "InterleavedMaskHead needs activation='sigmoid', which its RoI head takes of the "
-                f"logits, not {self.activation!r}."
+                "InterleavedMaskHead needs activation='sigmoid', which its RoI head applies to "
+                f"the logits, not {self.activation!r}."
             )
         self.with_conv_res = with_conv_res
         if with_conv_res:
@@ -64,8 +64,8 @@ class InterleavedMaskHead(ConvMaskHead):
         """
         if not (return_logits or return_feat):
             raise UserError(
-                "InterleavedMaskHead gives logits, features or both: set return_logits=True or "
-                "return_feat=True."
+                "InterleavedMaskHead must return logits, features or both: set "
+                "return_logits=True or return_feat=True."
             )
         if res_feat is not None and not self.with_conv_res:
             raise UserError(

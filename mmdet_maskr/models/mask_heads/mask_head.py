@@ -92,7 +92,8 @@ class ComposedMaskHead(BaseModule):
     ) -> None:
         if init_cfg is not None:
             raise UserError(
-                "mask_head.init_cfg must be None: initial weights are fixed. Leave it out."
+                "mask_head.init_cfg must be None, because the head initializes its weights "
+                "itself: leave it out."
             )
         super().__init__()
         num_convs = (4 if tower == "fcn" else 0) if num_convs is None else num_convs
@@ -170,7 +171,7 @@ class ComposedMaskHead(BaseModule):
         for wanted in (mask_size, self.mask_size):
             if wanted not in (None, given, (given, given), [given, given]):
                 raise UserError(
-                    f"mask_size={wanted} cannot be had: with {how}, tower={self.tower!r} gives "
+                    f"mask_size={wanted} is not possible: with {how}, tower={self.tower!r} gives "
                     f"masks of {given} x {given}. Set mask_size in train_cfg.rcnn (and in "
                     f"mask_head, where it is given) to {given}, or change the RoI layer's "
                     "output_size or the scale_factor."
@@ -269,9 +270,9 @@ class ComposedMaskHead(BaseModule):
         """
         if self.activation == "softmax":
             raise UserError(
-                "mask_head.activation='softmax' needs a RoI head that leaves the activation to it; "
-                "this one takes sigmoids (mmdet's CascadeRoIHead and those derived from it do). Set"
-                " roi_head.type='AveragedCascadeRoIHead', or activation='sigmoid'."
+                "mask_head.activation='softmax' does not work with this RoI head, which applies "
+                "a sigmoid itself (as mmdet's CascadeRoIHead and its subclasses do). Set "
+                "roi_head.type='AveragedCascadeRoIHead', or activation='sigmoid'."
             )
 
     def predict_by_feat(

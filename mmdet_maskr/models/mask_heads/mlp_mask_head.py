@@ -35,12 +35,12 @@ class MLPMaskHead(ComposedMaskHead, towers=("mlp",)):
         """
         if upsample_cfg is not None:
             raise UserError(
-                "mask_head.upsample_cfg does nothing with tower='mlp', whose last layer gives "
-                "mask_size x mask_size: leave it out."
+                "mask_head.upsample_cfg has no effect with tower='mlp', whose last layer "
+                "returns mask_size x mask_size: leave it out."
             )
         if not predictors.is_plain(predictor_cfg):
             raise UserError(
-                f"mask_head.predictor_cfg={predictor_cfg} does nothing with tower='mlp', whose "
+                f"mask_head.predictor_cfg={predictor_cfg} has no effect with tower='mlp', whose "
                 "last layer is fully connected: leave it out."
             )
         self.roi_feat_size = self.roi_feat_size or 14

@@ -169,7 +169,7 @@ def build_predictor(activation: str, class_agnostic: bool, num_classes: int) -> 
     if activation == "softmax":
         if class_agnostic:
             raise UserError(
-                "mask_head.activation='softmax' is over classes, so it cannot go with "
+                "mask_head.activation='softmax' compares classes, so it does not work with "
                 "class_agnostic=True: set class_agnostic=False, or activation='sigmoid'."
             )
         return SoftmaxOverClasses(num_classes)

@@ -148,8 +148,8 @@ def check_tower(tower: str, num_convs: int, num_fcs: int, kernel_size: int) -> N
         raise UserError(f"mask_head.num_convs must be 0 to {MAX_CONVS}, not {num_convs!r}.")
     if tower != "fcn" and num_convs != 0:
         raise UserError(
-            f"mask_head.num_convs={num_convs} does nothing with tower={tower!r}, which has no "
-            "convolutions: set num_convs=0, or tower='fcn'."
+            f"mask_head.num_convs={num_convs} has no effect with tower={tower!r}, which has "
+            "no convolutions: set num_convs=0, or tower='fcn'."
         )
     if tower == "mlp" and num_fcs < 1:
         raise UserError(f"mask_head.num_fcs must be at least 1 (Table 2e: 2 or 3), not {num_fcs}.")

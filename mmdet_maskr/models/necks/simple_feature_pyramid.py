@@ -99,8 +99,9 @@ class SimpleFeaturePyramid(BaseModule):
         """
         if len(inputs) != 1:
             raise UserError(
-                f"SimpleFeaturePyramid takes one map, but the backbone gives {len(inputs)}: set "
-                "its out_indices to the last stage alone, or use FPN."
+                "SimpleFeaturePyramid takes one feature map, but the backbone returns "
+                f"{len(inputs)}: set out_indices of the backbone to the last stage only, or use "
+                "FPN."
             )
         outs = [getattr(self, f"simfp_{level}")(inputs[0]) for level in self.levels]
         for _ in range(self.num_outs - len(outs)):

@@ -79,7 +79,8 @@ class LevelRoIExtractor(BaseRoIExtractor):
             self.finest_level = _finest_level(featmap_strides)
         elif given != dict(canonical_size=None, canonical_level=None):
             raise UserError(
-                f"finest_scale={finest_scale} and {given} are two rules for levels: leave one out."
+                f"finest_scale={finest_scale} and {given} are two rules for the level of a RoI: "
+                "leave one out."
             )
         else:  # levels are counted from the finest, at any stride
             canonical_size, canonical_level, self.finest_level = finest_scale, 0, 0
@@ -173,8 +174,8 @@ def _check_torchvision(options: dict) -> None:
     """
     if options.pop("use_torchvision", False) and options.get("pool_mode", "avg") != "avg":
         raise UserError(
-            "roi_layer RoIAlign: torchvision's has no pool_mode but 'avg'; set use_torchvision="
-            "False for 'max'."
+            "roi_layer RoIAlign: with use_torchvision=True, pool_mode must be 'avg'. Set "
+            "use_torchvision=False for 'max'."
         )
 
 

@@ -74,8 +74,8 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
     ) -> None:
         if bbox_head is None:
             raise UserError(
-                "ParallelRoIHead needs roi_head.bbox_head: the other branches work on its boxes. "
-                "For proposals alone use mmdet's RPN detector."
+                "ParallelRoIHead needs roi_head.bbox_head, because the other branches work on "
+                "its boxes. For proposals only, use mmdet's RPN detector."
             )
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
         conventions.of_test_cfg("test_cfg.rcnn", self.test_cfg)
@@ -87,7 +87,9 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
         if keypoint_head is not None:
             self.init_keypoint_head(keypoint_roi_extractor, keypoint_head)
         elif keypoint_roi_extractor is not None:
-            raise UserError("roi_head.keypoint_roi_extractor is set, but no keypoint_head.")
+            raise UserError(
+                "roi_head.keypoint_roi_extractor is set, but roi_head.keypoint_head is not."
+            )
 
     def _check_pad_rois(self) -> None:
         step = self.pad_rois

@@ -62,7 +62,9 @@ class Res5Head(BaseModule):
             raise UserError(f"shared_head.stage must be 1, 2 or 3 (res5), not {stage!r}.")
         if pretrained is not None:
             if init_cfg is not None:
-                raise UserError("shared_head has pretrained and init_cfg: leave pretrained out.")
+                raise UserError(
+                    "shared_head has both pretrained and init_cfg: leave pretrained out."
+                )
             init_cfg = dict(type="Pretrained", checkpoint=pretrained)
         if init_cfg is None:
             init_cfg = [

@@ -66,13 +66,14 @@ class SizedAnchorGenerator(AnchorGenerator):
             raise UserError("SizedAnchorGenerator needs sizes, a list of pixels for each stride.")
         if scale_major is not None or centers is not None:
             raise UserError(
-                "SizedAnchorGenerator has no scale_major and centers: order and places of anchors "
-                "follow from convention and center_offset. AnchorGenerator has both."
+                "SizedAnchorGenerator has no options scale_major and centers: convention and "
+                "center_offset set the order and positions of anchors. AnchorGenerator has both "
+                "options."
             )
         if len(sizes) != len(strides) or len({len(level) for level in sizes}) != 1:
             raise UserError(
-                f"anchor_generator.sizes must be {len(strides)} lists of equal length, one a "
-                f"stride, not {sizes!r}."
+                f"anchor_generator.sizes must be {len(strides)} lists of equal length, one for "
+                f"each stride, not {sizes!r}."
             )
         self.sizes = [list(level) for level in sizes]
         self.convention = convention

@@ -49,7 +49,7 @@ class WeightedBoxCoder(DeltaXYWHBBoxCoder):
     ) -> None:
         if (weights is None) == (target_stds is None):
             raise UserError(
-                "WeightedBoxCoder takes weights, or their inverses as target_stds; one of both."
+                "WeightedBoxCoder needs either weights or target_stds (their inverses)."
             )
         if any(target_means) or add_ctr_clamp:
             raise UserError(
