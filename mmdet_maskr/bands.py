@@ -66,8 +66,8 @@ def checked(image: np.ndarray, named: str) -> np.ndarray:
         bad = int(image.size - np.isfinite(image).sum())
         if bad:
             raise UserError(
-                f"{named}: {bad} of {image.size} numbers are NaN or infinite. Fill them first, "
-                "with the value that stands for no data."
+                f"{named}: {bad} of {image.size} values are NaN or infinite. Fill them "
+                "first, with the value for missing data."
             )
     return image
 
@@ -118,7 +118,7 @@ class BandStatistics:
             if self._first[1] != image.shape[2]:
                 raise UserError(
                     f"{named} has {image.shape[2]} bands, and {self._first[0]} has "
-                    f"{self._first[1]}: a model takes images of one number of bands."
+                    f"{self._first[1]}: all images must have the same number of bands."
                 )
             total = self._pixels + count
             away = mean - self._mean
@@ -184,7 +184,7 @@ def _read(path: Path) -> np.ndarray:
     if is_tiff and importlib.util.find_spec("rasterio") is not None:
         return _read_rasterio(path)
     cure = " `pip install tifffile imagecodecs` reads more kinds of TIFF." if is_tiff else ""
-    raise UserError(f"image {path} cannot be read: it is none that OpenCV can decode.{cure}")
+    raise UserError(f"image {path} cannot be read: OpenCV cannot decode it.{cure}")
 
 
 def _pages(content: np.ndarray) -> list[np.ndarray]:
@@ -233,5 +233,5 @@ def _joined(pages: list[np.ndarray], path: Path) -> np.ndarray:
     larger = [page for page in pages if page.shape[0] > size[0] or page.shape[1] > size[1]]
     if larger or any(page.dtype != dtype for page in same):
         kinds = sorted({f"{p.shape[1]} x {p.shape[0]} {p.dtype}" for p in pages})
-        raise UserError(f"image {path} has pages that are no bands of one image: {kinds[:6]}.")
+        raise UserError(f"image {path} has pages that are not bands of one image: {kinds[:6]}.")
     return np.concatenate(same, 2)

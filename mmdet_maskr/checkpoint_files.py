@@ -73,8 +73,9 @@ def read_checkpoint(filename: str, map_location: Any = None) -> dict:
     damage = find_bad_bytes(path)
     if damage is not None:
         raise UserError(
-            f"checkpoint {filename} is refused: {damage}. Take another one (if you have changed "
-            f"the file yourself, remove its checksum {path.name}{CHECKSUM_SUFFIX})."
+            f"checkpoint {filename} is refused: {damage}. Use another one. (If you have "
+            "changed the file yourself, remove its checksum "
+            f"{path.name}{CHECKSUM_SUFFIX})."
         )
     if path.suffix == safetensors_files.SUFFIX:
         return safetensors_files.read(path, map_location)
@@ -92,8 +93,8 @@ def read_checkpoint(filename: str, map_location: Any = None) -> dict:
         refused = refusal(error)
         if refused is None:
             raise UserError(
-                f"checkpoint {filename} cannot be read: it is damaged, cut off, or no checkpoint "
-                f"of torch ({reason})."
+                f"checkpoint {filename} cannot be read: it is damaged, truncated, or not a "
+                f"torch checkpoint ({reason})."
             ) from error
         raise UnsafeCheckpointError(
             f"checkpoint {filename} was refused: {refused}. If you trust its author, convert "
@@ -125,8 +126,9 @@ def check_archive(path: Path) -> None:
         return
     if size > 10 * path.stat().st_size + MOST:
         raise UserError(
-            f"checkpoint {path} was refused: its {path.stat().st_size} bytes are packed, and would "
-            f"take {size} in memory. torch.save writes checkpoints that are not."
+            f"checkpoint {path} was refused: its {path.stat().st_size} bytes are "
+            f"compressed and would take {size} in memory. torch.save does not compress "
+            "checkpoints."
         )
 
 
@@ -149,7 +151,7 @@ def load_url(
 
     folder = Path(model_dir or Path(torch.hub.get_dir()) / "checkpoints")
     if progress:
-        print_log(f"weights of {url} are kept in {folder}", logger="current")
+        print_log(f"weights of {url} are saved in {folder}", logger="current")
     path = fetch_weights(url, folder)
     try:
         if path.suffix == safetensors_files.SUFFIX:

@@ -54,8 +54,8 @@ def decode(content: bytes, named: str, first: int = 1) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + first
         raise UserError(
-            f"{named}, line {line}: byte {content[error.start]:#04x} is not UTF-8; the file is "
-            "damaged, or of another kind."
+            f"{named}, line {line}: byte {content[error.start]:#04x} is not UTF-8: the "
+            "file is damaged or has another format."
         ) from error
 
 
@@ -71,11 +71,11 @@ def parse_json(content: str | bytes, named: str = "the file", first: int | None 
         value = json.loads(text.removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{named}, line {first or error.lineno}, column {error.colno}: {error.msg}; it is no "
-            "JSON."
+            f"{named}, line {first or error.lineno}, column {error.colno}: {error.msg}; "
+            "it is not JSON."
         ) from error
     except (ValueError, RecursionError) as error:  # too many digits, or brackets
-        raise UserError(f"{where} is no JSON of plain data: {str(error)[:100]}.") from error
+        raise UserError(f"{where} is not JSON with plain data: {str(error)[:100]}.") from error
     if "\\u" in text and _SURROGATE.search(text):  # else there is nothing to walk through for
         _check_texts(value, where)
     return value
@@ -85,7 +85,7 @@ def _check_texts(value: Any, named: str) -> None:
     """Refuse halves of characters, which can be neither printed nor written."""
     for text in _texts(value):
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise UserError(f"{named} holds {text[:40]!r}, which is no text.")
+            raise UserError(f"{named} holds {text[:40]!r}, which is not a string.")
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -111,7 +111,7 @@ def check_depth(value: Any, named: str) -> None:
     while level:
         depth += 1
         if depth > MAX_DEPTH:
-            raise UserError(f"{named} is nested more than {MAX_DEPTH} deep.")
+            raise UserError(f"{named} is nested more than {MAX_DEPTH} levels deep.")
         level = [
             item
             for values in level
@@ -143,7 +143,7 @@ def read_json(path: str | Path, what: str, kind: type | None = None, cure: str =
         raise UserError(f"{error}{end}") from error
     if kind is not None and not isinstance(value, kind):
         wanted = "dictionary" if kind is dict else "list"
-        raise UserError(f"{named} holds a {type(value).__name__}, no {wanted}.{end}")
+        raise UserError(f"{named} contains a {type(value).__name__}, not a {wanted}.{end}")
     return value
 
 
@@ -169,13 +169,12 @@ def parse_yaml(content: str | bytes, named: str = "the file", loader: Any = None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{named}{line} is no YAML of plain data: {error.problem}.") from error
+        raise UserError(f"{named}{line} is not plain YAML data: {error.problem}.") from error
     except (yaml.YAMLError, RecursionError, ArithmeticError, LookupError) as error:
-        raise UserError(f"{named} is no YAML of plain data: {str(error)[:200]}.") from error
+        raise UserError(f"{named} is not plain YAML data: {str(error)[:200]}.") from error
     except (ValueError, TypeError, AttributeError) as error:  # `!!timestamp x` and the like
         raise UserError(
-            f"{named} is no YAML of plain data: a value is not of the type that it has to be "
-            f"({str(error)[:100]})."
+            f"{named} is not plain YAML data: a value has the wrong type ({str(error)[:100]})."
         ) from error
     return value
 
@@ -191,17 +190,19 @@ def _check_events(text: str, named: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             open_.append([event.anchor, 1])
             if len(open_) > MAX_DEPTH:
-                raise UserError(f"{where} is no YAML of plain data: nested {MAX_DEPTH} deep.")
+                raise UserError(
+                    f"{where} is not plain YAML data: nested more than {MAX_DEPTH} levels deep."
+                )
             continue
         if isinstance(event, yaml.CollectionEndEvent):
             anchor, size = open_.pop()
         elif isinstance(event, yaml.ScalarEvent):
             anchor, size = event.anchor, 1
             if len(event.value) > MAX_DIGITS and _LONG_NUMBER.fullmatch(event.value):
-                raise UserError(f"{where} is no YAML of plain data: a number is too long.")
+                raise UserError(f"{where} is not plain YAML data: a number is too long.")
         elif isinstance(event, yaml.AliasEvent):
             if any(event.anchor == anchor for anchor, _ in open_):
-                raise UserError(f"{where} is no YAML of plain data: *{event.anchor} holds itself.")
+                raise UserError(f"{where} is not plain YAML data: *{event.anchor} contains itself.")
             anchor, size = None, sizes.get(event.anchor, 0)
         else:
             continue
@@ -210,7 +211,7 @@ def _check_events(text: str, named: str) -> None:
         open_[-1][1] += size
         if open_[-1][1] > MAX_NODES:
             raise UserError(
-                f"{where} is no YAML of plain data: with what its aliases repeat it has more than "
+                f"{where} is not plain YAML data: with its aliases it has more than "
                 f"{MAX_NODES} values."
             )
 
@@ -248,7 +249,7 @@ def field(
         raise UserError(f"{named} has no {key}, which must be {wanted}.")
     value = values[key]
     if not is_good(value):
-        raise UserError(f"{named}: {key} is {str(value)[:60]!r}, and must be {wanted}.")
+        raise UserError(f"{named}: {key} is {str(value)[:60]!r}, but must be {wanted}.")
     return value
 
 

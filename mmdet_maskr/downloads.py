@@ -141,8 +141,8 @@ def _check_target(old: str, new: str) -> None:
     for *_, address in found:
         if not _is_public(str(address[0])):
             raise UserError(
-                f"{old} leads to {new[:200]}, which is an address of a network of its own: if that "
-                "is meant, give this address itself."
+                f"{old} leads to {new[:200]}, which is an address in a private network. If "
+                "this is intended, pass that address directly."
             )
 
 
@@ -173,7 +173,8 @@ def check_address(url: str) -> None:
         good = False
     if not good or "\0" in unquote(url):
         raise UserError(
-            f"{url[:200]!r} cannot be fetched: it is no address like https://a.org/photo.jpg."
+            f"{url[:200]!r} cannot be downloaded: it is not an address like "
+            "https://a.org/photo.jpg."
         )
 
 

@@ -27,7 +27,7 @@ def as_path(value: object, option: str) -> Path:
     except UnicodeError:
         encoded = b"\0"
     if b"\0" in encoded or len(encoded) > 4000 or any(len(p) > 255 for p in encoded.split(b"/")):
-        raise UserError(f"{option}={str(path)[:80]!r}: no file can have this name.")
+        raise UserError(f"{option}={str(path)[:80]!r}: this is not a valid file name.")
     return path
 
 
@@ -46,7 +46,8 @@ def check_writable(folder: Path, option: str) -> None:
     except UnicodeEncodeError as error:
         shown = os.fsencode(folder.absolute()).decode(errors="backslashreplace")
         raise UserError(
-            f"{option}: {shown} is no UTF-8, and logs and checkpoints name it: name another folder."
+            f"{option}: {shown} is not UTF-8, which logs and checkpoints need: choose "
+            "another folder."
         ) from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,8 +55,8 @@ def check_writable(folder: Path, option: str) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"{option}: the folder {folder.absolute()} cannot be written: {error.strerror}. Name "
-            "another one."
+            f"{option}: the folder {folder.absolute()} cannot be written: "
+            f"{error.strerror}. Choose another one."
         ) from error
 
 
@@ -69,8 +70,8 @@ def check_new_file(path: Path, option: str) -> None:
     try:
         is_folder = path.is_dir()
         if path.is_file() and not os.access(path, os.W_OK):
-            raise UserError(f"{option}: the file {path} may not be written.")
+            raise UserError(f"{option}: the file {path} is not writable.")
     except OSError as error:
         raise UserError(f"{option}: {path} cannot be written: {error.strerror}.") from error
     if is_folder:
-        raise UserError(f"{option}: {path} is a folder. Name a file.")
+        raise UserError(f"{option}: {path} is a folder: pass a file name.")

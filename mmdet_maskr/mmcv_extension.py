@@ -45,7 +45,7 @@ def check_folder(command: str) -> None:
     if versions and spec is not None and spec.origin is None:
         folder = ", ".join(spec.submodule_search_locations or [])
         raise ImportError(
-            f"mmcv is installed by half, as {folder} has no __init__.py: run `{command}`."
+            f"mmcv is installed incompletely: {folder} has no __init__.py: run `{command}`."
         )
 
 

@@ -17,7 +17,11 @@ NEW_NAMES = dict(
 
 def _warn(old: str) -> None:
     # no DeprecationWarning, which Python hides from those who run a config
-    warnings.warn(f"{old} is called {NEW_NAMES[old]} now: write that.", FutureWarning, stacklevel=3)
+    warnings.warn(
+        f"{old} is now called {NEW_NAMES[old]}: please use the new name.",
+        FutureWarning,
+        stacklevel=3,
+    )
 
 
 def getter(module: str) -> Callable[[str], type]:

@@ -76,7 +76,7 @@ def checked_state(state: object) -> tuple:
         UserError: it is none, or has another number of bytes than its shape needs.
     """
     if not isinstance(state, tuple) or len(state) not in (4, 5):
-        raise UserError("an array's state is none.")
+        raise UserError("the state of an array is missing.")
     shape, kind, by_columns, content = state[-4:]
     if isinstance(content, str):  # of Python 2
         content = content.encode("latin1")
@@ -87,7 +87,7 @@ def _checked(
     shape: object, kind: object, content: object
 ) -> tuple[tuple[int, ...], np.dtype, bytes]:
     if not isinstance(kind, PickledType) or not isinstance(content, (bytes, bytearray)):
-        raise UserError("an array's state is none of plain numbers.")
+        raise UserError("the state of an array does not have plain numbers.")
     if (
         not isinstance(shape, tuple)
         or len(shape) > MAX_DIMENSIONS

@@ -39,16 +39,16 @@ def read_literals(text: object, named: str, names: bool = False) -> dict[str, An
         UserError: it is anything else, and would have to be executed; says the line.
     """
     if not isinstance(text, str):
-        raise UserError(f"{named} is a {type(text).__name__}, no text.")
+        raise UserError(f"{named} is a {type(text).__name__}, not a string.")
     if len(text) > MAX_TEXT:
-        raise UserError(f"{named} has {len(text)} characters, more than a config has.")
+        raise UserError(f"{named} has {len(text)} characters, too many for a config.")
     try:
         body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         where = f", line {line}" if line else ""
         reason = getattr(error, "msg", None) or str(error) or type(error).__name__
-        raise UserError(f"{named}{where} is no config in Python: {reason}.") from error
+        raise UserError(f"{named}{where} is not a Python config: {reason}.") from error
     settings: dict[str, Any] = {}
     try:
         for statement in body:
@@ -120,8 +120,9 @@ def _refused(node: ast.AST, named: str) -> UserError:
     shown = ast.unparse(node).replace("\n", " ")[:80] if isinstance(node, ast.AST) else ""
     line = getattr(node, "lineno", "?")
     return UserError(
-        f"{named} was refused: line {line} ({shown}) is more than names and values, and would have "
-        "to be executed. Name the config that it was trained with."
+        f"{named} was refused: line {line} ({shown}) is more than names and values, "
+        "so it would have to be executed. Pass the config file that it was trained "
+        "with."
     )
 
 
@@ -141,8 +142,8 @@ def check_imports(imports: object, named: str) -> None:
     for module in modules:
         if not _may_import(module):
             raise UserError(
-                f"{named} was refused: it imports {module!r}, and importing it could run code. "
-                "Import it yourself before, or write the config in Python."
+                f"{named} was refused: it imports {module!r}, and importing it could run "
+                "code. Import it yourself first, or write the config in Python."
             )
 
 
@@ -169,8 +170,8 @@ def _check_base(path: str, filename: str) -> None:
             homes += [Path(file).resolve().parent, Path(file).resolve().parent.parent / "configs"]
     if not any(resolved.is_relative_to(home) for home in homes):
         raise UserError(
-            f"{filename} was refused: its _base_ {path} is a program, and not of OpenMMLab's "
-            "packages. Write the config in Python too."
+            f"{filename} was refused: its _base_ {path} is a Python program from outside "
+            "of OpenMMLab's packages. Write the config in Python too."
         )
 
 
@@ -243,7 +244,7 @@ def literals_alone(from_string: Callable[..., Any]) -> Callable[..., Any]:
         named = "the config in the checkpoint"
         settings = read_literals(cfg_str, named)
         if "_base_" in settings:
-            raise UserError(f"{named} has a _base_, and is not whole: name the config's file.")
+            raise UserError(f"{named} has a _base_, so it is not complete: pass the config file.")
         check_imports(settings.get("custom_imports"), named)
         for module in (settings.get("custom_imports") or {}).get("imports", ()):
             importlib.import_module(module)

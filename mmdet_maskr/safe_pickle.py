@@ -53,7 +53,7 @@ def _check_keys(keys: Any) -> None:
     for key in keys:
         parts = key if isinstance(key, tuple) else (key,)
         if not all(isinstance(part, _KEYS) for part in parts):
-            raise UserError("a key is neither a number nor a text.")
+            raise UserError("a key is neither a number nor a string.")
 
 
 def _set(items: Any = ()) -> set:
@@ -248,7 +248,7 @@ def load_pickle(file: BinaryIO, **kwargs: Any) -> Any:
         # torch reads tensors in the file, and wraps its reason in advice to load code
         reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n")[0]
         reason = reason or type(error).__name__
-        raise UserError(f"the file is no pickle, or damaged ({reason}).") from error
+        raise UserError(f"the file is not a pickle, or it is damaged ({reason}).") from error
 
 
 class _Bounded:

@@ -41,8 +41,8 @@ def read(path: str | Path, map_location: Any = None) -> dict[str, Any]:
             text = (file.metadata() or {}).get(META)
     except SafetensorError as error:
         raise UserError(
-            f"checkpoint {path} cannot be read: it is damaged, cut off, or no {SUFFIX} file "
-            f"({str(error).splitlines()[0][:200]})."
+            f"checkpoint {path} cannot be read: it is damaged, truncated, or not a "
+            f"{SUFFIX} file ({str(error).splitlines()[0][:200]})."
         ) from error
     if map_location is not None:
         state = {name: value.to(map_location) for name, value in state.items()}
@@ -55,7 +55,7 @@ def _meta_of(text: str | None, path: Path) -> dict[str, Any]:
     try:
         meta = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"checkpoint {path}: its metadata is no JSON ({error}).") from error
+        raise UserError(f"checkpoint {path}: its metadata is not JSON ({error}).") from error
     if not isinstance(meta, dict):
         raise UserError(f"checkpoint {path}: its metadata is a {type(meta).__name__}.")
     return meta
@@ -81,7 +81,7 @@ def write(path: str | Path, state: Mapping[str, Any], meta: Mapping[str, Any]) -
     tensors, seen = {}, set()
     for name, value in state.items():
         if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
-            raise UserError(f"{name} is a {type(value).__name__} that {SUFFIX} cannot hold.")
+            raise UserError(f"{name} is a {type(value).__name__} that {SUFFIX} cannot store.")
         value = value.detach().cpu().contiguous()
         place = value.untyped_storage().data_ptr()
         tensors[name] = value.clone() if place in seen else value  # shared ones are refused

@@ -68,7 +68,7 @@ def test_tensor_in_pickle_that_hides_code(tmp_path: Path):
     content = Payload(torch.storage._load_from_bytes, inner.read_bytes())
     path = tmp_path / "results.pkl"
     path.write_bytes(pickle.dumps(content))
-    with pytest.raises(UserError, match="no pickle, or damaged"):
+    with pytest.raises(UserError, match="not a pickle, or it is damaged"):
         mmengine.load(str(path))
     assert not witness.exists()
 
@@ -90,7 +90,7 @@ def test_plain_pickles_load(tmp_path: Path):
 @pytest.mark.parametrize("content", [b"", b"\x80", b"not a pickle", pickle.dumps([1] * 99)[:-5]])
 def test_damaged_pickle(tmp_path: Path, content: bytes):
     (tmp_path / "results.pkl").write_bytes(content)
-    with pytest.raises(UserError, match="no pickle, or damaged"):
+    with pytest.raises(UserError, match="not a pickle, or it is damaged"):
         mmengine.load(str(tmp_path / "results.pkl"))
 
 
@@ -109,10 +109,10 @@ def test_damaged_pickle(tmp_path: Path, content: bytes):
 def test_malicious_yaml(tmp_path: Path, text: str, suffix: str):
     path, witness = tmp_path / f"config{suffix}", tmp_path / "executed"
     path.write_text(text.format(witness=witness))
-    with pytest.raises(UserError, match="no YAML of plain data"):
+    with pytest.raises(UserError, match="not plain YAML data"):
         mmengine.load(str(path))
     assert not witness.exists()
-    with pytest.raises(UserError, match="no YAML of plain data"):
+    with pytest.raises(UserError, match="not plain YAML data"):
         mmengine.Config.fromfile(path)
 
 

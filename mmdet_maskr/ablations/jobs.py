@@ -209,8 +209,8 @@ class Job:
                     for value in (then, now)
                 )
                 raise UserError(
-                    f"{self.folder} was begun {before}, and this call is {here}: call it as "
-                    "before, or name another folder with --work-dir."
+                    f"{self.folder} was started {before}, but this call is {here}: repeat the "
+                    "first call, or choose another folder with --work-dir."
                 )
 
     @property

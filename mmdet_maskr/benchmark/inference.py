@@ -343,4 +343,4 @@ def _print_parts(rows: list[TimedCase]) -> None:
             f"{row.notes['share_of_peak']:9.0%}",
             f"{apart['box']:8.1g} {apart['score']:8.1g} {apart.get('mask', 0):7.1g}",
         )
-    print("parts: median seconds; differences from our model as it is")
+    print("parts: median seconds; differences from our model without optimization")

@@ -96,7 +96,7 @@ def on_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise UserError(f"--device {name}: torch sees no GPU here.")
+            raise UserError(f"--device {name}: torch finds no GPU.")
         torch.backends.cudnn.allow_tf32 = False
     return device
 

@@ -21,7 +21,8 @@ def configs_dir() -> Path:
         if (folder / "maskr_r50_fpn_1x.py").is_file():
             return folder
     raise UserError(
-        f"there are no configs next to or in {PACKAGE}: install mmdet_maskr by pip from a checkout."
+        f"there are no configs next to or in {PACKAGE}: install mmdet_maskr with pip "
+        "from a checkout."
     )
 
 

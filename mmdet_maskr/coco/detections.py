@@ -67,7 +67,7 @@ class Detections:
         counts = [len(found["labels"]) for found in given]
         for field in ("scores", *(_PREDICTED[kind] for kind in kinds)):
             if [len(found[field]) for found in given] != counts:
-                raise ValueError(f"an image has another number of {field} than of labels")
+                raise ValueError(f"an image must have as many {field} as labels")
         labels = _joined([np.asarray(found["labels"], np.int64) for found in given], ())
         kept = np.isin(labels, list(category_ids))
         has = np.ones(len(labels), bool)

@@ -33,8 +33,8 @@ def check_category_keypoints(category: Mapping, names: Sequence[str], ann_file: 
         return
     if not isinstance(in_file, list) or not all(isinstance(name, str) for name in in_file):
         raise UserError(
-            f"category {category['name']!r} of {ann_file} has keypoints={str(in_file)[:100]}, "
-            "which is no list of names."
+            f"category {category['name']!r} of {ann_file} has "
+            f"keypoints={str(in_file)[:100]}, which is not a list of names."
         )
     if in_file == list(names):
         return
@@ -72,9 +72,9 @@ def check_keypoints_present(
         if count and category["id"] not in having and "keypoints" not in category:
             raise UserError(
                 f"none of the {count} annotations of {category['name']!r} in {ann_file} has "
-                "keypoints. If this is a file of boxes and masks, name the one with the keypoints "
-                "as keypoint_ann_file, or as ann_file if it has all that is needed; if the class "
-                "has none, leave it out of metainfo['keypoint_classes']."
+                "keypoints. If the keypoints are in another file, set it as keypoint_ann_file, "
+                "or as ann_file if it also has the boxes and masks. If the class has no "
+                "keypoints, leave it out of metainfo['keypoint_classes']."
             )
 
 
@@ -169,17 +169,18 @@ def join_by_id(
     own = [a["id"] for a in content["annotations"] if "keypoints" in a]
     if own:
         raise UserError(
-            f"annotation {own[0]} of {ann_file} has keypoints already: leave keypoint_ann_file="
-            f"{keypoint_ann_file!r} out, or name a file without keypoints as ann_file."
+            f"annotation {own[0]} of {ann_file} has keypoints already: leave "
+            f"keypoint_ann_file={keypoint_ann_file!r} out, or set ann_file to a file without "
+            "keypoints."
         )
     others = keypoint_content["annotations"]
     by_id = {annotation["id"]: annotation for annotation in content["annotations"]}
     unknown = [a["id"] for a in others if a["id"] not in by_id]
     if unknown:
         raise UserError(
-            f"{len(unknown)} of the {len(others)} annotations of {keypoint_ann_file} are not in "
-            f"{ann_file}, e.g. those with ids {unknown[:5]}: both must be of the same split, and "
-            "an object has the same id in both."
+            f"{len(unknown)} of the {len(others)} annotations of {keypoint_ann_file} are not "
+            f"in {ann_file}, e.g. those with ids {unknown[:5]}: both files must be of the "
+            "same split, and an object must have the same id in both."
         )
     names = {category["id"]: category["name"] for category in content["categories"]}
     other_names = {c["id"]: c["name"] for c in keypoint_content["categories"]}
@@ -189,9 +190,9 @@ def join_by_id(
         there = other["image_id"], other_names.get(other["category_id"])
         if here != there:
             raise UserError(
-                f"annotation {other['id']} is a {here[1]!r} in image {here[0]} by {ann_file}, but "
-                f"a {there[1]!r} in image {there[0]} by {keypoint_ann_file}: an object has the "
-                "same id in both files."
+                f"annotation {other['id']} is a {here[1]!r} in image {here[0]} by {ann_file}, "
+                f"but a {there[1]!r} in image {there[0]} by {keypoint_ann_file}: an object must "
+                "have the same id in both files."
             )
         annotation.update({k: other[k] for k in ("keypoints", "num_keypoints") if k in other})
 

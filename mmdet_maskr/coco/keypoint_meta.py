@@ -92,8 +92,8 @@ def check_keypoint_meta(metainfo: Mapping) -> None:
     for key in ("keypoints", "keypoint_swaps", "keypoint_sigmas"):
         if metainfo.get(key) is None:
             raise UserError(
-                f"metainfo lacks {key!r}: {_EXPECTED[key]}. It has {sorted(metainfo)}; "
-                "swaps, sigmas, skeleton and colors of other keypoints do not carry over."
+                f"metainfo lacks {key!r}: {_EXPECTED[key]}. It has {sorted(metainfo)}; swaps, "
+                "sigmas, skeleton and colors of other keypoints cannot be reused."
             )
     for key in _EXPECTED:
         value = metainfo.get(key, ())
@@ -152,7 +152,7 @@ def _check_pairs(key: str, pairs: Sequence, names: Sequence[str]) -> None:
         unknown = [name for name in pair if name not in names]
         if unknown:
             raise UserError(
-                f"metainfo[{key!r}] has {tuple(pair)!r}, but {unknown} are no keypoints of "
+                f"metainfo[{key!r}] has {tuple(pair)!r}, but {unknown} are not in "
                 f"metainfo['keypoints'], which has {tuple(names)}."
             )
 
@@ -163,9 +163,9 @@ def _check_swaps(swaps: Sequence[Sequence[str]]) -> None:
     ]
     if doubled:
         raise UserError(
-            f"metainfo['keypoint_swaps'] has {doubled} more than once, so that mirroring twice "
-            "would not give the first keypoints back: write each pair once, and leave out what is "
-            "its own mirror image."
+            f"metainfo['keypoint_swaps'] has {doubled} more than once, so two flips would "
+            "not restore the keypoints: write each pair once, and leave out keypoints that "
+            "have no partner."
         )
 
 
@@ -202,7 +202,7 @@ def _check_keypoint_classes(metainfo: Mapping) -> None:
     unknown = [name for name in names if name not in classes]
     if unknown or not names:
         raise UserError(
-            f"metainfo['keypoint_classes'] is {tuple(names)}, of which {unknown} are none of the "
-            f"classes {tuple(classes)}: name those that have keypoints, or leave the key out if "
-            "all have."
+            f"metainfo['keypoint_classes'] is {tuple(names)}, but {unknown} are not in the "
+            f"classes {tuple(classes)}: list the classes that have keypoints, or leave the "
+            "key out if all have."
         )

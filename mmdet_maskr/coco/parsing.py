@@ -53,4 +53,6 @@ def check_sections(content: object, ann_file: str) -> None:
         )
     empty = [key for key in ("images", "categories") if not content[key]]
     if empty:
-        raise UserError(f"annotation file {ann_file} has no entry under {empty}: nothing to do.")
+        raise UserError(
+            f"annotation file {ann_file} has an empty list {empty}: there is nothing to do."
+        )

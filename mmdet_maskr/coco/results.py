@@ -64,13 +64,13 @@ def check_results(
     if strangers:
         raise UserError(
             f"{file} has detections on {len(strangers)} images that are not in {truth}, e.g. "
-            f"{strangers[0]}: are they of the same dataset? (MaskRInferencer writes ids instead "
-            "of file names if it is given ann_file.)"
+            f"{strangers[0]}. Are they from the same dataset? (MaskRInferencer writes ids "
+            "instead of file names if it is given ann_file.)"
         )
     unknown = sorted({r["category_id"] for r in records} - set(categories), key=str)
     if unknown:
         raise UserError(
-            f"{file} has the category ids {unknown[:8]}, which {truth} has not: there are "
+            f"{file} has the category ids {unknown[:8]}, which {truth} does not have: it has "
             f"{sorted(categories, key=str)[:8]}, ..."
         )
     for index, record in enumerate(records):
@@ -99,7 +99,7 @@ def what_is_wrong(record: object) -> str | None:
     if not is_number(record.get("score")):
         return "needs score, a number"
     if record.get("bbox") is not None and not is_box(record["bbox"]):
-        return "has a bbox that is no list of four numbers"
+        return "has a bbox that is not a list of four numbers"
     keypoints = record.get("keypoints")
     if keypoints is not None and not (
         isinstance(keypoints, list) and len(keypoints) % 3 == 0 and all(map(is_number, keypoints))

@@ -54,7 +54,7 @@ class Comparison:
 
     def __init__(self, models: Sequence[ComparedModel], truth: Truth | None = None) -> None:
         if not models:
-            raise UserError("--models names no model.")
+            raise UserError("--models has no models.")
         self.models = list(models)
         self.truth = truth
         self._warm = False

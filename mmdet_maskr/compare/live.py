@@ -124,7 +124,7 @@ def serve(
             css=STYLE,
         )
     except OSError as error:
-        raise UserError(f"--host {host} --port {port}: the form cannot listen there.") from error
+        raise UserError(f"--host {host} --port {port}: cannot listen on this address.") from error
     print(f"serving {address} (Ctrl-C ends it)", flush=True)
     if block:
         form.block_thread()

@@ -134,8 +134,8 @@ def load_model(source: Source, device: str | None = None) -> ComparedModel:
     dataset = cfg.get("test_dataloader", {}).get("dataset", {})
     if not any("pipeline" in leaf for leaf in wrappers.leaves(dataset)):
         raise UserError(
-            f"{source.config} has no test_dataloader.dataset.pipeline, which says how images are "
-            "read for the model: take the config of the training, or one of configs/."
+            f"{source.config} has no test_dataloader.dataset.pipeline, which defines how "
+            "images are loaded: use the config of the training, or one from configs/."
         )
     # what mmengine says of weights that do not fit is an error below
     with quiet(), contextlib.redirect_stdout(io.StringIO()):

@@ -26,7 +26,7 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
     named = [str(path) for path in paths]
     for path in named:
         if is_url(path):
-            raise UserError(f"--images: {path} is a URL: download it, and name the file.")
+            raise UserError(f"--images: {path} is a URL: download it and pass the file.")
     try:
         return list(dict.fromkeys(Path(str(path)) for path in expand(named)))
     except UserError as error:

@@ -71,8 +71,8 @@ class Truth:
         if all(self.image_id(path) is None for path in paths):
             first = self.coco.dataset["images"][0]["file_name"]
             raise UserError(
-                f"--ann {self.path} lists none of the {len(paths)} images: the first is "
-                f"{paths[0].name}, that of the file {first}."
+                f"--ann {self.path} lists none of the {len(paths)} images. The first image "
+                f"is {paths[0].name}, the first of the file is {first}."
             )
 
     def annotations(self, image_id: int) -> list[dict]:

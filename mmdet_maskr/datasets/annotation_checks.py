@@ -133,9 +133,10 @@ class ChecksAnnotations(CocoDataset):
         text = f"{tally.box_only} of {tally.used} objects have a box and no mask"
         if loads_masks(self.pipeline, as_pixels=True):
             raise UserError(
-                f"{self.ann_file}: {text}, and the pipeline loads masks as mmdet does, which needs "
-                "one of each: use LoadInstanceAnnotations (or LoadKeypointAnnotations with "
-                "poly2mask=None) in train_pipeline, and they train boxes alone."
+                f"{self.ann_file}: {text}, but the pipeline loads masks as mmdet does and "
+                "needs a mask for each object. Use LoadInstanceAnnotations (or "
+                "LoadKeypointAnnotations with poly2mask=None) in train_pipeline; these "
+                "objects then train only the box branch."
             )
         _say(
             f"{self.ann_file}: {text}: they train boxes, and are left out of the mask loss.",
@@ -152,7 +153,7 @@ class ChecksAnnotations(CocoDataset):
         if tally.shift() or tally.all_fractions:
             raise UserError(left)
         if tally.total and not tally.used and not self.test_mode:
-            raise UserError(f"nothing is left to be trained on. {left}")
+            raise UserError(f"no annotation is left to train on. {left}")
         if not tally.total and not self.test_mode:
             _say(f"{self.ann_file} has no annotations: its images are background.", logging.WARNING)
         if tally.is_much or tally.reasons["category"] or tally.reasons["image"]:
@@ -173,8 +174,8 @@ class ChecksAnnotations(CocoDataset):
         )
         if len(tally.mismatches) > self.max_box_mismatch * tally.compared:
             raise UserError(
-                f"{text} Where boxes are meant to differ, set the dataset's max_box_mismatch=1; "
-                f"it is {self.max_box_mismatch:g}."
+                f"{text} If the boxes differ on purpose, set max_box_mismatch=1 in the "
+                f"dataset; it is {self.max_box_mismatch:g}."
             )
         _say(text, logging.WARNING)
 

@@ -61,8 +61,9 @@ class ReadsFolder(CocoInstanceDataset):
         given = [name for name in _SET if name in options]
         if given:
             raise UserError(
-                f"{type(self).__name__} finds its files in data_root, and takes no "
-                f"{' and no '.join(given)}: use CocoInstanceDataset for files that you name."
+                f"{type(self).__name__} finds its files in data_root and does not take "
+                f"{' and no '.join(given)}: to set the files yourself, use "
+                "CocoInstanceDataset."
             )
         reading = Reading(format, val_share, seed, folds, fold, val_root)
         self.prepared = prepare(data_root, reading)
@@ -96,8 +97,9 @@ class ReadsFolder(CocoInstanceDataset):
         if found:
             train, other = found[0]
             print_log(
-                f"{data_root}: {len(found)} photos that validate or test are the same as ones that "
-                f"train, which makes scores too high; the first is {other}, which is {train}.",
+                f"{data_root}: {len(found)} photos for validation or test are also in the "
+                f"training set, so the scores will be too high; the first is {other}, the "
+                f"same as {train}.",
                 logger="current",
                 level=logging.WARNING,
             )

@@ -78,7 +78,7 @@ def convert(
             )
         ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if ids is None or ids.ndim != 2:
-            raise UserError(f"label image {path} cannot be read: it is no PNG of one channel.")
+            raise UserError(f"label image {path} cannot be read: it is not a PNG with one channel.")
         height, width = ids.shape
         images.append(dict(id=image_id, file_name=str(photo), height=height, width=width))
         for annotation in instances_of(ids):

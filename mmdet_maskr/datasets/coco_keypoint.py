@@ -214,8 +214,9 @@ class CocoKeypointDataset(CocoInstanceDataset):
                 f"images of {self.ann_file}."
             )
         print_log(
-            f"{self.ann_file}: {len(kept) - len(enough)} of {len(kept)} images have fewer than "
-            f"{least} visible keypoints and are left out (filter_cfg.min_visible_keypoints).",
+            f"{self.ann_file}: {len(kept) - len(enough)} of {len(kept)} images have "
+            f"fewer than {least} visible keypoints, so they are left out "
+            "(filter_cfg.min_visible_keypoints).",
             logger="current",
         )
         return enough
@@ -241,10 +242,11 @@ class CocoJointDataset(CocoKeypointDataset):
     def __init__(self, *args, keypoint_ann_file: str | None = None, **kwargs) -> None:
         if keypoint_ann_file is None:
             raise UserError(
-                "CocoJointDataset needs keypoint_ann_file, the file with the keypoints, e.g. "
-                "'annotations/person_keypoints_train2017.json' in addition to ann_file="
-                "'annotations/instances_train2017.json'. For a single file that has all, use "
-                "CocoKeypointDataset with metainfo=dict(classes=..., keypoint_classes=...)."
+                "CocoJointDataset needs keypoint_ann_file, the file with the keypoints, "
+                "such as 'annotations/person_keypoints_train2017.json' in addition to "
+                "ann_file='annotations/instances_train2017.json'. If one file has "
+                "everything, use CocoKeypointDataset with metainfo=dict(classes=..., "
+                "keypoint_classes=...)."
             )
         super().__init__(*args, keypoint_ann_file=keypoint_ann_file, **kwargs)
 

@@ -55,9 +55,9 @@ class Cutting:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_visible <= 1:
-            raise UserError(f"min_visible={self.min_visible}: it is a share, from 0 to 1.")
+            raise UserError(f"min_visible={self.min_visible}: it must be a fraction from 0 to 1.")
         if not self.empty >= 0:
-            raise UserError(f"empty={self.empty}: it is a share, 0 or more.")
+            raise UserError(f"empty={self.empty}: it must be 0 or more.")
 
 
 @dataclass
@@ -109,7 +109,7 @@ def cut_dataset(
     content = read_checked(ann_file)
     folder = out / images.resolve().name
     if folder.resolve() == images.resolve():
-        raise UserError(f"{out} holds the images themselves: name another folder.")
+        raise UserError(f"{out} is the folder of the images: choose another folder.")
     by_image: dict[Any, list[dict]] = defaultdict(list)
     for annotation in content["annotations"]:
         by_image[annotation["image_id"]].append(annotation)
@@ -137,7 +137,7 @@ def cut_dataset(
                 _count(report, annotation)
         progress(done, len(content["images"]))
     if not report.objects:
-        raise UserError(f"{ann_file} has no object of which a crop shows enough to train on.")
+        raise UserError(f"{ann_file} has no objects that are large enough in any crop to train on.")
     new = {**content, "images": crops, "annotations": annotations}
     write_whole(report.path, json.dumps(new))
     return report
@@ -202,8 +202,9 @@ def _open(path: Path, entry: Mapping[str, Any]) -> Raster:
     raster = open_raster(str(path), _load, channels=None, is_color=False)
     if (raster.height, raster.width) != (entry["height"], entry["width"]):
         raise UserError(
-            f"{path} has {raster.width} x {raster.height} pixels, and the annotation file says "
-            f"{entry['width']} x {entry['height']}: {call('check FILE --fix COPY')} repairs it."
+            f"{path} has {raster.width} x {raster.height} pixels, but the annotation "
+            f"file says {entry['width']} x {entry['height']}: "
+            f"{call('check FILE --fix COPY')} repairs it."
         )
     return raster
 
@@ -216,7 +217,7 @@ def _load(path: str) -> np.ndarray:
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # upright, as training sees it
     image = cv2.imdecode(content, flags) if content.size else None
     if image is None:
-        raise Unreadable(path, "it is no image that OpenCV can read")
+        raise Unreadable(path, "OpenCV cannot read it as an image")
     return image[..., None] if image.ndim == 2 else image[..., ::-1]
 
 

@@ -50,12 +50,13 @@ class LVISInstanceDataset(SharesIndex, SurvivesUnreadableImages, ChecksAnnotatio
         if len(self.cat_ids) != len(classes):
             raise UserError(
                 f"{self.ann_file} has {len(self.cat_ids)} categories, but the dataset has "
-                f"{len(classes)} classes, and labels follow the file: LVIS v1 has 1203. For a file "
-                "with classes of your own use CocoInstanceDataset."
+                f"{len(classes)} classes; LVIS v1 has 1203. For your own classes, use "
+                "CocoInstanceDataset."
             )
         if "coco_url" not in index.image(0):
             raise UserError(
-                f"{self.ann_file} is no annotation file of LVIS v1: its images have no coco_url."
+                f"{self.ann_file} is not an annotation file of LVIS v1: its images have no "
+                "coco_url."
             )
         data_list = self._load_index(index)
         if self.backend_args is None:

@@ -34,8 +34,8 @@ def check_metainfo(metainfo: Mapping | None) -> None:
             return
         raise UserError(
             f"metainfo['classes'] is the bare string {classes!r}, not a tuple: write "
-            f"classes=({classes!r},) for one class (mind the comma), or the path of an existing "
-            "text file with one name a line."
+            f"classes=({classes!r},) for one class (with the comma), or the path of a "
+            "text file with one name per line."
         )
     doubled = [name for name, count in Counter(classes).items() if count > 1]
     if doubled:
@@ -56,7 +56,9 @@ def check_filter(filter_cfg: Mapping | None, options: Sequence[str]) -> None:
         if name not in options:
             raise UserError(f"filter_cfg has {name!r}; this dataset has {tuple(options)}.")
         if not isinstance(value, (int, float)) or not value >= 0:
-            raise UserError(f"filter_cfg has {name}={value!r}, which is no number from 0.")
+            raise UserError(
+                f"filter_cfg has {name}={value!r}, which must be a number of at least 0."
+            )
 
 
 def check_image_folder(folder: str, first_image: str) -> None:
@@ -76,6 +78,7 @@ def check_image_folder(folder: str, first_image: str) -> None:
         )
     if not Path(first_image).is_file():
         raise UserError(
-            f"the image folder {folder or '.'} lacks {first_image}, the first image of the "
-            "annotation file: does data_prefix=dict(img=...) name the folder of this split?"
+            f"the image folder {folder or '.'} lacks {first_image}, the first image of "
+            "the annotation file. Is data_prefix=dict(img=...) the folder of this "
+            "split?"
         )

@@ -104,9 +104,9 @@ class SurvivesUnreadableImages(BaseDataset):
             info = self.get_data_info(idx)
             tries = 1 if self.test_mode else self.max_refetch + 1
             raise UserError(
-                f"the pipeline gives nothing for {tries} images in a row, such as "
-                f"{info['img_path']} (id {info['img_id']}): {self._what_gives_none(idx)} returns "
-                "None for what it leaves nothing of. Loosen it."
+                f"the pipeline returns nothing for {tries} images in a row, such as "
+                f"{info['img_path']} (id {info['img_id']}): {self._what_gives_none(idx)} "
+                "returns None if it leaves no object. Make its options less strict."
             ) from error
 
     def _what_gives_none(self, idx: int) -> str:
@@ -125,15 +125,15 @@ class SurvivesUnreadableImages(BaseDataset):
         count, limit = int(self._unreadable.sum()), math.ceil(self.max_unreadable * len(self))
         if count > limit:
             raise UserError(
-                f"image {path} cannot be read: {reason}. That makes {count} of {len(self)}, and "
-                f"max_unreadable={self.max_unreadable:g} allows {limit}. Is "
-                f"{os.path.dirname(path)} the folder of {self.ann_file}? If it is, look at the "
-                f"disk, or let {call('check')} list them and write annotations without them "
-                "(--fix)."
+                f"image {path} cannot be read: {reason}. That makes {count} of {len(self)}, "
+                f"and max_unreadable={self.max_unreadable:g} allows {limit}. Is "
+                f"{os.path.dirname(path)} the folder of {self.ann_file}? If it is, check the "
+                f"disk, or find these images with {call('check')} and write annotations "
+                "without them (--fix)."
             )
         print_log(
-            f"image {path} cannot be read: {reason}. Another one is taken; {count} so far, at most "
-            f"{limit}.",
+            f"image {path} cannot be read: {reason}. Another image replaces it; {count} "
+            f"so far, at most {limit}.",
             logger="current",
             level=logging.WARNING,
         )
@@ -144,10 +144,11 @@ class SurvivesUnreadableImages(BaseDataset):
         info = self.get_data_info(idx)
         if shape is not None and tuple(shape[:2]) != (info["height"], info["width"]):
             raise UserError(
-                f"image {info['img_path']} (id {info['img_id']}) is of {shape[1]} x {shape[0]} "
-                f"pixels, but {info['width']} x {info['height']} in the annotation file: boxes and "
-                "masks would lie elsewhere. If the file has an EXIF rotation that the annotations "
-                "disregard, set color_type='color_ignore_orientation' in LoadImageFromFile."
+                f"image {info['img_path']} (id {info['img_id']}) has {shape[1]} x {shape[0]} "
+                f"pixels, but {info['width']} x {info['height']} in the annotation file, so "
+                "boxes and masks would be misplaced. If the file has an EXIF rotation that "
+                "the annotations ignore, set color_type='color_ignore_orientation' in "
+                "LoadImageFromFile."
             )
 
 

@@ -62,7 +62,7 @@ class VOCBoxDataset(SurvivesUnreadableImages, VOCDataset):
         """Size, path and boxes of one image."""
         path = img_info["xml_path"]
         if self.backend_args is None and not Path(path).is_file():
-            raise UserError(f"{self.ann_file} names {img_info['img_id']}, but there is no {path}.")
+            raise UserError(f"{self.ann_file} lists {img_info['img_id']}, but there is no {path}.")
         try:
             return super().parse_data_info(img_info)
         except ET.ParseError as error:

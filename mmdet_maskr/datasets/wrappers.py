@@ -60,7 +60,7 @@ def place_of(dataset: Any, index: int) -> tuple[BaseDataset, int]:
     for place in _path(dataset, index):
         if isinstance(place[0], MultiImageMixDataset):
             raise UserError(
-                f"a {type(place[0]).__name__} mixes images: only what it gives can be drawn, with "
+                f"a {type(place[0]).__name__} mixes images: draw its results with "
                 "mode='transformed'."
             )
     return place
@@ -81,8 +81,7 @@ def _path(dataset: Any, index: int) -> Iterator[tuple[Any, int]]:
             dataset = inner[0]
         else:
             raise UserError(
-                f"a {type(dataset).__name__} does not say which of its images is which: take "
-                "mode='transformed'."
+                f"a {type(dataset).__name__} does not list its images: use mode='transformed'."
             )
 
 
@@ -126,8 +125,8 @@ def the_pipeline(dataset: Mapping, purpose: str) -> list:
     found = pipelines(dataset)
     if len(found) > 1:
         raise UserError(
-            f"the datasets within {_name(dataset)} have {len(found)} different pipelines, and "
-            f"{purpose} needs one: give them the same."
+            f"the datasets within {_name(dataset)} have {len(found)} different "
+            f"pipelines, and {purpose} needs one: use the same pipeline in all of them."
         )
     return found[0]
 
@@ -180,8 +179,8 @@ def joined_metainfo(metainfos: Sequence[Mapping], what: str) -> dict:
             if _plain(first.get(key)) != _plain(other.get(key)):
                 raise UserError(
                     f"the datasets within {what} differ in metainfo[{key!r}]: {first.get(key)} "
-                    f"and {other.get(key)}. Labels would not mean the same; give all of them the "
-                    f"same metainfo=dict({key}=...)."
+                    f"and {other.get(key)}. Labels would have different meanings: set the same "
+                    f"metainfo=dict({key}=...)."
                 )
     return dict(first)
 

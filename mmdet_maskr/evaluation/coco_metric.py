@@ -144,8 +144,8 @@ class CocoInstanceMetric(CocoMetric):
         if self._of_dataset:
             if "ann_file" not in dataset_meta:
                 raise UserError(
-                    "the evaluator's ann_file='dataset' needs AnyInstanceDataset, which finds its "
-                    "annotations: name the dataset's ann_file there, too."
+                    "the evaluator's ann_file='dataset' works only with AnyInstanceDataset: set "
+                    "ann_file to the annotation file of the dataset."
                 )
             self._read_all(dataset_meta["ann_file"])
         if self._coco_api is not None:
@@ -189,8 +189,9 @@ class CocoInstanceMetric(CocoMetric):
         unknown = [r["img_id"] for r in found if r["img_id"] not in self._coco_api.imgs]
         if unknown:
             raise UserError(
-                f"{len(unknown)} of the {len(found)} images of the dataset, ids {unknown[:5]}, "
-                "are not in the evaluator's ann_file: name the dataset's annotation file there."
+                f"{len(unknown)} of the {len(found)} images of the dataset, ids "
+                f"{unknown[:5]}, are not in the evaluator's ann_file: set ann_file to the "
+                "annotation file of the dataset."
             )
         if self.cat_ids is None:
             self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta["classes"])
@@ -227,9 +228,9 @@ class CocoInstanceMetric(CocoMetric):
         lacking = sorted(set(self._coco_api.imgs) - set(keypoint_api.imgs))
         if lacking:
             raise UserError(
-                f"keypoint_ann_file {keypoint_ann_file} lacks {len(lacking)} of the images of "
-                f"ann_file {self._coco_api.annotation_file}, ids {lacking[:5]}: it has to list "
-                "them even where nothing on them has keypoints."
+                f"keypoint_ann_file {keypoint_ann_file} lacks {len(lacking)} of the images "
+                f"of ann_file {self._coco_api.annotation_file}, ids {lacking[:5]}: it must "
+                "list all images, also those without keypoints."
             )
         return keypoint_api
 
@@ -276,7 +277,7 @@ class CocoInstanceMetric(CocoMetric):
         if self.with_keypoints:
             found[KEYPOINTS] = self._detections(KEYPOINTS, results)
         files = write_files(self.outfile_prefix, found)
-        MMLogger.get_current_instance().info(f"results are saved as {files}")
+        MMLogger.get_current_instance().info(f"results saved as {files}")
 
     def evaluation(self, metric: str, results: Sequence[dict]) -> tuple[COCOeval, dict[int, str]]:
         """COCO's evaluation by the backend, and the names of its categories by their ids.

@@ -57,8 +57,8 @@ def number_annotations(coco: COCO) -> None:
     if len(set(ids)) == len(ids) and all(isinstance(i, int) and i > 0 for i in ids):
         return
     MMLogger.get_current_instance().warning(
-        f"{coco.annotation_file}: the ids of annotations are not unique integers from 1, so "
-        "evaluation numbers them anew; by themselves they would lower the scores."
+        f"{coco.annotation_file}: annotation ids are not unique integers from 1, "
+        "which would lower the scores. Evaluation uses new ids."
     )
     for number, annotation in enumerate(annotations, start=1):
         annotation["id"] = number
@@ -84,9 +84,10 @@ def warn_of_many(coco: COCO, category_ids: Collection[int], max_dets: int) -> No
         return
     image_id, count = counts.most_common(1)[0]
     MMLogger.get_current_instance().warning(
-        f"{coco.annotation_file}: {len(crowded)} images have more than {max_dets} objects, at most "
-        f"{count} (image {image_id}), and evaluation counts {max_dets} detections an image and "
-        f"class: set the evaluator's max_dets={count}, and the model's test_cfg.rcnn.max_per_img."
+        f"{coco.annotation_file}: {len(crowded)} images have more than {max_dets} "
+        f"objects (image {image_id} has {count}), but evaluation counts {max_dets} "
+        f"detections per image and class: set the evaluator's max_dets={count}, and "
+        "the model's test_cfg.rcnn.max_per_img."
     )
 
 
@@ -126,12 +127,11 @@ def mask_truth(coco: COCO, category_ids: Collection[int], ann_file: str) -> COCO
         return coco
     if lacking == total:
         raise UserError(
-            f"none of the {total} objects of {ann_file} has a mask, which metric 'segm' needs: set "
-            "metric='bbox' where there are only boxes."
+            f"none of the {total} objects of {ann_file} has a mask, which metric 'segm' "
+            "needs: set metric='bbox' if there are only boxes."
         )
     MMLogger.get_current_instance().warning(
-        f"{ann_file}: {lacking} of {total} objects have a box and no mask, and are not looked for "
-        "in the scores of masks."
+        f"{ann_file}: {lacking} of {total} objects have a box but no mask; mask AP ignores them."
     )
     truth = GroundTruth()
     truth.annotation_file = ann_file

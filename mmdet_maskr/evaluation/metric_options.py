@@ -26,8 +26,8 @@ def check_metrics(metric: str | Sequence[str], ann_file: str | None) -> list[str
         raise UserError(f"metric={metric!r}: it must be one or several of {METRIC_NAMES}.")
     if KEYPOINTS in names and ann_file is None:
         raise UserError(
-            "metric 'keypoints' needs ann_file: OKS is relative to areas, which ground truth "
-            "from data samples (ann_file=None) lacks."
+            "metric 'keypoints' needs ann_file: OKS needs the areas of objects, and "
+            "ground truth from data samples (ann_file=None) has none."
         )
     return names
 
@@ -46,8 +46,8 @@ def check_counts(
     counts = set(proposal_nums) if all(map(_is_count, proposal_nums)) else set()
     if not counts or (len(counts) != 3 and set(metrics) != {"proposal_fast"}):
         raise UserError(
-            f"proposal_nums={tuple(proposal_nums)}: it must be three numbers of detections an "
-            "image, for the average recalls."
+            f"proposal_nums={tuple(proposal_nums)}: it must be three numbers of "
+            "detections per image, for the average recalls."
         )
 
 

@@ -21,8 +21,9 @@ def check_masks(predictions: Mapping) -> None:
     """
     if "masks" not in predictions:
         raise UserError(
-            "metric 'segm' needs predictions with masks, which a mask head (roi_head.mask_head) "
-            f"gives; there are {sorted(predictions.keys())}. Set metric='bbox'."
+            "metric 'segm' needs predictions with masks, from a mask head "
+            f"(roi_head.mask_head). The predictions have {sorted(predictions.keys())}. "
+            "Set metric='bbox'."
         )
 
 
@@ -43,8 +44,9 @@ def with_keypoints(
     count = len(result["labels"])
     if "keypoints" not in pred or "keypoint_scores" not in pred:
         raise UserError(
-            "metric 'keypoints' needs predictions with keypoints and keypoint_scores, which a "
-            f"keypoint head (roi_head.keypoint_head) gives; there are {sorted(pred.keys())}."
+            "metric 'keypoints' needs predictions with keypoints and keypoint_scores, "
+            "from a keypoint head (roi_head.keypoint_head). The predictions have "
+            f"{sorted(pred.keys())}."
         )
     points, scores = pred["keypoints"], pred["keypoint_scores"]
     if points.shape != (count, wanted, 2) or scores.shape != (count, wanted):
@@ -78,8 +80,9 @@ def once(results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
         path = result.get("img_path")
         if path != first:
             raise UserError(
-                f"images {first} and {path} have the same id {result['img_id']}, so that neither "
-                "can be evaluated: give the images of the joined annotation files ids of their own."
+                f"images {first} and {path} have the same id {result['img_id']}, so neither "
+                "can be evaluated: give each image in the joined annotation files its own "
+                "id."
             )
     return list(by_id.values())
 

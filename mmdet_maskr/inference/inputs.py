@@ -56,7 +56,7 @@ def expand(
     for i, entry in enumerate(entries):
         if isinstance(entry, str) and not entry.strip():  # Path would take it for the folder '.'
             raise UserError(
-                f"image {i} is an empty text: it must be a path, folder, pattern or URL."
+                f"image {i} is an empty string: it must be a path, folder, pattern or URL."
             )
         try:
             found.extend(_expand_one(entry, i, channels, as_stored))
@@ -97,8 +97,8 @@ def open_source(
         return images
     if len(images) > 1 or is_url(videos[0]):
         raise UserError(
-            f"{videos[0]} is a video: give one at a time, as a file and without other images; "
-            "that of an address as --camera or LiveFrames(ADDRESS)."
+            f"{videos[0]} is a video: pass one video file at a time, without images. "
+            "Open a stream with --camera or LiveFrames(ADDRESS)."
         )
     return VideoFrames(videos[0])
 
@@ -133,8 +133,8 @@ def check_distinct(names: Sequence[str], purpose: str) -> None:
     name, count = next(iter(Counter(names).most_common(1)), ("", 0))
     if count > 1:
         raise UserError(
-            f"{count} images are named {name}, and {purpose}. Call once for each folder, or give "
-            "the files names of their own."
+            f"{count} images are named {name}, and {purpose}. Run once for each folder, "
+            "or give the files different names."
         )
 
 
@@ -171,11 +171,11 @@ def fetch(url: str, folder: Path) -> Path:
     # pictures of it are written under its name, for which the suffix has to be an image's
     path = folder / (name if Path(name).suffix.lower() in SUFFIXES else f"{name}.jpg")
     if len(name.encode("utf-8", "replace")) > 150:
-        raise UserError(f"{url[:200]} cannot be fetched: no file can have its name.")
+        raise UserError(f"{url[:200]} cannot be downloaded: its name is not a valid file name.")
     try:
         download(url, path, MOST_BYTES, SECONDS)
     except OSError as error:  # the file, such as a name that is too long
-        raise UserError(f"{url} cannot be kept in {folder}: {error.strerror}.") from error
+        raise UserError(f"{url} cannot be saved in {folder}: {error.strerror}.") from error
     _check_pixels(url, path)
     return path
 
@@ -191,8 +191,8 @@ def _check_pixels(url: str, path: Path) -> None:
         return
     if width * height > MOST_PIXELS:
         raise UserError(
-            f"{url} is an image of {width} x {height} pixels, too large to be fetched unseen: "
-            "download the file and give its path."
+            f"{url} is an image of {width} x {height} pixels, too large for an automatic "
+            "download: download the file yourself and pass its path."
         )
 
 
@@ -220,13 +220,17 @@ def _expand_one(
         return _images_in(path)
     if glob.has_magic(entry):
         return _matches(str(path))
-    raise UserError(f"there is no image {path.absolute()}: it is neither file, folder nor pattern.")
+    raise UserError(
+        f"there is no image {path.absolute()}: it is neither a file, a folder nor a pattern."
+    )
 
 
 def _path_of_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise UserError(f"{url} cannot be fetched: URLs are http://, https:// and file:///.")
+        raise UserError(
+            f"{url} cannot be downloaded: URLs must begin with http://, https:// and file:///."
+        )
     return url2pathname(parts.path)
 
 
@@ -242,7 +246,7 @@ def _images_in(folder: Path) -> list[str]:
         )
     if others:
         count = len(files) - len(images)
-        print(f"{folder}: {count} files are no images and left out ({', '.join(others[:8])}).")
+        print(f"{folder}: {count} files are not images and were skipped ({', '.join(others[:8])}).")
     return images
 
 
@@ -250,8 +254,8 @@ def _matches(pattern: str) -> list[str]:
     files = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())
     if not files:
         raise UserError(
-            f"no file matches the pattern {pattern} (in {Path.cwd()}); '**/' stands for all "
-            "folders below."
+            f"no file matches the pattern {pattern} (in {Path.cwd()}). '**/' matches all "
+            "subfolders."
         )
     return files
 

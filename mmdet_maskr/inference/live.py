@@ -50,8 +50,8 @@ class LiveFrames(Video):
         is_camera = isinstance(source, int) and not isinstance(source, bool) and source >= 0
         if not is_camera and not (isinstance(source, str) and source.startswith(ADDRESSES)):
             raise UserError(
-                f"camera {source!r}: it must be a camera's number (0 is the first), or the address "
-                f"of a stream ({', '.join(ADDRESSES)})."
+                f"camera {source!r}: it must be the number of a camera (0 is the first), or "
+                f"the address of a stream ({', '.join(ADDRESSES)})."
             )
         self._source = source
         self.title = _without_password(source) if isinstance(source, str) else f"camera {source}"

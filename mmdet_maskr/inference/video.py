@@ -79,8 +79,8 @@ class VideoFrames(Video):
         )
         if not reader.isOpened() or width <= 0:
             raise UserError(
-                f"the video {self.path} cannot be read: it is damaged, or of a kind that this "
-                "OpenCV cannot decode. `ffmpeg -i IN out.mp4` writes one that it can."
+                f"the video {self.path} cannot be read: it is damaged, or this OpenCV cannot "
+                "decode its format. Convert it with `ffmpeg -i IN out.mp4`."
             )
         fps = reader.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else 25.0  # some files do not say
@@ -105,7 +105,7 @@ class VideoFrames(Video):
         finally:
             reader.release()
         if count < len(self):
-            print(f"{self.path} ends after {count} of {len(self)} frames.")
+            print(f"{self.path} ended after {count} of {len(self)} frames.")
 
 
 class VideoSink:

@@ -137,8 +137,8 @@ class Report:
         lines += [f"\n  ... and {more} more, in the result's 'failed'"] if more else []
         count = len(self.images) + len(self.failed)
         print(
-            f"{len(self.failed)} of {count} images could not be read and are left out; the others "
-            f"are done:{''.join(lines)}"
+            f"{len(self.failed)} of {count} images could not be read and were skipped; "
+            f"all others are done:{''.join(lines)}"
         )
 
 

@@ -24,13 +24,13 @@ def check_display() -> None:
     unix = sys.platform not in ("win32", "darwin")
     if unix and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise UserError(
-            "no window can be opened here: there is no display (DISPLAY is not set). Leave show "
-            "out and write a video (--out), or log in with `ssh -X`."
+            "no window can be opened here: there is no display (DISPLAY is not set). "
+            "Write a video with --out instead of show, or log in with `ssh -X`."
         )
     if _NO_GUI.search(cv2.getBuildInformation()):
         raise UserError(
-            "no window can be opened here: this OpenCV is opencv-python-headless. Leave show out, "
-            "or install opencv-python in its place."
+            "no window can be opened here: opencv-python-headless is installed. Leave "
+            "show out, or install opencv-python instead."
         )
 
 

@@ -150,8 +150,9 @@ def _explain_bad_roi(
     if 0 <= width < float("inf") and 0 <= height < float("inf"):
         raise UserError(f"RoI level {level} is outside a pyramid of {count} levels.")
     raise UserError(
-        f"RoI {index} has a negative, infinite or NaN size: {box_text}. The box may be empty, but "
-        "x1 <= x2 and y1 <= y2 must hold. NaN here mostly means that training has diverged."
+        f"RoI {index} has a negative, infinite or NaN size: {box_text}. The box may "
+        "be empty, but x1 <= x2 and y1 <= y2 must hold. NaN usually means that "
+        "training has diverged."
     )
 
 

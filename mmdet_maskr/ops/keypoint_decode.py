@@ -127,8 +127,8 @@ def _check(logits: Tensor, boxes: Tensor) -> None:
     def explain() -> None:
         i = int((~finite).int().argmax())
         raise UserError(
-            f"box {i} of {len(boxes)} is {boxes[i].tolist()}: it has no keypoints. "
-            "NaN mostly means that training has diverged."
+            f"box {i} of {len(boxes)} is {boxes[i].tolist()}: keypoints need a box with "
+            "a positive finite size. NaN usually means that training has diverged."
         )
 
     require(finite.all(), explain)

@@ -62,8 +62,8 @@ def paste_masks(
         return sample(masks, boxes, height, width, threshold)
     if threshold < 0:
         raise UserError(
-            f"mask_thr_binary={threshold} asks for gray masks, which test_cfg.rcnn.convention does "
-            "not give: use a threshold of 0 to 1."
+            f"mask_thr_binary={threshold} means gray masks, which this "
+            "test_cfg.rcnn.convention does not support: use a threshold from 0 to 1."
         )
     pasted = np.zeros((len(masks), height, width), np.bool_)
 
@@ -146,8 +146,8 @@ def check_masks(masks: Tensor, boxes: Tensor) -> None:
     def explain() -> None:
         i = int((~finite).int().argmax())
         raise UserError(
-            f"box {i} of {len(boxes)} is {boxes[i].tolist()}: no mask can be pasted there. "
-            "NaN mostly means that training has diverged."
+            f"box {i} of {len(boxes)} is {boxes[i].tolist()}: no mask can be pasted "
+            "there. NaN usually means that training has diverged."
         )
 
     require(finite.all(), explain)

@@ -102,8 +102,8 @@ def encode_masks(
     """
     if threshold < 0:
         raise UserError(
-            f"mask_thr_binary={threshold} asks for gray masks, which no RLE can hold: use a "
-            "threshold of 0 to 1, or mask_output='dense'."
+            f"mask_thr_binary={threshold} means gray masks, which an RLE cannot store: "
+            "use a threshold from 0 to 1, or mask_output='dense'."
         )
     check_masks(masks, boxes)
     found: list[np.ndarray] = [np.empty(0, np.int64)] * len(masks)

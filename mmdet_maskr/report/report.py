@@ -86,7 +86,7 @@ def write_report(
     cfg = run_files.read_run_config(config)
     test = run_files.build_dataset(cfg, "test")
     if test is None:
-        raise UserError(f"{config} has no test_dataloader, whose images a report is about.")
+        raise UserError(f"{config} has no test_dataloader, and a report needs its images.")
     leaf = run_files.the_leaf(test)
     # 2. detections, matched with the ground truth
     if not detections:

@@ -48,7 +48,8 @@ def find_config(work_dir: Path) -> Path:
     found = sorted(work_dir.glob("*.py"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UserError(
-            f"{work_dir.absolute()} holds no config: name the work dir of a training, or --config."
+            f"{work_dir.absolute()} has no config: pass the work dir of a training, or "
+            "use --config."
         )
     return found[-1]
 
@@ -71,8 +72,8 @@ def find_checkpoint(work_dir: Path) -> Path:
     others = sorted(work_dir.glob("*.pth"), key=lambda path: path.stat().st_mtime)
     if not others:
         raise UserError(
-            f"{work_dir.absolute()} holds no checkpoint: name the work dir of a training, or "
-            "--checkpoint."
+            f"{work_dir.absolute()} has no checkpoint: pass the work dir of a training, "
+            "or use --checkpoint."
         )
     return others[-1]
 
@@ -139,7 +140,7 @@ def detect(
     inferencer = MaskRInferencer(str(config), str(checkpoint), device=device)
     paths = [leaf.get_data_info(index)["img_path"] for index in range(len(leaf))]
     if not paths:
-        raise UserError(f"{leaf.ann_file} lists no image that could be detected on.")
+        raise UserError(f"{leaf.ann_file} has no images.")
     inferencer(paths[0], no_save_vis=True)  # the first call allocates and chooses kernels
     started = time.perf_counter()
     inferencer(paths, no_save_vis=True, coco_json=str(out_file), ann_file=str(leaf.ann_file))

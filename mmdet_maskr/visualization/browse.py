@@ -131,8 +131,8 @@ def draw_packed(item: Mapping, meta: Mapping, late: bool) -> tuple[str, np.ndarr
     inputs = item["inputs"]
     if isinstance(inputs, (list, tuple, Mapping)):
         raise UserError(
-            "the pipeline gives several views of an image (test-time augmentation, or branches), "
-            "which cannot be drawn as one: take mode='original'."
+            "the pipeline returns several views of an image (test-time augmentation, or "
+            "branches), which cannot be drawn as one picture: use mode='original'."
         )
     image = shown(inputs.numpy().transpose(1, 2, 0))
     sample: DetDataSample = item["data_samples"]
@@ -214,7 +214,8 @@ def _applied(transform, results: dict) -> dict:
     done = transform(results)
     if done is None:
         raise UserError(
-            f"{type(transform).__name__} leaves nothing of image {results.get('img_path')}: the "
-            "training takes another one for it. Choose another --seed, or mode 'original'."
+            f"{type(transform).__name__} removes everything from image "
+            f"{results.get('img_path')}; training uses another image instead. Choose "
+            "another --seed, or mode 'original'."
         )
     return done

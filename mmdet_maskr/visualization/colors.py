@@ -116,8 +116,8 @@ def color_of(value: Sequence[float] | str) -> Color:
             red, green, blue = (int(part) for part in value)
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"metainfo['palette'] has {value!r}, which is no color: three numbers from 0 to 255, "
-            "or a text such as '#ff8000'."
+            f"metainfo['palette'] has {value!r}, which is not a color: use three numbers "
+            "from 0 to 255, or a string such as '#ff8000'."
         ) from error
     return red, green, blue
 

@@ -53,7 +53,7 @@ def read_scalars(work_dir: str | Path) -> tuple[Series, Series]:
     """
     found = _series(sorted(Path(work_dir).glob(f"*/{SCALARS}")))
     if not found.get("loss"):
-        raise UserError(f"no losses were logged in {work_dir}: is it the work dir of a training?")
+        raise UserError(f"no losses were logged in {work_dir}. Is it the work dir of a training?")
     losses, aps = (
         {name: found[name] for name in names if name in found} for names in (LOSS_NAMES, AP_NAMES)
     )
@@ -80,8 +80,8 @@ def read_run(log: str | Path) -> Series:
     found = _series(files)
     if not found:
         raise UserError(
-            f"nothing was logged in {log.absolute()}: name the work dir of a training, or a "
-            f"{SCALARS}."
+            f"nothing was logged in {log.absolute()}: pass the work dir of a training, "
+            f"or a {SCALARS}."
         )
     return found
 
@@ -122,8 +122,8 @@ def plot_runs(
     """
     if len(keys) > MAX_PANELS:
         raise UserError(
-            f"{len(keys)} panels are more than the {MAX_PANELS} that a picture can have: choose "
-            "some with --keys."
+            f"{len(keys)} panels are too many for one picture (at most {MAX_PANELS}): "
+            "choose some with --keys."
         )
     rows, columns = math.ceil(len(keys) / COLUMNS), min(len(keys), COLUMNS)
     figure = new_figure((0.6 + 4.6 * columns, 0.5 + 3.3 * rows))
@@ -194,11 +194,15 @@ def _entries(files: Iterable[Path]) -> Iterator[tuple[dict, str]]:
                 entry = parse_json(line, f"log {file}", number)
             except UserError as error:
                 if number == len(lines):
-                    print_log(f"{file}: its last line, of a run that was killed, is left out.")
+                    print_log(
+                        f"{file}: its last line is incomplete (the run was killed) and was skipped."
+                    )
                     continue
-                raise UserError(f"{error} Remove the line, and the rest can be drawn.") from error
+                raise UserError(f"{error} Remove this line to draw the rest.") from error
             if not isinstance(entry, dict):
-                raise UserError(f"{where} holds a {type(entry).__name__}, no values by name.")
+                raise UserError(
+                    f"{where} contains a {type(entry).__name__}, not names with values."
+                )
             if "step" in entry:
                 field(entry, "step", _is_step, "a whole number from 0 on", where)
                 yield entry, where

@@ -39,8 +39,8 @@ def picture_of(image: object) -> np.ndarray:
         what = getattr(image, "shape", None)
         what = type(image).__name__ if what is None else f"one of shape {tuple(what)}"
         raise UserError(
-            f"the visualizer was given {what} as image: it must be a NumPy array of height and "
-            "width, or of height, width and bands."
+            f"the visualizer got {what} as the image: it must be a NumPy array of height "
+            "and width, or of height, width and bands."
         )
     if image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
         return image
@@ -60,8 +60,8 @@ def drawable(instances: InstanceData, kind: str) -> InstanceData:
     if finite.all():
         return instances
     print_log(
-        f"{int((~finite).sum())} of {len(finite)} boxes of the {kind} are not drawn: their numbers "
-        "are not finite.",
+        f"{int((~finite).sum())} of {len(finite)} boxes of the {kind} are not drawn, "
+        "because their coordinates are not finite.",
         logger="current",
         level=logging.WARNING,
     )

@@ -116,8 +116,9 @@ def _add_keypoints(results: list[dict], keypoint_file: str | Path, results_file:
         key = entry["image_id"], entry["category_id"], entry["score"]
         if not waiting[key]:
             raise UserError(
-                f"{keypoint_file} has keypoints of a detection that {results_file} has not (image "
-                f"{key[0]}, category {key[1]}, score {key[2]}): are they of the same test run?"
+                f"{keypoint_file} has keypoints of a detection that is not in {results_file} "
+                f"(image {key[0]}, category {key[1]}, score {key[2]}). Are they from the "
+                "same test run?"
             )
         waiting[key].popleft()["keypoints"] = entry.get("keypoints")
 
@@ -208,8 +209,8 @@ def _stack_keypoints(annotations: list[dict]) -> np.ndarray | None:
         whole = isinstance(own, list) and len(own) == length and length % 3 == 0
         if not whole or not all(map(is_number, own)):
             raise UserError(
-                f"image {ann['image_id']}: the keypoints of annotation {ann.get('id')} must be a "
-                f"list of three numbers each, of as many as those of others."
+                f"image {ann['image_id']}: the keypoints of annotation {ann.get('id')} must "
+                "be a list of three numbers each, with the same length for all objects."
             )
     keypoints = np.zeros((len(annotations), len(lists[0]) // 3, 3))
     for row, ann in zip(keypoints, annotations, strict=True):

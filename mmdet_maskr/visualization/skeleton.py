@@ -62,9 +62,9 @@ def make_skeleton(metainfo: Mapping, num_keypoints: int) -> Skeleton:
     names = list(metainfo["keypoints"])
     if len(names) != num_keypoints:
         raise UserError(
-            f"{num_keypoints} keypoints are to be drawn, but the dataset's metainfo names "
+            f"{num_keypoints} keypoints must be drawn, but the dataset's metainfo has "
             f"{len(names)}: {', '.join(names)}. Set metainfo=dict(keypoints=(...), ...) "
-            "to those of the model."
+            "to the keypoints of the model."
         )
     side = dict.fromkeys(names, MIDDLE)
     for left, right in metainfo.get("keypoint_swaps", ()):

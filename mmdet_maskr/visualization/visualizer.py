@@ -100,7 +100,9 @@ class InstanceVisualizer(DetLocalVisualizer):
         legend: bool = True,
     ) -> None:
         if color_by not in COLORED_BY:
-            raise UserError(f"visualizer has color_by={color_by!r}: it is one of {COLORED_BY}.")
+            raise UserError(
+                f"visualizer has color_by={color_by!r}: it must be one of {COLORED_BY}."
+            )
         if alpha is not None and mask_alpha is not None:
             raise UserError(
                 f"visualizer has alpha={alpha} and mask_alpha={mask_alpha}: leave one out."
@@ -204,10 +206,10 @@ class InstanceVisualizer(DetLocalVisualizer):
 
         if backend == "matplotlib" and plt.get_backend().lower() in WINDOWLESS:
             raise UserError(
-                "no window can be opened here: there is no display, or matplotlib has no toolkit "
-                f"for windows such as python3-tk (its backend is {plt.get_backend()}). Leave show "
-                "out, and look at the files: --show-dir of maskr test, --out-dir of "
-                "maskr browse, out_dir of an inferencer."
+                "no window can be opened here: there is no display, or matplotlib has no "
+                "toolkit for windows such as python3-tk (its backend is "
+                f"{plt.get_backend()}). Leave show out and write files instead: --show-dir "
+                "of maskr test, --out-dir of maskr browse, out_dir of an inferencer."
             )
         super().show(drawn_img, win_name, wait_time, continue_key, backend)
 

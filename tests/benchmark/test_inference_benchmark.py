@@ -57,7 +57,7 @@ def test_other_detections_and_bad_options_are_refused(monkeypatch: pytest.Monkey
         with pytest.raises(UserError, match=message):
             run(*SMALL, *options)
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="torch sees no GPU"):
+        with pytest.raises(UserError, match="torch finds no GPU"):
             run(*SMALL, "--device", "cuda")
     in_form = inference.in_form
 

@@ -65,7 +65,7 @@ def test_mixed_precision_needs_a_gpu(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu(monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(UserError, match="torch sees no GPU"):
+    with pytest.raises(UserError, match="torch finds no GPU"):
         run(monkeypatch, "--device", "cuda")
 
 

@@ -106,5 +106,5 @@ def test_as_many_of_each_as_labels(field: str):
     """Also where the numbers of all images together agree."""
     first, second = _predicted(2), _predicted(2)
     first[field], second[field] = first[field][:1], second[field] + second[field][:1]
-    with pytest.raises(ValueError, match=f"another number of {field} than of labels"):
+    with pytest.raises(ValueError, match=f"must have as many {field} as labels"):
         Detections.of([(1, first), (2, second)], {0: 7}, {"bbox"})

@@ -94,7 +94,7 @@ def test_shapes_figure():
         ),
         (
             dict(keypoint_swaps=(("left_wing", "right_wing"), ("right_wing", "tail"))),
-            r"\['keypoint_swaps'\] has \['right_wing'\] more than once, so that mirroring twice",
+            r"\['keypoint_swaps'\] has \['right_wing'\] more than once, so two flips",
         ),
         (
             dict(keypoint_swaps=(("left_wing", "right_wing"), ("right_wing", "left_wing"))),
@@ -103,9 +103,9 @@ def test_shapes_figure():
         (dict(keypoint_swaps=(("beak", "beak"),)), r"has \['beak'\] more than once"),
         (dict(keypoint_swaps=("left_wing", "right_wing")), "has the entry 'left_wing': write the"),
         (dict(keypoint_swaps=((0, 2),)), r"has the entry \(0, 2\)"),
-        (dict(keypoint_swaps=(("left_wing", "right_leg"),)), r"\['right_leg'\] are no keypoints"),
+        (dict(keypoint_swaps=(("left_wing", "right_leg"),)), r"\['right_leg'\] are not in"),
         (dict(skeleton=((2, 5),)), r"entry \(2, 5\): .*not COCO's indices"),
-        (dict(skeleton=(("beak", "foot"),)), r"\['skeleton'\] has .*\['foot'\] are no keypoints"),
+        (dict(skeleton=(("beak", "foot"),)), r"\['skeleton'\] has .*\['foot'\] are not in"),
         (dict(skeleton=(("beak", "tail", "crown"),)), "write pairs"),
         (dict(keypoint_sigmas=(0.1, 0.1)), "has 2 entries for 5 keypoints"),
         (dict(keypoint_sigmas=(0.1, 0.1, 0, 0.1, 0.1)), "has the entry 0: write one positive"),
@@ -114,8 +114,8 @@ def test_shapes_figure():
         (dict(keypoint_colors=[(0, 0, 256)] * 5), r"has the entry \(0, 0, 256\)"),
         (dict(keypoint_colors=[(0, 0, 0)]), "has 1 entries for 5 keypoints"),
         (dict(keypoint_classes="bird"), "is 'bird': write a tuple"),
-        (dict(keypoint_classes=("egg",)), r"of which \['egg'\] are none of the classes"),
-        (dict(keypoint_classes=()), "name those that have keypoints, or leave the key out"),
+        (dict(keypoint_classes=("egg",)), r"but \['egg'\] are not in the classes"),
+        (dict(keypoint_classes=()), "list the classes that have keypoints, or leave the key out"),
         (dict(keypoint_classes=("bird", "bird")), r"names \['bird'\] more than once"),
     ],
 )

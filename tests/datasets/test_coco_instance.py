@@ -126,8 +126,8 @@ def _without(key: str) -> dict:
         ({}, r"lacks \['images', 'annotations', 'categories'\]"),
         (_without("categories"), r"lacks \['categories'\]; it has \['annotations', 'images'\]"),
         ([], r"holds a list, not a COCO object"),
-        ({**coco(), "images": []}, r"no entry under \['images'\]"),
-        ({**coco(), "categories": []}, r"no entry under \['categories'\]"),
+        ({**coco(), "images": []}, r"an empty list \['images'\]"),
+        ({**coco(), "categories": []}, r"an empty list \['categories'\]"),
         (
             {**coco(), "categories": [dict(id=i, name="cat") for i in (7, 3, 5)]},
             r"annotations of several categories with the same name: \['cat'\]",

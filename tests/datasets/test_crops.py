@@ -153,7 +153,7 @@ def test_bad_input(content: dict, shapes_root: Path, tmp_path: Path):
         cut_dataset(write(tmp_path, wrong), images, tmp_path / "out", cutting)
     with pytest.raises(UserError, match="there is no image"):
         cut_dataset(write(tmp_path, content), tmp_path, tmp_path / "out", cutting)
-    with pytest.raises(UserError, match="holds the images themselves"):
+    with pytest.raises(UserError, match="is the folder of the images"):
         cut_dataset(write(tmp_path, content), images, shapes_root, cutting)
     for options in (dict(min_visible=1.5), dict(empty=-1)):
         with pytest.raises(UserError, match=next(iter(options))):

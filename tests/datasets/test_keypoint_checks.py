@@ -108,7 +108,7 @@ def test_names_of_others_bring_no_sigmas(tmp_path: Path):
 
 def test_swaps_that_are_no_involution(tmp_path: Path):
     write(tmp_path, coco())
-    with pytest.raises(UserError, match="mirroring twice"):
+    with pytest.raises(UserError, match="two flips"):
         build(tmp_path, dict(keypoint_swaps=(NAMES[:2], NAMES[1:])))
 
 

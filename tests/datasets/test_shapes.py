@@ -302,7 +302,7 @@ def test_foreign_folder_is_refused(tmp_path: Path, force: bool, content: str | N
     if content is not None:
         (tmp_path / shapes.MANIFEST).write_text(content)
     before = digests(tmp_path)
-    with pytest.raises(ValueError, match=r"no SHAPES dataset.*name another folder"):
+    with pytest.raises(ValueError, match=r"not a SHAPES dataset.*choose another folder"):
         shapes.write_dataset(tmp_path, **SETTINGS, force=force)
     assert digests(tmp_path) == before
 

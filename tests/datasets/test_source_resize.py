@@ -100,7 +100,7 @@ def test_boxes_and_masks_follow(convention: str, kind: str):
 def test_bad_options():
     with pytest.raises(UserError, match="convention must be one of"):
         SourceResize((40, 30), "mmdet")
-    with pytest.raises(UserError, match=r"takes no \['backend'\]"):
+    with pytest.raises(UserError, match=r"does not take \['backend'\]"):
         SourceResize((40, 30), backend="cv2")
     with pytest.raises(UserError, match="keep_ratio=False"):
         SourceResize((40, 30), keep_ratio=False)

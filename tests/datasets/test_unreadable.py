@@ -69,7 +69,7 @@ def test_replaced_and_counted(root: Path, workers: int, monkeypatch: pytest.Monk
         ]
         assert sorted(named) == paths
         for count, message in enumerate(said, start=1):
-            assert f"Another one is taken; {count} so far, at most 4." in message
+            assert f"Another image replaces it; {count} so far, at most 4." in message
 
 
 def test_too_many(root: Path):
@@ -136,7 +136,9 @@ def test_a_transform_that_leaves_nothing(root: Path, test_mode: bool):
     loading = dict(type="LoadAnnotations", with_bbox=True)
     filtering = dict(type="FilterAnnotations", min_gt_bbox_wh=(900, 900), keep_empty=True)
     data = dataset(root, loading, filtering, max_refetch=3, test_mode=test_mode)
-    with pytest.raises(UserError, match=r"gives nothing for .* transform 2 \(FilterAnnotations\)"):
+    with pytest.raises(
+        UserError, match=r"returns nothing for .* transform 2 \(FilterAnnotations\)"
+    ):
         data[2]
 
 

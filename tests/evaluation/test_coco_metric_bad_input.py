@@ -49,7 +49,7 @@ FOUR = dict(keypoints=("a", "b", "c", "d"), keypoint_sigmas=SIGMAS[:4])
         (dict(TINY, keypoint_sigmas=None), "metainfo lacks 'keypoint_sigmas'"),
         (dict(TINY, keypoint_sigmas=SIGMAS[:4]), "has 4 entries for 5 keypoints"),
         (dict(TINY, **FOUR), r"annotation 1 of .*tiny.json has 15 .*3 x 4"),
-        (dict(TINY, keypoint_classes=("cow",)), r"\['cow'\] are none of the classes"),
+        (dict(TINY, keypoint_classes=("cow",)), r"\['cow'\] are not in the classes"),
         (dict(TINY, classes=("fish", "Bird")), r"'Bird' \(did you mean 'bird'\?\)"),
     ],
 )

@@ -77,8 +77,8 @@ def test_a_name_that_looks_like_a_pattern(folder: Path):
         ([np.zeros((4, 5, 3))], "image 0 is an array of float64"),
         (np.zeros((4, 5, 4), np.uint8), r"shape \(4, 5, 4\)"),
         (np.zeros((0, 5, 3), np.uint8), r"shape \(0, 5, 3\)"),
-        ("s3://bucket/a.png", "URLs are http://"),
-        ("file://server/a.png", "URLs are http://"),
+        ("s3://bucket/a.png", "URLs must begin with http://"),
+        ("file://server/a.png", "URLs must begin with http://"),
     ],
 )
 def test_bad_input(given: object, message: str):

@@ -290,7 +290,7 @@ def test_addresses(camera: type[Camera]):
             LiveFrames(given)
         assert "secret" not in str(error.value)
     for wrong in (-1, "garden", True, 1.5, "ftp://a"):
-        with pytest.raises(UserError, match="must be a camera's number"):
+        with pytest.raises(UserError, match="must be the number of a camera"):
             LiveFrames(wrong)
 
 

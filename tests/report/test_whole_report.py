@@ -107,7 +107,7 @@ def test_files_of_a_run(run: Path, tmp_path: Path):
     assert find_checkpoint(tmp_path).name == "iter_9.pth"
     (tmp_path / "best_coco_segm_mAP_iter_5.pth").touch()
     assert find_checkpoint(tmp_path).name == "best_coco_segm_mAP_iter_5.pth"
-    with pytest.raises(UserError, match="holds no checkpoint"):
+    with pytest.raises(UserError, match="has no checkpoint"):
         find_checkpoint(run / "20260101_000000")
 
 
@@ -120,4 +120,4 @@ def test_the_command(run: Path, tmp_path: Path, repo: Path):
     code, output = run_tool(tool, [str(tmp_path / "nowhere")])
     assert code == 2 and "there is no work dir" in output
     code, output = run_tool(tool, [str(tmp_path)])
-    assert code == 2 and "holds no config" in output
+    assert code == 2 and "has no config" in output

@@ -128,7 +128,7 @@ SOURCES = [
     BadSource("a text", lambda path: path.write_text("x"), r"model\.pth cannot be read"),
     BadSource("cut off", _cut, r"model\.pth cannot be read"),
     BadSource("a list", _torch([1, 2]), r"holds a list, no dictionary"),
-    BadSource("without weights", _torch(dict(epoch=3)), r"holds no weights"),
+    BadSource("without weights", _torch(dict(epoch=3)), r"contains no weights"),
     BadSource("texts for weights", _torch(dict(model={"rpn.head.conv.weight": "x"})),
               r"rpn\.head\.conv\.weight is a str, no array of numbers"),
     BadSource("of another codebase",

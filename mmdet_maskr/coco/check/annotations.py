@@ -155,7 +155,7 @@ def _check_polygons(polygons: list, where: str, width: int, height: int) -> Iter
     good, short, outside, crossing = [], 0, False, False
     for polygon in polygons:
         if not is_polygon(polygon):
-            yield Problem("entry", where, "a polygon must be a list of numbers of pixels")
+            yield Problem("entry", where, "a polygon must be a list of numbers, in pixels")
             return
         if len(polygon) < 6 or len(polygon) % 2:
             short += 1
@@ -192,7 +192,7 @@ def check_rle(rle: dict, where: str, width: int, height: int) -> Iterator[Proble
     else:
         numbers = None
     if numbers is None:
-        yield Problem("rle-counts", where, "no run lengths")
+        yield Problem("rle-counts", where, "not a list of run lengths")
     elif (numbers < 0).any() or int(numbers.sum()) != width * height:
         yield Problem("rle-counts", where, f"they fill {int(numbers.sum())} of {width * height}")
 

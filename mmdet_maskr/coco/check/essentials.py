@@ -64,7 +64,7 @@ def _what_is_wrong(annotation: object, sizes: dict) -> str | None:
         problem = next(check_rle(mask, "", *size), None)
         return problem and f"has an RLE that is wrong: {problem.code} {problem.detail}"
     if isinstance(mask, list) and not all(map(is_polygon, mask)):
-        return "has a polygon that is no list of numbers of pixels"
+        return "has a polygon that is not a list of numbers, in pixels"
     if mask is not None and not isinstance(mask, (list, dict)):
         return f"has a segmentation of type {type(mask).__name__}"
     return None

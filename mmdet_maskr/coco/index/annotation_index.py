@@ -292,8 +292,8 @@ def _open(path: Path, read_carefully: Callable[[bytes], dict]) -> AnnotationInde
         cache.note_digest(folder, path, digest, before)
     else:
         print_log(
-            f"the index of {path} cannot be kept in {folder}: {reason}. Each process has its own; "
-            f"set {cache.VARIABLE} to a folder that can be written, or to off.",
+            f"the index of {path} cannot be cached in {folder}: {reason}. Each process reads "
+            f"the file itself. Set {cache.VARIABLE} to a writable folder, or to off.",
             logger="current",
             level=logging.WARNING,
         )
@@ -316,7 +316,7 @@ def _stored(path: Path, place: Path, check: bool = True) -> AnnotationIndex | No
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, storage.Unusable) as error:
-        print_log(f"{place} is made anew: {error}.", logger="current", level=logging.WARNING)
+        print_log(f"{place} is written again: {error}.", logger="current", level=logging.WARNING)
         return None
     cache.mark_used(place)
     return AnnotationIndex(path, built, place)

@@ -90,7 +90,7 @@ class _File:
                 self.rest[key] = entries
             return
         if not isinstance(entries, list):
-            raise Doubt(f"{key} is no list")
+            raise Doubt(f"{key} is not a list")
         kept = self.sections.setdefault(key, [])
         if key == "categories":
             kept += entries

@@ -49,7 +49,9 @@ def joined_up(files: list[Collection]) -> Collection:
             joined.add_class(name)
         for name, joints in found.keypoints.items():
             if joined.keypoints.setdefault(name, joints) != joints:
-                raise UserError(f"{found.source} names other keypoints of {name!r} than another.")
+                raise UserError(
+                    f"{found.source} has other keypoints for {name!r} than another file."
+                )
         joined.skeletons.update(found.skeletons)
         joined.assumed.update(found.assumed)
         joined.unreadable |= found.unreadable
@@ -70,9 +72,9 @@ def _check(fuller: Collection, other: Collection) -> None:
         if twin is None or not _agree(twin, photo):
             what = "lacks" if twin is None else "has other objects in"
             raise UserError(
-                f"{fuller.source} and {other.source} annotate the same images and differ: the "
-                f"first {what} {photo.path.name}. Name the file to read instead of the folder, or "
-                "choose with --format."
+                f"{fuller.source} and {other.source} annotate the same images but disagree: "
+                f"the first {what} {photo.path.name}. Pass one file instead of the folder, "
+                "or choose a format with --format."
             )
 
 

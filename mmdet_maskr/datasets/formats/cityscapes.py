@@ -35,7 +35,7 @@ def read(folder: Folder, sources: list[Path]) -> Collection:
         photo.split = split_of(path.relative_to(folder.root).parts[:-1])
         ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if ids is None or ids.ndim != 2:
-            raise UserError(f"label image {path} cannot be read: it is no PNG of one channel.")
+            raise UserError(f"label image {path} cannot be read: it is not a PNG with one channel.")
         for annotation in instances_of(ids):
             label = CATEGORIES[annotation["category_id"]]
             crowd = bool(annotation["iscrowd"])

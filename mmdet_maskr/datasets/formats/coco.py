@@ -133,7 +133,8 @@ def _class_names(categories: list[dict], used: Counter, found: Collection) -> di
         number, name = category["id"], str(category["name"])
         if number in names and names[number] != name:
             raise UserError(
-                f"category id {number} is {names[number]!r} and {name!r}: give it one name."
+                f"category id {number} is {names[number]!r} and {name!r}: each category id "
+                "must have one name."
             )
         project = category.get("supercategory") == "none" and name in parents and number == 0
         if project and not used[number] and len(ids) > 1:

@@ -113,9 +113,9 @@ class Folder:
         if None not in stated and stated != (width, height):
             if stated == (height, width):
                 raise UserError(
-                    f"image {path} is {width} x {height} pixels, but was annotated as {stated[0]} "
-                    f"x {stated[1]}: the tool turned it by its EXIF data, or did not. Save the "
-                    "image upright."
+                    f"image {path} is {width} x {height} pixels, but was annotated as "
+                    f"{stated[0]} x {stated[1]}: the annotation tool and OpenCV treat its EXIF "
+                    "rotation differently. Save the image upright, without EXIF rotation."
                 )
             raise UserError(
                 f"image {path} is {width} x {height} pixels, but was annotated as {stated[0]} x "
@@ -159,4 +159,4 @@ def reading(path: Path, tool: str) -> Iterator[None]:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {error}"[:120]
-        raise UserError(f"{path} is not what {tool} writes ({what}).") from error
+        raise UserError(f"{path} is not a file written by {tool} ({what}).") from error

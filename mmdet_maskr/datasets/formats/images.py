@@ -106,8 +106,8 @@ class ImageIndex:
         ranked = sorted(candidates, key=fits, reverse=True)
         if len(ranked) > 1 and fits(ranked[0]) == fits(ranked[1]):
             raise UserError(
-                f"image {str(wanted)!r} can be {ranked[0]} or {ranked[1]}: give the images names "
-                "of their own, or name the folder of one."
+                f"image {str(wanted)!r} can be {ranked[0]} or {ranked[1]}: give the images "
+                "different names, or pass the folder of one of them."
             )
         return ranked[0]
 

@@ -108,7 +108,7 @@ def read(folder: Folder, sources: list[Path]) -> Collection:
             values = _read(mask.path)
             if values.shape != (height, width):
                 raise UserError(
-                    f"mask {mask.path} is not of the size of {path}, {width} x {height}."
+                    f"mask {mask.path} must have the size of {path}, {width} x {height}."
                 )
             label = mask.label or CLASS
             if mask.names:
@@ -142,7 +142,7 @@ def _of_classes(values: np.ndarray, mask: Mask) -> list[Object]:
     for value in np.unique(values).tolist():
         name = mask.names.get(value, "background" if value == 0 else None)
         if name is None:
-            raise UserError(f"mask {mask.path} has the value {value}, and no class of it is named.")
+            raise UserError(f"mask {mask.path} has the value {value}, which has no class name.")
         if name.lower() not in _NO_CLASSES:
             _, numbers = cv2.connectedComponents((values == value).astype(np.uint8))
             made += [Object(name, crop=Crop(part)) for part in _parts(numbers, mask.path)]
@@ -173,7 +173,7 @@ def _value_names(folder: Folder) -> dict[Path, dict[int, str]]:
             else:
                 continue
         except ValueError as error:
-            raise UserError(f"{path} is no list of classes: {error}.") from error
+            raise UserError(f"{path} is not a list of classes: {error}.") from error
         found[path.parent] = names
     return found
 
@@ -201,7 +201,7 @@ def _masks_of(
             named = near or [path for path in named if split_of(path.parts[:-1]) == split]
         alone = by_place.get(mask.parent.parent, [])
         if len(named) > 1:
-            raise UserError(f"mask {mask} can be that of {named[0]} or of {named[1]}.")
+            raise UserError(f"mask {mask} can belong to {named[0]} or to {named[1]}.")
         photo = named[0] if named else alone[0] if len(alone) == 1 else None
         if photo is None:
             continue
@@ -232,5 +232,5 @@ def _is_binary(path: Path) -> bool:
 def _parts(values: np.ndarray, path: Path) -> list[np.ndarray]:
     numbers = np.unique(values)
     if len(numbers) > MOST_OBJECTS:
-        raise UserError(f"{path} has {len(numbers)} values: it is a photo, no image of objects.")
+        raise UserError(f"{path} has {len(numbers)} values, so it is a photo and not a mask.")
     return [values == number for number in numbers if number != 0]

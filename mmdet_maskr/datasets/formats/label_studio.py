@@ -73,7 +73,7 @@ def _image_of(task: dict) -> str:
             return _path_of(data[key])
     texts = [v for v in data.values() if isinstance(v, str) and "." in v[-6:]]
     if len(texts) != 1:
-        raise UserError(f"task {task.get('id')} does not say which of its texts is the image.")
+        raise UserError(f"task {task.get('id')} does not say which of its values is the image.")
     return _path_of(texts[0])
 
 

@@ -125,11 +125,11 @@ def _of_label_images(path: Path, colors: dict, photo: Photo, found: Collection) 
     """One object for each value; its class is the one of most of its pixels."""
     classes = path.parent.parent / _CLASSES[path.parent.name] / path.name
     if not classes.is_file():
-        raise UserError(f"{path} has no {classes}, which says the classes of its objects.")
+        raise UserError(f"{path} has no {classes}, which has the classes of its objects.")
     numbers, _ = _values(path)
     names, palette = _values(classes)
     if numbers.shape != (photo.height, photo.width) or names.shape != numbers.shape:
-        raise UserError(f"{path} and {classes} are not of the size of {photo.path}.")
+        raise UserError(f"{path} and {classes} must have the size of {photo.path}.")
     made = []
     for number in np.unique(numbers):
         if number == 0 or number == _border(path):
@@ -174,4 +174,4 @@ def _name_of(value: int, palette: list[int] | None, colors: dict, path: Path) ->
     official = VOCDataset.METAINFO["classes"]
     if not colors and 0 < value <= len(official):
         return official[value - 1]
-    raise UserError(f"{path} has the value {value}, and labelmap.txt names no class of it.")
+    raise UserError(f"{path} has the value {value}, but labelmap.txt has no class for it.")

@@ -59,9 +59,13 @@ class Reading:
         if not 0 < self.val_share < 1:
             raise UserError(f"val_share={self.val_share} must be between 0 and 1.")
         if self.folds and not 0 <= self.fold < self.folds:
-            raise UserError(f"fold={self.fold} of folds={self.folds}: it goes from 0.")
+            raise UserError(
+                f"fold={self.fold} of folds={self.folds}: fold must be from 0 to folds - 1."
+            )
         if self.folds and self.val_root is not None:
-            raise UserError("folds and val_root both say what validates: leave one of them out.")
+            raise UserError(
+                "folds and val_root both choose the validation set: leave one of them out."
+            )
 
 
 class Prepared(NamedTuple):
@@ -184,7 +188,7 @@ def _joined(train: Collection, val: Collection) -> Collection:
         photo.objects = [item for item in photo.objects if item.label in train.classes]
     for name in set(train.keypoints) & set(val.keypoints):
         if train.keypoints[name] != val.keypoints[name]:
-            raise UserError(f"{val.source} names other keypoints of {name!r} than {train.source}.")
+            raise UserError(f"{val.source} has other keypoints for {name!r} than {train.source}.")
     places = [collection.root.absolute() for collection in (train, val)]
     try:
         train.root = Path(os.path.commonpath(places))

@@ -63,7 +63,7 @@ def read_folder(path: str | Path, kind: str | None = None) -> Collection:
     path = Path(path)
     folder = Folder(path)
     if kind is not None and kind not in FORMATS:
-        raise UserError(f"there is no format {kind!r}: {', '.join(FORMATS)}.")
+        raise UserError(f"there is no format {kind!r}; there are {', '.join(FORMATS)}.")
     names = [kind] if kind is not None else [name for name in FORMATS if name != _LAST]
     found = {name: sources for name in names if (sources := FORMATS[name].find(folder))}
     if not found and kind is None and (sources := FORMATS[_LAST].find(folder)):
@@ -77,13 +77,13 @@ def read_folder(path: str | Path, kind: str | None = None) -> Collection:
         if not read.photos and read.unreadable:
             path, reason = next(iter(read.unreadable.items()))
             raise UserError(
-                f"none of the {len(read.unreadable)} photos can be decoded to its end, such as "
-                f"{path}: {reason}."
+                f"none of the {len(read.unreadable)} photos can be decoded completely, for "
+                f"example {path}: {reason}."
             )
         if not read.photos:
             raise UserError(
-                f"{path}: none of the images that {_listed(sources)} names is there. Put the "
-                "images into this folder, or annotations and images into one."
+                f"{path}: none of the images in {_listed(sources)} exists. Put the images "
+                "and their annotations into the same folder."
             )
         tidy(read)
         _join_groups(read)

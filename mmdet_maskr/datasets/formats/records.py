@@ -95,7 +95,7 @@ class Collection:
             TypeError: it is no text, or an empty one.
         """
         if not isinstance(name, str) or not name:
-            raise TypeError(f"{str(name)[:40]!r} is no name of a class")
+            raise TypeError(f"{str(name)[:40]!r} is not the name of a class")
         if name not in self.classes:
             self.classes.append(name)
         return name

@@ -51,7 +51,7 @@ def with_holes(
     """
     flat = [[float(v) for point in points for v in point] for points in [outer, *holes]]
     if not all(map(is_polygon, flat)) or len(outer) < 3:
-        raise ValueError("a polygon is no list of three points or more")
+        raise ValueError("a polygon must be a list of three or more points")
     drawn = [
         coco.decode(coco.frPyObjects([points], height, width))[..., 0].astype(bool)
         for points in flat
@@ -80,7 +80,7 @@ def embedded_mask(text: str, named: str, packed: bool = False) -> np.ndarray:
     except (binascii.Error, ValueError, zlib.error, cv2.error) as error:
         raise UserError(f"{named}: the embedded mask cannot be read: {error}.") from error
     if image is None:
-        raise UserError(f"{named}: the embedded mask is no image.")
+        raise UserError(f"{named}: the embedded mask is not an image.")
     if image.ndim == 2:
         return image > 0
     channel = image[..., 3] if image.shape[2] == 4 else image.max(2)

@@ -49,13 +49,14 @@ def assign_splits(collection: Collection, val_share: float = VAL_SHARE, seed: in
         for photo in open_:  # of a folder that is split, what lies outside trains
             photo.split = "train"
         if not given["train"] and not open_:
-            raise UserError("there are photos to validate and none to train on.")
+            raise UserError("there are photos for validation, but none for training.")
         return
     groups = alike(open_)
     if len(groups) < 2:
         raise UserError(
-            f"{len(open_)} photos that are alike cannot be split into training and validation: add "
-            "photos, or put them into the folders train and val."
+            f"{len(open_)} photos look alike (copies or frames of one scene) and cannot "
+            "be split into training and validation: add photos, or put them into "
+            "folders named train and val."
         )
     for photo in open_:
         photo.split = "train"

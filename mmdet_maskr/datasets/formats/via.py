@@ -171,8 +171,8 @@ def _class_attribute(regions: Iterable[dict], chosen: set[str], found: Collectio
             called = [key for key in called or equal if key.lower() in common]
         if len(called) != 1:
             raise UserError(
-                f"regions have the attributes {', '.join(map(repr, counts))}: keep the one that is "
-                "the class, in VIA's export."
+                f"regions have the attributes {', '.join(map(repr, counts))}: export from "
+                "VIA with only the attribute that is the class."
             )
         return called[0]
     return most[0][0]

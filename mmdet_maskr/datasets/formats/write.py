@@ -55,8 +55,8 @@ def write_annotations(collection: Collection, out: Path) -> list[Written]:
         collection.assumed.update(_counted(log))
         if split == "train" and not clean["annotations"]:
             raise UserError(
-                f"{collection.root} has no annotation to train on: of "
-                f"{len(content['annotations'])} none was of use "
+                f"{collection.root} has no annotation to train on: none of "
+                f"{len(content['annotations'])} can be used "
                 f"({'; '.join(log[:3]) or 'the photos are without objects'})."
             )
         path = out / ANN_FILE.format(split=split)
@@ -101,7 +101,7 @@ def put_image(photo: Photo, target: Path) -> None:
         if target.exists():
             if target.samefile(photo.path) or target.read_bytes() == photo.path.read_bytes():
                 return
-            raise UserError(f"{target} is there, and is another image: name an empty folder.")
+            raise UserError(f"{target} exists and is another image: choose an empty folder.")
         try:
             os.link(photo.path, target)
         except OSError:  # another disk, or one without links

@@ -103,7 +103,7 @@ def _data_of(yamls: list[Path]) -> dict:
     """
     contents = [read_yaml(path, "data file") for path in yamls]
     if any(content["names"] != contents[0]["names"] for content in contents[1:]):
-        raise UserError(f"{yamls[0]} and {yamls[1]} name different classes: remove one.")
+        raise UserError(f"{yamls[0]} and {yamls[1]} have different classes: remove one of them.")
     return contents[0] if contents else {}
 
 
@@ -126,7 +126,7 @@ def _keypoint_shape(data: dict) -> tuple[int, int]:
     if shape is None:
         return 0, 0
     if not (isinstance(shape, list) and len(shape) == 2 and shape[1] in (2, 3)):
-        raise UserError(f"kpt_shape in data.yaml is {shape!r}, and must be [number, 2 or 3].")
+        raise UserError(f"kpt_shape in data.yaml is {shape!r}, but must be [number, 2 or 3].")
     return int(shape[0]), int(shape[1])
 
 
@@ -179,7 +179,7 @@ def _objects(
             raise UserError(f"{where}: {error}.") from error
         if label not in names and names:
             raise UserError(
-                f"{where}: class {label}, but the names go from {min(names)} to {max(names)}."
+                f"{where}: class {label}, but the class names go from {min(names)} to {max(names)}."
             )
         item = Object(found.add_class(names.get(label, str(label))))
         if joints and len(values) == 4 + joints * dims:
@@ -192,8 +192,8 @@ def _objects(
             item.polygons = [scaled]
         else:
             raise UserError(
-                f"{where}: {len(values)} numbers are no box (4), no polygon (6, 8, ...)"
-                + (f", no box with {joints} keypoints." if joints else ".")
+                f"{where}: {len(values)} numbers are neither a box (4) nor a polygon (6, 8, "
+                "...)" + (f", no box with {joints} keypoints." if joints else ".")
             )
         made.append(item)
     return made

@@ -37,7 +37,7 @@ def write_mosaics(folder: str | os.PathLike, side: int) -> Path:
     settings = json.loads((folder / MANIFEST).read_text())["settings"]
     size, count = settings["size"], settings["val_images"]
     if "bands" in settings:
-        raise ValueError("mosaics are made of images of three bands")
+        raise ValueError("mosaics need images with three bands")
     if not 1 <= side * side <= count:
         raise ValueError(f"a mosaic of {side} x {side} needs {side * side} of {count} val images")
     content = json.loads((folder / "annotations" / "instances_val.json").read_text())

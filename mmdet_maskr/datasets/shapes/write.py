@@ -127,8 +127,8 @@ def _claim(out: Path, settings: dict[str, int], force: bool) -> bool:
             remove_partials(out, MANIFEST)
         if out.is_dir() and any(out.iterdir()):
             raise ValueError(
-                f"{out} is not empty and is no SHAPES dataset (no valid {MANIFEST}); "
-                "name another folder"
+                f"{out} is not empty and is not a SHAPES dataset (no valid {MANIFEST}); "
+                "choose another folder"
             )
     elif found.get("settings") == settings and not force:
         return found.get("complete") is True
@@ -140,8 +140,8 @@ def _claim(out: Path, settings: dict[str, int], force: bool) -> bool:
             if old.get(k) != v
         )
         raise ValueError(
-            f"{out} holds a SHAPES dataset with other settings: {differing}. "
-            "Name another folder, or pass --force (force=True) to rewrite this one"
+            f"{out} has a SHAPES dataset with other settings: {differing}. Choose "
+            "another folder, or pass --force (force=True) to overwrite this one"
         )
     else:  # the manifest goes last: until then the folder is known as ours
         for name in ("annotations", *SPLITS):

@@ -72,8 +72,9 @@ def check_in_step(results: dict) -> None:
     image = results.get("img_path") or f"image {results.get('img_id')}"
     if record is None:
         raise UserError(
-            f"{image}: gt_keypoints do not come from LoadKeypointAnnotations. A loader of your own "
-            "calls mmdet_maskr.datasets.transforms.record_step(results) when they are set."
+            f"{image}: gt_keypoints do not come from LoadKeypointAnnotations. In your "
+            "own loader, call mmdet_maskr.datasets.transforms.record_step(results) "
+            "after you set them."
         )
     shape, homography = _image_shape(results), results.get("homography_matrix")
     if not _same(homography, record.homography):
@@ -85,10 +86,11 @@ def check_in_step(results: dict) -> None:
     else:
         return
     raise UserError(
-        f"{image}: {what} by a transform that left the keypoints where they were. Use the "
-        "transforms KeypointResize, KeypointRandomFlip, KeypointRandomCrop, KeypointPad, "
-        "KeypointRandomAffine and KeypointFilterAnnotations; one of your own that moves keypoints "
-        "calls mmdet_maskr.datasets.transforms.record_step(results) afterwards."
+        f"{image}: {what} by a transform that did not move the keypoints. Use the "
+        "transforms KeypointResize, KeypointRandomFlip, KeypointRandomCrop, "
+        "KeypointPad, KeypointRandomAffine and KeypointFilterAnnotations. In your "
+        "own transform, move the keypoints, then call "
+        "mmdet_maskr.datasets.transforms.record_step(results)."
     )
 
 
@@ -156,10 +158,10 @@ class KeypointsInStep(BaseTransform):
                 keypoints = move_keypoints(keypoints, step, shape, flip_indices)
             elif not is_unmoved(step) or shape != record.image_shape:
                 raise UserError(
-                    f"{type(self).__name__} moves the image of annotations that were loaded after "
-                    "an earlier transform had moved it, so they are in pixels of the original "
-                    "image: put LoadKeypointAnnotations before all geometric transforms, or "
-                    "(ground truth that is only drawn) after all of them."
+                    f"{type(self).__name__} moves the image, but the annotations were loaded "
+                    "after an earlier geometric transform and are still in pixels of the "
+                    "original image. Put LoadKeypointAnnotations before all geometric "
+                    "transforms, or after all of them if the ground truth is only drawn."
                 )
         if earlier is not None:
             results["homography_matrix"] = earlier if step is None else step @ earlier

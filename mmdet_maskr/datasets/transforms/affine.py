@@ -156,7 +156,8 @@ class AffineStep(BaseTransform):
         if min(size) <= 0:
             raise UserError(
                 f"{type(self).__name__}(border={self.border}) leaves nothing of an image of "
-                f"{width} x {height} pixels (width x height): take less than half of it off."
+                f"{width} x {height} pixels (width x height): the border must be less than "
+                "half of the size."
             )
         # float32, as mmdet records it: image and points move by the very same matrix
         shift = shift * size + border

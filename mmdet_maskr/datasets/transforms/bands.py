@@ -31,7 +31,9 @@ class LoadBands(LoadImageFromFile):
 
     def __init__(self, channels: int) -> None:
         if isinstance(channels, bool) or not isinstance(channels, int):
-            raise UserError(f"LoadBands.channels={channels!r}: it must be a number of bands.")
+            raise UserError(
+                f"LoadBands.channels={channels!r}: it must be an integer, the number of bands."
+            )
         if not 1 <= channels <= MOST_BANDS:
             raise UserError(f"LoadBands.channels={channels}: it must be from 1 to {MOST_BANDS}.")
         super().__init__(color_type="unchanged")
@@ -49,7 +51,7 @@ class LoadBands(LoadImageFromFile):
     def _with(self, results: dict, image: np.ndarray, named: str) -> dict:
         if image.shape[2] != self.channels:
             raise UserError(
-                f"{named} has {image.shape[2]} bands, and the model takes {self.channels} "
+                f"{named} has {image.shape[2]} bands, but the model takes {self.channels} "
                 "(LoadBands.channels of the config)."
             )
         results["img"] = image

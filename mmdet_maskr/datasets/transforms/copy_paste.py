@@ -67,12 +67,13 @@ class InstanceCopyPaste(BaseTransform):
                 raise UserError(f"InstanceCopyPaste({name}={share}): it must be from 0 to 1.")
         if not 0 < least_visible <= 1:
             raise UserError(
-                f"InstanceCopyPaste(least_visible={least_visible}): it must be above 0, at most 1."
+                f"InstanceCopyPaste(least_visible={least_visible}): it must be above 0 and "
+                "at most 1."
             )
         if max_num < 1 or not 0 < scale[0] <= scale[1]:
             raise UserError(
-                f"InstanceCopyPaste(max_num={max_num}, scale={tuple(scale)}): at least 1 object, "
-                "and factors above 0, the smaller one first."
+                f"InstanceCopyPaste(max_num={max_num}, scale={tuple(scale)}): max_num must "
+                "be at least 1, and scale (low, high) with 0 < low <= high."
             )
         if place not in PLACES:
             raise UserError(f"InstanceCopyPaste(place={place!r}): it must be one of {PLACES}.")
@@ -190,19 +191,19 @@ def _check(results: dict) -> None:
     if not isinstance(masks, BitmapMasks):
         what = "no masks" if masks is None else "polygons (poly2mask=False)"
         raise UserError(
-            f"InstanceCopyPaste cuts objects out by their pixels, and {where} has {what}: load "
-            "them with LoadInstanceAnnotations(with_mask=True) before it."
+            f"InstanceCopyPaste needs masks to cut objects out, but {where} has {what}: "
+            "put LoadInstanceAnnotations(with_mask=True) before it."
         )
     boxes = results.get("gt_bboxes")
     if not isinstance(boxes, np.ndarray | HorizontalBoxes):
         raise UserError(
-            f"InstanceCopyPaste knows boxes x1, y1, x2, y2, not {type(boxes).__name__}."
+            f"InstanceCopyPaste needs boxes as x1, y1, x2, y2, not {type(boxes).__name__}."
         )
     if (masks.height, masks.width) != results["img"].shape[:2]:
         raise UserError(
-            f"InstanceCopyPaste: the masks of {where} are of (height, width) "
-            f"{(masks.height, masks.width)}, its image of {results['img'].shape[:2]}: load "
-            "annotations before the image is resized."
+            f"InstanceCopyPaste: the masks of {where} have (height, width) "
+            f"{(masks.height, masks.width)}, its image has {results['img'].shape[:2]}: "
+            "load annotations before the image is resized."
         )
     if results.get("gt_keypoints") is not None:
         check_in_step(results)

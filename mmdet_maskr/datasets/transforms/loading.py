@@ -80,7 +80,7 @@ class LoadKeypointAnnotations(LoadInstanceAnnotations):
         super().__init__(poly2mask=poly2mask, with_keypoints=with_keypoints, **kwargs)
         if with_keypoints and not self.with_bbox:
             raise UserError(
-                "LoadKeypointAnnotations(with_bbox=False) cannot keep keypoints with their "
+                "LoadKeypointAnnotations(with_bbox=False) cannot assign keypoints to "
                 "instances: set with_bbox=True or with_keypoints=False."
             )
 
@@ -95,8 +95,8 @@ class LoadKeypointAnnotations(LoadInstanceAnnotations):
         image = results.get("img_path") or f"image {results.get('img_id')}"
         if "keypoint_flip_indices" not in results:
             raise UserError(
-                f"{image}: the dataset gives no keypoints (keypoint_flip_indices is missing). Use "
-                "CocoKeypointDataset or CocoJointDataset, or "
+                f"{image}: the dataset has no keypoints (keypoint_flip_indices is missing). "
+                "Use CocoKeypointDataset or CocoJointDataset, or "
                 "LoadKeypointAnnotations(with_keypoints=False)."
             )
         number = len(results["keypoint_flip_indices"])
@@ -106,8 +106,8 @@ class LoadKeypointAnnotations(LoadInstanceAnnotations):
             given = np.asarray(instance.get("keypoints", ()), np.float32)
             if given.size != row.size:
                 raise UserError(
-                    f"{image}: an instance (box {instance['bbox']}) has {given.size} numbers of "
-                    f"keypoints instead of 3 * {number}."
+                    f"{image}: an instance (box {instance['bbox']}) has {given.size} keypoint "
+                    f"values instead of 3 * {number}."
                 )
             row[:] = given.reshape(number, 3)
         results["gt_keypoints"] = annotated_keypoints(keypoints).astype(np.float32)

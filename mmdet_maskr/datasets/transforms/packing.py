@@ -80,8 +80,8 @@ class PackKeypointInputs(PackInstanceInputs):
             if keypoints != boxes:
                 image = results.get("img_path") or f"image {results.get('img_id')}"
                 raise UserError(
-                    f"{image}: {boxes} boxes but keypoints of {keypoints} instances; a transform "
-                    "added or took away instances without their keypoints."
+                    f"{image}: {boxes} boxes but keypoints of {keypoints} instances: a transform "
+                    "added or removed instances without their keypoints."
                 )
             check_in_step(results)
         return super().transform(results)

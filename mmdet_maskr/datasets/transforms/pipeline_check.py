@@ -157,8 +157,8 @@ def _walk(transforms: Iterable[Callable], loaded: frozenset[str]) -> frozenset[s
             _check_masks(transform, loaded)
             if BANDS in loaded and type(transform).__name__ in COLORS_ONLY:
                 raise UserError(
-                    f"the pipeline loads bands (LoadBands), and {type(transform).__name__} is for "
-                    "three colors of 8 bits: leave it out."
+                    f"the pipeline loads bands (LoadBands), but {type(transform).__name__} works "
+                    "only with three colors of 8 bits: leave it out."
                 )
         loaded |= _loads(transform)
     return loaded
@@ -213,8 +213,8 @@ def _check_masks(transform: Callable, loaded: frozenset[str]) -> None:
     if instead is not None:
         what = "polygons (poly2mask=False)" if POLYGONS in loaded else "masks"
         raise UserError(
-            f"the pipeline loads {what}, and {name} of {module.partition('.')[0]} after that does "
-            f"not keep masks in step with the image and its boxes. Use {instead} instead."
+            f"the pipeline loads {what}, but {name} of {module.partition('.')[0]} does "
+            f"not move the masks with the image and the boxes. Use {instead} instead."
         )
 
 
@@ -222,8 +222,8 @@ def _check_keypoints(transform: Callable, loaded: bool) -> None:
     name = type(transform).__name__
     if getattr(transform, "with_keypoints", False):
         raise UserError(
-            f"{name}(with_keypoints=True) is accepted but loads no keypoints in step with boxes: "
-            "use LoadKeypointAnnotations instead."
+            f"{name}(with_keypoints=True) loads keypoints that do not stay with their "
+            "boxes: use LoadKeypointAnnotations instead."
         )
     if not loaded or name in HARMLESS:
         return
@@ -235,6 +235,6 @@ def _check_keypoints(transform: Callable, loaded: bool) -> None:
             "KeypointRandomFlip, KeypointRandomCrop, KeypointPad and KeypointRandomAffine."
         )
     raise UserError(
-        f"the pipeline loads keypoints, and {name} after that is not known to keep them in step "
-        f"with the image and its boxes. {advice}"
+        f"the pipeline loads keypoints, but {name} may not move them with the image "
+        f"and the boxes. {advice}"
     )

@@ -31,8 +31,8 @@ class SourceResize(KeypointResize):
         decided = {"scale_factor", "backend", "interpolation"} & set(kwargs)
         if decided or not kwargs.pop("keep_ratio", True):
             raise UserError(
-                f"SourceResize takes no {sorted(decided) or 'keep_ratio=False'}: its convention "
-                "decides that. Use Resize instead."
+                f"SourceResize does not take {sorted(decided) or 'keep_ratio=False'}: its "
+                "convention sets it. Use Resize instead."
             )
         super().__init__(scale=scale, keep_ratio=True, **kwargs)
         self.convention = convention

@@ -65,7 +65,7 @@ def comparisons(
                 has_any = any(_has(entry, kind) for entry in entries)
             except _UNREADABLE as error:
                 raise UserError(
-                    f"{file} is not what maskr test --out writes ({type(error).__name__}: "
+                    f"{file} is not a file written by maskr test --out ({type(error).__name__}: "
                     f"{str(error)[:200]})."
                 ) from error
             if has_any:
@@ -77,8 +77,8 @@ def comparisons(
         meta = _meta_of(metric.truth_of("bbox").dataset["categories"])
     if "keypoints" in found and "keypoint_sigmas" not in meta:
         raise UserError(
-            f"{found['keypoints'][0]} has keypoints, whose names and sigmas {truth} does not tell: "
-            "name the config instead of the annotation file."
+            f"{found['keypoints'][0]} has keypoints, but {truth} has no names and sigmas "
+            "for them: pass the config instead of the annotation file."
         )
     metric.dataset_meta = meta
     for kind in found:
@@ -112,7 +112,7 @@ def _of(config: Path, data_root: str | None) -> tuple[dict, dict]:
     evaluators = [evaluators] if isinstance(evaluators, Mapping) else list(evaluators)
     evaluator = next((e for e in evaluators if e.get("ann_file")), None)
     if evaluator is None or "test_dataloader" not in cfg:
-        raise UserError(f"{config} has no test_evaluator with ann_file: name an annotation file.")
+        raise UserError(f"{config} has no test_evaluator with ann_file: pass an annotation file.")
     wanted = ("ann_file", "keypoint_ann_file", "sort_categories", "backend_args", "iou_thrs",
               "crowds")  # fmt: skip
     options = {key: evaluator[key] for key in wanted if key in evaluator}
@@ -122,12 +122,14 @@ def _of(config: Path, data_root: str | None) -> tuple[dict, dict]:
 def _read(file: Path) -> list[dict]:
     """A file's entries: COCO's records, a detection each, or data samples, an image each."""
     if not file.is_file():
-        raise UserError(f"there is no file of results {file.absolute()}.")
+        raise UserError(f"there is no results file {file.absolute()}.")
     if file.suffix in (".pkl", ".pickle"):
         with file.open("rb") as opened:
             samples = load_pickle(opened)
         if not _all_have(samples, SAMPLE):
-            raise UserError(f"{file} is not what maskr test --out writes: a list of samples.")
+            raise UserError(
+                f"{file} is not a file written by maskr test --out: it must have a list of samples."
+            )
         return samples
     return read_results(file)
 

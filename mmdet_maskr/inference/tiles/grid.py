@@ -82,21 +82,24 @@ def check_tiling(tile: object, overlap: object, auto: int | None, stride: int) -
     if tile == "auto":
         if auto is None:
             raise UserError(
-                "tile='auto' takes the size that the test pipeline resizes images to, and this one "
-                "resizes by a factor: give the side of the training images in pixels, e.g. "
-                "tile=1024."
+                "tile='auto' uses the image size of the test pipeline, but this pipeline "
+                "resizes by a factor: pass the side length of the training images in "
+                "pixels, such as tile=1024."
             )
         tile = auto
     if isinstance(tile, bool) or not isinstance(tile, int):
-        raise UserError(f"tile={tile!r}: it must be a side in pixels, e.g. 1024, or 'auto'.")
+        raise UserError(
+            f"tile={tile!r}: it must be a side length in pixels, such as 1024, or 'auto'."
+        )
     if tile < stride:
         raise UserError(
-            f"tile={tile} is smaller than the model's stride of {stride} pixels: give the size of "
-            "the training images, e.g. tile=1024."
+            f"tile={tile} is smaller than the model's stride of {stride} pixels: pass "
+            "the size of the training images, such as tile=1024."
         )
     number = isinstance(overlap, (int, float)) and not isinstance(overlap, bool)
     if not number or not 0 <= overlap < 1:  # type: ignore[operator]
         raise UserError(
-            f"overlap={overlap!r}: it is a share of the tile, 0 or more and below 1, e.g. 0.2."
+            f"overlap={overlap!r}: it must be a fraction of the tile, at least 0 and "
+            "below 1, such as 0.2."
         )
     return Tiling(tile, float(overlap))  # type: ignore[arg-type]

@@ -179,7 +179,9 @@ class TifffileWindows(_Windows):
         self._page: Any = self._file.pages[0]
         sizes = dict(zip(self._page.axes, self._page.shape, strict=True))
         if not {"Y", "X"} <= set(sizes) <= set("YXS"):
-            raise ValueError(f"its pages have the axes {self._page.axes}, which are no image")
+            raise ValueError(
+                f"its pages have the axes {self._page.axes}, which do not form an image"
+            )
         size = sizes["Y"], sizes["X"]
         pages: list[Any] = list(self._file.pages)[1:]
         others = [(page.imagelength, page.imagewidth) for page in pages]

@@ -30,7 +30,7 @@ def or_on_cpu(name: str, function: Callable[..., Tensor], *tensors: Tensor) -> T
 @functools.cache
 def _say(name: str, device: str) -> None:
     warnings.warn(
-        f"{name} has no kernel for {device}: it is computed on the CPU. With torchvision "
-        f"installed, its kernel for {device} is used where there is one.",
+        f"{name} has no kernel for {device}: it runs on the CPU. Install torchvision "
+        f"to use its kernel for {device}, if it has one.",
         stacklevel=2,
     )

@@ -193,7 +193,7 @@ def test_run_length_codes_that_polygons_alone_ignore(
 ):
     """Refused under poly2mask=False, fine otherwise; crowds with an RLE are never counted."""
     wrong = broken(content, Case("", each(lambda a: a.update(segmentation=_rle(a))), None, None))
-    with pytest.raises(UserError, match=r"nothing is left.*poly2mask=True"):
+    with pytest.raises(UserError, match=r"no annotation is left.*poly2mask=True"):
         build(tmp_path, shapes_root / "train", wrong, pipeline=[POLYGONS])
     assert errors(wrong, polygons_only=True) == {"nothing-trainable"}
     assert errors(wrong) == set()

@@ -150,7 +150,7 @@ def test_the_metric_takes_the_file_of_the_data_set(tmp_path: Path):
     metric = CocoInstanceMetric("dataset", ["bbox", "segm"])
     metric.dataset_meta = dataset.metainfo
     assert metric.truth_of("bbox").annotation_file == dataset.ann_file
-    with pytest.raises(UserError, match="needs AnyInstanceDataset"):
+    with pytest.raises(UserError, match="works only with AnyInstanceDataset"):
         CocoInstanceMetric("dataset").dataset_meta = dict(classes=("leaf",))
 
 

@@ -175,7 +175,7 @@ def test_ours_pass_for_masks_and_not_for_keypoints(name: str):
     config = dict(type=name, **OURS[name])
     check_pipeline(build(load(polygons=True), config))
     keypoints = dict(type="LoadKeypointAnnotations", with_bbox=True, with_mask=True)
-    with pytest.raises(UserError, match=f"loads keypoints, and {name} after"):
+    with pytest.raises(UserError, match=f"loads keypoints, but {name} after"):
         check_pipeline(build(keypoints, config))
 
 
@@ -190,7 +190,7 @@ def test_ours_pass_for_masks_and_not_for_keypoints(name: str):
     ids=lambda config: f"{config['type']} {len(config)}",
 )
 def test_wrappers_are_looked_into(wrapped: dict):
-    with pytest.raises(UserError, match="does not keep masks in step"):
+    with pytest.raises(UserError, match="does not move the masks"):
         check_pipeline(build(load(polygons=True), wrapped))
 
 

@@ -221,7 +221,7 @@ def test_predictions_of_the_test_tool(tiny: Path, tmp_path: Path):
         assert analyze(one[kind]) == analyze(several[kind])
     # the files lack keypoints of a fish that nobody labeled
     assert len(one["keypoints"].found.scores) >= len(several["keypoints"].found.scores) > 0
-    with pytest.raises(UserError, match="name the config"):
+    with pytest.raises(UserError, match="pass the config"):
         comparisons(tiny, files)
 
 
@@ -244,7 +244,7 @@ def test_bad_input(compare, tmp_path: Path):
     truth, results = tmp_path / "truth.json", tmp_path / "found.json"
     with pytest.raises(UserError, match=r"no config or annotation file .*nowhere\.json"):
         comparisons(tmp_path / "nowhere.json", [results])
-    with pytest.raises(UserError, match="no file of results"):
+    with pytest.raises(UserError, match="no results file"):
         comparisons(truth, [tmp_path / "nothing.json"])
     for content, message in (
         ("{", r"found\.json, line 1.*no JSON"),
@@ -257,5 +257,5 @@ def test_bad_input(compare, tmp_path: Path):
         with pytest.raises(UserError, match=message):
             comparisons(truth, [results])
     dump([torch.zeros(1)], str(tmp_path / "other.pkl"))
-    with pytest.raises(UserError, match="not what maskr test --out writes"):
+    with pytest.raises(UserError, match="not a file written by maskr test --out"):
         comparisons(truth, [tmp_path / "other.pkl"])

@@ -27,7 +27,7 @@ def check_empty(out: Path) -> None:
         UserError: it has any, or is a file.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is there, perhaps with labels that were corrected: name a new one.")
+        raise UserError(f"{out} exists and may have corrected labels: choose a new one.")
 
 
 def write_labels(

@@ -33,7 +33,9 @@ def write(collection: Collection, names: Mapping[Path, str], out: Path) -> Count
     if not masks and collection.keypoints:
         counts = {len(joints) for joints in collection.keypoints.values()}
         if len(counts) > 1:
-            raise UserError("YOLO has one number of keypoints for all classes: take coco or cvat.")
+            raise UserError(
+                "YOLO needs the same number of keypoints for all classes: use coco or cvat."
+            )
         joints = counts.pop()
         data["kpt_shape"] = [joints, 3]
         names_of_joints = next(iter(collection.keypoints.values()))
