@@ -48,14 +48,16 @@ def add_coco_eval(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand coco-eval."""
     parser = subparsers.add_parser(
         "coco-eval",
-        help="COCO's scores by every installed backend, and by mmdet's CocoMetric",
-        description="From a model's predictions to scores (BaseMetric's process, an image at a "
-        "time, and evaluate), in memory or, as mmdet does, through JSON files. Images of 640 x "
-        "480 with 7 annotations on average, half "
-        "of the detections near one. The column of ours is the backend that the case names; all "
-        "statistics, precisions and recalls must be pycocotools' to 6 decimals, and scores of "
-        "mmdet's metric equal. pycocotools runs in one thread, hotcoco in RAYON_NUM_THREADS (all), "
-        "faster_coco_eval in up to eight on masks.",
+        help="COCO evaluation with each installed backend, and with mmdet's CocoMetric",
+        description=(
+            "Times COCO evaluation, from a model's predictions to scores: process() for "
+            "each image, then evaluate(). Our metric works in memory, mmdet's with JSON "
+            "files. Images are 640 x 480 with 7 annotations on average; half of the "
+            "detections are near one. All statistics, precisions and recalls must equal "
+            "those of pycocotools to 6 decimals, and the scores those of mmdet's "
+            "metric. pycocotools uses one thread, hotcoco RAYON_NUM_THREADS (default: "
+            "all), faster_coco_eval up to eight for masks."
+        ),
         epilog="example: maskr benchmark coco-eval --cases boxes-and-masks --repeats 1",
     )
     add_measuring_options(parser, repeats=3)
@@ -67,13 +69,15 @@ def add_coco_eval(subparsers: argparse._SubParsersAction) -> None:
         nargs="+",
         choices=list(CASES),
         default=["boxes-and-masks", "keypoints"],
-        help="what is scored (boxes-and-masks keypoints)",
+        help="what to evaluate (default: boxes-and-masks keypoints)",
     )
     parser.add_argument(
         "--alone",
         action="store_true",
-        help="time the fastest backend alone, without a comparison, which takes pycocotools "
-        "minutes for thousands of images",
+        help=(
+            "time only the fastest backend, without a comparison; pycocotools takes "
+            "minutes for thousands of images"
+        ),
     )
     parser.set_defaults(run=run)
 

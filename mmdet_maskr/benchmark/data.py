@@ -44,11 +44,14 @@ def add_data(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand data."""
     parser = subparsers.add_parser(
         "data",
-        help="a training sample by transform, and images a second of workers",
-        description="The training pipeline of a config, and with mmdet's transforms that load "
-        "bitmaps or polygons, on the same images with the same random numbers, in "
-        "one thread; the image alone, read and resized; then images a second that workers give to "
-        "a consumer that does nothing, and megabytes of a sample.",
+        help="training samples: time of each transform, images per second of data workers",
+        description=(
+            "Times the training pipeline of a config in one thread, and the same "
+            "pipeline with mmdet's transforms (bitmaps and polygons), on the same "
+            "images with the same random numbers. Also times reading and resizing of "
+            "the image alone. Then prints the images per second of data workers, and "
+            "the size of a sample in megabytes."
+        ),
         epilog="example: maskr benchmark data --root ../shared/data/coco_mini "
         "--ann annotations/instances_val2017.json --images val2017",
     )

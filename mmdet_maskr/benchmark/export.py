@@ -54,9 +54,12 @@ def add_export(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "export",
         help="ONNX Runtime, OpenVINO (float32 and 8 bits) and PyTorch on one image",
-        description="Detection on one image at the network's size, masks pasted into it, weights "
-        "at random but calibrated: about 1000 boxes pass the threshold. Each form of "
-        "the model takes its turn; their detections are compared with stock mmdet's.",
+        description=(
+            "Times detection on one image at the network's size, with masks pasted into "
+            "it. Weights are random but calibrated, so that about 1000 boxes pass the "
+            "score threshold. All forms of the model run in turn, and their detections "
+            "are compared with stock mmdet's."
+        ),
         epilog="example: maskr benchmark export --threads 2 --json export.json",
     )
     add_measuring_options(parser, repeats=5)

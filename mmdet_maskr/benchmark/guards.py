@@ -93,16 +93,21 @@ def add_guards(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand guards."""
     parser = subparsers.add_parser(
         "guards",
-        help="training with all guards against mmengine's Runner alone",
-        description="Iterations of configs/mini/maskr_shapes.py with DurableRunner, seeded "
-        "batches, LossGuardHook, HangGuardHook and DurableCheckpointHook against the same ones "
-        "with mmengine's Runner and CheckpointHook; and the time of one checkpoint of each. "
-        "Without a GPU, iterations are timed in CPU seconds of the training's thread, which a busy "
-        "machine disturbs less (with --threads 1, all of its work is in them).",
+        help="training with all guards, compared with mmengine's Runner",
+        description=(
+            "Times iterations of configs/mini/maskr_shapes.py with DurableRunner, "
+            "seeded batches, LossGuardHook, HangGuardHook and DurableCheckpointHook, "
+            "and the same iterations with mmengine's Runner and CheckpointHook. Also "
+            "times one checkpoint of each. Without a GPU, iterations are timed in CPU "
+            "seconds of the training thread, which a busy machine disturbs less (with "
+            "--threads 1, they include all work)."
+        ),
         epilog="example: maskr benchmark guards --repeats 40 --threads 1",
     )
     add_measuring_options(parser, repeats=40)
-    parser.add_argument("--iterations", type=int, default=4, help="in each timed run (%(default)s)")
+    parser.add_argument(
+        "--iterations", type=int, default=4, help="iterations in each timed run (%(default)s)"
+    )
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 
 

@@ -220,22 +220,35 @@ def add_inference(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand inference."""
     parser = subparsers.add_parser(
         "inference",
-        help="detection of one image, optimized and compiled, against stock mmdet's",
-        description="From the image to masks in the image: a model of ours as it is, through "
-        "mmdet_maskr.deploy.optimize, and also compiled, against mmdet's mask-rcnn_r50_fpn of the "
-        "same weights (for other models: against ours as it is). Weights are random; statistics of "
-        "batch normalization and the classifier's spread are set so that about 1000 boxes pass the "
-        "score threshold. Fails where an exact form differs from our model as it is by more than "
-        "0.01 pixels of a box, 1e-5 of a score or 0.01 % of the masks' pixels.",
+        help="detection on one image, optimized and compiled, compared with stock mmdet",
+        description=(
+            "Times detection from the image to masks in the image: our model without "
+            "optimization, with mmdet_maskr.deploy.optimize, and also compiled. It "
+            "compares them with mmdet's mask-rcnn_r50_fpn with the same weights (other "
+            "models: with ours without optimization). Weights are random, with batch "
+            "normalization statistics and a classifier for which about 1000 boxes pass "
+            "the score threshold. Fails if an exact form differs from our model without "
+            "optimization by more than 0.01 pixels in a box, 1e-5 in a score or 0.01 % "
+            "of the mask pixels."
+        ),
         epilog="example: maskr benchmark inference --models r50 --threads 2 --repeats 9",
     )
     add_measuring_options(parser, repeats=5)
     parser.add_argument("--models", nargs="+", choices=list(SETTINGS), default=["r50"])
     parser.add_argument(
-        "--forms", nargs="+", choices=FORMS, default=list(FORMS), help="which (default: all)"
+        "--forms",
+        nargs="+",
+        choices=FORMS,
+        default=list(FORMS),
+        help="forms of the model to time (default: all)",
     )
     parser.add_argument(
-        "--size", type=int, nargs=2, default=(800, 1333), metavar=("H", "W"), help="of the image"
+        "--size",
+        type=int,
+        nargs=2,
+        default=(800, 1333),
+        metavar=("H", "W"),
+        help="size of the image",
     )
     parser.add_argument("--image", type=Path, help="a photo, resized to --size (default: noise)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")

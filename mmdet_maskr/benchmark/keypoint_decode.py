@@ -29,11 +29,17 @@ def add_keypoint_decode(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand keypoint-decode."""
     parser = subparsers.add_parser(
         "keypoint-decode",
-        help="keypoints from heatmaps against a loop that enlarges every map, as Detectron2's",
-        description="Points, logits and scores from heatmaps of 56 x 56 and boxes with sides "
-        "uniform between two lengths. The loop enlarges the K maps of one box at a time "
-        "(F.interpolate, bicubic) and takes the largest pixel; it leaves out Detectron2's "
-        "exponential of all pixels, of which only one is used. Points must be equal.",
+        help=(
+            "keypoint decoding, compared with a loop that enlarges every heatmap, as "
+            "Detectron2's does"
+        ),
+        description=(
+            "Times the decoding of keypoints from heatmaps of 56 x 56, for boxes whose "
+            "sides are uniform between two lengths. The comparison is a loop that "
+            "enlarges the K maps of one box at a time (F.interpolate, bicubic) and "
+            "takes the largest pixel, as Detectron2's does, without its exponential of "
+            "all pixels. Points must be equal."
+        ),
         epilog="example: maskr benchmark keypoint-decode --sides 300 800 --threads 2",
     )
     add_measuring_options(parser, repeats=5)
@@ -45,14 +51,14 @@ def add_keypoint_decode(subparsers: argparse._SubParsersAction) -> None:
         nargs=2,
         action="append",
         metavar=("LOW", "HIGH"),
-        help="sides of the boxes in pixels; may be given again (20 to 200, and 300 to 800)",
+        help="sides of the boxes in pixels; may be repeated (default: 20 to 200, and 300 to 800)",
     )
     parser.add_argument(
         "--kinds",
         nargs="+",
         choices=list(HEATMAPS),
         default=list(HEATMAPS),
-        help="what the heatmaps show (all)",
+        help="kinds of heatmaps (default: all)",
     )
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 

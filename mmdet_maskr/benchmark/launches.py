@@ -194,11 +194,14 @@ def add_launches(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand launches."""
     parser = subparsers.add_parser(
         "launches",
-        help="launches, synchronizations and copies of a GPU, counted on a CPU",
-        description="Counts what a training step (two images) and a detection (one image) ask of a "
-        "GPU, on a CPU: kernel launches, times that the host waits for the GPU, copies to the "
-        "device. Tensors pass for ones on cuda:0, and an operator that mixes devices ends in an "
-        "error. The first step is not counted: it fills caches.",
+        help="kernel launches, synchronizations and copies of a GPU, counted on a CPU",
+        description=(
+            "Counts on a CPU what a training step (two images) and a detection (one "
+            "image) would do on a GPU: kernel launches, synchronizations (the host "
+            "waits for the GPU), and copies to the device. Tensors behave like tensors "
+            "on cuda:0, and an operator that mixes devices is an error. The first step "
+            "fills caches and is not counted."
+        ),
         epilog="example: maskr benchmark launches --sites 20",
     )
     parser.add_argument(
@@ -207,7 +210,11 @@ def add_launches(subparsers: argparse._SubParsersAction) -> None:
         help="config files; default: R50-FPN against stock mmdet, and R50-FPN with keypoints",
     )
     parser.add_argument(
-        "--objects", type=int, nargs="+", default=[10, 50], help="in each image (%(default)s)"
+        "--objects",
+        type=int,
+        nargs="+",
+        default=[10, 50],
+        help="objects in each image (%(default)s)",
     )
     parser.add_argument(
         "--image",
@@ -215,12 +222,18 @@ def add_launches(subparsers: argparse._SubParsersAction) -> None:
         nargs=2,
         default=(480, 640),
         metavar=("H", "W"),
-        help="size of the images, which changes counts by a few (%(default)s)",
+        help="size of the images; it changes the counts only slightly (%(default)s)",
     )
     parser.add_argument(
-        "--sites", type=int, default=0, metavar="N", help="also the N lines of code that wait most"
+        "--sites",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also print the N lines of code with the most synchronizations",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts here too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the counts to this file"
+    )
     parser.set_defaults(run=run)
 
 

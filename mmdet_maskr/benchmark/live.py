@@ -50,13 +50,17 @@ def add_live(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand live."""
     parser = subparsers.add_parser(
         "live",
-        help="images a second with masks, from file to masks at its size, against YOLO-seg",
-        description="From an image file to masks at its size: decoding, resizing, model, masks. "
-        "Ours in PyTorch (optimized), ONNX Runtime and OpenVINO (float32 and 8 bits), against "
-        "YOLO-seg in the same libraries, each in its turn on each image. Weights are random, and "
-        "both sides find --objects objects on each image. A row compares ours with a YOLO in the "
-        "same library; PyTorch's with ONNX Runtime's. YOLO needs ultralytics (AGPL, no dependency "
-        "of this package) to be exported, or files; without either its rows are left out.",
+        help="images per second, from image file to masks, compared with YOLO-seg",
+        description=(
+            "Times detection from an image file to masks at its size: decoding, "
+            "resizing, model, masks. Our model runs in PyTorch (optimized), ONNX "
+            "Runtime and OpenVINO (float32 and 8 bits), YOLO-seg in the same libraries; "
+            "all run in turn on each image. Weights are random, and all models find "
+            "--objects objects on each image. Each row compares our model with YOLO in "
+            "the same library (PyTorch with ONNX Runtime). YOLO needs exported files, "
+            "or ultralytics (AGPL; this package does not depend on it) to export them; "
+            "otherwise its rows are left out."
+        ),
         epilog="example: maskr benchmark live --threads 2 --repeats 20 --json live.json",
     )
     add_measuring_options(parser, repeats=5)
@@ -68,19 +72,28 @@ def add_live(subparsers: argparse._SubParsersAction) -> None:
         nargs="*",
         default=list(YOLOS),
         metavar="NAME|FILE",
-        help="models by name, which ultralytics exports, or exported .onnx files (%(default)s)",
+        help="exported .onnx files, or names of models that ultralytics exports (%(default)s)",
     )
     parser.add_argument(
-        "--yolo-size", type=int, default=640, metavar="S", help="of its input (%(default)s)"
+        "--yolo-size", type=int, default=640, metavar="S", help="input size of YOLO (%(default)s)"
     )
     parser.add_argument(
-        "--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"), help="of the images"
+        "--size",
+        type=int,
+        nargs=2,
+        default=(480, 640),
+        metavar=("H", "W"),
+        help="size of the images",
     )
     parser.add_argument(
-        "--images", type=int, default=4, metavar="N", help="different ones (%(default)s)"
+        "--images",
+        type=int,
+        default=4,
+        metavar="N",
+        help="number of different images (%(default)s)",
     )
     parser.add_argument(
-        "--objects", type=int, default=20, help="that are found on each image (%(default)s)"
+        "--objects", type=int, default=20, help="detections on each image (%(default)s)"
     )
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 

@@ -46,10 +46,12 @@ def add_mask_head(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand mask-head."""
     parser = subparsers.add_parser(
         "mask-head",
-        help="the mask head against mmdet's FCNMaskHead, by number of classes",
-        description="The whole head of FPN on random RoI features (N, 256, 14, 14): training on "
-        "256 RoIs (forward, loss, backward), inference on 100 (forward, sigmoid of the wanted "
-        "class, as in mmdet's prediction).",
+        help="the mask head, compared with mmdet's FCNMaskHead, by number of classes",
+        description=(
+            "Times the mask head of FPN models on random RoI features (N, 256, 14, 14): "
+            "training on 256 RoIs (forward, loss, backward), and inference on 100 RoIs "
+            "(forward, sigmoid of the detected class, as in mmdet)."
+        ),
         epilog="example: maskr benchmark mask-head --classes 80 1203 --json head.json",
     )
     add_measuring_options(parser, repeats=5)
@@ -62,9 +64,12 @@ def add_mask_paste(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand mask-paste."""
     parser = subparsers.add_parser(
         "mask-paste",
-        help="pasting, run-length encoding and mask targets against mmdet's",
-        description="Masks of 28 x 28 into an image: dense, and as COCO RLEs (mmdet's: paste, then "
-        "encode); and targets of positive RoIs from bitmaps. Results are compared first.",
+        help="mask pasting, RLE encoding and mask targets, compared with mmdet's",
+        description=(
+            "Times the pasting of 28 x 28 masks into an image, dense and as COCO RLEs "
+            "(mmdet: paste, then encode), and the computation of mask targets from "
+            "bitmaps. Results are compared first."
+        ),
         epilog="example: maskr benchmark mask-paste --threads 1",
     )
     add_measuring_options(parser, repeats=9)
@@ -73,7 +78,10 @@ def add_mask_paste(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--gts", type=int, default=15, help="ground truths (%(default)s)")
     parser.add_argument("--image", type=int, nargs=2, default=[800, 1333], metavar=("H", "W"))
     parser.add_argument(
-        "--check", type=int, default=1000, help="random masks whose RLEs are compared (%(default)s)"
+        "--check",
+        type=int,
+        default=1000,
+        help="number of random masks whose RLEs are compared (%(default)s)",
     )
     parser.set_defaults(run=lambda args: compare(args, PEER, measure_pasting))
 

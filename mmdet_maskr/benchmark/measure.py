@@ -236,15 +236,19 @@ def write_json(path: Path, rows: Sequence[TimedCase], peer: str, state: dict[str
 def add_measuring_options(parser: argparse.ArgumentParser, repeats: int) -> None:
     """Options of every comparison."""
     parser.add_argument(
-        "--repeats", type=int, default=repeats, help="timed runs of each contender (%(default)s)"
+        "--repeats", type=int, default=repeats, help="timed runs of each row (%(default)s)"
     )
-    parser.add_argument("--threads", type=int, help="of torch (default: torch's own choice)")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of torch (default: torch's choice)"
+    )
     parser.add_argument(
         "--no-memory",
         action="store_true",
-        help="leave out peak memory, which runs each contender once more in a process of its own",
+        help="do not measure peak memory, which needs another run of each row in its own process",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the figures to this file"
+    )
 
 
 def compare(

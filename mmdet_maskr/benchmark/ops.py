@@ -22,10 +22,12 @@ def add_ops(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "ops",
         help="our models with and without MMCV's compiled ops",
-        description="A training step and a detection of our models, with MMCV's ops in Python "
-        "(ours) and with its compiled extension, which has to be there: `python "
-        "tools/install_mmcv.py --target DIR`, then PYTHONPATH=DIR. Fails where losses or scores "
-        "differ by more than 1e-6.",
+        description=(
+            "Times a training step and a detection of our models, with MMCV's ops in "
+            "Python and with MMCV's compiled extension. Install the extension first: "
+            "`python tools/install_mmcv.py --target DIR`, then PYTHONPATH=DIR. Fails if "
+            "losses or scores differ by more than 1e-6."
+        ),
         epilog="example: maskr benchmark ops --models mini --repeats 15",
     )
     add_measuring_options(parser, repeats=5)

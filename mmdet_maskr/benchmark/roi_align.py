@@ -119,16 +119,21 @@ def add_roi_align(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand roi-align."""
     parser = subparsers.add_parser(
         "roi-align",
-        help="the RoI extractor against mmdet's with mmcv's RoIAlign",
-        description="Forward and backward of RoIAlign (average, sampling ratio 0) on the FPN maps "
-        "of an 800x1333 image, as the box and the mask branch use it. mmcv reads NCHW only: the "
-        "channels_last rows compare with mmcv on NCHW maps of the same values.",
+        help="the RoI extractor, compared with mmdet's with mmcv's RoIAlign",
+        description=(
+            "Times forward and backward of RoIAlign (average, sampling ratio 0) on the "
+            "FPN maps of an 800x1333 image, as the box and mask branches use it. mmcv "
+            "supports only NCHW: the channels_last rows compare with mmcv on NCHW maps "
+            "with the same values."
+        ),
         epilog="example: maskr benchmark roi-align --repeats 11 --json roi_align.json",
     )
     add_measuring_options(parser, repeats=7)
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases with TEXT in their name")
     parser.add_argument(
-        "--profile", action="store_true", help="then show where our time goes, by Python function"
+        "--only", default="", metavar="TEXT", help="run only cases with TEXT in their names"
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="then profile our code by Python function"
     )
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 

@@ -38,14 +38,16 @@ def add_startup(subparsers) -> None:
     """Add the subcommand ``startup``."""
     parser = subparsers.add_parser(
         "startup",
-        help="seconds and memory until a training set is there",
+        help="time and memory until a training set is ready",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--images", type=int, nargs="+", default=[5000, 20000], help="(5000 20000)")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 4], help="(1 4)")
-    parser.add_argument("--workers", type=int, default=2, help="of each rank (%(default)s)")
-    parser.add_argument("--no-stock", action="store_true", help="leave stock mmdet out")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="data workers of each rank (%(default)s)"
+    )
+    parser.add_argument("--no-stock", action="store_true", help="do not run stock mmdet")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.set_defaults(run=run)
 

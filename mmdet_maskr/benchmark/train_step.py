@@ -221,12 +221,15 @@ def add_train_step(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand train-step."""
     parser = subparsers.add_parser(
         "train-step",
-        help="a training step against stock mmdet's",
-        description="Forward, backward and optimizer step. r50: R50-FPN, 2 images of 800x1333, up "
-        "to 512 RoIs each, against mmdet's mask-rcnn_r50_fpn_1x_coco with the same weights, "
-        "images, targets, proposals and draws. Ours runs with channels_last images, as its "
-        "configs. mini: the model of configs/mini against the same "
-        "of mmdet's parts. Fails where losses differ by more than 1e-4 (5e-2 with --amp).",
+        help="a training step, compared with stock mmdet",
+        description=(
+            "Times forward, backward and optimizer step. r50: R50-FPN, 2 images of "
+            "800x1333, up to 512 RoIs each, compared with mmdet's "
+            "mask-rcnn_r50_fpn_1x_coco with the same weights, images, targets, "
+            "proposals and samples. Our model uses channels_last, as in its configs. "
+            "mini: the model of configs/mini, compared with the same model made of "
+            "mmdet's parts. Fails if losses differ by more than 1e-4 (5e-2 with --amp)."
+        ),
         epilog="example: maskr benchmark train-step --models mini --repeats 15 --profile",
     )
     add_measuring_options(parser, repeats=5)
@@ -235,11 +238,11 @@ def add_train_step(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--amp",
         choices=list(PRECISIONS),
-        help="mixed precision, on a GPU: mmcv's RoIAlign has none on a CPU",
+        help=(
+            "use mixed precision; needs a GPU, because mmcv's RoIAlign does not support it on a CPU"
+        ),
     )
-    parser.add_argument(
-        "--profile", action="store_true", help="then show what is left of our step, by operator"
-    )
+    parser.add_argument("--profile", action="store_true", help="then profile our step by operator")
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 
 

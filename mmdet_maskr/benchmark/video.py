@@ -38,10 +38,13 @@ def add_video(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand video."""
     parser = subparsers.add_parser(
         "video",
-        help="frames a second of a video, stages overlapped against one after the other",
-        description="A generated video is decoded, detected on by an exported model with random "
-        "weights, drawn on and encoded: in threads, as maskr predict does it, and one frame after "
-        "the other. Fails where the two differ in a bit of the predictions.",
+        help="frames per second of a video, with overlapped stages and one frame after the other",
+        description=(
+            "Times a generated video: decoding, detection by an exported model with "
+            "random weights, drawing and encoding. It runs in threads, as in maskr "
+            "predict, and one frame after the other. Fails if the predictions differ in "
+            "any bit."
+        ),
         epilog="example: maskr benchmark video --threads 2 --forms int8",
     )
     add_measuring_options(parser, repeats=3)
@@ -49,11 +52,16 @@ def add_video(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--config", default=CONFIG, help="name or path (%(default)s)")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument(
-        "--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"), help="of the frames"
+        "--size",
+        type=int,
+        nargs=2,
+        default=(480, 640),
+        metavar=("H", "W"),
+        help="size of the frames",
     )
-    parser.add_argument("--frames", type=int, default=60, help="of the video (%(default)s)")
+    parser.add_argument("--frames", type=int, default=60, help="number of frames (%(default)s)")
     parser.add_argument(
-        "--objects", type=int, default=20, help="that are found on each frame (%(default)s)"
+        "--objects", type=int, default=20, help="detections on each frame (%(default)s)"
     )
     parser.set_defaults(run=lambda args: compare(args, PEER, measure))
 

@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         if name != "report":
             part.add_argument(
-                "--rows", nargs="+", metavar="WORD", help="only rows whose name has one of these"
+                "--rows",
+                nargs="+",
+                metavar="WORD",
+                help="only rows whose names contain one of these words",
             )
         part.add_argument(
             "--seeds", type=int, metavar="N", default=1 if name == "run" else None,
@@ -54,12 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run = parts["run"]
     run.add_argument("--launcher", choices=("none", "pytorch"), default="none",
                      help="pytorch: train a row on several GPUs (default: none)")  # fmt: skip
-    run.add_argument("--gpus", type=int, metavar="N", help="with --launcher: GPUs of a row")
+    run.add_argument(
+        "--gpus", type=int, metavar="N", help="with --launcher: number of GPUs for each row"
+    )
     run.add_argument(
         "--jobs",
         type=int,
         metavar="J",
-        help="rows to train at a time (default: as cores or GPUs allow)",
+        help="number of rows to train at the same time (default: as many as cores or GPUs allow)",
     )
     run.add_argument("--data-root", help="folder of the dataset (default: the configs' own)")
     run.add_argument("--dry-run", action="store_true", help="print the commands and their cost")

@@ -21,20 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="path of the config")
     parser.add_argument(
         "--out-dir", type=Path, default=Path("browse"),
-        help="folder to write to: a picture of each image, and sheet.png with all of them "
+        help="folder to write to: one picture per image, and sheet.png with all of them "
         "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--number",
         type=int,
         default=12,
-        help="how many images, evenly spread over the dataset (default: %(default)s)",
+        help="number of images, evenly spread over the dataset (default: %(default)s)",
     )
     parser.add_argument(
         "--mode", choices=MODES, default=MODES[0],
-        help="transformed: what the training sees, the output of the pipeline (default); "
-        "original: the images as they are; pipeline: a picture after each transform that changes "
-        "something",
+        help="transformed: the output of the pipeline, as training sees it (default); "
+        "original: the images as they are; pipeline: a picture after each transform "
+        "that changes something",
     )  # fmt: skip
     parser.add_argument(
         "--split", choices=("train", "val", "test"), default="train",
@@ -46,6 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--show", action="store_true",
-        help="also show each in a window; space goes to the next",
+        help="also show each picture in a window; press space for the next one",
     )  # fmt: skip
     add_cfg_options(parser)

@@ -43,23 +43,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bands",
         action="store_true",
-        help="load images with all their bands and bits, and print mean and standard deviation of "
-        "each band",
+        help=(
+            "load all bands and bits of the images, and print the mean and standard "
+            "deviation of each band"
+        ),
     )
     parser.add_argument("--keypoints", action="store_true", help="check keypoints too")
     parser.add_argument(
         "--config",
-        help="compare the file's classes with those of this config's training dataset; the config "
-        "also gives the number of keypoints, if the file's categories do not name them",
+        help=(
+            "compare the file's classes with those of this config's training dataset; "
+            "also take the number of keypoints from it, if the file's categories have "
+            "no keypoint names"
+        ),
     )
     parser.add_argument(
         "--fix",
         type=Path,
         metavar="OUT",
-        help="write a copy without the errors to OUT, and a log of the changes to OUT.log; the "
-        "input is not touched",
+        help=(
+            "write a copy without the errors to OUT, and a log of the changes to "
+            "OUT.log; the input does not change"
+        ),
     )
     parser.add_argument(
-        "--first", type=int, default=5, help="examples to show of each problem (default: 5)"
+        "--first",
+        type=int,
+        default=5,
+        help="number of examples to print for each problem (default: 5)",
     )
     add_json(parser, "code, count, meaning, remedy and first entries of each problem")

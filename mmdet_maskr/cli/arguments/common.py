@@ -43,8 +43,10 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work-dir", help="folder for logs, checkpoints and results")
     parser.add_argument(
         "--data-root",
-        help="folder of the dataset (default: data_root of the config). It replaces that one in "
-        "the whole config, the evaluators' annotation files included",
+        help=(
+            "folder of the dataset (default: data_root of the config). It replaces "
+            "data_root in the whole config, also for the annotation files of evaluators"
+        ),
     )
     add_cfg_options(parser)
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="job launcher")
@@ -100,7 +102,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, exported: bool = False)
         "--device", help="where to run, such as cpu or cuda:1 (default: the first accelerator)"
     )
     parser.add_argument(
-        "--batch-size", type=int, default=1, metavar="N", help="images in a batch (default: 1)"
+        "--batch-size", type=int, default=1, metavar="N", help="images per batch (default: 1)"
     )
     parser.add_argument(
         "--optimize",
@@ -115,12 +117,16 @@ def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
         "--tile",
         type=lambda text: text if text == "auto" else int(text),
         metavar="PIXELS",
-        help="for large images: detect on square tiles of this side and merge the results. 'auto' "
-        "takes the size that the test pipeline resizes to",
+        help=(
+            "for large images: detect on square tiles of this side and merge the "
+            "results. 'auto' uses the size that the test pipeline resizes to"
+        ),
     )
     parser.add_argument(
         "--overlap",
         type=float,
         metavar="SHARE",
-        help="with --tile: overlap of neighboring tiles, as a share of their side (default: 0.2)",
+        help=(
+            "with --tile: overlap of neighboring tiles, as a fraction of their side (default: 0.2)"
+        ),
     )

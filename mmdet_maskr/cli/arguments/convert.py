@@ -34,6 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--val-share",
         type=float,
         default=VAL_SHARE,
-        help="share of validation photos, if the folder has no split (%(default)s)",
+        help="fraction of photos for validation, if the folder has no split (%(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the split (%(default)s)")

@@ -35,15 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes",
         metavar="NAME,NAME",
-        help="classes of your own dataset, in the order of its categories: layers that depend on "
-        "the classes are initialized again, all others keep their weights",
+        help=(
+            "classes of your own dataset, in the order of its categories: layers that "
+            "depend on the classes get new random weights, all others keep their "
+            "weights"
+        ),
     )
     parser.add_argument(
         "--unused-classes",
         choices=("drop", "keep"),
         default="drop",
-        help="torchvision predicts 90 COCO ids, of which 80 are in use: drop the others (scores "
-        "stay the same), or keep them as classes (default: drop)",
+        help=(
+            "torchvision predicts 90 COCO ids, but only 80 are in use: drop the others "
+            "(scores stay the same), or keep them as classes (default: drop)"
+        ),
     )
     parser.add_argument(
         "--norm-eps",
@@ -59,5 +64,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--verify-image",
-        help="image that OUTPUTS.npz was computed on (default: image.png next to it)",
+        help="image that OUTPUTS.npz was computed from (default: image.png next to it)",
     )

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--iou",
         type=float,
         default=FOREGROUND,
-        help="least IoU or OKS of a true positive (default: 0.5)",
+        help="lowest IoU or OKS of a true positive (default: 0.5)",
     )
     parser.add_argument(
         "--background-iou", type=float, default=BACKGROUND,

@@ -29,7 +29,7 @@ CHECKED = 4  # images, unless --images names them
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.add_argument(
-        "config", nargs="?", help="config of the model; exported together with its test pipeline"
+        "config", nargs="?", help="config of the model; its test pipeline is exported too"
     )
     parser.add_argument("checkpoint", nargs="?", help="checkpoint of the model")
     parser.add_argument("out", nargs="?", type=Path, help="folder to write to")
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=64,
         metavar="N",
-        help="use at most N of them (default: %(default)s)",
+        help="use at most N images (default: %(default)s)",
     )
     parser.add_argument(
         "--evaluate",

@@ -16,11 +16,11 @@ USUAL = ("loss", "loss_*", "coco/*_mAP")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
-    parser.add_argument("logs", nargs="+", type=Path, help="work dirs, or files scalars.json")
+    parser.add_argument("logs", nargs="+", type=Path, help="work dirs, or scalars.json files")
     parser.add_argument(
         "--keys", nargs="+", metavar="KEY",
-        help="names or patterns of the values to draw, a panel each; --list prints them (default: "
-        f"what was logged of {' '.join(USUAL)})",
+        help="names or patterns of the values to draw, one panel each; --list prints "
+        f"them (default: what was logged of {' '.join(USUAL)})",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("curves.png"),
                         help="picture to write (default: %(default)s)")  # fmt: skip

@@ -101,20 +101,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=LABELS,
         default=[],
         metavar="TOOL",
-        help="also write DIR/TOOL, photos and labels to correct in an annotation tool: "
-        "%(choices)s. `maskr train` and `maskr convert` read the folder again",
+        help=(
+            "also write labels and photos to DIR/TOOL, to correct them in an annotation "
+            "tool: %(choices)s. `maskr train` and `maskr convert` read this folder"
+        ),
     )
     parser.add_argument(
         "--geojson",
         action="store_true",
-        help="also write DIR/geojson/NAME.geojson of each GeoTIFF, with the outlines of masks in "
-        "the image's coordinate system; needs the package rasterio",
+        help=(
+            "also write DIR/geojson/NAME.geojson for each GeoTIFF: outlines of masks in "
+            "the image's coordinate system; needs the package rasterio"
+        ),
     )
-    parser.add_argument("--no-save-vis", action="store_true", help="write no pictures")
-    parser.add_argument("--no-save-pred", action="store_true", help="write no DIR/preds")
+    parser.add_argument("--no-save-vis", action="store_true", help="do not write pictures")
+    parser.add_argument("--no-save-pred", action="store_true", help="do not write DIR/preds")
     parser.add_argument(
         "--show",
         action="store_true",
-        help="show each picture in a window, that of a video as it goes; needs a display",
+        help="show pictures in a window, and videos while they run; needs a display",
     )
     add_json(parser, "a summary: images, failures, detections of each class, seconds, files")

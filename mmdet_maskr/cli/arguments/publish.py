@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="scores that maskr test wrote (default: those in the training's logs)",
     )  # fmt: skip
     parser.add_argument(
-        "--origin", metavar="TEXT", help="what the model was trained on and how, in a line"
+        "--origin", metavar="TEXT", help="one line: what the model was trained on, and how"
     )
     parser.add_argument(
         "--push", metavar="hf://ORG/NAME[@BRANCH]", help="upload the folder to the Hugging Face hub"

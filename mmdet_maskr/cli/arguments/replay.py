@@ -17,5 +17,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detect-anomaly",
         action="store_true",
-        help="also compute gradients, and stop with a traceback at the operation that is at fault",
+        help="also compute gradients, and stop with a traceback at the operation that fails",
     )

@@ -27,6 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--count", type=int, default=50, metavar="N", help="number of photos (default: %(default)s)"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="write the paths to FILE, one a line"
+        "--out", type=Path, metavar="FILE", help="write the paths to FILE, one per line"
     )
     add_json(parser, "paths and uncertainties")

@@ -49,8 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tta",
         action="store_true",
-        help="test-time augmentation of boxes, masks and keypoints: detect on each image and its "
-        "mirror image (or as the config's tta_pipeline says), and average the results",
+        help=(
+            "test-time augmentation of boxes, masks and keypoints: detect on each image "
+            "and its flipped copy (or as tta_pipeline in the config says), and merge "
+            "the results"
+        ),
     )
     parser.add_argument(
         "--tta-scales",
@@ -64,13 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--optimize",
         action="store_true",
-        help="test a faster form of the model (mmdet_maskr.deploy.optimize); results differ by "
-        "rounding only",
+        help=(
+            "test a faster form of the model (mmdet_maskr.deploy.optimize); results "
+            "differ only by rounding"
+        ),
     )
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="with --optimize: also torch.compile its parts, which takes up to minutes at the "
-        "first image",
+        help="with --optimize: also use torch.compile; the first image then takes up to minutes",
     )
     add_json(parser, "the scores (AP from 0 to 1)")

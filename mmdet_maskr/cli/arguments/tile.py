@@ -28,22 +28,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.2,
         metavar="SHARE",
-        help="overlap of neighboring crops, as a share of their side (default: 0.2)",
+        help="overlap of neighboring crops, as a fraction of their side (default: 0.2)",
     )
     parser.add_argument(
         "--min-visible",
         type=float,
         default=0.25,
         metavar="SHARE",
-        help="an object becomes a crowd in crops that show less than this share of its area "
-        "(default: 0.25)",
+        help=(
+            "an object becomes a crowd in crops that show less than this fraction of "
+            "its area (default: 0.25)"
+        ),
     )
     parser.add_argument(
         "--empty",
         type=float,
         default=0.1,
         metavar="SHARE",
-        help="crops without objects to keep, as a share of those with objects (default: 0.1)",
+        help=(
+            "crops without objects to keep, as a fraction of the crops with objects (default: 0.1)"
+        ),
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of the choice of empty crops (default: 0)"

@@ -48,15 +48,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="resume from this checkpoint; without a path from the newest one in the work dir",
+        help=(
+            "resume from this checkpoint; without a path, from the newest checkpoint in "
+            "the work dir"
+        ),
     )
 
 
 def _add_folder_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--minutes", type=float, help="train for this long; an iteration's time is measured first")
+    add(
+        "--minutes",
+        type=float,
+        help="train for this many minutes; the time of an iteration is measured first",
+    )
     add("--epochs", type=float, help="train for this many epochs, instead of --minutes")
-    add("--classes", metavar="A,B", help="train these classes only")
+    add("--classes", metavar="A,B", help="train only these classes")
     add(
         "--val",
         metavar="FOLDER|SHARE",

@@ -25,9 +25,7 @@ FILTERS = ("task", "backbone", "data", "source", "min_ap", "max_params")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
-    parser.add_argument(
-        "words", nargs="*", help="list those whose name contains one of these words"
-    )
+    parser.add_argument("words", nargs="*", help="list only names that contain one of these words")
     parser.add_argument(
         "--pretrained",
         action="store_true",
@@ -36,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("with --pretrained")
     group.add_argument("--task", choices=TASKS, help="what the model predicts")
     group.add_argument(
-        "--backbone", metavar="PART", help="part of its name, such as R-50, Swin, ViT, C4"
+        "--backbone",
+        metavar="PART",
+        help="part of the backbone's name, such as R-50, Swin, ViT, C4",
     )
     group.add_argument("--body", dest="backbone", help=argparse.SUPPRESS)  # its name before 0.3
     group.add_argument(
@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--source", choices=SOURCES, help="codebase that published it")
     group.add_argument(
-        "--min-ap", type=float, metavar="PERCENT", help="least published AP of the task"
+        "--min-ap", type=float, metavar="PERCENT", help="lowest published AP for the task"
     )
-    group.add_argument("--max-params", type=float, metavar="MILLIONS", help="most parameters")
+    group.add_argument(
+        "--max-params", type=float, metavar="MILLIONS", help="largest number of parameters"
+    )
     add_json(parser, "the list")
