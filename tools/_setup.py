@@ -116,14 +116,14 @@ def make_venv(folder: Path) -> Path:
     hint = "on Debian and Ubuntu, apt-get install python3-venv"
     if not runs(python, "-c", ""):
         if folder.exists() or folder.is_symlink():
-            say(f"{python} does not run; the folder is made anew")
+            say(f"{python} does not run; creating the folder again")
             shutil.rmtree(folder) if not folder.is_symlink() else folder.unlink()
         if not runs(Path(sys.executable), "-m", "venv", str(folder)):
             raise SetupError(f"{sys.executable} -m venv {folder} failed: {hint}.")
     elif not runs(python, "-m", "pip", "--version"):  # uv's, or half of one
         if not runs(python, "-m", "ensurepip"):
             raise SetupError(
-                f"{folder} has no pip, and its ensurepip failed: {hint}. Or put pip into it, "
+                f"{folder} has no pip, and its ensurepip failed: {hint}. Install pip into it, "
                 "remove it, or use --here."
             )
     return python
@@ -168,7 +168,7 @@ class Progress:
         word = next((word for word in (*STEPS, "Installing") if line.startswith(word)), None)
         if word is None:
             return
-        name = re.sub(r".*/", "", line[len(word) :].strip()).split(" (from")[0][:60]
+        name = re.sub(r".*/", "", line[len(word) :].split(" (from")[0].strip())[:60]
         text = f"      {STEPS.get(word, 'installing')} {name if word in STEPS else ''}".rstrip()
         if self.is_terminal:
             print(f"\r{text:<{self.width}}", end="", flush=True)
@@ -190,7 +190,9 @@ def install_torch(python: Path) -> None:
         options = ["--retries", "1", "--timeout", "20", "--extra-index-url", TORCH_CPU_INDEX]
         if pip(python, *options, f"torch=={TORCH_VERSION}+cpu", wanted=False):
             return
-        print("      the CPU build is out of reach; installing PyPI's build instead", flush=True)
+        print(
+            "      the CPU build cannot be downloaded; installing PyPI's build instead", flush=True
+        )
     pip(python, f"torch=={TORCH_VERSION}")
 
 
@@ -208,13 +210,13 @@ def fix_opencv(python: Path) -> None:
     print("      opencv-python cannot be imported here; using opencv-python-headless", flush=True)
     pip(python, "--force-reinstall", "--no-deps", f"opencv-python-headless=={version.group(1)}")
     if not runs(python, "-c", "import cv2"):
-        raise SetupError("OpenCV cannot be imported: `python -c 'import cv2'` says why.")
+        raise SetupError("OpenCV cannot be imported: `python -c 'import cv2'` shows why.")
 
 
 def _install(python: Path) -> None:
     say(f"1/3 PyTorch {TORCH_VERSION}")
     install_torch(python)
-    say("2/3 MMEngine, MMDetection and what they need")
+    say("2/3 MMEngine, MMDetection and their dependencies")
     pip(python, "-r", str(REPO / "requirements.txt"))
     fix_opencv(python)
     say("3/3 this package")
@@ -236,7 +238,7 @@ def check_import(python: Path) -> None:
 
 
 def _install_for_tests(python: Path) -> None:
-    say("what the tests need besides")
+    say("packages for the tests")
     lists = ["requirements.txt", "requirements-test.txt"]
     pip(python, *(word for name in lists for word in ("-r", str(REPO / name))))
     fix_opencv(python)  # also where a test's package brought its own

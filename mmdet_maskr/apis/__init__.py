@@ -1,4 +1,4 @@
-"""Python interfaces: the inferencer and what belongs to it."""
+"""Python interface: the inferencer and its parts."""
 
 from mmdet_maskr.apis.inferencer import MaskRInferencer
 

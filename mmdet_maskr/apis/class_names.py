@@ -24,19 +24,19 @@ def names_of(
     palette: str,
     classes: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """Names of classes and keypoints, colors and skeleton: a model's ``dataset_meta``.
+    """Returns a model's ``dataset_meta``: names of classes and keypoints, colors, skeleton.
 
     Args:
-        model: that has them.
+        model: the detector.
         cfg: its config, with the dataset that it is tested on.
-        checkpoint: as it was read, or None.
+        checkpoint: the loaded checkpoint, or None.
         weights: its path.
         named: the config or checkpoint, for messages.
-        palette: colors instead of the dataset's; 'none' for these.
-        classes: names instead of those of checkpoint and config.
+        palette: colors to use; 'none' for those of the dataset.
+        classes: class names that override those of checkpoint and config.
 
     Raises:
-        UserError: nobody names the classes, or others than the model has.
+        UserError: there are no class names, or their number differs from the model's.
     """
     of_config = metainfo_of(copy.deepcopy(cfg.test_dataloader.dataset))
     given = checkpoint_meta(checkpoint)
@@ -67,7 +67,7 @@ def _count(model: nn.Module, default: int) -> int:
 
 
 def checkpoint_meta(checkpoint: dict | None) -> dict:
-    """``dataset_meta`` with keys in small letters; mmdet 2 had CLASSES and PALETTE next to it."""
+    """``dataset_meta`` with lower-case keys, also of mmdet 2, which stored CLASSES and PALETTE."""
     meta = {} if checkpoint is None else checkpoint.get("meta", {})
     old = {key: meta[key] for key in ("CLASSES", "PALETTE") if key in meta}
     stored = one_metainfo(meta.get("dataset_meta", old), "the checkpoint")
@@ -75,13 +75,13 @@ def checkpoint_meta(checkpoint: dict | None) -> dict:
 
 
 def join_meta(given: dict, config_meta: dict) -> dict:
-    """What a checkpoint says about its dataset, with what it lacks from the config's dataset.
+    """Metainfo of a checkpoint, completed by that of the config's dataset.
 
-    Where both name different classes, the checkpoint's alone counts, but for the palette: the
-    config's is preferred, as DetInferencer does.
+    If both have different classes, only the checkpoint's metainfo is used, except for the palette,
+    which comes from the config, as in DetInferencer.
 
     Args:
-        given: what the checkpoint says; may be empty.
+        given: metainfo of the checkpoint; may be empty.
         config_meta: metainfo of the dataset.
     """
     palette = config_meta.get("palette", given.get("palette", "random"))
@@ -93,17 +93,17 @@ def join_meta(given: dict, config_meta: dict) -> dict:
 def check_classes(
     meta: dict, given: dict, classes: Sequence[str] | None, expected: int, weights: str | None
 ) -> None:
-    """Check that a model has as many classes as names, and say where the names are from.
+    """Check that a model has as many classes as there are names; print where the names come from.
 
     Args:
-        meta: with the names that will be used.
-        given: what the checkpoint says.
-        classes: names that the caller gave, or None.
+        meta: metainfo with the names that will be used.
+        given: metainfo of the checkpoint.
+        classes: names passed by the caller, or None.
         expected: number of the model's classes.
         weights: the checkpoint, or None.
 
     Raises:
-        UserError: it has more or fewer.
+        UserError: the numbers differ.
     """
     names = meta["classes"]
     shown = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"

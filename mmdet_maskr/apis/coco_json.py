@@ -1,4 +1,4 @@
-"""Predictions as one file of COCO results, which pycocotools scores as it is."""
+"""Predictions as one file of COCO results, which pycocotools can evaluate directly."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ from mmdet_maskr.inference.inputs import check_names, file_name
 
 
 class CocoResults:
-    """Collects the predictions of a call, and writes them as a list of COCO's results.
+    """Collects the predictions of a call and writes them as COCO results.
 
-    Each detection is one entry with ``bbox`` (x, y, width, height), ``score``, and where there are
-    any ``segmentation`` (RLE) and ``keypoints`` (pixel indices x, y and the keypoint's score; for
-    classes that have them).
+    Each detection is one entry with ``bbox`` (x, y, width, height), ``score`` and, if the model
+    predicts them, ``segmentation`` (RLE) and ``keypoints`` (pixel indices x, y and the keypoint's
+    score; only for classes with keypoints).
 
     Args:
-        path: of the JSON file.
+        path: the JSON file to write.
         classes: names of the model's classes.
-        images: paths, URLs and arrays that will be seen; None for frames of a video.
-        ann_file: COCO annotation file, from which images have their ids, by file name, and classes
-            theirs, by name. Without it an image's id is its file name (an array's the number that
-            it has in ``images``), and the class of label k has the id k + 1.
+        images: the paths, URLs and arrays of the call; None for frames of a video.
+        ann_file: COCO annotation file that gives image ids by file name and category ids by class
+            name. Without it, an image's id is its file name (for an array, its index in
+            ``images``), and the class of label k has the id k + 1.
 
     Raises:
-        UserError: a path that cannot be written, images that ``ann_file`` lacks, arrays or frames
-            where it is given, no class of the model in it, or without it images of equal names.
+        UserError: the path cannot be written; ``ann_file`` lacks images or has no class of the
+            model; ``ann_file`` is given for arrays or frames; two images have the same name and
+            there is no ``ann_file``.
     """
 
     def __init__(
@@ -65,11 +66,11 @@ class CocoResults:
             self._category_ids = _ids_of_classes(self._classes, content["categories"], ann_file)
 
     def add(self, image: str | int, prediction: dict[str, list]) -> None:
-        """Take the predictions of an image.
+        """Add the predictions of an image.
 
         Args:
             image: its path or URL, or the number of an array or frame.
-            prediction: as :func:`mmdet_maskr.apis.predictions.as_lists` gives it.
+            prediction: the result of :func:`mmdet_maskr.apis.predictions.as_lists`.
         """
         if self._image_ids is not None:
             assert isinstance(image, str)  # arrays and frames were refused, as they have no names
@@ -87,7 +88,7 @@ class CocoResults:
         self._entries += found.to_coco()
 
     def write(self) -> None:
-        """Write the file, whole or not at all, and say so."""
+        """Write the file atomically and print its path."""
         try:
             write_whole(self.path, json.dumps(self._entries))
         except OSError as error:

@@ -39,13 +39,13 @@ from mmdet_maskr.inference.walk import Image, Unreadable, is_out_of_memory
 
 
 class Detector(NamedTuple):
-    """A model, how it is given images, and where it is from.
+    """A model with its config and test pipeline.
 
     Attributes:
-        model: on its device, for testing; its ``dataset_meta`` has the names.
-        cfg: that it was built of.
-        pipeline: makes its input of a file or array.
-        collate: puts inputs together.
+        model: the detector on its device, in evaluation mode; ``dataset_meta`` has the names.
+        cfg: the config of the model.
+        pipeline: turns a file or an array into the model's input.
+        collate: makes a batch of inputs.
         named: config or checkpoint, for messages.
     """
 
@@ -67,10 +67,10 @@ def build_detector(
     classes: Sequence[str] | None,
     optimize: bool,
 ) -> Detector:
-    """A detector as :class:`.MaskRInferencer` is asked for one; see there.
+    """Build the detector of a :class:`.MaskRInferencer` from its arguments.
 
     Raises:
-        UserError: as there.
+        UserError: as in :class:`.MaskRInferencer`.
     """
     found, checkpoint_file = model_files.find_model(model, weights, scope)
     named = found if isinstance(found, str) else checkpoint_file or "the given config"
@@ -162,13 +162,13 @@ def _load(model: nn.Module, checkpoint: Any, weights: str | None, named: str) ->
 
 
 def pipeline_of(cfg: Config | ConfigDict) -> Compose:
-    """The test pipeline, that of the datasets within where they are wrapped.
+    """The test pipeline of a config; for wrapped datasets, that of the inner datasets.
 
-    It takes files and arrays, which have no id.
+    It is changed to take files and arrays, which have no image id.
 
     Raises:
-        UserError: the test dataset has no pipeline or several different ones, or the pipeline loads
-            no image.
+        UserError: the test dataset has no pipeline or several different pipelines, or the pipeline
+            does not load an image.
     """
     steps = copy.deepcopy(wrappers.the_pipeline(cfg.test_dataloader.dataset, "an inferencer"))
     # there are no annotations, and this step needs a package of its own
@@ -197,7 +197,7 @@ def pipeline_of(cfg: Config | ConfigDict) -> Compose:
 
 
 def collate_of(cfg: Config | ConfigDict) -> Callable[[list], Any]:
-    """The config's, from mmengine's registry: mmdet has none, of which its own would warn."""
+    """The collate function of the config, from mmengine's registry."""
     collate_fn = cfg.test_dataloader.get("collate_fn", "pseudo_collate")
     args = dict(collate_fn) if isinstance(collate_fn, dict) else dict(type=collate_fn)
     function = args.pop("type")
@@ -205,7 +205,7 @@ def collate_of(cfg: Config | ConfigDict) -> Callable[[list], Any]:
 
 
 def loader_of(pipeline: Compose) -> InferencerLoader:
-    """The step of a pipeline that reads images."""
+    """The transform of a pipeline that loads images."""
     return next(step for step in pipeline.transforms if isinstance(step, InferencerLoader))
 
 
@@ -216,10 +216,10 @@ def is_as_stored(loader: InferencerLoader) -> bool:
 
 # ------------------------------------------------------------------------------------------ detect
 class FoundSample:
-    """What a detector found on an image.
+    """The detections of an image.
 
     Attributes:
-        sample: with ``pred_instances``, or maps of a panoptic model.
+        sample: mmdet's data sample, with ``pred_instances`` or the maps of a panoptic model.
     """
 
     def __init__(self, sample: DetDataSample, classes: int) -> None:
@@ -240,19 +240,19 @@ class FoundSample:
 
 
 class Samples(Collected):
-    """Keeps mmdet's data samples instead of lists."""
+    """Collects mmdet's data samples instead of lists."""
 
     def add(self, image: Image, number: int, found: Any) -> None:
         self.results.append(found.sample)
 
 
 class Wanted(NamedTuple):
-    """A detector as one call wants it.
+    """A detector with the options of one call.
 
     Args:
         detector: the detector.
-        least: score of each class.
-        outputs: what is kept of the detections.
+        least: score threshold of each class.
+        outputs: which of boxes, masks and keypoints to keep.
     """
 
     detector: Detector
@@ -260,7 +260,7 @@ class Wanted(NamedTuple):
     outputs: Sequence[str]
 
     def prepare(self, image: Image) -> tuple[Image, Any]:
-        """The image, and what the pipeline makes of it."""
+        """Load an image and run the pipeline on it."""
         try:
             return image, self.detector.pipeline(image.content)
         except Exception as error:
@@ -273,7 +273,7 @@ class Wanted(NamedTuple):
 
     @torch.no_grad()
     def detect(self, prepared: list[tuple[Image, Any]]) -> list[FoundSample]:
-        """What is found on several images, as far as it is wanted."""
+        """Detect on a batch of images, and keep the wanted outputs."""
         model = self.detector.model
         samples = model.test_step(self.detector.collate([data for _, data in prepared]))
         for (image, _), sample in zip(prepared, samples, strict=True):

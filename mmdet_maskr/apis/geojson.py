@@ -18,24 +18,24 @@ from mmdet_maskr.errors import UserError
 
 
 class Place(NamedTuple):
-    """Where an image lies.
+    """The position of an image on a map.
 
     Attributes:
-        transform: rasterio's, from pixels (column, row) to coordinates.
-        system: its name, such as 'urn:ogc:def:crs:EPSG::32633'.
+        transform: rasterio's transform from pixels (column, row) to coordinates.
+        system: name of the coordinate system, such as 'urn:ogc:def:crs:EPSG::32633'.
     """
 
     transform: Any
     system: str
 
     def coordinates(self, column: float, row: float) -> list[float]:
-        """x and y of a place in the image; (0, 0) is the corner of its first pixel."""
+        """Coordinates x and y of a point in the image; (0, 0) is the corner of the first pixel."""
         t = self.transform
         return [t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f]
 
 
 def check_rasterio() -> None:
-    """Refuse GeoJSON where nothing can read coordinates.
+    """Check that rasterio is installed.
 
     Raises:
         UserError: rasterio is not installed.
@@ -45,7 +45,7 @@ def check_rasterio() -> None:
 
 
 def place_of(path: str | Path) -> Place:
-    """Where a GeoTIFF lies.
+    """Read the position of a GeoTIFF.
 
     Raises:
         UserError: the file has no coordinate system, one without an EPSG code, or cannot be read.
@@ -80,21 +80,21 @@ def place_of(path: str | Path) -> Place:
 def write_geojson(
     path: Path, image: str | Path, lists: Mapping[str, Any], classes: Sequence[str]
 ) -> None:
-    """Write the detections of an image as a collection of features.
+    """Write the detections of an image as a GeoJSON feature collection.
 
-    Each has ``class`` and ``score``, and the outline of its mask along the borders of pixels, or
-    its box where there are no masks. Objects whose mask is empty are left out. Coordinates are
-    those of the image, and ``crs`` names their system, as GDAL and QGIS read it.
+    Each feature has ``class``, ``score`` and the outline of the mask along pixel borders, or the
+    box if there are no masks. Objects with an empty mask are left out. Coordinates are in the
+    coordinate system of the image; ``crs`` has its name in the form that GDAL and QGIS read.
 
     Args:
-        path: of the file.
+        path: the file to write.
         image: path of the GeoTIFF.
-        lists: its detections, as :func:`.predictions.as_lists` gives them.
+        lists: its detections, the result of :func:`.predictions.as_lists`.
         classes: names of the model's classes.
 
     Raises:
         UserError: as from :func:`place_of`.
-        OSError: as from writing.
+        OSError: the file cannot be written.
     """
     place = place_of(image)
     features = []

@@ -46,34 +46,37 @@ from mmdet_maskr.zoo.resolve import resolve
 
 
 class MaskRInferencer:
-    """Detects boxes, masks and keypoints; called as mmdet's DetInferencer is. ::
+    """Detects boxes, masks and keypoints, with the interface of mmdet's DetInferencer. ::
 
         inferencer = MaskRInferencer('configs/maskr_keypoint_r50_fpn_90k.py', 'epoch_12.pth')
         person = inferencer('photo.jpg', out_dir='out', no_save_pred=False)['predictions'][0]
         inferencer('photos/', coco_json='found.json', ann_file='instances_val2017.json')
 
-    Names, colors and skeleton are the checkpoint's own (``meta['dataset_meta']``); what it lacks
-    comes from the dataset of the config's ``test_dataloader``. docs/inference.md has examples.
+    Names, colors and skeleton come from the checkpoint (``meta['dataset_meta']``). If it lacks
+    them, they come from the dataset in ``test_dataloader`` of the config. docs/inference.md has
+    examples.
 
-    Threads may share one: their calls wait for one another.
+    Several threads may share an inferencer: their calls wait for one another.
 
     Args:
         model: path of a config, a config, a folder that ``maskr convert-weights`` wrote, the name
             of one of this package's configs or of a model in mmdet's index, or the path of a
             checkpoint. None takes the config from the checkpoint, or from ``config.py`` next to it.
-        weights: path or URL of a checkpoint of the whole model; without one, a config's is random.
-        device: None takes the first accelerator that mmcv's ops run on, or the CPU.
-        scope: where ``model`` is looked up if it is a name that this package has not.
-        palette: colors instead of the dataset's: 'coco', 'voc', 'citys' or 'random'.
+        weights: path or URL of a checkpoint of the whole model. Without it, a model from a config
+            has random weights.
+        device: such as 'cpu' or 'cuda:1'; None for the first accelerator that supports mmcv's ops,
+            or the CPU.
+        scope: package in which to look up ``model`` if this package does not have the name.
+        palette: colors to use instead of the dataset's: 'coco', 'voc', 'citys' or 'random'.
         show_progress: show a progress bar.
         visualizer: config of another visualizer than :class:`.InstanceVisualizer`.
-        classes: names instead of those that checkpoint or config have.
-        optimize: detect with a fast form of the model, :func:`mmdet_maskr.deploy.optimize`.
+        classes: class names that override those of checkpoint and config.
+        optimize: use the faster form of the model, see :func:`mmdet_maskr.deploy.optimize`.
 
     Raises:
-        UserError: no such config, name, checkpoint or device; a name without weights; a checkpoint
-            that does not fit the model, or without a config where none is given; a model with more
-            or fewer classes than its names; an unknown option, or one of another type.
+        UserError: a config, name, checkpoint or device does not exist; a name has no weights; the
+            checkpoint does not fit the model, or contains no config and none is given; the number
+            of classes differs from the number of names; an option is unknown or has the wrong type.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class MaskRInferencer:
 
     @classmethod
     def from_pretrained(cls, reference: str | Path, **options: Any) -> MaskRInferencer:
-        """A published model by its name: fetched and converted once, then kept. ::
+        """Load a pretrained model by name; it is downloaded and converted once, then cached. ::
 
             MaskRInferencer.from_pretrained('mask_rcnn_R_50_FPN_3x')('photo.jpg')
 
@@ -115,11 +118,11 @@ class MaskRInferencer:
             reference: a name that ``maskr zoo --pretrained`` lists, a folder
                 that ``maskr publish`` wrote, or ``hf://org/name[@revision]`` of the Hugging Face
                 hub.
-            **options: of the constructor, but for ``model`` and ``weights``.
+            **options: arguments of the constructor, except ``model`` and ``weights``.
 
         Raises:
-            UserError: there is no such model, with the nearest names; it cannot be fetched, with
-                what to do; it is another file than the published one.
+            UserError: the model does not exist (the message has similar names), cannot be
+                downloaded, or differs from the published file.
         """
         given = sorted({"model", "weights"} & set(options))
         if given:
@@ -133,12 +136,12 @@ class MaskRInferencer:
 
     @property
     def num_predicted_imgs(self) -> int:
-        """How many images have been detected on since the inferencer was built."""
+        """The number of images processed since the inferencer was built."""
         return self._counter.done
 
     @property
     def num_visualized_imgs(self) -> int:
-        """The same number, under DetInferencer's other name for it."""
+        """The same number, under DetInferencer's second name."""
         return self._counter.done
 
     def __call__(
@@ -172,69 +175,69 @@ class MaskRInferencer:
     ) -> dict[str, Any]:
         """Detect on images, or on the frames of a video or camera.
 
-        An image of several that cannot be read is left out and reported at the end. Frames are
-        read and drawn on while the model detects on others. Ctrl-C ends a video early, with files
-        of what is done; a camera (:class:`.LiveFrames`) ends so.
+        If one of several images cannot be read, it is skipped and reported at the end. Video frames
+        are read and drawn in other threads while the model runs. Ctrl-C ends a video or a camera
+        (:class:`.LiveFrames`); the files are then complete up to the last frame.
 
         Args:
-            inputs: path, folder, pattern ('photos/**/*.jpg'), URL (http, https, file), array
-                (H, W, 3) uint8 in BGR order as ``cv2.imread`` gives it, or (H, W) in gray, (H, W,
-                bands) of any type of number for a model that loads images with LoadBands, a list
+            inputs: a path, folder, glob pattern ('photos/**/*.jpg'), URL (http, https, file), or
+                array (H, W, 3) uint8 in BGR as ``cv2.imread`` returns it, (H, W) in gray, or (H, W,
+                bands) of any dtype for a model that loads images with LoadBands; a list
                 of these; or the path of a video, the address of a stream (rtsp://...), or
-                ``LiveFrames(0)``, a camera.
-            batch_size: how many images the model sees at once.
-            return_vis: give the pictures back.
-            show: show each picture in a window; q in that of a video ends it.
-            wait_time: of an image's window, in seconds; 0 waits for a key.
-            no_save_vis: write no pictures.
-            draw_pred: draw what is found, or the images alone.
-            pred_score_thr: ``score_thr`` of pictures alone.
-            return_datasamples: give mmdet's DetDataSample, with dense masks (RLEs with ``tile``),
-                and not dictionaries.
+                ``LiveFrames(0)`` for a camera.
+            batch_size: images per batch.
+            return_vis: return the pictures.
+            show: show each picture in a window; q ends a video.
+            wait_time: seconds to show each image; 0 waits for a key.
+            no_save_vis: do not write pictures.
+            draw_pred: draw the detections, or only the images.
+            pred_score_thr: score threshold for pictures only.
+            return_datasamples: return mmdet's DetDataSample with dense masks (RLEs with ``tile``)
+                instead of dictionaries.
             print_result: print the predictions.
-            no_save_pred: write no predictions.
-            out_dir: folder for pictures (``vis/NAME``, of a video ``vis/NAME.mp4``) and
-                predictions (``preds/NAME.json``). Files of an array have a running number, that of
-                the image since the inferencer was built.
-            texts, stuff_texts, custom_entities, tokens_positive: DetInferencer's for models that
-                read texts, which this one's are not; refused.
-            score_thr: leave out detections below this score, from all that comes back and is
-                written; of each class, as in ``{'person': 0.7, 'default': 0.3}``, or one for all.
-            outputs: what comes back of 'boxes', 'masks' and 'keypoints'; None for all that the
-                model gives.
-            coco_json: write all detections as one file of COCO's results, see
-                :class:`.CocoResults`.
-            ann_file: COCO annotation file, for the ids of images and classes in ``coco_json``.
-            tile: detect on square tiles of so many pixels and join what is found: for images that
-                are much larger than those of the training. 'auto' takes the size that the test
-                pipeline resizes to. ``batch_size`` then counts tiles. See docs/large_images.md.
-            overlap: of neighboring tiles, as a share of ``tile``; None for 0.2. An object that is
-                smaller than the overlap is whole in one of the tiles.
-            track: give objects of a video ids, ``track_ids``: see docs/video.md. It needs the
+            no_save_pred: do not write predictions.
+            out_dir: folder for pictures (``vis/NAME``, for a video ``vis/NAME.mp4``) and
+                predictions (``preds/NAME.json``). Files of arrays are numbered by the images since
+                the inferencer was built.
+            texts, stuff_texts, custom_entities, tokens_positive: DetInferencer's options for models
+                with text input; an error here.
+            score_thr: drop detections below this score from results, files and pictures; one number
+                for all classes, or a number per class such as ``{'person': 0.7, 'default': 0.3}``.
+            outputs: any of 'boxes', 'masks' and 'keypoints' to return; None for everything that the
+                model predicts.
+            coco_json: write all detections to this file as COCO results, see :class:`.CocoResults`.
+            ann_file: COCO annotation file with the ids of images and classes for ``coco_json``.
+            tile: detect on square tiles with this side length in pixels and merge the detections,
+                for images that are much larger than the training images. 'auto' uses the size that
+                the test pipeline resizes to. ``batch_size`` then counts tiles. See
+                docs/large_images.md.
+            overlap: overlap of neighboring tiles, as a fraction of ``tile``; None for 0.2. One of
+                the tiles shows an object as a whole if it is smaller than the overlap.
+            track: give the objects of a video ids (``track_ids``), see docs/video.md. Needs the
                 package trackers.
-            film: file of the pictures of a video, .mp4 or .avi, instead of the one in ``out_dir``.
-            **unknown: refused, by name.
+            film: file for the drawn video, .mp4 or .avi, instead of the one in ``out_dir``.
+            **unknown: any other option is an error.
 
         Returns:
             A dictionary with
 
-            - ``predictions``: of each image that was read, in order, ``labels`` (D), ``scores``
-              (D), ``bboxes`` (D x [x1, y1, x2, y2]), and where the model has them ``masks``, D RLEs
-              of COCO with ``counts`` as a string, ``keypoints``, D lists of K [x, y] in the boxes'
-              continuous coordinates (COCO's files have 0.5 less), empty where a detection's class
-              has none, and ``keypoint_scores``, D lists of K; in pixels of the image, for D
-              detections, highest score first;
-            - ``images``: path or URL of each of them; the number of an array or frame;
-            - ``failed``: why an image could not be read, by path or URL;
+            - ``predictions``: one dictionary per image, in order, with ``labels`` (D), ``scores``
+              (D), ``bboxes`` (D x [x1, y1, x2, y2]) and, if the model predicts them, ``masks`` (D
+              COCO RLEs with ``counts`` as a string), ``keypoints`` (D lists of K [x, y]; empty if
+              the class has none) and ``keypoint_scores`` (D lists of K), for D detections in pixels
+              of the image, highest score first. Keypoints have the continuous coordinates of boxes;
+              COCO's files have 0.5 less;
+            - ``images``: path or URL of each image; for an array or frame, its number;
+            - ``failed``: images that could not be read: the reason by path or URL;
             - ``visualization``: pictures (H, W, 3) in RGB, with ``return_vis=True``;
-            - ``labels``, of a camera, which has no end and so no ``predictions``: how many
-              detections there were of each label.
+            - ``labels``, for a camera, instead of ``predictions``: the number of detections of each
+              label.
 
         Raises:
-            UserError: no such image, folder or video, an unreadable one where there is no other,
-                a URL that cannot be fetched, an array of another shape or type; masks or keypoints
-                are wanted of a model without; unknown classes or images in an option; an unknown
-                option, or one of another type; a folder that cannot be written, before detecting.
+            UserError: an input does not exist, cannot be read (and is the only one) or cannot be
+                downloaded; an array has a wrong shape or type; masks or keypoints are wanted but
+                the model has none; an option is unknown, has a wrong type, or names unknown classes
+                or images; a folder cannot be written. All options are checked before detecting.
         """
         # 1. options: each is checked before anything is read
         given = dict(
@@ -379,14 +382,14 @@ class MaskRInferencer:
         return predictions.rle_masks(self.model, enabled)
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str | Path = "") -> dict:
-        """The predictions of an image as a dictionary, and as a file where a folder is given.
+        """The predictions of an image as a dictionary; also written to a file if a folder is given.
 
         Args:
-            data_sample: what the model gives.
-            pred_out_dir: ``preds/NAME.json`` is written in it; '' for nothing.
+            data_sample: the model's output.
+            pred_out_dir: folder for ``preds/NAME.json``; '' writes no file.
 
         Returns:
-            As in ``predictions`` of a call.
+            A dictionary as in ``predictions`` of a call.
         """
         found = FoundSample(data_sample, len(self.model.dataset_meta["classes"]))
         if pred_out_dir != "":

@@ -1,4 +1,4 @@
-"""An inferencer's detections as the records that annotation formats are written from."""
+"""Detections of an inferencer as records for the writers of annotation formats."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ SEEN = 2.0  # COCO's visibility of a keypoint that is in sight; a model does not
 
 
 def labels_of(result: Mapping[str, Any], meta: Mapping[str, Any]) -> Collection:
-    """Photos and their objects, of a call of :class:`.MaskRInferencer`.
+    """Photos and their objects from the result of a :class:`.MaskRInferencer` call.
 
-    An object has its mask, or its box where it has none. Keypoints are in COCO's coordinates, half
-    a pixel less than the inferencer's.
+    Each object has its mask, or its box if there is no mask. Keypoints are in COCO's coordinates,
+    half a pixel less than the inferencer's.
 
     Args:
-        result: of the call, with ``images`` and ``predictions``.
+        result: result of the call, with ``images`` and ``predictions``.
         meta: the model's ``dataset_meta``.
 
     Raises:
-        UserError: an image is no file.
+        UserError: an image is not a file.
     """
     classes = [str(name) for name in meta["classes"]]
     joints = [str(name) for name in meta.get("keypoints", ())]

@@ -1,4 +1,4 @@
-"""How an inferencer finds its model: config, weights and device."""
+"""Finds the config, weights and device of an inferencer."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ Model: TypeAlias = str | Config | ConfigDict | dict
 def find_model(
     model: Model | Path | None, checkpoint: str | Path | None, scope: str = "mmdet"
 ) -> tuple[Model | None, str | None]:
-    """Config and weights as DetInferencer takes them.
+    """Find config and weights from the arguments of DetInferencer.
 
     Args:
         model: path of a config; folder that ``maskr convert-weights`` wrote; name of a config of
             this package (see ``maskr zoo``; '_' may stand for '/') or in the model index of
             ``scope``; a config; or the path of a checkpoint.
-        checkpoint: its path or URL; the name of a pretrained model, or the folder of one; None
-            where ``model`` says it.
+        checkpoint: path or URL of a checkpoint; name or folder of a pretrained model; None if
+            ``model`` already names the weights.
         scope: package with a model index.
 
     Raises:
-        UserError: there is no such file or name; a name of this package without weights, as none
-            are published.
+        UserError: the file or name does not exist, or a config name of this package is given
+            without weights.
     """
     checkpoint = _as_reference(checkpoint)
     if is_reference(model) or is_reference(checkpoint):
@@ -126,10 +126,10 @@ def check_device(device: str | None) -> str:
     """The device to run on.
 
     Args:
-        device: as torch names it, or None for :func:`default_device`.
+        device: a torch device name, or None for :func:`default_device`.
 
     Raises:
-        UserError: it is none, or not in this machine.
+        UserError: the name is not a device, or this machine does not have it.
     """
     if device is None:
         return default_device()
@@ -148,7 +148,7 @@ def check_device(device: str | None) -> str:
 
 
 def default_device() -> str:
-    """The device that mmengine chooses; the CPU where mmcv was compiled without ops for it."""
+    """The device that mmengine chooses, or the CPU if mmcv's ops do not support it."""
     device = get_device()
     if not mmcv_extension.is_compiled():  # the ops in Python run anywhere
         return device
@@ -159,7 +159,7 @@ def default_device() -> str:
 def check_weights(
     model: nn.Module, checkpoint: dict | None, weights: str | None, named: str
 ) -> None:
-    """Check that a checkpoint has all of a model's weights; warn where there is none.
+    """Check that a checkpoint has all weights of a model; warn if there is no checkpoint.
 
     Args:
         model: with random weights.
@@ -168,7 +168,7 @@ def check_weights(
         named: the model, for messages.
 
     Raises:
-        UserError: it does not fit, see :func:`.check_whole`.
+        UserError: the checkpoint does not fit, see :func:`.check_whole`.
     """
     if checkpoint is None:
         warnings.warn(
@@ -182,10 +182,10 @@ def check_weights(
 
 
 def check_augmentation(model: nn.Module, pipeline: Compose) -> None:
-    """Check that a model for test-time augmentation gets all forms of an image, and no other does.
+    """Check that tta_model and tta_pipeline are set together.
 
     Raises:
-        UserError: one of both is there without the other; one that loses masks or keypoints.
+        UserError: only one of them is set, or tta_model loses masks or keypoints.
     """
     augments = any(isinstance(step, TestTimeAug) for step in pipeline.transforms)
     if augments != isinstance(model, BaseTTAModel):
@@ -261,10 +261,10 @@ def _by_name(name: str, scope: str) -> str:
 
 
 def published(name: str, weights: str | None, scope: str) -> tuple[Config, str | None]:
-    """Config and weights of a model in the index of ``scope``; given weights come first.
+    """Config and weights of a model in the index of ``scope``; passed weights take precedence.
 
     Raises:
-        UserError: it is not there.
+        UserError: the index does not have the model.
     """
     folder = BaseInferencer._get_repo_or_mim_dir(scope)
     for model in BaseInferencer._get_models_from_metafile(folder):
@@ -293,7 +293,7 @@ def _own_models() -> list[dict]:
 
 
 def input_channels(model: nn.Module) -> int:
-    """How many channels a model's images have: as many as its means, or its first convolution."""
+    """The number of channels of a model's images, from its means or its first convolution."""
     model = getattr(model, "module", model)
     mean = getattr(getattr(model, "data_preprocessor", None), "mean", None)
     if mean is not None:

@@ -13,7 +13,7 @@ from mmdet_maskr.errors import UserError
 
 
 class Kind(NamedTuple):
-    """What an argument may be, and in words."""
+    """The accepted values of an argument, and their description for messages."""
 
     is_good: Callable[[Any], bool]
     words: str
@@ -77,12 +77,12 @@ def check(kinds: Mapping[str, Kind], values: Mapping[str, Any], more: Iterable[s
     """Check arguments by name.
 
     Args:
-        kinds: what each may be.
-        values: what they are.
-        more: names that the function has besides, for what is said of unknown ones.
+        kinds: the accepted values of each argument.
+        values: the arguments to check.
+        more: other argument names of the function, to suggest for unknown names.
 
     Raises:
-        UserError: one is unknown, or of another kind.
+        UserError: an argument is unknown or has a wrong value.
     """
     for name, value in values.items():
         if name not in kinds:

@@ -27,19 +27,19 @@ MAPS = ("pred_sem_seg", "pred_panoptic_seg")
 
 
 class Pictures(Sink):
-    """Draws every image; a sink of a walk.
+    """Draws each image of a call; a sink of a walk.
 
     Args:
-        visualizer: draws.
+        visualizer: draws the pictures.
         loader: the step of the pipeline that reads files.
-        least: score of each class that is drawn.
-        folder: where pictures are written, under their images' names; None for nowhere.
-        film: takes them as the frames of a video.
-        window: shows them as they come, as the frames of a video.
-        keep: whether ``results`` has them, (H, W, 3) in RGB.
-        show: whether a window shows each.
-        wait_time: for so many seconds; 0 until a key is pressed.
-        draw_pred: draw what was found, or the image alone.
+        least: score threshold of each class.
+        folder: folder for the pictures, named like their images; None writes none.
+        film: gets the pictures as frames of a video.
+        window: shows the pictures as frames of a video.
+        keep: whether to keep the pictures in ``results``, (H, W, 3) in RGB.
+        show: whether to show each picture in a window.
+        wait_time: seconds to show each picture; 0 waits for a key.
+        draw_pred: draw the detections, or only the image.
     """
 
     def __init__(
@@ -112,10 +112,10 @@ class Pictures(Sink):
 
 
 def picture_of(image: str | np.ndarray, loader: InferencerLoader) -> np.ndarray:
-    """An image as the model saw it, (H, W, 3) uint8 RGB.
+    """Load an image as the model sees it, (H, W, 3) uint8 RGB.
 
-    A model whose pipeline disregards EXIF's orientation has found its boxes on an image that
-    lies on its side.
+    If the pipeline ignores the EXIF orientation, boxes are in pixels of the image that is not
+    rotated.
 
     Args:
         image: path, or array in BGR.

@@ -32,16 +32,17 @@ FIELDS = dict(boxes=("bboxes",), masks=("masks",), keypoints=("keypoints", "keyp
 def thresholds_of_classes(
     threshold: Threshold, classes: Sequence[str], name: str, default: float
 ) -> list[float]:
-    """The least score of each class.
+    """The score threshold of each class.
 
     Args:
-        threshold: one score for all, or scores by class name; that of 'default' is for the others.
+        threshold: one score for all classes, or scores by class name; 'default' is for all other
+            classes.
         classes: names of the model's classes.
-        name: of the option, for messages.
-        default: of the classes that are not named where there is no 'default'.
+        name: name of the option, for messages.
+        default: threshold of classes without a score, if there is no 'default'.
 
     Raises:
-        UserError: an unknown class, or a score that is not in 0 to 1.
+        UserError: a class is unknown, or a score is not between 0 and 1.
     """
     given: Mapping = threshold if isinstance(threshold, Mapping) else {OTHERS: threshold}
     unknown = [key for key in given if key != OTHERS and key not in classes]
@@ -64,21 +65,22 @@ def thresholds_of_classes(
 
 
 def above(instances: InstanceData, thresholds: Sequence[float]) -> InstanceData:
-    """The detections whose score is at least their class's threshold."""
+    """The detections whose scores reach the threshold of their class."""
     least = torch.tensor(thresholds, device=instances.scores.device)[instances.labels]
     return instances[instances.scores >= least]
 
 
 def check_outputs(outputs: Sequence[str] | None, model: nn.Module, config: str) -> tuple[str, ...]:
-    """What is to be kept of the predictions.
+    """Check which of boxes, masks and keypoints to return.
 
     Args:
-        outputs: any of 'boxes', 'masks' and 'keypoints'; None for what the model gives.
+        outputs: any of 'boxes', 'masks' and 'keypoints'; None for everything that the model
+            predicts.
         model: a detector.
-        config: where it is from, for messages.
+        config: its config, for messages.
 
     Raises:
-        UserError: something unknown, or that the model does not give.
+        UserError: an output is unknown, or the model does not predict it.
     """
     model = predicting_part(model)
     roi_head = getattr(model, "roi_head", None)
@@ -114,7 +116,7 @@ def check_outputs(outputs: Sequence[str] | None, model: nn.Module, config: str) 
 
 
 def only(instances: InstanceData, outputs: Sequence[str]) -> InstanceData:
-    """Without the masks or keypoints that are not in ``outputs``; boxes always stay."""
+    """Drop masks or keypoints that are not in ``outputs``; boxes are always kept."""
     for name, fields in FIELDS.items():
         for field in fields:
             if name not in ("boxes", *outputs) and field in instances:
@@ -124,14 +126,14 @@ def only(instances: InstanceData, outputs: Sequence[str]) -> InstanceData:
 
 @contextmanager
 def rle_masks(model: nn.Module, enabled: bool = True) -> Iterator[None]:
-    """Let a model give RLEs instead of dense masks, where its head can and its config lets it.
+    """Let a model return RLEs instead of dense masks, if its head and its config allow it.
 
-    They are what is written in the end, and small: 100 dense masks of a photo of 12 megapixels are
-    1.2 GB.
+    Results are written as RLEs anyway, and RLEs are small: 100 dense masks of a 12-megapixel photo
+    take 1.2 GB.
 
     Args:
         model: a detector.
-        enabled: False changes nothing.
+        enabled: False keeps the model as it is.
     """
     detector = predicting_part(model)
     roi_head = getattr(detector, "roi_head", None)
@@ -149,17 +151,17 @@ def rle_masks(model: nn.Module, enabled: bool = True) -> Iterator[None]:
 
 
 def as_lists(sample: DetDataSample, classes: int = 0) -> dict[str, Any]:
-    """The predictions of an image, highest score first, as JSON can hold them.
+    """The predictions of an image as lists for JSON, highest score first.
 
     Args:
-        sample: with ``pred_instances``, or of a panoptic model ``pred_panoptic_seg``.
+        sample: data sample with ``pred_instances``, or ``pred_panoptic_seg`` for a panoptic model.
         classes: number of the model's classes.
 
     Returns:
-        ``labels`` (D), ``scores`` (D), ``bboxes`` (D, xyxy); and where the model has them ``masks``
+        ``labels`` (D), ``scores`` (D), ``bboxes`` (D, xyxy); if the model predicts them, ``masks``
         (D RLEs, ``counts`` as a string), ``keypoints`` (D lists of K [x, y]) and
-        ``keypoint_scores`` (D lists of K), empty for classes without keypoints. Of a panoptic model
-        ``panoptic_seg`` (H, W, 3), uint8 RGB, the ids of segments as COCO's PNGs have them.
+        ``keypoint_scores`` (D lists of K), empty for classes without keypoints. For a panoptic
+        model, ``panoptic_seg`` (H, W, 3), uint8 RGB, with the ids of segments as in COCO's PNGs.
     """
     result: dict[str, Any] = {}
     if "pred_panoptic_seg" in sample:
@@ -212,7 +214,7 @@ def _panoptic(segments: Tensor, classes: int) -> np.ndarray:
 
 
 def to_rles(masks: Tensor | np.ndarray | RLEMasks) -> list[dict]:
-    """COCO's RLEs of an image's masks, ``counts`` as a string, as JSON can hold it.
+    """COCO RLEs of an image's masks, with ``counts`` as a string, for JSON.
 
     Args:
         masks: (D, H, W) or RLEMasks.

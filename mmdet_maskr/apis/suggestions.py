@@ -1,4 +1,4 @@
-"""Which photos to annotate next: those that the model is unsure of, and that differ.
+"""Which photos to annotate next: those with uncertain predictions that differ from one another.
 
 Symbols: N photos, D detections of one, C features.
 """
@@ -18,14 +18,14 @@ NOTHING_FOUND = 0.5  # of a photo without detections: nothing is there, or all o
 
 
 def uncertainty(scores: Sequence[float]) -> float:
-    """How unsure a model is of a photo, from 0 to 1.
+    """How uncertain a model is about a photo, from 0 to 1.
 
     A detection of score s counts 4 s (1 - s), the variance of "it is right", which is 1 at s = 0.5.
-    The mean is taken of the three largest, so that a crowd does not count more than a single
-    photo's worth; those that are missing count 0.
+    The result is the mean of the three largest values, so that photos with many objects do not
+    count more than others. With fewer than three detections, missing values count 0.
 
     Args:
-        scores: of the D detections; those below :data:`LEAST_SCORE` are left out.
+        scores: scores of the D detections; those below :data:`LEAST_SCORE` are left out.
     """
     kept = np.array([score for score in scores if score >= LEAST_SCORE])
     if not len(kept):
@@ -40,14 +40,14 @@ def choose(
     """Photos in the order in which to annotate them.
 
     The first is the most uncertain. Each next one has the largest product of its uncertainty and
-    its distance (one minus the cosine) to the nearest of those before it. Of a group of photos that
-    are alike there is a second one only after one of each group. Equal ones go by their place.
+    its distance (one minus the cosine) to the nearest of those before it. A second photo of a group
+    of similar photos comes only after one of each group. Ties keep the order of the photos.
 
     Args:
         unsure: (N) uncertainty of each photo.
-        features: (N, C) what it looks like.
-        groups: (N) number of the group of photos that it is alike to.
-        count: how many photos; at most N are given.
+        features: (N, C) image features.
+        groups: (N) index of the group of similar photos.
+        count: number of photos to choose, at most N.
     """
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     unit = np.asarray(features, np.float64) / np.maximum(norms, 1e-12)
@@ -74,7 +74,7 @@ def choose(
 
 @contextmanager
 def recorded_features(model: nn.Module) -> Iterator[list[np.ndarray]]:
-    """Collect the means over the last feature map of the backbone, (C,) of each image that passes.
+    """Record the mean over the backbone's last feature map, (C,) for each image.
 
     Args:
         model: a detector with a ``backbone``.

@@ -23,17 +23,17 @@ from mmdet_maskr.inference.walk import Image, Unreadable, is_out_of_memory
 
 
 def tiling_of(tile: object, overlap: object, model: nn.Module, pipeline: Compose) -> Tiling:
-    """The tiles that options ask for.
+    """The tiling for the options ``tile`` and ``overlap``.
 
     Args:
-        tile: side in pixels of the image, or 'auto' for the largest square that the pipeline's
-            resize does not shrink.
-        overlap: of neighbors, as a share of the side.
+        tile: side length in pixels of the image, or 'auto' for the largest square that the pipeline
+            does not shrink.
+        overlap: overlap of neighboring tiles, as a fraction of the side.
         model: a detector.
-        pipeline: of its test images.
+        pipeline: its test pipeline.
 
     Raises:
-        UserError: as :func:`.grid.check_tiling`.
+        UserError: as in :func:`.grid.check_tiling`.
     """
     return check_tiling(tile, overlap, _side_of(pipeline.transforms), _stride_of(model))
 
@@ -41,12 +41,12 @@ def tiling_of(tile: object, overlap: object, model: nn.Module, pipeline: Compose
 def tiled(
     wanted: Wanted, tiling: Tiling, batch_size: int = 1, show_progress: bool = False
 ) -> TiledModel:
-    """A detector on tiles, as one call wants it. Its masks are RLEs of the whole image.
+    """A detector on tiles, with the options of one call. Masks are RLEs of the whole image.
 
     Args:
         wanted: the detector on single images.
-        tiling: where the tiles lie.
-        batch_size: how many tiles the detector sees at once.
+        tiling: the positions of the tiles.
+        batch_size: number of tiles in a batch.
         show_progress: show a bar over the tiles of an image.
     """
     return TiledModel(

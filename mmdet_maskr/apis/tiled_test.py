@@ -24,13 +24,13 @@ MAX_DETS = 10_000  # of an image and class that count, where the config does not
 def tiles_hook(cfg: Config, tile: int | str, overlap: float) -> TilesHook:
     """Change a config for a test on tiles, in place.
 
-    The dataset gives the images' paths alone, since windows are read one by one; a metric that
-    counts COCO's 100 detections counts :data:`MAX_DETS`.
+    The dataset returns only the paths of images, because windows are read one by one. A metric that
+    counts COCO's 100 detections counts :data:`MAX_DETS` instead.
 
     Args:
-        cfg: the config, with test-time augmentation if that is wanted.
+        cfg: the config, with test-time augmentation if wanted.
         tile: side of the tiles in pixels of the images, or 'auto'.
-        overlap: of neighbors, as a share of the side.
+        overlap: overlap of neighboring tiles, as a fraction of the side.
 
     Returns:
         The hook that the Runner needs.
@@ -49,12 +49,12 @@ def tiles_hook(cfg: Config, tile: int | str, overlap: float) -> TilesHook:
 
 
 class TilesHook(Hook):
-    """Tests a detector that sees tiles in place of the runner's, and puts that back.
+    """Replaces the runner's model by a detector on tiles during the test.
 
     Args:
-        cfg: with the test pipeline for a tile.
+        cfg: the config, with the test pipeline for a tile.
         tile: see :func:`tiles_hook`.
-        overlap: of neighbors.
+        overlap: overlap of neighboring tiles.
     """
 
     priority = "LOWEST"  # the model in place is optimized and has its averaged weights
@@ -66,7 +66,7 @@ class TilesHook(Hook):
         """Wrap the model.
 
         Raises:
-            UserError: a tile or an overlap that are none, as from an inferencer.
+            UserError: tile or overlap is invalid, as in an inferencer.
         """
         wrapped = is_model_wrapper(runner.model)
         self._original = runner.model.module if wrapped else runner.model
@@ -87,7 +87,7 @@ class TilesHook(Hook):
         _put(runner, _OnTiles(wanted, tiled(wanted, tiling, batch_size)))
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Put the model back."""
+        """Restore the model."""
         _put(runner, self._original)
 
 
@@ -108,7 +108,7 @@ class _OnTiles(nn.Module):
 
     @torch.no_grad()
     def test_step(self, data: dict) -> list:
-        """The data samples, with ``pred_instances`` of whole images whose masks are RLEs."""
+        """The data samples; ``pred_instances`` are those of whole images, with masks as RLEs."""
         samples = data["data_samples"]
         with predictions.rle_masks(without_wrappers(self.module)):
             for sample in samples:

@@ -1,7 +1,7 @@
 """Deployment: a faster form in PyTorch, exported files and their runtime.
 
-Names are imported when they are used: :func:`load` runs where neither OpenMMLab's packages nor
-PyTorch are installed, :func:`optimize` needs them.
+Names are imported on first use: :func:`load` works without OpenMMLab's packages and PyTorch;
+:func:`optimize` needs them.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def open_onnx(path: Path, device: str, threads: int | None) -> Run:
 
 
 def open_openvino(path: Path, device: str, threads: int | None) -> Run:
-    """OpenVINO, in float32 but for what was quantized.
+    """OpenVINO, in float32 except for quantized layers.
 
     Raises:
         UserError: it is not installed, or has no such device.
@@ -70,7 +70,7 @@ def open_openvino(path: Path, device: str, threads: int | None) -> Run:
 
 
 def open_torchscript(path: Path, device: str, threads: int | None) -> Run:
-    """PyTorch. ``threads`` is then that of the whole process.
+    """PyTorch. ``threads`` applies to the whole process.
 
     Raises:
         UserError: it is not installed, or has no such device.

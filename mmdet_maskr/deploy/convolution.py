@@ -1,9 +1,9 @@
 """A convolution fused with normalization, a sum and ReLU; one call on a CPU.
 
-oneDNN, which computes torch's convolutions on CPUs, can add a map and apply ReLU to a result while
-it is in the cache, and takes weights that were brought into its own order once and for all. torch
-offers both as ``torch.ops.mkldnn`` operators, which torch.compile uses too. Elsewhere (another
-device or type, autocast, tracing) the same is computed by public operators.
+oneDNN computes torch's convolutions on CPUs. It can add a map and apply ReLU while the result is in
+the cache, and it accepts weights in its own memory format. torch offers both as
+``torch.ops.mkldnn`` operators, which torch.compile also uses. In all other cases (another device or
+type, autocast, tracing), public operators compute the same.
 
 Symbols: B images, C channels in, D channels out.
 """
@@ -23,13 +23,13 @@ PLAIN_CONVOLUTIONS = (nn.Conv2d, MMCVConv2d)  # exact types: subclasses may comp
 
 
 class FusedConv2d(nn.Module):
-    """A convolution, of which normalization, sum and ReLU are parts; for inference only.
+    """A convolution with fused normalization, sum and ReLU; for inference only.
 
     Args:
         conv: a convolution that :func:`can_fuse` accepts; its weights are copied.
         norm: normalization after it that :func:`can_fold` accepts, or None.
-        relu: whether ReLU comes last.
-        limit: what the results of ReLU are limited to: 6 of ReLU6; None for nothing.
+        relu: whether to apply ReLU last.
+        limit: upper limit of the ReLU, 6 for ReLU6; None for no limit.
     """
 
     def __init__(
@@ -54,9 +54,8 @@ class FusedConv2d(nn.Module):
 
         Args:
             x: (B, C, H, W); channels_last is the fast format.
-            added: (B, D, H', W') that is added to the result; on a CPU its memory is overwritten
-                with it.
-            relu: instead of the layer's own.
+            added: (B, D, H', W') to add to the result; on a CPU, the result overwrites it.
+            relu: overrides the layer's setting.
 
         Returns:
             (B, D, H', W').
@@ -146,7 +145,7 @@ class FusedConv2d(nn.Module):
 
 
 class FusedSeparableConv2d(nn.Module):
-    """A depthwise-separable convolution with what follows it; for inference only.
+    """A depthwise-separable convolution with fused normalization and ReLU; for inference only.
 
     Args:
         conv: the convolution; its weights are copied.
@@ -172,7 +171,7 @@ class FusedSeparableConv2d(nn.Module):
 def fused(
     conv: nn.Module, norm: nn.Module | None, relu: bool, limit: float | None = None
 ) -> FusedConv2d | FusedSeparableConv2d | None:
-    """The fast form of a plain or a depthwise-separable convolution; None of another one.
+    """The fast form of a plain or depthwise-separable convolution; None for other layers.
 
     Args:
         conv: the convolution.
@@ -196,7 +195,7 @@ def can_fuse(conv: nn.Module) -> bool:
 
 
 def can_fold(norm: nn.Module) -> bool:
-    """Whether a layer is, in evaluation mode, a multiplication and an addition a channel."""
+    """Whether a layer is a scale and an offset per channel in evaluation mode."""
     if isinstance(norm, _BatchNorm):
         return norm.running_mean is not None and not norm.training
     return type(norm) is UnfusedFrozenBN
@@ -205,9 +204,9 @@ def can_fold(norm: nn.Module) -> bool:
 def fold(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Weight and bias of the convolution that equals ``norm(conv(x))``.
 
-    mmcv's fuse_conv_bn takes for a pair what follows each other in a module's list of children,
-    even if the forward function calls them otherwise (a ConvModule with ``order=('norm', 'conv',
-    'act')``, a deconvolution between), and works in place. Here pairs are found by the forward
+    mmcv's fuse_conv_bn fuses layers that are neighbors in a module's list of children, even if the
+    forward function calls them in another order (a ConvModule with ``order=('norm', 'conv',
+    'act')``, a deconvolution in between), and works in place. Here, pairs come from the forward
     functions of known parts (:mod:`.parts`).
 
     Returns:

@@ -1,8 +1,8 @@
 """Known parts of detectors and their fast forms.
 
-A part is rewritten where its class has the very forward function that is known here; a subclass
-with another one keeps it, though parts inside it may be rewritten. A rewritten part changes its
-class to a subclass, so that everything but the forward function stays.
+A part is rewritten if its class has exactly the forward function that is known here. A subclass
+with its own forward function keeps it, but parts inside it may be rewritten. Rewriting changes the
+class of a part to a subclass with another forward function.
 
 Symbols: B images, C channels, A anchors a cell.
 """
@@ -30,9 +30,9 @@ from mmdet_maskr.models.roi_extractors import LevelRoIExtractor
 
 
 class FastForm(nn.Module):
-    """Base of the fast forms; tells them apart from what users write.
+    """Base class of the fast forms, to distinguish them from classes of users.
 
-    A form has no constructor: the attributes that it reads are those of the module it is put on.
+    A form has no constructor: it uses the attributes of the original module.
     """
 
 
@@ -40,7 +40,7 @@ _COMBINED: dict[tuple[type, type], type] = {}  # by form and class of the module
 
 
 def become(module: nn.Module, form: type[FastForm]) -> None:
-    """Change the class of a module to one with the methods of ``form`` first."""
+    """Change the class of a module to a subclass in which methods of ``form`` come first."""
     kind = type(module)
     if (form, kind) not in _COMBINED:
         name = f"Fast{kind.__name__.removeprefix('Fast')}"
@@ -49,19 +49,19 @@ def become(module: nn.Module, form: type[FastForm]) -> None:
 
 
 def has_forward(module: nn.Module, *classes: type[nn.Module], name: str = "forward") -> bool:
-    """Whether a module's method is that of one of the classes, and nothing is hooked to it."""
+    """Whether a module has the method of one of the classes, and no hooks."""
     method = getattr(type(module), name, None)
     return any(method is getattr(kind, name) for kind in classes)
 
 
 class FastConvModule(FastForm):
-    """ConvModule whose normalization and ReLU are in its convolution."""
+    """ConvModule with normalization and ReLU fused into its convolution."""
 
     def forward(self, x: Tensor, activate: bool = True, norm: bool = True) -> Tensor:
-        """mmcv's, (B, C, H, W).
+        """As in mmcv, (B, C, H, W).
 
         Raises:
-            UserError: ``norm=False`` of a layer whose normalization is folded.
+            UserError: ``norm=False`` for a layer with folded normalization.
         """
         if self.with_norm and not norm:
             raise UserError(
@@ -179,7 +179,7 @@ class FastInvertedResidual(FastForm):
     """Block of an EfficientNet-Lite whose last convolution adds the shortcut."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C, H, W); where there is a shortcut, ``x`` is nobody else's, and overwritten."""
+        """Maps (B, C, H, W); with a shortcut, ``x`` is overwritten."""
         out = self.depthwise(self.pad(self.expand(x)))
         return self.project.conv(out, added=x if self.has_shortcut else None, relu=False)
 
@@ -250,7 +250,7 @@ def _rewrite_rpn(head: RPNHead) -> bool:
 
 
 class FastBoxHead(FastForm):
-    """Box head whose first fully connected layers read pixel by pixel, as channels_last stores."""
+    """Box head whose first fully connected layers read channels_last features directly."""
 
     def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         for conv in self.trunk:
@@ -292,7 +292,7 @@ REWRITERS = (
 
 
 def rewrite_parts(model: nn.Module) -> Counter[str]:
-    """Rewrite every known part of a model in place; counts them by the name of their class."""
+    """Rewrite all known parts of a model in place; return their counts by class name."""
     found: Counter[str] = Counter()
     for kinds, rewrite in REWRITERS:
         for module in list(model.modules()):

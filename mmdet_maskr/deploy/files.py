@@ -1,8 +1,8 @@
 """The folder of an exported model: files of weights and graph, and ``metadata.json``.
 
-The metadata hold the SHA-256 of the other files, so that a model is whole or refused. A new model
-takes the place of an older one as one: its files are first written as ``NAME.partial``, the
-metadata last; from then on they count, and whoever opens the folder next gives them their names.
+The metadata have the SHA-256 of the other files, so an incomplete model is refused. A new model
+replaces an older one atomically: its files are first written as ``NAME.partial``, the metadata
+last. From then on the new files are valid, and the next process that opens the folder renames them.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ def files_of(form: str) -> tuple[str, ...]:
 
 
 def checksum(metadata: dict[str, Any]) -> str:
-    """SHA-256 of metadata but for its ``checksum``; lists for tuples, as in the file."""
+    """SHA-256 of the metadata without ``checksum``; tuples count as lists, as in the file."""
     content = {name: value for name, value in metadata.items() if name != "checksum"}
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """The metadata of an exported model, whose files are looked at.
+    """Read the metadata of an exported model and check its files.
 
     Raises:
-        UserError: no such folder, none of ``maskr export``, one of a later version, or files
-            that are missing or damaged.
+        UserError: the folder does not exist, was not written by ``maskr export``, or comes from a
+            later version; files are missing or damaged.
     """
     finish(folder)
     path = folder / METADATA
@@ -150,11 +150,11 @@ def _check_resize(resize: dict[str, Any], named: str) -> None:
 
 # ------------------------------------------------------------------------------------- replacing
 def replace(new: Path, folder: Path) -> None:
-    """Let a model take the place of what is in a folder, as one.
+    """Replace the model in a folder atomically.
 
     Args:
-        new: folder on the same disk with its files and metadata, which are moved.
-        folder: of the older model; another format's files stay.
+        new: folder on the same disk with the new files and metadata; they are moved.
+        folder: folder of the older model; files of other formats stay.
     """
     (folder / f"{METADATA}{PARTIAL}").unlink(missing_ok=True)
     names = sorted((path.name for path in new.iterdir()), key=lambda name: name == METADATA)
@@ -164,10 +164,10 @@ def replace(new: Path, folder: Path) -> None:
 
 
 def finish(folder: Path) -> None:
-    """Give the files of a whole new model their names; nothing where there is none.
+    """Rename the files of a complete new model, if there is one.
 
     Raises:
-        UserError: the folder may not be written.
+        UserError: the folder is not writable.
     """
     record = folder / f"{METADATA}{PARTIAL}"
     if not record.is_file():
@@ -198,7 +198,7 @@ def finish(folder: Path) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Remove what exports that were killed have left."""
+    """Remove files left by killed exports."""
     finish(folder)
     for path in folder.glob(f"*{PARTIAL}"):
         known = {METADATA, *(name for form in FILES for name in files_of(form))}

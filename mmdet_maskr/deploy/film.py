@@ -19,7 +19,7 @@ class Film(Sink):
     """Draws masks, boxes, names and ids on every frame; not keypoints.
 
     Args:
-        film: takes the pictures.
+        film: the video writer.
         classes: names by label.
         score_thr: detections below it are not drawn.
     """
@@ -37,7 +37,7 @@ class Film(Sink):
         self._film.close(whole)
 
     def draw(self, pixels: np.ndarray, lists: dict[str, Any]) -> np.ndarray:
-        """A picture (H, W, 3) uint8 RGB of a frame (H, W, 3) in BGR with its detections."""
+        """Draw the detections on a frame (H, W, 3) in BGR; returns (H, W, 3) uint8 RGB."""
         kept = [i for i, score in enumerate(lists["scores"]) if score >= self._least]
         labels = [lists["labels"][i] for i in kept]
         scores = [lists["scores"][i] for i in kept]

@@ -10,9 +10,9 @@ from mmdet_maskr.deploy.optimization import optimize
 
 
 class OptimizeHook(Hook):
-    """Tests the optimized model in place of the runner's, and puts that back.
+    """Replaces the runner's model by its optimized form during the test.
 
-    It does so after other hooks have loaded or averaged the weights.
+    It runs after other hooks have loaded or averaged the weights.
 
     Args:
         compile: see :func:`.optimization.optimize`.
@@ -24,13 +24,13 @@ class OptimizeHook(Hook):
         self.compile = compile
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Optimize a copy of the model with its present weights."""
+        """Optimize a copy of the model with its current weights."""
         wrapped = is_model_wrapper(runner.model)
         self._original = runner.model.module if wrapped else runner.model
         self._put(runner, optimize(self._original.eval(), compile=self.compile))
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Put the model back."""
+        """Restore the model."""
         self._put(runner, self._original)
 
     def _put(self, runner: Runner, model) -> None:

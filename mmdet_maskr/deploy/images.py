@@ -19,7 +19,7 @@ LOAD = dict(decoder="cv2", orientation=True, float32=False)  # where the metadat
 
 
 class Prepared(NamedTuple):
-    """A graph's input and its relation to the image.
+    """The graph's input and its scale relative to the image.
 
     Args:
         image: (1, C, h, w) float32.
@@ -33,18 +33,18 @@ class Prepared(NamedTuple):
 
 
 def read_image(source: str | Path | np.ndarray, load: dict[str, Any] | None = None) -> np.ndarray:
-    """(H, W, 3) in BGR, as mmdet's LoadImageFromFile has it; (H, W, C) as LoadBands has it.
+    """Load an image: (H, W, 3) in BGR as LoadImageFromFile, or (H, W, C) as LoadBands.
 
     Args:
-        source: a file, or an array (H, W, 3), which is taken as it is.
-        load: the metadata's ``load``: ``decoder``, one of :data:`DECODERS`; ``orientation``,
-            whether EXIF's is followed; ``float32``, whether pixels are resized as such; or
-            ``bands`` alone, their number.
+        source: a file, or an array (H, W, 3), which is used unchanged.
+        load: ``load`` from the metadata: ``decoder``, one of :data:`DECODERS`; ``orientation``,
+            whether to apply the EXIF orientation; ``float32``, whether to resize in float32; or
+            only ``bands``, their number.
 
     Raises:
-        Unreadable: a file that the decoder cannot read, or of other bands.
-        UserError: an array of other bands.
-        MemoryError: there is not enough for its pixels.
+        Unreadable: the decoder cannot read the file, or it has another number of bands.
+        UserError: the array has another number of bands.
+        MemoryError: the image does not fit into memory.
     """
     if load is not None and "bands" in load:
         return _read_bands(source, load["bands"])

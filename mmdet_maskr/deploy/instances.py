@@ -1,7 +1,7 @@
 """Turns the graph's outputs into masks and keypoints of the image, without PyTorch.
 
-Same masks as :mod:`mmdet_maskr.ops.mask_paste` but for pixels within rounding of the threshold, and
-same keypoints as :mod:`mmdet_maskr.ops.keypoint_decode`.
+Masks equal those of :mod:`mmdet_maskr.ops.mask_paste`, except for pixels within rounding of the
+threshold. Keypoints equal those of :mod:`mmdet_maskr.ops.keypoint_decode`.
 
 Symbols: D detections, m x m a mask, K keypoints, S x S a heatmap, H x W the image.
 """
@@ -23,13 +23,13 @@ SLACK = 1e-5  # of a map's magnitude: rounding of its bounds
 def crops(
     masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threshold: float
 ) -> Iterator[Crop]:
-    """Masks at the image's resolution, one after the other; outside of its crop one is empty.
+    """Yield each mask at image resolution, cropped; outside of the crop it is empty.
 
     Args:
         masks: (D, m, m) probabilities.
         boxes: (D, 4) xyxy in pixels of the image.
         size: (H, W).
-        threshold: pixels with at least this probability are inside.
+        threshold: pixels with at least this probability are foreground.
     """
     regions = regions_of(boxes, *size).tolist()
     for mask, box, (x0, y0, x1, y1) in zip(masks, boxes, regions, strict=True):
@@ -50,22 +50,22 @@ def dense(crops: Sequence[Crop], size: tuple[int, int]) -> np.ndarray:
 
 
 def encode(crops: Sequence[Crop], size: tuple[int, int]) -> list[dict]:
-    """COCO's RLEs of masks in an image of H x W, with ``counts`` as strings."""
+    """COCO RLEs of masks in an image of H x W, with ``counts`` as strings."""
     return [as_text(rle) for rle in rles([crop.changes(size[0]) for crop in crops], size)]
 
 
 def decode_keypoints(
     heatmaps: np.ndarray, boxes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best point of each heatmap, enlarged (bicubic) to the pixels of its box.
+    """The best point of each heatmap, after bicubic resizing to the pixels of its box.
 
     Args:
         heatmaps: (D, K, S, S) logits.
         boxes: (D, 4) xyxy in pixels of the graph's input.
 
     Returns:
-        (D, K, 2) points in the boxes' pixels; (D, K) enlarged logit at the point; (D, K) its
-        exponential divided by the sum over the map.
+        (D, K, 2) points in pixels of the boxes; (D, K) resized logit at the point; (D, K) its
+        softmax over the map.
     """
     count, keypoints, size = heatmaps.shape[:3]
     points = np.zeros((count, keypoints, 2), np.float32)

@@ -46,11 +46,10 @@ COMPILED = dict(
 
 @dataclass
 class Optimization:
-    """What was done to a model; its attribute ``optimization``.
+    """The changes to a model, in its attribute ``optimization``.
 
-    ``rewritten`` counts parts by the name of their class, ``left`` names those that are as they
-    were. With ``compile``, ``first_calls`` has the seconds of the first call for each shape of the
-    batch, in which its code is compiled.
+    ``rewritten`` counts parts by class name; ``left`` lists the unchanged parts. With ``compile``,
+    ``first_calls`` has the seconds of the first call for each batch shape, including compilation.
     """
 
     rewritten: Counter[str] = field(default_factory=Counter)
@@ -72,7 +71,7 @@ class Optimization:
 
 
 class LowPrecisionBackbone(FastForm):
-    """Backbone, neck or shared head that computes and gives maps in lower precision."""
+    """Backbone, neck or shared head that computes and returns feature maps in lower precision."""
 
     def forward(self, *args, **kwargs):
         device = next(self.parameters()).device.type
@@ -97,7 +96,7 @@ class FastDetector(FastForm):
     """Detector in its fast form: no gradients, no training."""
 
     def forward(self, inputs: Tensor, data_samples=None, mode: str = "tensor"):
-        """mmdet's of images (B, 3, H, W).
+        """As in mmdet, for images (B, 3, H, W).
 
         Raises:
             UserError: ``mode='loss'``.
@@ -122,7 +121,7 @@ class FastDetector(FastForm):
         return results
 
     def train(self, mode: bool = True) -> nn.Module:
-        """Evaluation mode only.
+        """Accepts only evaluation mode.
 
         Raises:
             UserError: training mode.
@@ -136,10 +135,10 @@ class FastTTAModel(FastForm):
     """Test-time augmentation around a fast detector."""
 
     def test_step(self, data):
-        """The model's own. All forms of an image belong to one step of CUDA graphs.
+        """Test step of the model, with all views of an image in one step of CUDA graphs.
 
-        Outputs of graphs are overwritten in the next step, and without a beginning that is told
-        each compiled part would begin one.
+        The next step overwrites the outputs of CUDA graphs. Without marking the beginning of a
+        step, each compiled part would begin one.
         """
         if self.module.optimization.compiled:
             torch.compiler.cudagraph_mark_step_begin()
@@ -154,35 +153,35 @@ def optimize(
     masks: str | None = None,
     autocast: str | None = None,
 ) -> nn.Module:
-    """A faster model with the same interface and, but for rounding, the same results. ::
+    """Return a faster model with the same interface and the same results up to rounding. ::
 
         fast = optimize(model.eval())
         fast.test_step(batch)
 
-    Normalization is folded into convolutions, and sums and ReLUs are computed with them; maps stay
-    channels_last from the image to the heads, RoIs are pooled from all levels at once, the mask
-    head's deconvolution is a matrix product, weights lie as they are read. What is known is
-    rewritten (ResNets and relatives, FPN, RPN, fully connected box heads, mask heads, every
-    ConvModule), what is not stays as it is; ``fast.optimization`` tells.
+    Normalization is folded into convolutions; sums and ReLUs are fused with them. Feature maps stay
+    in channels_last from the image to the heads. RoIs are pooled from all levels at once, the mask
+    head's deconvolution is a matrix product, and weights are packed. Known parts are rewritten
+    (ResNets and similar, FPN, RPN, fully connected box heads, mask heads, every ConvModule);
+    ``fast.optimization`` lists them and the unchanged parts.
 
-    The result computes no gradients, has parameters of other names, and follows neither changes of
-    the original nor other weights: load those first, then optimize.
+    The result computes no gradients and has other parameter names. It does not follow later changes
+    of the original: load weights first, then optimize.
 
     Args:
-        model: a detector of mmdet or of ours in evaluation mode, or a model for test-time
-            augmentation around one. It is not changed.
-        compile: also compile backbone, neck and heads by torch.compile, with weights as constants;
-            on CUDA with CUDA graphs where shapes repeat. Each new image size costs up to minutes
-            at its first call, which is logged: for many images of few sizes.
-        inplace: change ``model`` itself, which saves a copy of its weights.
-        masks: 'rle' for RLEMasks straight from the mask head, 'dense' for tensors; None for what
-            the config says.
+        model: a detector of mmdet or ours in evaluation mode, or a test-time augmentation model
+            around one. It is not changed.
+        compile: also compile backbone, neck and heads with torch.compile, with weights as
+            constants; on CUDA with CUDA graphs if shapes repeat. The first call for each image size
+            takes up to minutes (it is logged), so use it for many images of few sizes.
+        inplace: change ``model`` itself, without a copy of its weights.
+        masks: 'rle' for RLEMasks directly from the mask head, 'dense' for tensors; None for the
+            config's setting.
         autocast: 'float16' or 'bfloat16': compute backbone and heads in lower precision, which
-            changes results. None (exact) computes in the model's own.
+            changes results. None keeps the model's precision.
 
     Raises:
-        UserError: no detector, one in training mode or optimized before, one without any known
-            part, unknown options, or masks='rle' without a mask head that can.
+        UserError: the model is not a detector, is in training mode, is already optimized, or has no
+            known part; an option is unknown; or masks='rle' and the mask head does not support it.
     """
     if isinstance(model, BaseTTAModel):
         tta = model if inplace else copy.copy(model)

@@ -36,29 +36,28 @@ def load(folder: str | Path, device: str = "cpu", threads: int | None = None) ->
         model = load('out')
         person = model('photo.jpg')['predictions'][0]   # bboxes, scores, labels, masks, keypoints
 
-    It needs numpy, OpenCV and the library of the model's format (onnxruntime,
-    openvino, torch), and nothing else.
+    It needs only numpy, OpenCV and the library of the format (onnxruntime, openvino or torch).
 
     Args:
-        folder: that the tool wrote.
+        folder: the folder that ``maskr export`` wrote.
         device: 'cpu'; 'cuda' for ONNX Runtime and PyTorch, 'gpu' (Intel's) for OpenVINO.
-        threads: None for the library's own choice.
+        threads: CPU threads; None for the library's choice.
 
     Raises:
-        UserError: a folder without a model, a library or a device that is not there.
+        UserError: the folder has no model, or the library or device is not available.
     """
     return ExportedModel(folder, device, threads)
 
 
 class ExportedModel:
-    """An exported model, called as :class:`mmdet_maskr.apis.MaskRInferencer` is; see :func:`load`.
+    """An exported model with the interface of :class:`mmdet_maskr.apis.MaskRInferencer`.
 
     Attributes:
-        metadata: what ``metadata.json`` says.
-        classes: their names, by label.
+        metadata: content of ``metadata.json``.
+        classes: class names, by label.
 
     Raises:
-        UserError: as :func:`load`.
+        UserError: as in :func:`load`.
     """
 
     def __init__(self, folder: str | Path, device: str = "cpu", threads: int | None = None) -> None:
@@ -193,7 +192,7 @@ class ExportedModel:
         return Film(film_of(video, path.parent, path), self.classes, score_thr)
 
     def as_wanted(self, masks: str = "rle") -> Model:
-        """The model for a walk, with its masks as a call has them."""
+        """The model with the mask format of one call."""
         return _AsWanted(self, masks)
 
     @property
@@ -225,7 +224,7 @@ class ExportedModel:
         return TiledModel(model, tiling, open_image, found, show_progress=show_progress)
 
     def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """The graph's outputs by name, of its input (1, C, H, W)."""
+        """Run the graph on an input (1, C, H, W); returns its outputs by name."""
         names, found = self.metadata["outputs"], self._run(image)
         if len(names) != len(found):
             raise UserError(
@@ -237,7 +236,7 @@ class ExportedModel:
     def interpret(
         self, outputs: dict[str, np.ndarray], image: Prepared, masks: str = "rle"
     ) -> dict[str, Any]:
-        """The predictions that the graph's outputs mean, in pixels of the image."""
+        """Convert the graph's outputs to predictions in pixels of the image."""
         scale = np.array(image.scale, np.float32)
         boxes = outputs["boxes"] / np.tile(scale, 2)
         found: dict[str, Any] = dict(

@@ -1,10 +1,10 @@
 """3x3 convolutions of large maps with half the multiplications (Lavin and Gray 2016), on a CPU.
 
-Winograd's F(4, 3) along the columns: four rows of the result need six sums of rows of the input,
-each convolved by a 1x3 kernel, where the direct way convolves twelve. Along the rows nothing is
-transformed, so the 1x3 convolutions are oneDNN's, as fast as its 3x3 ones, and the transforms are a
-small part of the work. The interpolation points 0, +-2/3, +-3/2 round least: about 1.7 times the
-error of a direct convolution in float32, where the usual 0, +-1, +-2 have 2.4 times.
+Winograd's F(4, 3) along the columns: four rows of the result need six convolutions with a 1x3
+kernel instead of twelve, on six sums of input rows. Nothing is transformed along the rows, so
+oneDNN computes the 1x3 convolutions as fast as its 3x3 ones, and the transforms are a small part of
+the work. The interpolation points 0, +-2/3, +-3/2 have the smallest rounding error: about 1.7 times
+that of a direct convolution in float32. The usual points 0, +-1, +-2 have 2.4 times.
 
 Symbols: C channels in, D channels out, G groups of four rows.
 """
@@ -24,7 +24,7 @@ LEAST_CHANNELS, LEAST_PIXELS = 256, 8192  # below, transforms cost more than the
 
 
 def suits(x: Tensor, weight: Tensor) -> bool:
-    """Whether a convolution of this map by this kernel (D, C, 3, 3) becomes faster."""
+    """Whether Winograd is faster for this map and kernel (D, C, 3, 3)."""
     return (
         weight.shape[2:] == (3, 3)
         and min(weight.shape[:2]) >= LEAST_CHANNELS
@@ -33,7 +33,7 @@ def suits(x: Tensor, weight: Tensor) -> bool:
 
 
 def transforms() -> tuple[Tensor, Tensor, Tensor]:
-    """Matrices of Toom and Cook in float64: of the result (4, 6), kernel (6, 3) and input (6, 6).
+    """Toom-Cook matrices in float64, for the result (4, 6), kernel (6, 3) and input (6, 6).
 
     ``result @ ((kernel @ g) * (input @ d))`` is the correlation of d (6) with g (3). Scaled so that
     the second row of the result's matrix holds 1 and -1.

@@ -1,1 +1,1 @@
-"""From a folder of annotated photos to the config that an expert would write, and its training."""
+"""Writes and trains the config for a folder of annotated photos."""

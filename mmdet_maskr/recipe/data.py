@@ -19,7 +19,7 @@ JITTER = (0.8, 1.25)
 
 
 def metrics_of(facts: Facts) -> list[str]:
-    """What is scored: boxes, and masks and keypoints where there are any to compare with."""
+    """The metrics to compute: boxes, and masks and keypoints if the validation set has them."""
     metrics = ["bbox"]
     if facts.masks and facts.val_masks:
         metrics.append("segm")
@@ -27,12 +27,12 @@ def metrics_of(facts: Facts) -> list[str]:
 
 
 def best_of(facts: Facts) -> str:
-    """The score that chooses the best checkpoint."""
+    """The score that selects the best checkpoint."""
     return f"coco/{metrics_of(facts)[-1]}_mAP"
 
 
 def train_pipelines(facts: Facts, plan: Plan, wishes: Wishes) -> dict[str, list[Any]]:
-    """Transforms of photos that train, by the names that the config gives them.
+    """Training pipelines, by their variable names in the config.
 
     Raises:
         UserError: copy-paste without masks.
@@ -109,7 +109,7 @@ def _dict(values: dict) -> Code:
 
 
 def test_pipeline(facts: Facts) -> list[Any]:
-    """Transforms of photos that validate or test."""
+    """The pipeline for validation and test."""
     pre = "Keypoint" if facts.keypoints else ""
     keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
     return [
@@ -128,7 +128,7 @@ def loaders_of(
     reading: Reading,
     splits: list[str],
 ) -> dict[str, Any]:
-    """Data loaders and evaluators, which name the variables of the config's top."""
+    """Data loaders and evaluators; they refer to variables at the top of the config."""
     # 1. the folder as a dataset, and how it is split
     kind = "AnyKeypointDataset" if facts.keypoints else "AnyInstanceDataset"
     own: dict[str, Any] = dict(type=kind, data_root=Code("data_root"), metainfo=Code("metainfo"))

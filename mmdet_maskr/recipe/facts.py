@@ -17,26 +17,26 @@ from mmdet_maskr.recipe.bands import Bands, bands_of
 
 @dataclass(frozen=True)
 class Facts:
-    """Of a folder of annotated photos.
+    """Properties of a folder of annotated photos.
 
     Attributes:
-        images: that train.
-        negatives: of these, those without objects.
-        counts: objects that train, by class, in the order of classes.
-        val_images: that validate.
-        val_counts: objects that validate, by class.
-        width: median of the photos.
-        height: median of the photos.
-        sizes: (N,) square roots of box areas, of objects that train.
-        aspects: (N,) heights by widths of these boxes.
-        most_objects: in one photo, of training and validation.
-        many_objects: 95 % of the photos have at most so many.
-        masks: share of objects with a mask, of training.
-        val_masks: objects with a mask, of validation.
-        keypoints: metainfo of the keypoints; None without.
-        classes: that are trained.
-        bands: of photos with more than 8 bits; None where they are loaded as colors of 8 bits.
-        deep: photos with more than 8 bits.
+        images: number of training photos.
+        negatives: number of training photos without objects.
+        counts: training objects by class, in the order of classes.
+        val_images: number of validation photos.
+        val_counts: validation objects by class.
+        width: median width of the photos.
+        height: median height of the photos.
+        sizes: (N,) square roots of the box areas of training objects.
+        aspects: (N,) height / width of these boxes.
+        most_objects: largest number of objects in a photo, of training and validation.
+        many_objects: 95 % of the photos have at most this number of objects.
+        masks: fraction of training objects with a mask.
+        val_masks: number of validation objects with a mask.
+        keypoints: metainfo of the keypoints; None if there are none.
+        classes: the classes to train.
+        bands: bands of photos with more than 8 bits; None for photos loaded as 8-bit colors.
+        deep: number of photos with more than 8 bits.
     """
 
     images: int
@@ -59,29 +59,29 @@ class Facts:
 
     @property
     def objects(self) -> int:
-        """That train."""
+        """Number of training objects."""
         return sum(self.counts.values())
 
     @property
     def imbalance(self) -> float:
-        """Objects of the most frequent class by those of the rarest that has any."""
+        """Objects of the most frequent class, divided by those of the rarest class that has any."""
         present = [count for count in self.counts.values() if count]
         return max(present) / min(present) if present else 1.0
 
     def size(self, share: float) -> float:
-        """The size below which this share of the objects is."""
+        """The size below which this fraction of the objects lies."""
         return float(np.quantile(self.sizes, share))
 
 
 def facts_of(prepared: Prepared, classes: Sequence[str] | None = None) -> Facts:
-    """Look at the annotations of a folder.
+    """Compute the facts of a folder.
 
     Args:
         prepared: the folder.
-        classes: those that are trained; None for all.
+        classes: classes to train; None for all.
 
     Raises:
-        UserError: no photo validates, or no object trains.
+        UserError: there are no validation photos, or no training objects.
     """
     if "train" not in prepared.files or "val" not in prepared.files:
         have = " and ".join(prepared.files)

@@ -1,7 +1,7 @@
 """A config as a tree of values with reasons, and its text.
 
-A tree is a dictionary of dictionaries, lists and values. A value that was chosen is a
-:class:`Choice`, and its reason stands behind it in the text.
+A tree is a dictionary of dictionaries, lists and values. A chosen value is a :class:`Choice`; its
+reason becomes a comment behind the value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COLUMNS = 100
 
 @dataclass(frozen=True)
 class Choice:
-    """A value of a config, and why it is this one."""
+    """A value of a config and its reason."""
 
     value: Any
     reason: str
@@ -40,7 +40,7 @@ def text_of(tree: Mapping[str, Any], header: str) -> str:
 
     Args:
         tree: top-level settings.
-        header: what stands above, as comments.
+        header: comments at the top.
     """
     lines = [f"# {line}".rstrip() for line in header.splitlines()]
     for key, value in tree.items():
@@ -88,13 +88,13 @@ def _is_plain(value: Any) -> bool:
 
 
 def set_value(tree: dict[str, Any], path: str, value: Any, reason: str) -> None:
-    """Put a value of the user into the tree.
+    """Put a user's value into the tree.
 
     Args:
-        tree: changed.
-        path: keys with dots between them.
-        value: for it.
-        reason: for the text.
+        tree: the tree to change.
+        path: keys, joined by dots.
+        value: the new value.
+        reason: the reason for the comment.
     """
     *parents, last = path.split(".")
     place: Any = tree

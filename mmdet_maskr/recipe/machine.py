@@ -11,12 +11,12 @@ from mmdet_maskr.platforms import usable_cpus
 
 @dataclass(frozen=True)
 class Machine:
-    """What a recipe needs to know of a machine.
+    """The properties of a machine that a recipe depends on.
 
     Attributes:
-        gpu: its GPU's name; None where a CPU trains.
-        gpu_memory: in GiB.
-        cores: that this process may use.
+        gpu: name of the GPU; None if training runs on a CPU.
+        gpu_memory: memory of the GPU in GiB.
+        cores: number of cores that this process may use.
     """
 
     gpu: str | None
@@ -30,7 +30,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """The machine at hand."""
+    """The properties of this machine."""
     if not torch.cuda.is_available():
         return Machine(None, 0.0, usable_cpus())
     facts = torch.cuda.get_device_properties(0)

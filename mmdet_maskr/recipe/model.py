@@ -20,7 +20,7 @@ STRIDES = [4, 8, 16, 32]
 
 
 def base_of(facts: Facts, plan: Plan) -> tuple[str, str]:
-    """Name of the model in ``configs/_base_/models``, and why it is this one."""
+    """Name of the model in ``configs/_base_/models``, and the reason."""
     backbone = "mini_fpn" if plan.small else "r50_fpn"
     why = (
         "half of a ResNet-18, which learns from scratch on a CPU in minutes"
@@ -31,7 +31,7 @@ def base_of(facts: Facts, plan: Plan) -> tuple[str, str]:
 
 
 def model_of(facts: Facts, plan: Plan) -> dict[str, Any]:
-    """What differs from the base."""
+    """The settings of the model that differ from the base."""
     classes = Choice(len(facts.classes), "classes of the folder")
     roi_head: dict[str, Any] = dict(bbox_head=dict(num_classes=classes))
     if facts.masks:
@@ -74,10 +74,10 @@ def text_of_model(config: str, facts: Facts) -> str:
 
     Args:
         config: its path.
-        facts: of the data, for which it must have the heads.
+        facts: facts of the data; the model must have heads for its annotations.
 
     Raises:
-        UserError: it has several box heads, as cascades have, or lacks a head.
+        UserError: the model has several box heads (a cascade), or lacks a head.
     """
     found = read_config(config).model
     roi_head = found.get("roi_head", {})
@@ -97,7 +97,7 @@ def text_of_model(config: str, facts: Facts) -> str:
 
 
 def detections_of(facts: Facts) -> int:
-    """The most detections of a photo that are kept."""
+    """The largest number of detections to keep per photo."""
     return int(min(max(30, 10 * math.ceil(facts.most_objects * 0.15)), 1000))
 
 

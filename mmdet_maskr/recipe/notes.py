@@ -1,4 +1,4 @@
-"""What is printed about a folder before training."""
+"""The messages about a folder before training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FEW = 10  # photos, with which a score means little
 
 
 def told(prepared: Prepared, facts: Facts) -> str:
-    """Counts, what was assumed, and what is likely to go wrong; a line each."""
+    """Counts, assumptions and warnings, one line each."""
     summary = prepared.summary
     lines = [
         f"{prepared.root}: {summary['format']}, {facts.images} photos train and "

@@ -14,14 +14,14 @@ _HEADS = ("AP", "AP50", "AP75", "small", "medium", "large")
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one training.
+    """The outcome of one training.
 
     Attributes:
-        config: that was written.
-        checkpoint: the best one.
-        iteration: at which it was saved.
-        scores: of its validation, by the evaluator's names.
-        work_dir: of the training.
+        config: the config of the training.
+        checkpoint: the best checkpoint.
+        iteration: the iteration at which it was saved.
+        scores: its validation scores, by the evaluator's names.
+        work_dir: work dir of the training.
     """
 
     config: Path
@@ -32,12 +32,12 @@ class Outcome:
 
 
 def outcome_of(work_dir: Path, config: Path, best: str) -> Outcome:
-    """Read what a work dir has.
+    """Read the outcome from a work dir.
 
     Args:
-        work_dir: of the training.
-        config: that was written.
-        best: name of the score that chooses.
+        work_dir: work dir of the training.
+        config: the config of the training.
+        best: name of the score that selects the best checkpoint.
     """
     records = [record for record in _validations(work_dir) if best in record]
     chosen = max(records, key=lambda record: record[best], default={})
@@ -64,7 +64,7 @@ def _validations(work_dir: Path) -> list[dict]:
 
 
 def table(scores: dict[str, float]) -> str:
-    """COCO's average precisions in percent, a line for each kind, and those of classes."""
+    """COCO AP in percent: one line for each of box, mask and keypoint, then one for each class."""
     lines = [" " * 10 + "".join(f"{head:>8}" for head in _HEADS)]
     for kind, name in _NAMES.items():
         values = [scores.get(f"coco/{kind}_{item}") for item in _ITEMS]
@@ -87,7 +87,7 @@ def _percent(value: float | None) -> str:
 
 
 def commands(outcome: Outcome, data_root: str) -> list[tuple[str, str]]:
-    """What the model is for, and the command of each."""
+    """Next steps with the model, and the command for each."""
     config, checkpoint = outcome.config, outcome.checkpoint
     return [
         ("Predict", f"maskr predict PHOTOS --weights {checkpoint} --config {config}"),

@@ -1,7 +1,7 @@
 """The numbers of a recipe, from dataset, machine and time budget.
 
-Rules marked so are those that mayaku publishes for its automatic training;
-those of the small model come from the configs in configs/mini.
+Rules marked "mayaku" are published by mayaku for its automatic training. Rules of the small model
+come from the configs in configs/mini.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WANTED = 24.0  # pixels that the median object should have in it
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asks for; None leaves it to the recipe."""
+    """Options of the user; None lets the recipe decide."""
 
     minutes: float | None = None
     epochs: float | None = None
@@ -47,7 +47,7 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Speed:
-    """Measured seconds: of a training iteration, and of validating one photo."""
+    """Measured seconds per training iteration and per validation photo."""
 
     iteration: float
     photo: float
@@ -55,17 +55,17 @@ class Speed:
 
 @dataclass(frozen=True)
 class Plan:
-    """Decisions that depend on one another.
+    """Decisions that depend on each other.
 
     Attributes:
-        small: whether the small model trains, from scratch.
+        small: whether to train the small model from scratch.
         short: short side of the input in pixels.
         long: long side.
-        batch: images of an iteration.
-        iterations: of the training.
-        evaluations: how often it is validated.
-        why_iterations: the reason of their number.
-        why_scale: the reason of the sides.
+        batch: images per iteration.
+        iterations: number of training iterations.
+        evaluations: number of validations.
+        why_iterations: reason for the number of iterations.
+        why_scale: reason for the input size.
     """
 
     small: bool
@@ -84,13 +84,13 @@ class Plan:
 
 
 def first_plan(facts: Facts, machine: Machine, small: bool, wishes: Wishes) -> Plan:
-    """A plan before anything is measured.
+    """The plan before speed is measured.
 
     Args:
         facts: of the data.
-        machine: that trains.
-        small: whether the small model trains.
-        wishes: of the user.
+        machine: the machine of the training.
+        small: whether to train the small model.
+        wishes: options of the user.
     """
     short, long, why = _scale(facts, small)
     batch = _batch(facts, machine, small)
@@ -102,14 +102,14 @@ def first_plan(facts: Facts, machine: Machine, small: bool, wishes: Wishes) -> P
 
 
 def fitted(plan: Plan, facts: Facts, speed: Speed, seconds: float, minutes: float) -> Plan:
-    """A plan that a time budget allows: fewer pixels and images before too few iterations.
+    """A plan that fits a time budget: smaller images and batches before too few iterations.
 
     Args:
-        plan: for which ``speed`` was measured.
+        plan: the plan for which ``speed`` was measured.
         facts: of the data.
-        speed: of ``plan``.
+        speed: measured speed of ``plan``.
         seconds: that are left for training and validation.
-        minutes: the budget, for the reason.
+        minutes: the time budget, for the reason.
     """
     enough = min(plan.iterations, 300)
 
@@ -143,14 +143,13 @@ def _seconds_of(plan: Plan, first: Plan, speed: Speed) -> float:
 def slow_validation(
     first: Plan, plan: Plan, facts: Facts, speed: Speed, seconds: float
 ) -> str | None:
-    """What to say where validation and report take more of a time budget than training, or the
-    least training takes longer than the budget; or None.
+    """A warning if the time budget is too short, or mostly spent on validation; else None.
 
     Args:
         first: the plan for which ``speed`` was measured.
-        plan: that :func:`fitted` made of it.
+        plan: the result of :func:`fitted`.
         facts: of the data.
-        speed: of ``first``.
+        speed: measured speed of ``first``.
         seconds: that are left for training and validation.
     """
     ratio = plan.short * plan.long / (first.short * first.long)
@@ -222,7 +221,7 @@ def _iterations(facts: Facts, batch: int, small: bool, epochs: float | None) -> 
 
 
 def epochs_of(images: int) -> float:
-    """30 epochs up to 1,000 photos, 16 from 20,000 on, evenly on a log scale between (mayaku)."""
+    """30 epochs up to 1,000 photos, 16 from 20,000, log-linear in between (mayaku)."""
     if images <= 1000:
         return 30.0
     share = min(math.log(images / 1000) / math.log(20), 1.0)

@@ -1,4 +1,4 @@
-"""The config that an expert would write for a folder, each value with its reason."""
+"""The config for a folder, with a reason for each chosen value."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def config_text(
     base_file: Path,
     options: Mapping[str, Any],
 ) -> str:
-    """The config's text.
+    """Return the text of the config.
 
     Args:
         facts: of the data.
         plan: the numbers.
-        machine: that trains.
-        wishes: of the user.
+        machine: the machine of the training.
+        wishes: options of the user.
         start: initial weights.
         prepared: the folder.
-        reading: how it is read.
+        reading: options for reading the folder.
         data_root: the folder's path.
-        work_dir: of the training.
-        base_file: has the model where ``start`` brings one.
-        options: ``--cfg-options``, which win.
+        work_dir: work dir of the training.
+        base_file: file with the model, if ``start`` comes with one.
+        options: ``--cfg-options``; they override all other values.
     """
     name, why_base = model.base_of(facts, plan)
     folder = configs_dir() / "_base_"

@@ -1,4 +1,4 @@
-"""The options that a work dir was started with, to resume or to warn about changes; its end."""
+"""Stores the options and data that a work dir was started with, to detect changes."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _FINISHED = "finished.json"
 
 
 def write_record(folder: Path, digest: str, options: dict[str, Any]) -> None:
-    """Note what a recipe was made of; written after the config, which is whole then."""
+    """Store what a recipe was made from; written after the config, which is then complete."""
     (folder / _FINISHED).unlink(missing_ok=True)
     content = dict(digest=digest, options=options)
     write_whole(folder / _RECORD, json.dumps(content, indent=1))
 
 
 def write_finished(folder: Path, iterations: int) -> None:
-    """Note that the training of a recipe has come to its end.
+    """Store that the training of a recipe is finished.
 
     Args:
-        folder: of the recipe.
-        iterations: that were trained: fewer than planned where it has stopped early.
+        folder: folder of the recipe.
+        iterations: number of trained iterations; fewer than planned after an early stop.
     """
     write_whole(folder / _FINISHED, json.dumps(dict(iterations=iterations)))
 
 
 def finished(folder: Path) -> int | None:
-    """Iterations of a training that has come to its end; None of one that has not."""
+    """Number of iterations of a finished training; None if it is not finished."""
     try:
         return json.loads((folder / _FINISHED).read_text(encoding="utf-8"))["iterations"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -40,16 +40,16 @@ def finished(folder: Path) -> int | None:
 
 
 def goes_on(work_dir: Path, config: Path, digest: str, options: dict[str, Any]) -> bool:
-    """Whether the config that lies in a work dir is the one that is asked for.
+    """Whether a work dir already has the config for this data and these options.
 
     Args:
         work_dir: of the training.
-        config: that the recipe wrote.
-        digest: of the data, as it is now.
-        options: of the command, as JSON has them.
+        config: the recipe's config.
+        digest: digest of the current data.
+        options: options of the command, as in JSON.
 
     Raises:
-        UserError: a training of other data or options has begun there.
+        UserError: the work dir has a training with other data or options.
     """
     try:
         record = json.loads((config.parent / _RECORD).read_text(encoding="utf-8"))

@@ -42,10 +42,10 @@ KEPT = ("minutes", "epochs", "classes", "val", "folds", "seed", "format", "flips
 
 
 def train_folder(args: argparse.Namespace) -> None:
-    """Train on a folder as the options say.
+    """Train on a folder with the options of ``maskr train``.
 
     Raises:
-        UserError: what the folder or the options have wrong.
+        UserError: the folder or an option is wrong.
     """
     started = time.monotonic()
     if args.device == "cpu":

@@ -1,4 +1,4 @@
-"""How fast a config trains and validates on this machine, measured on a few photos."""
+"""Measures the speed of training and validation on this machine, on a few photos."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ LOADED = 1.2  # what data workers and hooks cost besides
 
 
 def measure(cfg: Config) -> Speed:
-    """Train a few iterations and detect on a few photos, with a model that is thrown away.
+    """Train for a few iterations and detect on a few photos, with a temporary model.
 
     Args:
-        cfg: with loaders of its own for training and validation.
+        cfg: config with its own loaders for training and validation.
     """
     init_default_scope("mmdet")
     with _quiet():

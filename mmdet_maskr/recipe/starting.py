@@ -30,11 +30,11 @@ class Start(NamedTuple):
     """Initial weights.
 
     Attributes:
-        load_from: of the whole model; None for none.
-        backbone: of the backbone alone; None for none.
-        reason: why these.
-        small: whether they are a small model's, which a CPU trains.
-        config: of the model that the weights are of; None where it is one of ours.
+        load_from: weights of the whole model, or None.
+        backbone: weights of only the backbone, or None.
+        reason: the reason for the choice.
+        small: whether to train the small model for CPUs.
+        config: config of the model of the weights; None if it is one of ours.
     """
 
     load_from: str | None
@@ -45,16 +45,16 @@ class Start(NamedTuple):
 
 
 def start_of(machine: Machine, wanted: str | None, deep: Sequence[str] | None = None) -> Start:
-    """The weights to begin with.
+    """Choose the initial weights.
 
     Args:
-        machine: on a CPU the small model learns from scratch.
-        wanted: the user's ``--weights``: a file, an address or a name of the zoo; ImageNet's for a
-            light backbone (:data:`LIGHT`); 'none' for none.
-        deep: types of the photos' numbers, where they are not colors of 8 bits.
+        machine: on a CPU, the small model trains from scratch.
+        wanted: the user's ``--weights``: a file, a URL, a name from the zoo, ImageNet weights for a
+            light backbone (:data:`LIGHT`), or 'none'.
+        deep: data types of the photos, if they are not 8-bit colors.
 
     Raises:
-        UserError: what the user names cannot be had.
+        UserError: the weights do not exist or cannot be loaded.
     """
     if wanted == "none":
         return Start(None, None, "none, as --weights none says")

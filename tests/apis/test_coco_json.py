@@ -93,7 +93,10 @@ def test_classes_that_the_file_lacks(write_truth: Callable, tmp_path: Path, capf
     results.write()
     assert [r["category_id"] for r in json.loads((tmp_path / "found.json").read_text())] == [5]
     output = capfd.readouterr()
-    assert "1 detections of classes that the annotation file lacks" in output.out + output.err
+    assert (
+        "1 detections left out, because the annotation file does not have"
+        in output.out + output.err
+    )
 
 
 def test_bad_input(write_truth: Callable, tmp_path: Path):

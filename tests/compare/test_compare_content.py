@@ -135,7 +135,7 @@ def test_images_are_found_by_name_and_folder(ann_file: Path, tmp_path: Path):
     truth = Truth(tmp_path / "ann.json")
     for path, expected in (("y/1.png", 2), ("z/1.png", None), ("any/2.png", 3), ("4.png", None)):
         assert truth.image_id(Path(path)) == expected, path
-    with pytest.raises(UserError, match=r"lists none of the 1 images: the first is 4\.png"):
+    with pytest.raises(UserError, match=r"lists none of the 1 images\. The first image is 4\.png"):
         truth.check_images([Path("4.png")])
     with pytest.raises(UserError, match=r"--ann: there is no annotation file .*nowhere"):
         Truth("nowhere.json")

@@ -149,7 +149,7 @@ def test_bad_input(content: dict, shapes_root: Path, tmp_path: Path):
     wrong = json.loads(json.dumps(content))
     wrong["images"][0]["width"] = 200
     wrong["annotations"] = [a for a in wrong["annotations"] if isinstance(a["segmentation"], list)]
-    with pytest.raises(UserError, match="has 96 x 96 pixels, and the annotation file says 200"):
+    with pytest.raises(UserError, match="has 96 x 96 pixels, but the annotation file says 200"):
         cut_dataset(write(tmp_path, wrong), images, tmp_path / "out", cutting)
     with pytest.raises(UserError, match="there is no image"):
         cut_dataset(write(tmp_path, content), tmp_path, tmp_path / "out", cutting)

@@ -155,7 +155,7 @@ def test_filter_goes_with_the_other_options(tmp_path: Path):
     ("filter_cfg", "message"),
     [
         (dict(min_keypoints=1), r"filter_cfg has 'min_keypoints'; .*'min_visible_keypoints'"),
-        (dict(min_visible_keypoints="1"), r"min_visible_keypoints='1', which is no number from 0"),
+        (dict(min_visible_keypoints="1"), r"min_visible_keypoints='1', which must be a number"),
         (dict(min_visible_keypoints=-1), r"min_visible_keypoints=-1"),
     ],
 )

@@ -250,7 +250,7 @@ def test_wrong_voc_folders(tmp_path: Path, shapes_root: Path):
     with pytest.raises(ValueError, match=r"val000001\.xml is not XML"):
         voc(root)
     first.unlink()
-    with pytest.raises(ValueError, match=r"names val000001, but there is no .*val000001\.xml"):
+    with pytest.raises(ValueError, match=r"lists val000001, but there is no .*val000001\.xml"):
         voc(root)
     (root / "VOC2007/ImageSets/Main/test.txt").write_text("")
     with pytest.raises(ValueError, match="is empty"):

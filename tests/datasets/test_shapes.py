@@ -365,7 +365,7 @@ def test_cli_can_be_stopped(tmp_path: Path, capsys, monkeypatch):
 
     monkeypatch.setattr(shapes, "write_dataset", stop)
     assert make_shapes(str(tmp_path / "a")) == 130
-    assert "goes on" in capsys.readouterr().err
+    assert "continues" in capsys.readouterr().err
 
 
 # ----------------------------------------------------------------------------------------- mosaics

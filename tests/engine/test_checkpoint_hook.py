@@ -113,7 +113,7 @@ def test_signal_once_and_twice(work_dir: Path, shapes_root: Path):
         prepare = lambda runner, act=act, at=iteration: runner.register_hook(At(at, act))  # noqa: E731
         assert child.finish(child.start(shapes_root, work_dir, True, prepare, **SHORT)) == code
     assert names(work_dir) == ["iter_3.pth", "iter_3.pth.sha256"]
-    assert "SIGINT: saved interrupted_iter_2.pth after iteration 2 and leaving" in log_of(work_dir)
+    assert "SIGINT: saved interrupted_iter_2.pth after iteration 2 and exiting" in log_of(work_dir)
     assert log_of(work_dir).endswith("\nstopped\n") and "Traceback" not in log_of(work_dir)
 
 
@@ -231,7 +231,7 @@ def test_hang(work_dir: Path, shapes_root: Path):
     options = dict(SHORT, custom_hooks=hooks)
     pid = child.start(shapes_root, work_dir, False, prepare, **options)
     assert child.finish(pid, 50) == EXIT_CODE
-    assert "error: rank 0 stands still: nothing has moved for" in log_of(work_dir)
+    assert "error: rank 0 hangs: no progress for" in log_of(work_dir)
     assert "since iteration 5" in log_of(work_dir)
     assert "in <lambda>" in log_of(work_dir)
     with pytest.raises(UserError, match=r"minutes must be greater than 0, not 0"):

@@ -108,7 +108,7 @@ def test_data_root_is_found_however_it_is_written():
 def test_a_data_root_that_nothing_is_in_is_refused():
     """Folders that are written out elsewhere would be read in silence."""
     cfg = Config(dict(train_dataloader=dict(dataset=dict(data_root="pets/"))))
-    with pytest.raises(UserError, match=r"in data_root='data/coco/', .* change nothing"):
+    with pytest.raises(UserError, match=r"in data_root='data/coco/', .* no effect"):
         replace_data_root(cfg, "data/coco/", "/new")
     assert cfg.train_dataloader.dataset.data_root == "pets/"
 

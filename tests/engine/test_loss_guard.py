@@ -68,7 +68,7 @@ def test_stops_at_the_first(tmp_path: Path, shapes_root: Path, repo: Path):
     assert child.finish(pid) == 2
     log = Path(f"{work_dir}.log").read_text()
     assert "error: the loss of iteration 4 is not finite (rank 0: images [" in log
-    assert "loss_cls nan" in log and "1 in a row. The weights are untouched" in log
+    assert "loss_cls nan" in log and "1 in a row. The weights were not updated" in log
     assert (work_dir / "last_checkpoint").read_text().endswith("iter_2.pth")
 
     saved = work_dir / "bad_batch_iter_4_rank_0.pth"
@@ -96,7 +96,7 @@ def test_skips_single_ones(tmp_path: Path, shapes_root: Path):
         pid = child.start(shapes_root, work_dir, False, spoil(at, float("inf")), **guard(3))
         log = Path(f"{work_dir}.log")
         assert child.finish(pid) == code, log.read_text()[-2000:]
-        assert "its step is left out, 2 so far" in log.read_text()
+        assert "step skipped, 2 so far" in log.read_text()
     assert "iteration 5 is not finite" in log.read_text() and "3 in a row" in log.read_text()
     assert f"{tmp_path}/row/bad_batch_iter_3_rank_0.pth" in log.read_text()  # the first of the row
     checkpoint = checkpoint_files.load(tmp_path / "single" / "epoch_1.pth")

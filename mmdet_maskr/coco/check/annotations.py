@@ -1,6 +1,6 @@
 """Checks of one image, category or annotation entry of a COCO file.
 
-The input is any JSON; nothing here relies on more than that.
+The input may be any JSON value.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def check_image(image: Any, index: int) -> Iterator[Problem]:
 
 
 def leads_outside(name: str) -> bool:
-    """Whether a file name is absolute or climbs out of its folder."""
+    """Whether a file name is absolute or points outside of its folder."""
     for path in (PurePosixPath(name), PureWindowsPath(name)):
         if path.is_absolute() or path.drive or ".." in path.parts:
             return True
@@ -74,10 +74,10 @@ def check_annotation(
 
     Args:
         annotation: the entry; its ids are checked elsewhere.
-        where: what to call it.
-        width: of its image, in pixels.
-        height: of its image, in pixels.
-        joints: keypoints of its category; None where they are not looked at.
+        where: name of the entry, for messages.
+        width: width of its image in pixels.
+        height: height of its image in pixels.
+        joints: number of keypoints of its category; None to skip keypoints.
     """
     flag = annotation.get("iscrowd", 0)
     crowd = crowd_flag(flag)
@@ -175,7 +175,7 @@ def _check_polygons(polygons: list, where: str, width: int, height: int) -> Iter
 
 
 def check_rle(rle: dict, where: str, width: int, height: int) -> Iterator[Problem]:
-    """Problems of a run-length code, compressed or not, of an image of ``width`` x ``height``."""
+    """Problems of an RLE, compressed or not, for an image of ``width`` x ``height``."""
     size, counts = rle.get("size"), rle.get("counts")
     if not (isinstance(size, list) and len(size) == 2 and all(map(is_number, size))):
         yield Problem("entry", where, "an RLE needs size [height, width]")

@@ -30,10 +30,11 @@ READINGS: dict[str, Callable[[Sequence[float], int, int], Corners]] = {
 
 
 class Mismatch(NamedTuple):
-    """A box that is not the bounds of its mask.
+    """A box that does not match the bounds of its mask.
 
-    ``bounds`` are the mask's, ``reading`` is how the box or the mask would fit the other, or
-    nothing, ``repair`` the fields that fix the annotation, None where the mask has no extent.
+    ``bounds`` are the bounds of the mask. ``reading`` says how the box or the mask would match the
+    other, if it is not empty. ``repair`` has the fields that fix the annotation; None if the mask
+    has no extent.
     """
 
     bounds: Corners
@@ -42,13 +43,13 @@ class Mismatch(NamedTuple):
 
 
 def compare(box: Sequence[float], mask: Any, width: int, height: int) -> Mismatch | None:
-    """Compare a box with its mask; None where they agree, or there is no mask to compare with.
+    """Compare a box with its mask; None if they agree, or if there is no mask.
 
-    Both are cut at the image's border before.
+    Both are clipped to the image first.
 
     Args:
         box: x, y, width, height.
-        mask: polygons of numbers, or a run-length code of the image's size that can be decoded.
+        mask: polygons of numbers, or a valid RLE of the image's size.
         width: of the image.
         height: of the image.
     """
@@ -70,11 +71,11 @@ def compare(box: Sequence[float], mask: Any, width: int, height: int) -> Mismatc
 
 
 def bounds_of(mask: Any, width: int, height: int) -> Corners | None:
-    """Bounds of a mask, not cut at the border; None where there is none.
+    """Bounds of a mask, not clipped to the image; None if there is no mask.
 
     Args:
-        mask: polygons of numbers; those of fewer than three points do not count, as in loading. Or
-            a run-length code of the image's size.
+        mask: polygons of numbers (those with fewer than three points are ignored, as in loading),
+            or an RLE of the image's size.
         width: of the image.
         height: of the image.
     """
@@ -89,7 +90,7 @@ def bounds_of(mask: Any, width: int, height: int) -> Corners | None:
 
 
 def box_of(mask: Any, width: int, height: int) -> list[float] | None:
-    """COCO's box around a mask, cut at the border; None where it would have no area.
+    """COCO's box around a mask, clipped to the image; None if it has no area.
 
     Args are those of :func:`bounds_of`.
     """
@@ -101,7 +102,7 @@ def box_of(mask: Any, width: int, height: int) -> list[float] | None:
 
 
 def area_of(mask: Any, width: int, height: int) -> float:
-    """Pixels of a mask; 0 where there is none.
+    """Area of a mask in pixels; 0 if there is no mask.
 
     Args are those of :func:`bounds_of`.
     """
@@ -115,7 +116,7 @@ def area_of(mask: Any, width: int, height: int) -> float:
 
 
 def scaled_polygons(polygons: list, width: float, height: float) -> list:
-    """Polygons whose x and y are multiplied."""
+    """Scale the x and y of polygons."""
     factors = (width, height)
     return [[_round(v * factors[i % 2]) for i, v in enumerate(p)] for p in polygons]
 

@@ -1,7 +1,8 @@
 """Which annotations with iscrowd=1 are crowds, and which are single objects.
 
-A crowd of COCO is a region of objects that nobody told apart, one an image and class. CVAT and
-Datumaro write iscrowd=1 for each object that is drawn with the brush, and for these alone.
+In COCO, a crowd is a region of objects that were not annotated one by one; there is at most one per
+image and class. CVAT and Datumaro write iscrowd=1 for each object drawn with the brush, and only
+for these.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class Others(NamedTuple):
 
     Args:
         total: how many there are, by category id.
-        as_of_brush: whether each has attributes and no RLE, as in a file that CVAT's brush was
-            used for.
+        as_of_brush: whether all of them have attributes and no RLE, as in files made with CVAT's
+            brush.
     """
 
     total: Mapping[Any, int]
@@ -33,22 +34,22 @@ class Others(NamedTuple):
 
 
 class Crowds:
-    """What the annotations of a file with iscrowd=1 are.
+    """Decides which annotations with iscrowd=1 are crowds.
 
     Args:
-        annotations: of a file; those that are no objects with ids are passed over.
-        reading: 'auto'; 'keep' for crowds all, 'none' for single objects all.
-        others: what is known of further annotations, whose iscrowd is 0.
+        annotations: annotations of a file; entries without ids are skipped.
+        reading: 'auto'; 'keep' if all are crowds, 'none' if all are single objects.
+        others: counts of the annotations with iscrowd=0.
 
     Attributes:
-        flagged: how many have iscrowd=1, by category id.
+        flagged: number with iscrowd=1, by category id.
         total: how many there are, by category id.
-        single: categories whose annotations with iscrowd=1 are single objects: of those with an
-            RLE in a file of CVAT's or Datumaro's, and of all where a class would have none else.
-        doubtful: other categories with more of them than crowds can be.
+        single: categories whose annotations with iscrowd=1 are single objects: those with an RLE in
+            a file of CVAT or Datumaro, and all if the class has no other objects.
+        doubtful: other categories with too many of them to be crowds.
 
     Raises:
-        UserError: another ``reading``.
+        UserError: ``reading`` has another value.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Crowds:
         self.known = not self.flagged - coco
 
     def is_single(self, annotation: Mapping) -> bool:
-        """Whether it is a single object in spite of its iscrowd=1."""
+        """Whether the annotation is a single object in spite of iscrowd=1."""
         return (
             annotation.get("category_id") in self.single
             and crowd_flag(annotation.get("iscrowd")) == 1
@@ -99,10 +100,10 @@ class Crowds:
         )
 
     def told(self, names: Mapping[Any, str]) -> str:
-        """What each class has of them, and what is made of it, as sentences; '' without any.
+        """Sentences on annotations with iscrowd=1 by class, and how they are used; '' without any.
 
         Args:
-            names: of the classes, by category id.
+            names: class names by category id.
         """
         sentences = []
         for categories, what in (

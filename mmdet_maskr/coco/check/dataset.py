@@ -1,4 +1,4 @@
-"""Checks a whole annotation file, and makes the cleaned copy."""
+"""Checks a whole annotation file and makes a cleaned copy."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ ROUNDS = 3  # fixing one thing may show another
 
 
 class Found:
-    """Findings of one file.
+    """The problems of one file.
 
     Attributes:
-        content: the file, with what has one reading fixed.
-        problems: (kind, index, problem): the entry is IMAGE_ENTRY, ANNOTATION_ENTRY or
-            CATEGORY_ENTRY number ``index`` of its list; kind None where a cleaned copy changes
-            nothing.
+        content: the file, with all values fixed whose meaning is clear.
+        problems: (kind, index, problem): kind is IMAGE_ENTRY, ANNOTATION_ENTRY or CATEGORY_ENTRY,
+            and ``index`` the position in its list; kind is None if a cleaned copy changes nothing.
         options: what :func:`check_content` was called with.
     """
 
@@ -50,15 +49,15 @@ def check_content(
     num_keypoints: Mapping[str, int] | None = None,
     polygons_only: bool = False,
 ) -> Found:
-    """Check a parsed annotation file by itself.
+    """Check a parsed annotation file, without its images.
 
     Args:
-        content: with the lists ``images``, ``annotations`` and ``categories``.
-        classes: of the config; each must be one of the categories.
+        content: the file, with the lists ``images``, ``annotations`` and ``categories``.
+        classes: classes of the config; each must be one of the categories.
         keypoints: whether to check keypoints.
-        progress: called with annotations done and to do.
-        num_keypoints: K by the config, of each of its classes with keypoints; of use for categories
-            that name none.
+        progress: called with the number of annotations done and their total.
+        num_keypoints: K for each class with keypoints, from the config; used for categories without
+            keypoint names.
         polygons_only: whether masks are loaded with ``poly2mask=False``.
     """
     # 1. fix what has one reading, then check categories and images
@@ -228,10 +227,10 @@ def _check_ids(
 
 
 def cleaned(found: Found) -> tuple[dict, list[str]]:
-    """A copy of the file without its errors, and a line for each change.
+    """Return a copy of the file without its errors, and one line for each change.
 
-    Entries with an error are fixed where a repair is known and left out otherwise, images with
-    their annotations; notes with a repair are fixed. Categories stay, even those with errors.
+    Entries with errors are fixed if possible and left out otherwise; an image is left out with its
+    annotations. Notes are fixed if possible. All categories are kept.
     """
     content, log = _cleaned_once(found)
     for _ in range(ROUNDS if log else 0):

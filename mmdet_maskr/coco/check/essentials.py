@@ -13,15 +13,15 @@ HINT = f"{call('check FILE')} lists all such entries, and fixes a copy (--fix)"
 def check_essentials(content: dict, ann_file: str) -> None:
     """Check that entries have the fields and types that loading relies on.
 
-    Polygons and run-length codes are drawn by compiled code that trusts them, so each is looked at.
-    All else is ``maskr check``'s.
+    Compiled code draws polygons and RLEs without checks, so each of them is checked here. ``maskr
+    check`` does all other checks.
 
     Args:
         content: the parsed file.
         ann_file: its path, for messages.
 
     Raises:
-        UserError: names the first wrong entry.
+        UserError: an entry is wrong; the message names the first one.
     """
     sizes = {}
     for index, image in enumerate(content["images"]):

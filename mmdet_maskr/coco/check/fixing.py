@@ -1,7 +1,7 @@
-"""Repairs of COCO files that have one reading only.
+"""Repairs values of COCO files whose meaning is clear.
 
-Numbers as texts, whole numbers with a point, missing and doubled ids, ids that are shifted, boxes
-in fractions of an image, single objects that are called crowds. The input is any JSON.
+Numbers stored as strings, integers with a decimal point, missing and duplicate ids, shifted ids,
+boxes in fractions of the image, single objects marked as crowds. The input may be any JSON value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Located = tuple[str, int, Problem]
 
 
 def fix(content: dict) -> tuple[dict, list[Located]]:
-    """A copy of a file's lists in which the above is fixed, and what was wrong with each entry."""
+    """Return a copy of the file's lists with these repairs, and the problems found."""
     fixed = {
         **content,
         **{

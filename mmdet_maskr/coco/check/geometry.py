@@ -1,4 +1,4 @@
-"""Tests of polygons that do not draw them."""
+"""Tests of polygons without drawing them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _MOST = 10_000  # corners that are compared with one another, in a second
 
 
 def crosses_itself(points: np.ndarray) -> bool:
-    """Whether two edges of a closed polygon cross properly, i.e. in an inner point of both.
+    """Whether two edges of a closed polygon cross in an inner point of both.
 
-    Polygons of very many corners are not looked at, and taken for good ones.
+    Polygons with very many points are not checked.
 
     Args:
-        points: (P, 2) corners, in order.
+        points: (P, 2) points, in order.
     """
     count = len(points)
     if not 4 <= count <= _MOST:

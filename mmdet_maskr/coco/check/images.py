@@ -27,13 +27,13 @@ def check_files(
     progress: Progress = lambda done, total: None,
     bands: BandStatistics | None = None,
 ) -> None:
-    """Decode each image of the file to its end and add what is wrong to ``found``.
+    """Decode each image of the file completely and add problems to ``found``.
 
     Args:
-        found: that is added to.
-        folder: of the images.
-        progress: called with how many are done, and of how many.
-        bands: measured on the images, which are loaded as LoadBands does then; None of colors.
+        found: the list of problems to extend.
+        folder: folder of the images.
+        progress: called with the number of images done and their total.
+        bands: statistics to update; images are then loaded as by LoadBands. None for color images.
     """
     entries = [
         (index, image)
@@ -48,7 +48,7 @@ def check_files(
 
 
 def check_file(image: dict, folder: Path, bands: BandStatistics | None = None) -> Iterator[Problem]:
-    """Problems of the file of one image entry, which :func:`check_image` has found in order."""
+    """Problems of the file of a valid image entry (see :func:`check_image`)."""
     where = f"image {image['id']}"
     path = folder / image["file_name"]
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""The catalogue of problems in COCO datasets, with codes; findings, and their counts."""
+"""The catalogue of problems in COCO datasets, with codes; single problems and their counts."""
 
 from __future__ import annotations
 
@@ -270,10 +270,10 @@ CATALOGUE = {
 
 
 class Problem(NamedTuple):
-    """One finding.
+    """One problem of an entry.
 
-    ``where`` names the entry, ``detail`` what is wrong. ``repair`` holds the values that fix the
-    entry, or None where it can only be left out.
+    ``where`` names the entry, ``detail`` says what is wrong. ``repair`` has the values that fix the
+    entry; None if it can only be left out.
     """
 
     code: str
@@ -291,7 +291,8 @@ class Report:
     """Counts problems by code and keeps the first of each.
 
     Attributes:
-        bands: of the images, as :meth:`.BandStatistics.described`; None where none were measured.
+        bands: statistics of the images, from :meth:`.BandStatistics.described`; None if not
+            measured.
     """
 
     def __init__(self, keep: int = 5) -> None:
@@ -301,7 +302,7 @@ class Report:
         self._keep = keep
 
     def add(self, problem: Problem) -> None:
-        """Count a problem, and keep it where it is among the first of its code."""
+        """Count a problem; keep the first ones of each code."""
         self.counts[problem.code] += 1
         kept = self.first.setdefault(problem.code, [])
         if len(kept) < self._keep:
@@ -309,7 +310,7 @@ class Report:
 
     @property
     def errors(self) -> int:
-        """How many problems are errors."""
+        """The number of errors."""
         return sum(n for code, n in self.counts.items() if CATALOGUE[code].severity == ERROR)
 
     def rows(self) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Which annotations a training uses, why it drops the others, and the likely cause.
+"""Which annotations training uses, why it drops the others, and the likely cause.
 
-mmdet leaves out what it cannot use without a word: ``CocoDataset.parse_data_info`` skips, and
-``LoadAnnotations`` marks as ignored.
+mmdet leaves out annotations that it cannot use, without a message: ``CocoDataset.parse_data_info``
+skips them, and ``LoadAnnotations`` marks them as ignored.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class Tally:
     """Counts the annotations of a file, one by one.
 
     Args:
-        categories: ids in the file, in its order.
-        wanted: those of the dataset's classes; None for all.
+        categories: category ids in the file, in its order.
+        wanted: category ids of the dataset's classes; None for all.
         polygons_only: whether masks are loaded with ``poly2mask=False``.
 
     Attributes:
-        reasons: how many are left out, by a key of :data:`REASONS`.
-        used_images: ids of images with an annotation that is used, or with a crowd.
-        mismatches: used annotations whose box is not the bounds of the mask, by id.
-        compared: how many have a mask to compare with.
-        box_only: how many of those that are used have no mask.
+        reasons: number of annotations left out, by a key of :data:`REASONS`.
+        used_images: ids of images with a used annotation or a crowd.
+        mismatches: used annotations whose box does not match the bounds of the mask, by id.
+        compared: number of used annotations with a mask.
+        box_only: number of used annotations without a mask.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Tally:
         self._fractions = 0
 
     def add(self, annotation: Mapping, image: Mapping | None) -> None:
-        """Count an annotation that has the fields and types that loading relies on."""
+        """Count an annotation that has passed the essential checks."""
         self.total += 1
         self._used_categories[annotation["category_id"]] += 1
         self._fractions += max(map(abs, annotation["bbox"])) <= FRACTION
@@ -85,11 +85,11 @@ class Tally:
             self.mismatches[annotation.get("id")] = found
 
     def add_many(self, categories: Mapping[Any, int], fractions: int) -> None:
-        """Count annotations whose reasons are counted elsewhere.
+        """Count annotations whose reasons were already counted.
 
         Args:
-            categories: how many there are of each category id.
-            fractions: how many have a box without a number above 1.
+            categories: number of annotations by category id.
+            fractions: number of boxes without a value above 1.
         """
         self._used_categories.update(categories)
         self._fractions += fractions
@@ -115,12 +115,12 @@ class Tally:
 
     @property
     def used(self) -> int:
-        """How many a training uses."""
+        """The number of annotations that training uses."""
         return self.total - sum(self.reasons.values())
 
     @property
     def is_much(self) -> bool:
-        """Whether so many are left out that it has to be said."""
+        """Whether enough annotations are left out for a warning."""
         candidates = self.total - self.reasons["other-class"]
         unmeant = sum(n for reason, n in self.reasons.items() if reason not in MEANT)
         meant = self.reasons["ignore"] + self.reasons["crowd"]
@@ -128,19 +128,19 @@ class Tally:
 
     @property
     def all_fractions(self) -> bool:
-        """Whether no box has a number above 1."""
+        """Whether no box has a value above 1."""
         return 0 < self.total == self._fractions
 
     def listed(self) -> str:
-        """What is left out, as a list in words."""
+        """The annotations left out, as text."""
         return ", ".join(f"{n} {REASONS[reason]}" for reason, n in self.reasons.most_common())
 
     def shift(self) -> dict | None:
-        """What the category ids that are used may have been meant as; see :func:`meant_ids`."""
+        """The probable meaning of shifted category ids, see :func:`meant_ids`."""
         return meant_ids(self._used_categories, self.categories)
 
     def cause(self) -> str:
-        """A sentence on what is likely wrong with the file, or nothing."""
+        """A sentence on the likely cause in the file, or ''."""
         if self.all_fractions or self._fractions > 0.5 * self.total:
             return (
                 "The boxes have no number above 1: they are fractions of the image's size, and "
@@ -163,7 +163,7 @@ class Tally:
         }.get(most or "", "")
 
     def boxes_cause(self) -> str:
-        """What most of the boxes that do not fit their masks may have been meant as."""
+        """The probable meaning of boxes that do not match their masks."""
         readings = Counter(m.reading for m in self.mismatches.values() if m.reading)
         if not readings:
             return ""
@@ -172,10 +172,10 @@ class Tally:
 
 
 def why_skipped(annotation: Mapping, image: Mapping, wanted: Collection[Any]) -> str | None:
-    """Why mmdet's CocoDataset makes no instance of an annotation; None where it makes one.
+    """Why mmdet's CocoDataset skips an annotation; None if it does not.
 
     Args:
-        annotation: of the image.
+        annotation: an annotation of the image.
         image: with ``width`` and ``height``.
         wanted: category ids of the dataset's classes.
 
@@ -197,17 +197,17 @@ def why_skipped(annotation: Mapping, image: Mapping, wanted: Collection[Any]) ->
 
 
 def meant_ids(used: Collection[Any], categories: list) -> dict | None:
-    """What category ids were meant, where some are unknown and one rule makes all of them known.
+    """The intended category ids, if some ids are unknown and one rule makes all of them known.
 
-    The rules: one less or more, and positions in the file's list.
+    Rules: id - 1, id + 1, and positions in the file's list.
 
     Args:
         used: ids of the annotations.
         categories: ids of the file's categories, in its order.
 
     Returns:
-        The known id by the used one; None where all are known, or no rule, or several differing
-        ones make them so.
+        The intended id by the used id; None if all ids are known, if no rule fits, or if several
+        rules fit with different results.
     """
     known = set(categories)
     if not used or all(i in known for i in used):
@@ -226,7 +226,7 @@ def meant_ids(used: Collection[Any], categories: list) -> dict | None:
 
 
 def shifted(used: Collection[Any], categories: list) -> str:
-    """A sentence on category ids that are shifted."""
+    """A sentence on shifted category ids."""
     return (
         f"The annotations have category ids {_range(used)} and the categories {_range(categories)}:"
         " ids that are shifted, so that the rest would be trained as a wrong class."

@@ -1,4 +1,4 @@
-"""Single values of a COCO file: numbers, ids, boxes, polygons. Any JSON value may come in."""
+"""Checks of single values in a COCO file: numbers, ids, boxes, polygons. Input: any JSON value."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ LARGEST = 1 << 20  # sides of an image
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether it is a number of sensible size (a bool is none)."""
+    """Whether it is a number of reasonable size (a bool is not)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return abs(value) < 1e15  # also refuses NaN
 
 
 def is_id(value: Any) -> bool:
-    """Whether it can serve as an id: a whole number of 64 bits, or a string."""
+    """Whether it can be an id: a 64-bit integer or a string."""
     if isinstance(value, str):
         return True
     return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
@@ -28,10 +28,10 @@ def is_box(box: Any) -> TypeGuard[list]:
 
 
 def is_polygon(values: Any) -> bool:
-    """Whether it is a list of numbers that compiled code can draw.
+    """Whether it is a list of numbers that pycocotools can draw.
 
-    pycocotools walks along each edge: coordinates that are not finite, or larger than any image,
-    take all memory or end the process.
+    pycocotools walks along each edge: infinite coordinates, or coordinates larger than any image,
+    use up all memory or crash the process.
     """
     if not isinstance(values, list):
         return False
@@ -44,7 +44,7 @@ def is_polygon(values: Any) -> bool:
 
 
 def number_of(value: Any) -> float | None:
-    """A number, also of a text that is one; None for anything else."""
+    """A number, also from a string; None for anything else."""
     if isinstance(value, str):
         if len(value) > 40:
             return None
@@ -56,13 +56,13 @@ def number_of(value: Any) -> float | None:
 
 
 def whole_of(value: Any) -> int | None:
-    """A whole number, also of 3.0, '3' and '3.0'; None for anything else."""
+    """An integer, also from 3.0, '3' and '3.0'; None for anything else."""
     number = number_of(value)
     return int(number) if number is not None and number == int(number) else None
 
 
 def crowd_flag(value: Any) -> int | None:
-    """0 or 1 as ``iscrowd`` means it; None where it means neither."""
+    """``iscrowd`` as 0 or 1; None if it means neither."""
     if value is None:
         return 0
     if isinstance(value, str):

@@ -228,13 +228,16 @@ def _check_keypoints(transform: Callable, loaded: bool) -> None:
     if not loaded or name in HARMLESS:
         return
     if name in INSTEAD:
-        advice = f"Use {INSTEAD[name]} instead."
+        does, advice = "does", f"Use {INSTEAD[name]} instead."
     else:
-        advice = (
-            "Leave it out; the geometric transforms that take keypoints are KeypointResize, "
-            "KeypointRandomFlip, KeypointRandomCrop, KeypointPad and KeypointRandomAffine."
+        does, advice = (
+            "may",
+            (
+                "Leave it out; the geometric transforms that take keypoints are KeypointResize, "
+                "KeypointRandomFlip, KeypointRandomCrop, KeypointPad and KeypointRandomAffine."
+            ),
         )
     raise UserError(
-        f"the pipeline loads keypoints, but {name} may not move them with the image "
-        f"and the boxes. {advice}"
+        f"the pipeline loads keypoints, but {name} {does} not move them with the image and "
+        f"the boxes. {advice}"
     )

@@ -1,4 +1,4 @@
-"""Which parts can be exported, and what the graph needs to know about them."""
+"""The parts that can be exported, and their settings for the graph."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ ACCEPTED: dict[str, tuple[type, ...]] = {
 
 
 class Pooling(NamedTuple):
-    """How RoI features are pooled.
+    """Settings of the RoI pooling.
 
     ``level_rule`` has the arguments of :func:`.levels.assign_levels` after the number of levels.
     """
@@ -82,15 +82,15 @@ class Pooling(NamedTuple):
 
 
 def check_part(option: str, part: object, kind: str | None = None) -> None:
-    """Refuse a part that the graph is not written for.
+    """Check that a part can be exported.
 
     Args:
-        option: its name in a config.
+        option: name of the part in a config.
         part: the built part.
         kind: key of :data:`ACCEPTED`; None for ``option``.
 
     Raises:
-        UserError: with the part's type and the accepted ones.
+        UserError: the part cannot be exported; the message has the accepted types.
     """
     accepted = ACCEPTED[kind or option]
     forms = [form for cls in accepted for form in getattr(cls, "forms", {}).values()]
@@ -102,10 +102,10 @@ def check_part(option: str, part: object, kind: str | None = None) -> None:
 
 
 def check_model(model: nn.Module) -> None:
-    """Refuse a model that the graph would not compute as PyTorch does.
+    """Check that the graph computes this model as PyTorch does.
 
     Raises:
-        UserError: an unknown part or option, with what is accepted.
+        UserError: a part or option cannot be exported; the message has the accepted ones.
     """
     check_part("model", model)
     check_part("backbone", model.backbone)
@@ -139,10 +139,10 @@ def check_model(model: nn.Module) -> None:
 
 
 def coder_of(option: str, coder: BaseBBoxCoder) -> Coder:
-    """A box coder's numbers.
+    """The settings of a box coder.
 
     Raises:
-        UserError: another coder, or one that limits how far centers move.
+        UserError: the coder has another type, or limits the movement of centers.
     """
     check_part(f"{option}.bbox_coder", coder, "bbox_coder")
     if type(coder) is WeightedBoxCoder:
@@ -164,7 +164,7 @@ def test_options(where: str, cfg: ConfigDict, needed: Iterable[str]) -> tuple[Co
         The convention, and the IoU threshold of its NMS.
 
     Raises:
-        UserError: another NMS or convention, or a number that is not positive.
+        UserError: the NMS or convention cannot be exported, or a number is not positive.
     """
     iou_threshold = plain_nms(cfg.get("nms"), also=("split_thr",))
     if iou_threshold is None:
@@ -182,10 +182,11 @@ def test_options(where: str, cfg: ConfigDict, needed: Iterable[str]) -> tuple[Co
 
 
 def pooling_of(option: str, extractor: nn.Module) -> Pooling:
-    """What a RoI extractor does.
+    """The settings of a RoI extractor.
 
     Raises:
-        UserError: another extractor, or another layer than RoIAlign with average pooling.
+        UserError: the extractor has another type, or a layer other than RoIAlign with average
+        pooling.
     """
     check_part(option, extractor, "roi_extractor")
     layer = extractor.roi_layers[0]

@@ -1,7 +1,7 @@
 """Anchors, deltas and selection of boxes without data-dependent branches or loops.
 
-Numbers of boxes that depend on the image are cut to fixed ones by padding with boxes that no
-threshold lets through. Symbols: A anchors a cell, N RoIs, K classes, D detections.
+The number of boxes would depend on the image; here it is fixed, by padding with boxes below every
+score threshold. Symbols: A anchors per cell, N RoIs, K classes, D detections.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ NOTHING_THRESHOLD = -1e29
 
 
 class Coder(NamedTuple):
-    """How deltas become boxes; see mmdet's DeltaXYWHBBoxCoder and our WeightedBoxCoder.
+    """Decodes deltas to boxes; see mmdet's DeltaXYWHBBoxCoder and our WeightedBoxCoder.
 
-    Of ``weights``, the deltas are divided by them, where that is given; else they are multiplied by
-    ``stds``. ``smallest`` and ``largest`` limit the logarithm of the change of size.
+    If ``weights`` is given, deltas are divided by it; otherwise they are multiplied by ``stds``.
+    ``smallest`` and ``largest`` limit the logarithm of the scale factor.
     """
 
     means: tuple[float, ...]
@@ -52,7 +52,7 @@ class Coder(NamedTuple):
         return decoded
 
     def decode_finite(self, boxes: Tensor, deltas: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
-        """As :meth:`decode`, and (N, k) whether a box was finite; one that was not is all zeros."""
+        """As :meth:`decode`, plus (N, k) whether each box was finite; others are all zeros."""
         decoded = self._replace(clip=False).decode(boxes, deltas, limits)
         finite = is_finite(decoded).all(-1)
         decoded = torch.where(finite[..., None], decoded, torch.zeros_like(decoded))
@@ -62,10 +62,10 @@ class Coder(NamedTuple):
 
 
 def is_finite(values: Tensor) -> Tensor:
-    """Which of some values are neither infinite nor NaN, in operators that every format has.
+    """Whether values are neither infinite nor NaN, with operators that every format has.
 
     Args:
-        values: (N, ...), as the result is.
+        values: (N, ...); the result has the same shape.
     """
     return values - values == 0
 
@@ -73,18 +73,18 @@ def is_finite(values: Tensor) -> Tensor:
 def mmdet_coder(
     means: Sequence[float], stds: Sequence[float], clip: bool, wh_ratio_clip: float = 16 / 1000
 ) -> Coder:
-    """That of DeltaXYWHBBoxCoder."""
+    """The coder of DeltaXYWHBBoxCoder."""
     largest = abs(math.log(wh_ratio_clip))
     return Coder(tuple(means), tuple(stds), None, -largest, largest, clip)
 
 
 def weighted_coder(weights: Sequence[float], largest: float, clip: bool) -> Coder:
-    """That of WeightedBoxCoder, which lets boxes shrink by any factor."""
+    """The coder of WeightedBoxCoder, which limits only the growth of boxes."""
     return Coder((0.0,) * 4, (1.0,) * 4, tuple(weights), None, largest, clip)
 
 
 def anchors_at(index: Tensor, base: Tensor, columns: Tensor, stride: tuple[int, int]) -> Tensor:
-    """Anchors (P, 4) of given places in a level.
+    """Anchors (P, 4) at given positions of a level.
 
     Args:
         index: (P,) int64, (row * columns + column) * A + anchor.
@@ -101,15 +101,15 @@ def anchors_at(index: Tensor, base: Tensor, columns: Tensor, stride: tuple[int, 
 
 
 def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` best of scores (M,), filled up with :data:`NOTHING` where M is smaller.
+    """The ``count`` best scores of (M,), padded with :data:`NOTHING` if M is smaller.
 
     Returns:
-        Scores (count,), best first, and indices (count,), below M unless filled up.
+        Scores (count,), highest first, and indices (count,), below M except in the padding.
     """
     padded = torch.cat([scores, scores.new_full((count,), NOTHING)])
     return padded.topk(count)
 
 
 def something(scores: Tensor) -> Tensor:
-    """Indices of those scores (M,) that are not padding."""
+    """Indices of the scores (M,) that are not padding."""
     return (scores > NOTHING_THRESHOLD).nonzero()[:, 0]

@@ -13,15 +13,15 @@ from mmdet_maskr.coco.pairing import pair_up
 
 @dataclass(frozen=True)
 class Limits:
-    """What is accepted.
+    """Limits for the differences.
 
     Args:
-        iou: that a detection's box must have with one of the same label to be the same.
-        matched: share of detections that must be matched; one may always be missing, as one score
-            can be on either side of the threshold.
-        score: largest difference.
-        box: largest distance of a coordinate in pixels.
-        mask: share of the foreground that differs.
+        iou: lowest IoU of two boxes with the same label to count as the same detection.
+        matched: fraction of detections that must be matched. One may always be missing, because its
+            score can be on either side of the threshold.
+        score: largest difference of scores.
+        box: largest difference of a box coordinate, in pixels.
+        mask: fraction of the foreground pixels that may differ.
         keypoint: distance in pixels within which 95 % must be.
     """
 
@@ -43,13 +43,13 @@ class Differences:
     """Sums over images.
 
     Attributes:
-        expected: detections of PyTorch.
-        found: detections of the exported model.
-        matched: pairs of both.
-        score: largest difference of a pair's scores.
-        box: largest distance of a pair's coordinates, in pixels.
-        mask_pixels: pixels that are in one of a pair's masks only.
-        foreground: pixels of PyTorch's masks.
+        expected: number of detections of PyTorch.
+        found: number of detections of the exported model.
+        matched: number of matched pairs.
+        score: largest difference of scores in a pair.
+        box: largest difference of box coordinates in a pair, in pixels.
+        mask_pixels: pixels in only one mask of a pair.
+        foreground: pixels in PyTorch's masks.
         keypoints: distances of keypoints, in pixels.
     """
 
@@ -63,7 +63,7 @@ class Differences:
     keypoints: list[float] = field(default_factory=list)
 
     def add(self, expected: dict, found: dict, iou: float) -> None:
-        """Compare the predictions of one image, as inferencer and runtime give them."""
+        """Compare the predictions of one image, from the inferencer and the runtime."""
         pairs = match(expected, found, iou)
         self.expected += len(expected["scores"])
         self.found += len(found["scores"])
@@ -84,11 +84,11 @@ class Differences:
 
     @property
     def missing(self) -> int:
-        """Detections without a partner, of the side that has more of them."""
+        """Detections without a partner, on the side with more of them."""
         return max(self.expected, self.found) - self.matched
 
     def rows(self, limits: Limits) -> list[tuple[str, float, float, bool]]:
-        """For each measure its name, value, limit, and whether it is kept."""
+        """Name, value, limit and result of each measure."""
         most = max(1.0, (1 - limits.matched) * max(self.expected, self.found))
         rows = [
             ("detections without a partner", float(self.missing), most),
@@ -104,7 +104,7 @@ class Differences:
 
 
 def match(expected: dict, found: dict, iou: float) -> list[list[int]]:
-    """Pairs of detections of the same label: best overlap first, each in one pair at most."""
+    """Match detections with the same label, highest IoU first; each is in at most one pair."""
     if not expected["scores"] or not found["scores"]:
         return []
     overlaps = pycocotools.mask.iou(
@@ -115,7 +115,7 @@ def match(expected: dict, found: dict, iou: float) -> list[list[int]]:
 
 
 def report(differences: Differences, limits: Limits) -> bool:
-    """Print the comparison; True where all limits are kept."""
+    """Print the comparison; True if all values are within their limits."""
     print(f"  {differences.matched} detections matched, of {differences.expected} of PyTorch and "
           f"{differences.found} of the exported model")  # fmt: skip
     rows = differences.rows(limits)

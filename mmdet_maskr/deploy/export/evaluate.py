@@ -1,4 +1,4 @@
-"""COCO's scores of predictions of the inferencer and the runtime."""
+"""COCO AP of the inferencer's and the runtime's predictions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def scores(
     """The scores of ``cfg.test_evaluator`` on the images of ``cfg.test_dataloader``.
 
     Args:
-        predict: gives the predictions of an image's path.
+        predict: returns the predictions for the path of an image.
         cfg: of the model.
         dataset_meta: names of classes and keypoints.
-        keypoints: K; 0 for a model without.
+        keypoints: K; 0 for a model without keypoints.
     """
     dataset = copy.deepcopy(cfg.test_dataloader.dataset)
     for leaf in wrappers.leaves(dataset):
@@ -46,7 +46,7 @@ def scores(
 
 
 def as_instances(found: dict, shape: tuple[int, int], keypoints: int) -> dict:
-    """Lists and RLEs as the tensors and RLEMasks that a metric takes."""
+    """Convert lists and RLEs to the tensors and RLEMasks that a metric takes."""
     instances = dict(
         bboxes=torch.tensor(found["bboxes"]).view(-1, 4),
         scores=torch.tensor(found["scores"]),

@@ -31,7 +31,7 @@ INPUT = "image"
 
 
 class ExportableDetector(nn.Module):
-    """A two-stage detector of ours or mmdet's, written out without its Python control flow.
+    """A two-stage detector of mmdet or ours, without data-dependent Python control flow.
 
     Args:
         model: the built detector, in evaluation mode.
@@ -39,7 +39,7 @@ class ExportableDetector(nn.Module):
             :mod:`.script_kernels`.
 
     Raises:
-        UserError: a part or an option that cannot be exported.
+        UserError: a part or an option cannot be exported.
     """
 
     def __init__(self, model: nn.Module, kernels: ModuleType) -> None:
@@ -58,7 +58,7 @@ class ExportableDetector(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
-        """Names of what :meth:`forward` gives, in its order."""
+        """Names of the outputs of :meth:`forward`, in order."""
         names = ["boxes", "scores", "labels"]
         if self.masks is not None:
             names.append("masks")
@@ -67,16 +67,17 @@ class ExportableDetector(nn.Module):
         return names
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Detections of one image.
+        """Detect on one image.
 
         Args:
-            image: (1, 3, H, W) float32, 0 to 255, channels as ``cv2.imread`` gives them; of a
-                model of bands (1, C, H, W), in the numbers of the files.
+            image: (1, 3, H, W) float32, 0 to 255, BGR as from ``cv2.imread``; for a model of bands
+                (1, C, H, W), in the units of the files.
 
         Returns:
-            What :attr:`output_names` says: boxes (D, 4) xyxy in pixels of the input, scores (D,)
-            highest first, labels (D,) int64; masks (D, m, m), probabilities of the label's mask;
-            heatmaps (P, K, S, S), logits, and heatmap_rows (P,) int64, which detection each is of.
+            The outputs of :attr:`output_names`: boxes (D, 4) xyxy in pixels of the input; scores
+            (D,), highest first; labels (D,) int64; masks (D, m, m), mask probabilities for the
+            label; heatmaps (P, K, S, S), logits; heatmap_rows (P,) int64, the index of each
+            heatmap's detection.
         """
         shape = torch._shape_as_tensor(image)
         limits = torch.stack([shape[3], shape[2], shape[3], shape[2]]).to(image)
@@ -94,10 +95,10 @@ class ExportableDetector(nn.Module):
 
 
 class Preprocess(nn.Module):
-    """Normalization and padding, as DetDataPreprocessor does them.
+    """Normalization and padding as in DetDataPreprocessor.
 
     Raises:
-        UserError: an image normalized to something else than one mean and deviation a channel.
+        UserError: the normalization is not one mean and standard deviation per channel.
     """
 
     def __init__(self, preprocessor: nn.Module) -> None:
@@ -138,10 +139,10 @@ class Preprocess(nn.Module):
 
 
 class Proposals(nn.Module):
-    """The RPN: the best boxes of each level, NMS within levels, the best of all.
+    """The RPN: the best boxes of each level, NMS within levels, the best boxes overall.
 
     Raises:
-        UserError: a softmax over objectness, or anchors of torchvision's convention.
+        UserError: objectness has a softmax, or anchors have torchvision's convention.
     """
 
     def __init__(self, head: nn.Module, cfg: ConfigDict, kernels: ModuleType) -> None:
@@ -213,7 +214,7 @@ class Proposals(nn.Module):
 
 
 class BoxBranch(nn.Module):
-    """Class scores and refined boxes of proposals, and which of them are detections."""
+    """The box branch: class scores and refined boxes of proposals, selected as detections."""
 
     def __init__(self, head: nn.Module, cfg: ConfigDict, kernels: ModuleType) -> None:
         super().__init__()

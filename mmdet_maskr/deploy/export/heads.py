@@ -13,7 +13,7 @@ from mmdet_maskr.models.mask_heads.predictors import build_predictor
 
 
 def shared(head: nn.Module) -> nn.Module | None:
-    """The RoI head's shared head, C4's res5; None where there is none."""
+    """The shared head (res5 of C4 models); None if there is none."""
     return head.shared_head if head.with_shared_head else None
 
 
@@ -48,7 +48,7 @@ class MaskBranch(nn.Module):
 
 
 class KeypointBranch(nn.Module):
-    """Heatmaps of those detections whose class has keypoints."""
+    """Heatmaps of the detections whose class has keypoints."""
 
     def __init__(self, head: nn.Module, kernels: ModuleType) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class KeypointBranch(nn.Module):
     def forward(
         self, features: tuple[Tensor, ...], boxes: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits (P, K, S, S), and (P,) which of the boxes (D, 4) each is of."""
+        """Logits (P, K, S, S), and (P,) the index of each heatmap's box in (D, 4)."""
         chosen = torch.zeros_like(labels, dtype=torch.bool)
         if self.head.keypoint_labels is None:
             chosen = ~chosen

@@ -1,8 +1,8 @@
 """``metadata.json``: what a runtime must know about an exported model.
 
-``preprocessing`` says how an image becomes the graph's input, ``classes`` and ``keypoints`` what
-its numbers mean, ``masks`` when a pixel is inside; mean, deviations and padding are in the graph
-and are told for information.
+``preprocessing`` describes how to make the graph's input from an image, ``classes`` and
+``keypoints`` name its outputs, and ``masks`` has the mask threshold. Mean, standard deviation and
+padding are part of the graph and listed for information only.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ KEYPOINT_META = ("keypoints", "keypoint_swaps", "keypoint_sigmas", "skeleton")
 
 
 def describe(model: nn.Module, cfg: Config, dataset_meta: dict) -> dict[str, Any]:
-    """The metadata of a model, without what depends on the file's format.
+    """The metadata of a model that do not depend on the file format.
 
     Args:
         model: the detector.
-        cfg: its config, for the test pipeline.
-        dataset_meta: ``classes``, and for keypoints their names.
+        cfg: its config with the test pipeline.
+        dataset_meta: ``classes``, and names of keypoints.
 
     Raises:
-        UserError: a test pipeline that the runtime does not know, or gray masks.
+        UserError: the runtime does not support the test pipeline, or masks are gray.
     """
     head = model.roi_head
     pipeline = wrappers.the_pipeline(cfg.test_dataloader.dataset, "an export")
@@ -86,10 +86,10 @@ def describe(model: nn.Module, cfg: Config, dataset_meta: dict) -> dict[str, Any
 
 
 def load_of(pipeline: Sequence[dict]) -> dict[str, Any]:
-    """How a test pipeline reads a file: its decoder, EXIF's orientation, type of the pixels.
+    """How a test pipeline loads a file: decoder, EXIF orientation, pixel type.
 
     Raises:
-        UserError: an option of the loading that the runtime does not know.
+        UserError: the runtime does not support a loading option.
     """
     loaders = [step for step in pipeline if _name(step) in LOADERS]
     if len(loaders) != 1:
@@ -130,10 +130,10 @@ def _name(transform: dict) -> str:
 
 
 def resize_of(pipeline: Sequence[dict]) -> dict[str, Any] | None:
-    """The one resizing of a test pipeline; None where there is none.
+    """The resize of a test pipeline; None if there is none.
 
     Raises:
-        UserError: a transform that the runtime does not know, or options of the resizing.
+        UserError: the runtime does not support a transform or an option of the resize.
     """
     found = None
     for transform in pipeline:

@@ -1,6 +1,6 @@
 """NMS and RoIAlign as ONNX's own operators.
 
-While a model is traced they compute with mmcv's and our ops; in the graph each is one node.
+During tracing, mmcv's and our ops compute the values; in the graph, each is one node.
 """
 
 from __future__ import annotations
@@ -85,14 +85,14 @@ class _RoIAlign(torch.autograd.Function):
 def nms(
     boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float, max_num: int
 ) -> Tensor:
-    """Boxes that are kept, of several groups at once.
+    """NMS in several groups at once.
 
     Args:
         boxes: (G, N, 4) xyxy.
         scores: (G, N).
-        iou_threshold: boxes that overlap a better one of their group by more are dropped.
-        score_threshold: as are those without a higher score than this.
-        max_num: at most so many are needed of each group.
+        iou_threshold: a box is dropped if its IoU with a better box of its group is higher.
+        score_threshold: a box is dropped if its score is not higher.
+        max_num: largest number of boxes needed from each group.
 
     Returns:
         (M, 2) group and index of each kept box, in any order.

@@ -20,7 +20,7 @@ class Pooler(nn.Module):
         kernels: module with ``roi_align``.
 
     Raises:
-        UserError: an extractor or a layer that cannot be exported.
+        UserError: the extractor or its layer cannot be exported.
     """
 
     def __init__(self, option: str, extractor: nn.Module, kernels: ModuleType) -> None:
@@ -32,8 +32,8 @@ class Pooler(nn.Module):
         """Features of boxes (N, 4).
 
         Returns:
-            (N, C, height, width), by level; and (N,) the box that each is of, None where they are
-            in the boxes' order. Nothing large is then copied only to restore an order.
+            (N, C, height, width), sorted by level; and (N,) the index of each box, None if they are
+            in the order of the boxes. So features are not copied only to restore their order.
         """
         scales = self.pooling.scales
         if len(scales) == 1:
@@ -55,11 +55,11 @@ class Pooler(nn.Module):
 
 
 def in_order(values: Tensor, order: Tensor | None) -> Tensor:
-    """Rows of ``values`` (N, ...) in the boxes' order.
+    """Rows of ``values`` (N, ...) in the order of the boxes.
 
     Args:
-        values: by RoI, in the order of levels.
-        order: (N,) what :class:`Pooler` gave; None where it kept the boxes' order.
+        values: one row per RoI, sorted by level.
+        order: (N,) indices from :class:`Pooler`, or None.
     """
     if order is None:
         return values

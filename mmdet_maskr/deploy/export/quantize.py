@@ -33,7 +33,7 @@ ARITHMETIC = (
 
 
 def check_package() -> None:
-    """Check that NNCF is there.
+    """Check that NNCF is installed.
 
     Raises:
         UserError: it is not.
@@ -55,11 +55,11 @@ def quantize(
 
     Args:
         graph: float32.
-        images: graph inputs (1, C, h, w), by which the ranges of activations are found.
+        images: graph inputs (1, C, h, w) to measure the ranges of activations.
         sensitive: regular expressions of nodes that stay in float32.
 
     Raises:
-        UserError: NNCF is not installed, or there is no image on which every branch has work to do.
+        UserError: NNCF is not installed, or no image has detections for every branch.
     """
     check_package()
     import nncf

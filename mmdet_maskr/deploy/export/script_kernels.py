@@ -1,7 +1,7 @@
 """NMS and RoIAlign in TorchScript, built from torch's own operators.
 
-Same functions as in :mod:`.onnx_kernels`, for files that any build of PyTorch runs, without mmcv
-or torchvision.
+The same functions as in :mod:`.onnx_kernels`, for files that run in any build of PyTorch without
+mmcv and torchvision.
 """
 
 from __future__ import annotations

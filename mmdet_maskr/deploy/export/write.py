@@ -1,4 +1,4 @@
-"""Writing a detector as a file of ONNX, TorchScript or OpenVINO."""
+"""Writes a detector as an ONNX, TorchScript or OpenVINO file."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ PACKAGES = dict(onnx="onnxruntime", openvino="openvino", torchscript="torch")
 
 
 def check_format(form: str, opset: int = DEFAULT_OPSET) -> None:
-    """Check that a format can be written and then compared with PyTorch.
+    """Check that a format can be written, and run for the comparison with PyTorch.
 
     Raises:
-        UserError: an unknown format, an opset that is too old or too new, a missing package.
+        UserError: the format is unknown, the opset is not supported, or a package is missing.
     """
     if form not in FILES:
         raise UserError(f"--format must be one of {', '.join(FILES)}, not {form!r}.")
@@ -61,17 +61,17 @@ def export(
 
     Args:
         model: the detector with its weights.
-        cfg: its config; the test pipeline says how images are resized.
+        cfg: its config; the test pipeline defines how images are resized.
         dataset_meta: names of classes and keypoints.
-        folder: is made; a model in it is replaced, once the new one is whole.
+        folder: folder to write to; an older model in it is replaced when the new one is complete.
         form: 'onnx', 'torchscript' or 'openvino'.
-        opset: of ONNX; OpenVINO is written by way of it.
-        calibration: graph inputs (1, C, h, w) by which an OpenVINO model is quantized to int8;
-            None for float32.
+        opset: ONNX opset; OpenVINO is converted from ONNX.
+        calibration: graph inputs (1, C, h, w) to quantize an OpenVINO model to int8; None for
+            float32.
 
     Raises:
-        UserError: a part or an option of the model that cannot be exported, a format that cannot
-            be written.
+        UserError: a part or option of the model cannot be exported, or the format cannot be
+            written.
     """
     check_format(form, opset)
     if calibration is not None and form != "openvino":
@@ -109,7 +109,7 @@ def _example(detector: ExportableDetector) -> torch.Tensor:
 
 
 def write_onnx(detector: ExportableDetector, path: Path, opset: int) -> None:
-    """Write ONNX of standard operators, with free image size and number of detections."""
+    """Write ONNX with standard operators, for any image size and number of detections."""
     names = detector.output_names
     axes = {INPUT: {2: "height", 3: "width"}}
     for name in names:

@@ -169,7 +169,7 @@ def test_the_tool_says_loudly_what_is_lost(run):
     content["annotations"][0].update(bbox=None, segmentation=[])
     code, shown, said, copied = run(content)
     assert code == 1 and "cleaned copy" in shown
-    assert "WARNING: 1 of 3 annotations are left out" in said
+    assert "WARNING: 1 of 3 annotations are missing in the cleaned copy" in said
     assert len(json.loads(copied.read_text())["annotations"]) == 2
 
 

@@ -101,7 +101,7 @@ def test_what_could_not_be_trained_is_said_with_the_rest(
     ("words", "message"),
     [
         (("--fix", "a.json"), "convert FOLDER OUT"),
-        ((".",), "leave it out"),
+        ((".",), "leave this argument out"),
         (("--format", "cvat"), "cvat"),
     ],
 )

@@ -71,7 +71,9 @@ def test_another_number_of_keypoints(missing: bool):
     if missing:
         del one["keypoints"]
     number = 0 if missing else 51
-    with pytest.raises(ValueError, match=rf"photo\.jpg: .* {number} numbers .*instead of 3 \* 3"):
+    with pytest.raises(
+        ValueError, match=rf"photo\.jpg: .* {number} keypoint values instead of 3 \* 3"
+    ):
         run(bare(PHOTO, [one]), load())
 
 

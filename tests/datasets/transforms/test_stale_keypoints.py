@@ -104,7 +104,7 @@ def test_stock_transforms_are_refused_when_built(name: str):
     """Only after keypoints are loaded; the message names the transform and ours."""
     config, instead = STOCK[name]
     refused = "Resize" if "resize_type" in instead else name
-    with pytest.raises(ValueError, match=rf"loads keypoints, but {refused} after .*{instead}"):
+    with pytest.raises(ValueError, match=rf"loads keypoints, but {refused} .*{instead}"):
         check_pipeline(build(load(), config))
     check_pipeline(build(config, load()))
     check_pipeline(build(load(None, with_keypoints=False), config))
@@ -165,7 +165,7 @@ def test_stock_transforms_that_need_other_packages(cls: type):
     ids=lambda config: config["type"],
 )
 def test_wrappers_are_looked_into(wrapped: dict):
-    with pytest.raises(ValueError, match=r"RandomFlip after that .*KeypointRandomFlip"):
+    with pytest.raises(ValueError, match=r"RandomFlip .*KeypointRandomFlip"):
         check_pipeline(build(load(), wrapped))
     check_pipeline(build(wrapped))
 
@@ -209,7 +209,7 @@ def test_all_of_ours_pass():
 
 
 def test_stock_packing_drops_keypoints():
-    with pytest.raises(ValueError, match=r"PackDetInputs after .*PackKeypointInputs"):
+    with pytest.raises(ValueError, match=r"PackDetInputs .*PackKeypointInputs"):
         check_pipeline(build(load(), dict(type="PackDetInputs")))
     assert (
         "keypoints"
