@@ -144,7 +144,7 @@ def load_url(
     It stands for torch's, which knows a file in its cache by the last part of the address.
 
     Raises:
-        UserError: it cannot be fetched, is damaged, or holds more than weights.
+        UserError: it cannot be downloaded, is damaged, or holds more than weights.
     """
     import torch
     from mmengine.logging import print_log

@@ -215,7 +215,7 @@ def download(url: str, path: Path, most_bytes: int, seconds: float) -> Path:
         seconds: until it has to be there.
 
     Raises:
-        UserError: it cannot be fetched, is larger, cut off, or takes longer; where it leads to.
+        UserError: it cannot be downloaded, is larger, cut off, or takes longer; where it leads to.
         OSError: as from writing.
     """
     check_address(url)
@@ -270,7 +270,7 @@ def _words(error: Exception) -> str:
 
 def _failed(url: str, reason: str) -> str:
     return (
-        f"{url} cannot be fetched ({reason}): look at it in a browser, or download the file and "
+        f"{url} cannot be downloaded ({reason}): look at it in a browser, or download the file and "
         "give its path."
     )
 

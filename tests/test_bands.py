@@ -80,7 +80,7 @@ def test_bad_files(tmp_path: Path):
     image[3, 4, 1] = np.nan
     path = tmp_path / "a.tif"
     path.write_bytes(encode_bands(image))
-    with pytest.raises(UserError, match="1 of 1200 numbers are NaN"):
+    with pytest.raises(UserError, match="1 of 1200 values are NaN"):
         read_bands(path)
     path.write_bytes(b"II*\0 none")
     with pytest.raises(UserError, match=r"a\.tif cannot be read"):

@@ -1,4 +1,4 @@
-"""What a training says on the console, for people who read no logs: a short line at a time.
+"""Short console messages of a training, one line each.
 
 The log file in the work dir keeps everything, as mmengine writes it.
 """
@@ -10,7 +10,7 @@ import re
 
 from mmengine.logging import MMLogger
 
-# What mmengine says to itself, or what a shorter line says, too.
+# Messages of mmengine that users do not need, or that a shorter line replaces.
 _LEFT_OUT = re.compile(
     r'"FileClient" will be|"HardDiskBackend" is the alias|Exp name: |Saving checkpoint at|'
     r"Evaluating \w+\.\.\.|\w+ is evaluated by |\w+_mAP_copypaste: |Checkpoints will be saved to|"
@@ -27,7 +27,7 @@ _KINDS = dict(bbox="box", segm="mask", keypoints="keypoint")
 
 
 def shorten_console(logger: MMLogger) -> None:
-    """Let the console of a logger show short lines alone; its file shows what it did."""
+    """Show only short lines on the console of a logger; its file keeps everything."""
     for handler in logger.handlers:
         if isinstance(handler, logging.StreamHandler) and not hasattr(handler, "baseFilename"):
             handler.addFilter(is_short)
@@ -35,7 +35,7 @@ def shorten_console(logger: MMLogger) -> None:
 
 
 def is_short(record: logging.LogRecord) -> bool:
-    """Whether the console shows a record: warnings, and messages of a line that say something."""
+    """Whether the console shows a record: warnings, and useful messages of one line."""
     message = record.getMessage()
     if _LEFT_OUT.match(message):
         return False
@@ -43,13 +43,13 @@ def is_short(record: logging.LogRecord) -> bool:
 
 
 class ShortLines(logging.Formatter):
-    """Time and message; those of iterations and validations have what a person looks at."""
+    """Time and message; iterations and validations are shortened."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s  %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line of a record, which stays as it is for other handlers."""
+        """The line of a record; other handlers still get the full record."""
         text = short_message(record.getMessage())
         if record.levelno > logging.INFO:
             text = f"{record.levelname}: {text}"
@@ -57,14 +57,14 @@ class ShortLines(logging.Formatter):
 
 
 def short_message(message: str) -> str:
-    """A message of mmengine's LoggerHook, or about a resume, in short; others as they are."""
+    """Shorten a message of mmengine's LoggerHook or about a resume; others stay unchanged."""
     train = _TRAIN.match(message)
     if train is not None:
         return f"iteration {train['at']}, loss {float(train['loss']):.3g}, {train['left']} left"
     resumed = _RESUMED.match(message)
     if resumed is not None:
-        return f"goes on after iteration {resumed[1]}"
+        return f"resumed after iteration {resumed[1]}"
     if message.startswith("Iter(val)") and (scores := _SCORE.findall(message)):
-        named = (f"{_KINDS[kind]} {100 * max(float(score), 0):.1f}" for kind, score in scores)
-        return f"validation: AP of {', '.join(named)}"
+        named = (f"{_KINDS[kind]} AP {100 * max(float(score), 0):.1f}" for kind, score in scores)
+        return f"validation: {', '.join(named)}"
     return message

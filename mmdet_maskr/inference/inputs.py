@@ -164,7 +164,7 @@ def fetch(url: str, folder: Path) -> Path:
         The file.
 
     Raises:
-        UserError: it cannot be fetched, in time and of a size that is sensible.
+        UserError: it cannot be downloaded, in time and of a size that is sensible.
     """
     check_address(url)
     name = file_name(url)

@@ -20,6 +20,7 @@ class Outcome:
         config: the config of the training.
         checkpoint: the best checkpoint.
         iteration: the iteration at which it was saved.
+        score: name of the score that selected it, such as 'mask AP'.
         scores: its validation scores, by the evaluator's names.
         work_dir: work dir of the training.
     """
@@ -27,6 +28,7 @@ class Outcome:
     config: Path
     checkpoint: Path | None
     iteration: int
+    score: str
     scores: dict[str, float]
     work_dir: Path
 
@@ -46,7 +48,8 @@ def outcome_of(work_dir: Path, config: Path, best: str) -> Outcome:
     scores = {key: value for key, value in chosen.items() if key.startswith("coco/")}
     checkpoint = (found or last)[-1] if found or last else None
     number = re.search(r"_(\d+)\.pth$", checkpoint.name) if checkpoint else None
-    return Outcome(config, checkpoint, int(number[1]) if number else 0, scores, work_dir)
+    score = f"{_NAMES[best.removeprefix('coco/').removesuffix('_mAP')]} AP"
+    return Outcome(config, checkpoint, int(number[1]) if number else 0, score, scores, work_dir)
 
 
 def _validations(work_dir: Path) -> list[dict]:

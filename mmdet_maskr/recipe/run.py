@@ -128,8 +128,8 @@ def _train(
     if begun:
         cfg.resume, cfg.load_from = True, None
     cfg.short_console = True
-    pages = f"{work_dir / 'preview.html'} shows how it goes, {work_dir / '*' / '*.log'} says all"
-    what = "going on with the training that has begun, of" if begun else "training"
+    pages = f"progress: {work_dir / 'preview.html'}, full log: {work_dir / '*' / '*.log'}"
+    what = "resuming the training of" if begun else "training"
     print(f"{what} {cfg.train_cfg.max_iters} iterations; {pages}", flush=True)
     runner = build_runner(cfg, needs="train")
     runner.train()
@@ -201,7 +201,8 @@ def _show(outcome: Outcome, data_root: str) -> None:
     """Say what came out, and write the report."""
     uses = commands(outcome, data_root)
     print(f"\n{table(outcome.scores)}\n")
-    print(f"best checkpoint (iteration {outcome.iteration}): {outcome.checkpoint}")
+    print(f"best checkpoint (iteration {outcome.iteration}, by {outcome.score}): "
+          f"{outcome.checkpoint}")  # fmt: skip
     print(f"config: {outcome.config}")
     if outcome.checkpoint is not None:
         page = write_report(

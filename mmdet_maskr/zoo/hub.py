@@ -64,7 +64,7 @@ def download(address: str) -> Path:
             library_name="mmdet_maskr",
         )
     except Exception as error:  # of the client, of the connection, of the disk
-        raise UserError(f"{address} cannot be fetched: {_reason(error)}.") from error
+        raise UserError(f"{address} cannot be downloaded: {_reason(error)}.") from error
     return Path(found)
 
 

@@ -43,7 +43,7 @@ def prepare(model: PretrainedModel) -> Local:
     Several processes may ask for it at once: one does it, the others wait.
 
     Raises:
-        UserError: it cannot be fetched, with what to do; it is another file than the published
+        UserError: it cannot be downloaded, with what to do; it is another file than the published
             one, or its weights do not fit; the disk is full.
     """
     folder = home.model_folder(model.name)
@@ -86,7 +86,7 @@ def published_file(model: PretrainedModel) -> Path:
     """The file that was published: from the cache, from a mirror on the disk, or fetched.
 
     Raises:
-        UserError: it is not there and cannot be fetched, or is another file.
+        UserError: it is not there and cannot be downloaded, or is another file.
     """
     kept = home.download_place(model.name, model.file)
     if kept.is_file():
@@ -117,7 +117,7 @@ def published_file(model: PretrainedModel) -> Path:
 
 def _advice(model: PretrainedModel, url: str, reason: str, place: Path) -> str:
     return (
-        f"{model.name} is not here, and {url} cannot be fetched: {reason}. Get {model.url} on "
+        f"{model.name} is not here, and {url} cannot be downloaded: {reason}. Get {model.url} on "
         f"another way and put it at {place}, or name a mirror in {home.MIRROR}."
     )
 

@@ -27,7 +27,7 @@ def resolve(reference: str | os.PathLike) -> Local:
             ``maskr publish`` or ``maskr convert-weights`` wrote; ``hf://org/name[@revision]``.
 
     Raises:
-        UserError: there is no such model, with the nearest names; it cannot be fetched, or is
+        UserError: there is no such model, with the nearest names; it cannot be downloaded, or is
             damaged.
     """
     text = os.fspath(reference)

@@ -80,7 +80,7 @@ def test_urls(inferencer: MaskRInferencer, photos: list[Path], tmp_path: Path):
         root = f"http://127.0.0.1:{httpd.server_address[1]}"
         urls = [f"{root}/{photos[0].name}?size=1", f"{root}/absent.png", f"{root}/{photos[1].name}"]
         found = inferencer(urls, out_dir=tmp_path, no_save_pred=False)
-        with pytest.raises(UserError, match=r"absent\.png cannot be fetched \(HTTP 404"):
+        with pytest.raises(UserError, match=r"absent\.png cannot be downloaded \(HTTP 404"):
             inferencer(urls[1])
         httpd.shutdown()
     assert found["images"] == [urls[0], urls[2]] and list(found["failed"]) == [urls[1]]

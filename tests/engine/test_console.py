@@ -22,8 +22,8 @@ def test_messages():
     long = TRAIN.replace("0:12:34", "1 day, 2:03:04")
     assert short_message(long) == "iteration 10/1000, loss 1.23, 1 day, 2:03:04 left"
     scores = f"{VAL}  coco/segm_mAP: 0.4000  coco/segm_mAP_s: -1.0000  time: 0.1"
-    assert short_message(scores) == "validation: AP of box 45.7, mask 40.0"
-    assert short_message("resumed epoch: 0, iter: 40") == "goes on after iteration 40"
+    assert short_message(scores) == "validation: box AP 45.7, mask AP 40.0"
+    assert short_message("resumed epoch: 0, iter: 40") == "resumed after iteration 40"
     assert short_message("3 objects have no mask") == "3 objects have no mask"
     assert short_message("Iter(val) [4/4]  time: 0.1") == "Iter(val) [4/4]  time: 0.1"
 
@@ -44,8 +44,8 @@ def test_the_file_keeps_everything(tmp_path: Path, capsys: pytest.CaptureFixture
     shown = [line[10:] for line in capsys.readouterr().out.splitlines()]
     assert shown == [
         "iteration 10/1000, loss 1.23, 0:12:34 left",
-        "validation: AP of box 45.7",
-        "goes on after iteration 40",
+        "validation: box AP 45.7",
+        "resumed after iteration 40",
         "WARNING: 3 images are gone",
         "ERROR: no disk",
     ]

@@ -417,7 +417,7 @@ def test_nothing_left_to_train(tmp_path: Path, epochs: int, caplog: pytest.LogCa
     with caplog.at_level("WARNING", logger="mmengine"):
         again.logger.addHandler(caplog.handler)
         again.train()
-    assert f"the checkpoint has 3 epochs, and train_cfg asks for {epochs}" in caplog.text
+    assert f"the checkpoint has 3 epochs, and train_cfg ends at {epochs}" in caplog.text
 
 
 def test_what_a_crash_at_the_end_leaves(tmp_path: Path):

@@ -30,5 +30,5 @@ def test_clocks_do_not_count(tmp_path: Path, now: str):
     assert score_file(tmp_path / "test") == file
     assert (tmp_path / "test" / "predictions.segm.json").is_file()
     leave(tmp_path / "test", "20260101_000000")
-    with pytest.raises(UserError, match="at once"):
+    with pytest.raises(UserError, match="at the same time"):
         score_file(tmp_path / "test")

@@ -52,7 +52,7 @@ def test_files_folders_patterns_and_lists(folder: Path, capfd: pytest.CaptureFix
     assert expand(b) == expand(Path(b)) == expand(Path(b).as_uri()) == [b]
     assert expand(folder) == [a, b]
     output = capfd.readouterr()
-    assert "1 files are no images and left out (.txt)" in output.out + output.err
+    assert "1 files are not images and were skipped (.txt)" in output.out + output.err
     assert expand(f"{folder}/*.png") == [b]
     assert expand(f"{folder}/**/*.png") == [b, c]
     array = np.zeros((4, 5, 3), np.uint8)
@@ -69,7 +69,7 @@ def test_a_name_that_looks_like_a_pattern(folder: Path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("", "image 0 is an empty text"),
+        ("", "image 0 is an empty string"),
         ("nowhere.png", r"there is no image .*nowhere\.png"),
         ("nothing*.png", r"no file matches the pattern nothing\*\.png"),
         ([], "the list is empty"),
@@ -98,11 +98,11 @@ def test_urls(server: str, tmp_path: Path):
     assert path.name == "b.png" and cv2.imread(str(path)).shape == (8, 9, 3)
     assert fetch(f"{server}/notes.txt", tmp_path).name == "notes.txt.jpg"
     assert file_name("https://a.org/x%20y.jpg?z=1/2") == "x y.jpg"
-    with pytest.raises(UserError, match=r"absent\.png cannot be fetched \(HTTP 404"):
+    with pytest.raises(UserError, match=r"absent\.png cannot be downloaded \(HTTP 404"):
         fetch(f"{server}/absent.png", tmp_path)
-    with pytest.raises(UserError, match=r"cannot be fetched \(.*refused"):
+    with pytest.raises(UserError, match=r"cannot be downloaded \(.*refused"):
         fetch("http://127.0.0.1:1/a.png", tmp_path)
-    with pytest.raises(UserError, match="cannot be fetched"):
+    with pytest.raises(UserError, match="cannot be downloaded"):
         fetch("http://127.0.0.1:port/a.png", tmp_path)
 
 

@@ -134,7 +134,7 @@ def test_tiles_cover_an_image_evenly():
     ("options", "message"),
     [
         (dict(tile=31), "smaller than the model's stride of 32"),
-        (dict(tile=64, overlap=1), "overlap=1: it is a share"),
+        (dict(tile=64, overlap=1), "overlap=1: it must be a fraction"),
         (dict(tile=64, overlap=-0.1), "overlap=-0.1"),
         (dict(tile=64, overlap="half"), "overlap='half'"),
         (dict(tile=64.0), "tile=64.0: it must be a side"),

@@ -138,7 +138,10 @@ def test_no_detections(config: Config, output: str):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train_cfg.rcnn.mask_size": 30}, "mask_size=30 cannot be had: .* gives masks of 28 x 28"),
+        (
+            {"train_cfg.rcnn.mask_size": 30},
+            "mask_size=30 is not possible: .* gives masks of 28 x 28",
+        ),
         ({"roi_head.mask_head.roi_feat_size": 7}, "roi_feat_size=7, but the RoI layer gives 14"),
         ({"test_cfg.rcnn.mask_output": "png"}, r"mask_output must be one of \('dense', 'rle'\)"),
         (

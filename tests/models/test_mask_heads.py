@@ -293,7 +293,7 @@ def test_no_positive_rois(options: dict):
     [
         (dict(tower="cnn"), r"tower must be one of \('fcn', 'mlp', 'res5'\), not 'cnn'"),
         (dict(num_convs=9), "num_convs must be 0 to 8, not 9"),
-        (dict(tower="mlp", num_convs=4), "num_convs=4 does nothing with tower='mlp'"),
+        (dict(tower="mlp", num_convs=4), "num_convs=4 has no effect with tower='mlp'"),
         (dict(tower="mlp", num_fcs=0), "num_fcs must be at least 1"),
         (dict(tower="mlp", upsample_cfg=dict(type="deconv")), "upsample_cfg has no effect"),
         (dict(conv_kernel_size=2), "conv_kernel_size must be odd"),
@@ -309,7 +309,10 @@ def test_no_positive_rois(options: dict):
         (dict(upsample_cfg=dict(type="deconv", factor=2)), r"unknown options \['factor'\]"),
         (dict(upsample_cfg=dict(scale_factor=0.5)), "scale_factor must be a positive integer"),
         (dict(upsample_cfg=dict(type=None, scale_factor=2)), "scale_factor must be a positive"),
-        (dict(roi_feat_size=14, mask_size=30), "mask_size=30 cannot be had: .* gives masks of 28"),
+        (
+            dict(roi_feat_size=14, mask_size=30),
+            "mask_size=30 is not possible: .* gives masks of 28",
+        ),
     ],
 )
 def test_bad_options(options: dict, message: str):

@@ -36,7 +36,7 @@ def test_in_a_conv_module():
     module = ConvModule(4, 6, 3, padding=1, conv_cfg=SEPARABLE, norm_cfg=dict(type="BN"))
     assert isinstance(module.conv, SeparableConv2d) and module.conv.pointwise.bias is None
     assert type(ConvModule(4, 6, 1, conv_cfg=SEPARABLE).conv) is nn.Conv2d
-    with pytest.raises(UserError, match="one group, not 2"):
+    with pytest.raises(UserError, match="groups=1, not 2"):
         ConvModule(4, 6, 3, groups=2, conv_cfg=SEPARABLE)
 
 
@@ -96,5 +96,5 @@ def test_light_rpn():
 
 def test_one_convolution_alone():
     cfg = load("light/maskr_effnet-lite0_fpn_480-3x.py").model.rpn_head
-    with pytest.raises(UserError, match="conv_cfg is for one convolution, not 2"):
+    with pytest.raises(UserError, match="conv_cfg works only with num_convs=1, not 2"):
         MODELS.build(dict(cfg, num_convs=2))

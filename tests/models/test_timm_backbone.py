@@ -235,7 +235,7 @@ def test_layer_decay_of_other_backbones():
         constructor="BackboneLayerDecayConstructor",
         paramwise_cfg=dict(decay_rate=0.7),
     )
-    with pytest.raises(UserError, match="Conv2d does not tell them"):
+    with pytest.raises(UserError, match="Conv2d does not: use custom_keys"):
         build_optim_wrapper(detector, cfg)
     with pytest.raises(UserError, match=r"decay_rate .* must be above 0 and at most 1, not 7"):
         build_optim_wrapper(detector, dict(cfg, paramwise_cfg=dict(decay_rate=7)))

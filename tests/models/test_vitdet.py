@@ -146,7 +146,7 @@ def test_pyramid():
     ]  # fmt: skip
     assert torch.equal(outs[4], outs[3][..., ::2, ::2])
     assert outs[0].mean(1).abs().max() < 1e-5  # the last layer of a level is a norm
-    with pytest.raises(ValueError, match="takes one map, but the backbone gives 2"):
+    with pytest.raises(ValueError, match="takes one feature map, but the backbone returns 2"):
         neck([x, x])
 
 

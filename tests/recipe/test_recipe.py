@@ -476,8 +476,8 @@ def test_what_is_said(tmp_path: Path):
     for part in (
         "COCO, ",
         "2 photos without objects",
-        "class 'stone' has one object",
-        "6 photos in",
+        "class 'stone' has one training object",
+        "only 6 photos",
     ):
         assert part in text
 
@@ -501,11 +501,11 @@ def arguments(line: str) -> argparse.Namespace:
     [
         ("--classes leaf,Stone", r"'Stone' \(did you mean 'stone'"),
         ("--folds 1", "--folds 1: it must be 2 or more"),
-        ("--launcher pytorch", "--launcher pytorch: a folder is trained by one process"),
+        ("--launcher pytorch", "--launcher pytorch: a folder is trained by a single process"),
         ("--val 1.5", "val_share=1.5 must be between"),
         ("--val nowhere", "there is no folder or annotation file .*nowhere"),
         ("--format pdf", "there is no format 'pdf'"),
-        ("--minutes -3", "--minutes -3.0: it must be a number above 0"),
+        ("--minutes -3", "--minutes -3.0: it must be greater than 0"),
         ("--minutes 1 --epochs 2", "--minutes and --epochs both"),
         ("--weights nowhere.pth", "nowhere.pth"),
         ("--flips up --epochs 1", "--flips up: it must be one of"),
@@ -529,7 +529,7 @@ def test_folders_that_cannot_be_trained(tmp_path: Path):
     assert prepare(root).summary["unreadable"][0][0] == str(root / "2.png")  # left out
     for path in root.glob("*.png"):
         path.write_bytes(b"no image")
-    with pytest.raises(UserError, match="none of the 4 photos can be decoded to its end"):
+    with pytest.raises(UserError, match="none of the 4 photos can be decoded completely"):
         run.train_folder(arguments(f"{root} --work-dir {tmp_path / 'work'}"))
     only = photos(tmp_path / "one", count=1)
     with pytest.raises(UserError, match="1 photos that are alike cannot be split"):

@@ -140,7 +140,10 @@ def test_report(call, finished, tmp_path: Path):
     ("arguments", "message"),
     [
         (("run", "2z"), "no table '2z'"),
-        (("run", "2c", "--rows", "conv"), "--rows conv: no row has this; rows are .*RoIPool max"),
+        (
+            ("run", "2c", "--rows", "conv"),
+            "--rows conv: there is no such row. Rows are .*RoIPool max",
+        ),
         (("run", "2c", "--seeds", "0"), "--seeds must be at least 1, not 0"),
         (("run", "2c", "--gpus", "2"), "--gpus does nothing without --launcher"),
         (("report", "2c"), "no results of 2c at --scale mini in work_dirs/ablations"),
@@ -180,5 +183,5 @@ def test_slots_are_of_the_visible_gpus(monkeypatch: pytest.MonkeyPatch):
     assert given("4,5,7", None, 1) == ["4", "5", "7"]
     assert given("GPU-a, GPU-b, GPU-c", None, 3) == ["GPU-a,GPU-b,GPU-c"]
     assert given("4,5,7", 3, 2) == ["4,5", "7,4", "5,7"]
-    with pytest.raises(UserError, match="--gpus 8: there are 3"):
+    with pytest.raises(UserError, match="--gpus 8: this machine has 3"):
         given("4,5,7", None, 8)

@@ -110,7 +110,7 @@ def test_the_tool(repo: Path, shapes_root: Path, tmp_path: Path):
     options = ["--data-root", str(shapes_root), "--out-dir", str(tmp_path), "--number", "3"]
     code, output = run_tool(tool, [config, *options])
     assert code == 0, output
-    assert "3 of 16 images are drawn" in output
+    assert "3 of 16 images drawn" in output
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["000000_000001.png", "000008_000009.png", "000015_000016.png", "sheet.png"]
     code, output = run_tool(tool, ["nowhere.py"])

@@ -186,7 +186,7 @@ def test_colors_as_texts():
     assert class_colors(palette, 4) == wanted
     assert class_colors(palette, 2) == wanted[:2]
     for wrong in ("#xyzxyz", "reddish", (1, 2), None, 5):
-        with pytest.raises(UserError, match="no color"):
+        with pytest.raises(UserError, match="not a color"):
             class_colors([wrong], 1)
 
 

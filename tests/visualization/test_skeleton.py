@@ -121,5 +121,5 @@ def test_without_names_there_are_no_limbs():
 
 
 def test_another_number_of_keypoints():
-    with pytest.raises(UserError, match=r"5 keypoints are to be drawn.*names 3: head, left_hand"):
+    with pytest.raises(UserError, match=r"5 keypoints must be drawn.*has 3: head, left_hand"):
         make_skeleton(META, 5)

@@ -76,8 +76,8 @@ def test_all_that_is_not_supported_is_named(tmp_path: Path):
     [
         ("MODEL: {META_ARCHITECTURE: RetinaNet}", "'RetinaNet'; only 'GeneralizedRCNN'"),
         ("SOLVER: {MAX_ITER: 1}", "no MODEL section"),
-        ("- a list", "holds a list"),
-        ("MODEL: [", "no YAML"),
+        ("- a list", "contains a list"),
+        ("MODEL: [", "not plain YAML"),
         ("MODEL: {RPN: {NMS_THRESH: !!python/object/apply:os.mkdir [trap]}}", "NMS_THRESH: code"),
         (
             "MODEL: {META_ARCHITECTURE: RetinaNet, X: !!python/object/apply:eval ['[1]']}",

@@ -109,7 +109,7 @@ def test_epsilon(tmp_path: Path):
         (lambda s: s.pop("backbone.body.conv1.weight"), "no tensor backbone.body.conv1.weight"),
         (
             lambda s: s.update({"rpn.head.cls_logits.weight": torch.zeros(15, 16, 1, 1)}),
-            "15 anchors a cell",
+            "15 anchors per cell",
         ),
         (lambda s: s.pop("backbone.body.layer3.5.conv1.weight"), r"\(4, 5\) blocks"),
         (lambda s: s.update(extra=torch.zeros(1)), "1 not used:\n  extra"),

@@ -242,7 +242,7 @@ def test_what_came_is_kept_for_the_next_try(tmp_path: Path):
     data = os.urandom(5000)
     server = cut(data, [3000] + [0] * transfer.ATTEMPTS)
     path = tmp_path / "m.pth"
-    with pytest.raises(transfer.Unreachable, match="3000 bytes are kept"):
+    with pytest.raises(transfer.Unreachable, match="3000 bytes are saved"):
         transfer.fetch(server.url, path, digest(data), "m", False)
     assert not path.exists() and (tmp_path / "m.pth.part").read_bytes() == data[:3000]
     assert transfer.fetch(server.url, path, digest(data), "m", False).read_bytes() == data

@@ -68,7 +68,7 @@ def test_revisions(server: Hub, folder: Path):
         assert Path(resolve(f"hf://me/pets@{revision}").weights).is_file()
     with pytest.raises(UserError, match=r"hf://me/pets has no config\.py"):
         resolve("hf://me/pets")
-    with pytest.raises(UserError, match="hf://me/pets@v3 cannot be fetched"):
+    with pytest.raises(UserError, match="hf://me/pets@v3 cannot be downloaded"):
         resolve("hf://me/pets@v3")
 
 
@@ -77,7 +77,7 @@ def test_what_is_kept_needs_no_connection(server: Hub, folder: Path):
     local = resolve("hf://me/pets")
     server.close()
     assert resolve("hf://me/pets") == local
-    with pytest.raises(UserError, match="hf://me/dogs cannot be fetched"):
+    with pytest.raises(UserError, match="hf://me/dogs cannot be downloaded"):
         resolve("hf://me/dogs")
 
 

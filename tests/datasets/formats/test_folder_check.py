@@ -54,7 +54,7 @@ def test_a_photo_on_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture):
     assert [[Path(path).name for path in pair] for pair in json.loads(seen.out)["leaks"]] == [
         ["a.png", "c.png"]
     ]
-    assert "WARNING: 1 photos that validate or test are the same" in seen.err
+    assert "WARNING: 1 photos for validation or test are also" in seen.err
 
 
 @pytest.mark.parametrize("name", ["coco", "yolo"])

@@ -247,7 +247,7 @@ def test_bad_input(compare, tmp_path: Path):
     with pytest.raises(UserError, match="no results file"):
         comparisons(truth, [tmp_path / "nothing.json"])
     for content, message in (
-        ("{", r"found\.json, line 1.*no JSON"),
+        ("{", r"found\.json, line 1.*not JSON"),
         ('{"a": 1}', r"file of COCO results .*found\.json"),
         ("[]", "there are no detections"),
         (json.dumps([dict(image_id=8, category_id=3, bbox=[0, 0, 1, 1], score=1)]), "e.g. 8"),
