@@ -88,7 +88,7 @@ def test_bad_files(tmp_path: Path):
     with pytest.raises(UserError, match=r"none\.tif cannot be read"):
         read_bands(tmp_path / "none.tif")
     path.write_bytes(encode_bands(np.zeros((4, 5, 3), np.uint16)))
-    with pytest.raises(UserError, match="has 3 bands, and the model takes 5"):
+    with pytest.raises(UserError, match="has 3 bands, but the model takes 5"):
         LoadBands(5).transform(dict(img_path=str(path)))
     for channels in (0, 17, True, "3"):
         with pytest.raises(UserError, match=r"LoadBands\.channels"):
@@ -249,7 +249,7 @@ def test_from_training_to_a_runtime(root: Path, repo: Path, tmp_path: Path):
     with pytest.raises(UserError, match="must be"):
         exported(np.zeros((96, 96, 3), np.uint8))
     (tmp_path / "three.tif").write_bytes(encode_bands(np.zeros((96, 96, 3), np.uint16)))
-    with pytest.raises(UserError, match="has 3 bands, and the model takes 5"):
+    with pytest.raises(UserError, match="has 3 bands, but the model takes 5"):
         exported(tmp_path / "three.tif")
 
 

@@ -72,7 +72,7 @@ def _changes(facts: Facts, plan: Plan, wishes: Wishes) -> list[Any]:
     resize = dict(type="RandomResize", scale=Code("scale"), ratio_range=JITTER, keep_ratio=True)
     if pre:
         resize["resize_type"] = "KeypointResize"
-    steps: list[Any] = [Choice(_dict(resize), "sizes vary by a quarter from photo to photo")]
+    steps: list[Any] = [Choice(_dict(resize), "random size, up to 25 % smaller or larger")]
     flip, why = _flip(facts, wishes, pre)
     if flip is None:
         pass
@@ -80,7 +80,7 @@ def _changes(facts: Facts, plan: Plan, wishes: Wishes) -> list[Any]:
         steps.append(Choice(_dict(flip), why))
     if plan.iterations >= 300 and facts.bands is None:  # it is for colors of 8 bits
         light = dict(type="PhotoMetricDistortion")
-        steps.append(Choice(_dict(light), "light and colors vary from photo to photo"))
+        steps.append(Choice(_dict(light), "random light and colors"))
     return [*steps, dict(type="PackKeypointInputs" if pre else "PackDetInputs")]
 
 
@@ -93,7 +93,11 @@ def _flip(facts: Facts, wishes: Wishes, pre: str) -> tuple[dict | None, str]:
         if facts.keypoints and not facts.keypoints["keypoint_swaps"]:
             return None, ""
         kind = "horizontal"
-        why = "left and right are swapped by name" if facts.keypoints else "things have no side"
+        why = (
+            "left and right are swapped by name"
+            if facts.keypoints
+            else "horizontal flips; left and right do not matter"
+        )
     if kind == "none":
         return None, ""
     flip: dict[str, Any] = dict(type=f"{pre}RandomFlip", prob=0.5)
@@ -138,7 +142,7 @@ def loaders_of(
         own["val_root"] = reading.val_root
     elif reading.folds:
         own |= dict(seed=reading.seed, folds=reading.folds)
-        own["fold"] = Choice(reading.fold, "this one validates")
+        own["fold"] = Choice(reading.fold, "fold used for validation")
     else:
         own |= dict(seed=reading.seed, val_share=reading.val_share)
     # 2. the training set: rare classes come more often, objects are pasted in
@@ -188,10 +192,10 @@ def loaders_of(
     # 4. evaluators
     tree["val_evaluator"] = dict(
         type="CocoInstanceMetric",
-        ann_file=Choice("dataset", "the file that is made of data_root"),
-        metric=Choice(metrics_of(facts), "what the folder has"),
+        ann_file=Choice("dataset", "the annotation file made from data_root"),
+        metric=Choice(metrics_of(facts), "what the folder has annotations for"),
         classwise=len(facts.classes) > 1,
-        max_dets=Choice(max(100, detections_of(facts)), "as many as the model gives"),
+        max_dets=Choice(max(100, detections_of(facts)), "as many as the model returns"),
     )
     tree["test_evaluator"] = Code("val_evaluator")
     return tree

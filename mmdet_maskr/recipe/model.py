@@ -23,7 +23,7 @@ def base_of(facts: Facts, plan: Plan) -> tuple[str, str]:
     """Name of the model in ``configs/_base_/models``, and the reason."""
     backbone = "mini_fpn" if plan.small else "r50_fpn"
     why = (
-        "half of a ResNet-18, which learns from scratch on a CPU in minutes"
+        "a ResNet-18 with half the channels, which trains from scratch on a CPU in minutes"
         if plan.small
         else "ResNet-50-FPN, for which there are weights"
     )
@@ -50,7 +50,7 @@ def model_of(facts: Facts, plan: Plan) -> dict[str, Any]:
     if not plan.small:
         tree["backbone"] = tree.get("backbone", {}) | dict(
             frozen_stages=Choice(2 if facts.images < 1000 else 1, _why_frozen(facts)),
-            init_cfg=Choice(None, "all weights come with load_from"),
+            init_cfg=Choice(None, "load_from has all weights"),
         )
     tree |= _regions(facts, plan)
     return tree
@@ -117,9 +117,9 @@ def _why_frozen(facts: Facts) -> str:
 
 def _anchors(facts: Facts, plan: Plan) -> dict[str, Any]:
     if facts.objects < FEW_BOXES:
-        few = f"the base's, as {facts.objects} objects are too few to tell"
+        few = f"as in the base; {facts.objects} objects are too few to choose"
         return dict(
-            neck=dict(num_outs=Choice(5, "anchors on five levels, for all sizes")),
+            neck=dict(num_outs=Choice(5, "five levels of anchors, for all object sizes")),
             rpn_head=dict(
                 anchor_generator=dict(
                     scales=Choice([4], few), strides=Choice([*STRIDES, 64], "one for each level")
@@ -138,7 +138,7 @@ def _anchors(facts: Facts, plan: Plan) -> dict[str, Any]:
         ratios=Choice(*_ratios(facts)),
     )  # fmt: skip
     return dict(
-        neck=dict(num_outs=Choice(levels, "as many levels as the sizes of objects need")),
+        neck=dict(num_outs=Choice(levels, "as many levels as the object sizes need")),
         rpn_head=dict(anchor_generator=generator),
     )
 
@@ -156,18 +156,22 @@ def _regions(facts: Facts, plan: Plan) -> dict[str, Any]:
     """How many RoIs and detections there are."""
     kept = detections_of(facts)
     many = facts.most_objects
-    why = f"a photo has up to {many} objects, of which half more may be found"
+    why = f"1.5 times the largest number of objects in a photo ({many}), at least 30"
     tree: dict[str, Any] = dict(
         train_cfg=dict(rcnn=dict(mask_size=Choice(28, "side of the mask target, as in the paper"))),
         test_cfg=dict(rcnn=dict(max_per_img=Choice(max(kept, 30), why))),
     )
     if plan.small:
-        proposals = Choice(min(max(100, 3 * many), 1000), f"three for each of up to {many} objects")
-        before = Choice(max(300, 2 * proposals.value), "of a level, before NMS")
+        proposals = Choice(
+            min(max(100, 3 * many), 1000), f"three for each of {many} objects, at least 100"
+        )
+        before = Choice(max(300, 2 * proposals.value), "per level, before NMS")
         rois = 128 if facts.many_objects > 15 else 64
-        sampled = f"RoIs of a photo; 95 % of the photos have at most {facts.many_objects} objects"
+        sampled = (
+            f"RoIs sampled per photo; 95 % of the photos have at most {facts.many_objects} objects"
+        )
         tree["train_cfg"] |= dict(
-            rpn=dict(sampler=dict(num=Choice(2 * rois, "anchors of a photo that count"))),
+            rpn=dict(sampler=dict(num=Choice(2 * rois, "anchors sampled per photo"))),
             rpn_proposal=dict(nms_pre=before, max_per_img=proposals),
         )
         tree["train_cfg"]["rcnn"]["sampler"] = dict(num=Choice(rois, sampled))

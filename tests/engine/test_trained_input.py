@@ -65,7 +65,7 @@ def test_what_the_error_says_to_set_is_right():
     model = model_of("maskr_r50_c4_1x")
     with pytest.raises(UserError) as caught:
         check_input(model, trained(DETECTRON2), "weights")
-    lines = str(caught.value).partition("Set ")[2].partition(", or take")[0].split(" and ")
+    lines = str(caught.value).partition("Set ")[2].partition(", or use")[0].split(" and ")
     assert len(lines) == 3
     for line in lines:
         exec(line, dict(model=model))

@@ -183,7 +183,7 @@ def test_venv_that_does_not_run_is_made_anew(setup, base: Path, capsys: pytest.C
     (folder / "bin" / "python").symlink_to(setup.REPO / "gone")
     (folder / "left").touch()
     setup.make_venv(folder)
-    assert "does not run; the folder is made anew" in capsys.readouterr().out
+    assert "does not run; creating the folder again" in capsys.readouterr().out
     assert not (folder / "left").exists() and (folder / "bin" / "pip").exists()
 
 

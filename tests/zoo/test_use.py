@@ -126,7 +126,7 @@ def test_a_folder_begins_from_coco_by_name(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(starting, "_load", lambda name: {})  # torchvision's
     begin = starting.start_of(machine, None)
     assert (begin.load_from, begin.backbone) == (None, starting.IMAGENET)
-    assert "COCO's cannot be had" in begin.reason
+    assert "COCO weights cannot be loaded" in begin.reason
 
 
 def catalogue_config(name: str) -> str:

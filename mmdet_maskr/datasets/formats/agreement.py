@@ -21,7 +21,7 @@ def the_fullest(each: list[Collection]) -> Collection:
     for other in each:
         if other is not best:
             _check(best, other)
-            best.assumed[f"photos annotated in {other.source} as well, which agrees"] += len(
+            best.assumed[f"photos also annotated in {other.source}, with the same objects"] += len(
                 other.photos
             )
     return best
@@ -39,7 +39,9 @@ def joined_up(files: list[Collection]) -> Collection:
         twins = [other for other in kept if paths & {photo.path for photo in other.photos}]
         for other in twins[:1]:
             _check(other, found)
-            other.assumed[f"photos annotated in {found.source} as well, which agrees"] += len(paths)
+            other.assumed[f"photos also annotated in {found.source}, with the same objects"] += len(
+                paths
+            )
         if not twins:
             kept.append(found)
     joined = Collection(files[0].format)

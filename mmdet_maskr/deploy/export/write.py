@@ -24,7 +24,8 @@ from mmdet_maskr.folders import check_writable
 OPSETS = (onnx_kernels.MIN_OPSET, 20)  # RoiAlign as it is needed; what torch's exporter knows
 DEFAULT_OPSET = 17
 EXAMPLE = (224, 288)  # height and width of the image that is traced
-PACKAGES = dict(onnx="onnxruntime", openvino="openvino", torchscript="torch")
+# To write a format, and to run it; OpenVINO is converted from ONNX.
+PACKAGES = dict(onnx=("onnx", "onnxruntime"), openvino=("onnx", "openvino"), torchscript=())
 
 
 def check_format(form: str, opset: int = DEFAULT_OPSET) -> None:
@@ -41,10 +42,10 @@ def check_format(form: str, opset: int = DEFAULT_OPSET) -> None:
             f"pixel centers needs {OPSETS[0]}, and torch's exporter supports up to "
             f"{OPSETS[1]}."
         )
-    package = PACKAGES[form]
-    if importlib.util.find_spec(package) is None:
+    missing = [name for name in PACKAGES[form] if importlib.util.find_spec(name) is None]
+    if missing:
         raise UserError(
-            f"--format {form} needs {package}, which is not installed: run `pip install {package}`."
+            f"--format {form} needs {' and '.join(missing)}: run `pip install {' '.join(missing)}`."
         )
 
 

@@ -76,7 +76,7 @@ def test_two_formats_that_agree(tmp_path: Path):
     writers.dump(folder / "via.json", content)
     found = read_folder(folder)
     assert len(found.photos) == 3
-    assert sum(n for what, n in found.assumed.items() if "as well, which agrees" in what) == 3
+    assert sum(n for what, n in found.assumed.items() if "with the same objects" in what) == 3
 
 
 @pytest.mark.parametrize("change", ["label", "moved", "removed"])
