@@ -1,4 +1,4 @@
-"""Model parts: what mmdet lacks, or has in another form."""
+"""Model parts that mmdet does not have, or has in another form."""
 
 from mmdet.registry import MODELS
 

@@ -1,4 +1,4 @@
-"""Backbones that mmdet lacks: plain vision transformer, ResNets of free width, light ones."""
+"""Backbones that mmdet does not have: plain ViT, ResNets of any width, light backbones."""
 
 from mmdet_maskr.models.backbones.efficientnet_lite import EfficientNetLite
 from mmdet_maskr.models.backbones.inflated import PretrainedBandsInit

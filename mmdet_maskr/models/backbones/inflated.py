@@ -1,4 +1,4 @@
-"""Pretrained weights of RGB images for a backbone whose images have other bands."""
+"""Pretrained RGB weights for a backbone with another number of bands."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mmdet_maskr.errors import UserError
 
 
 def inflated(weight: Tensor, channels: int) -> Tensor:
-    """A first convolution's weights (O, I, k, k) for ``channels`` bands, (O, channels, k, k).
+    """Adapt weights (O, I, k, k) of a first convolution to (O, channels, k, k).
 
-    One band gets the sum of the weights, as a gray image has three equal channels; more get them in
-    turn, scaled so that bands which are all alike give what they gave.
+    One band gets the sum of the weights, because a gray image has three equal channels. More bands
+    get them in turn, scaled so that equal bands give the same output as before.
     """
     own = weight.shape[1]
     if channels == 1:
@@ -31,10 +31,10 @@ class PretrainedBandsInit(PretrainedInit):
 
     Args:
         checkpoint: path, URL or name, as 'Pretrained' takes it.
-        prefix: of the part of the checkpoint that is the backbone.
+        prefix: prefix of the backbone's parameters in the checkpoint.
 
     Raises:
-        UserError: later: the checkpoint has no weights of the first convolution.
+        UserError: at initialization, if the checkpoint has no weights for the first convolution.
     """
 
     def __call__(self, module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Weights of a backbone from a file, all of them: what is missing or different is an error."""
+"""Loads backbone weights from a file strictly: missing or different weights are an error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def pretrained_of(init_cfg: object) -> Mapping | None:
     """The ``init_cfg`` of pretrained weights; None for None.
 
     Raises:
-        UserError: another kind of initialization.
+        UserError: ``init_cfg`` has another type.
     """
     if init_cfg is None:
         return None
@@ -60,16 +60,16 @@ def check_state(
     """Compare names and shapes.
 
     Args:
-        wanted: the backbone's, by name, as :meth:`torch.nn.Module.state_dict` gives them.
-        state: the file's.
-        spare: beginnings of the file's names that may be left over, such as the classifier's.
+        wanted: the state dict of the backbone.
+        state: the state dict of the file.
+        spare: prefixes of names in the file that may be unused, such as the classifier's.
         source: the file, for messages.
 
     Returns:
-        The names that are left over.
+        The unused names.
 
     Raises:
-        UserError: weights that are missing, of another shape, or without a place.
+        UserError: weights are missing, unexpected, or have another shape.
     """
     counter = "num_batches_tracked"
     missing = [n for n in wanted if n not in state and not n.endswith(counter)]
@@ -93,10 +93,10 @@ def check_state(
 def load_state(
     module: nn.Module, state: Mapping[str, Tensor], spare: Sequence[str], source: str
 ) -> None:
-    """Give a backbone the weights of a file, and log what was left over.
+    """Load weights from a file into a backbone, and log the unused ones.
 
     Raises:
-        UserError: as :func:`check_state`.
+        UserError: as in :func:`check_state`.
     """
     left = check_state(module.state_dict(), state, spare, source)
     module.load_state_dict({n: v for n, v in state.items() if n not in left}, strict=False)

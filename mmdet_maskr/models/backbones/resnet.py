@@ -1,8 +1,8 @@
 """ResNets whose bottleneck width does not follow from their output width.
 
-In mmdet a bottleneck of width w gives 4 w channels, or w / 2 to w in a ResNeXt. Detectron2's
-WIDTH_PER_GROUP and RES2_OUT_CHANNELS and torchvision's width_per_group are free: Wide ResNets, for
-one, have 2 w.
+In mmdet, a bottleneck of width w returns 4 w channels (in a ResNeXt, w / 2 to w). With Detectron2's
+WIDTH_PER_GROUP and RES2_OUT_CHANNELS and torchvision's width_per_group, any ratio is possible: Wide
+ResNets have 2 w.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 def bottleneck(width: int, out_channels: int) -> type[Bottleneck]:
-    """A bottleneck block that gives out_channels / width times its width.
+    """A bottleneck block whose expansion is out_channels / width.
 
     Raises:
-        UserError: the one is no multiple of the other.
+        UserError: out_channels is not a multiple of width.
     """
     if width <= 0 or out_channels % width:
         raise UserError(
@@ -32,10 +32,10 @@ def bottleneck(width: int, out_channels: int) -> type[Bottleneck]:
 
 
 def check_stages(depth: int, base_channels: int, groups: int) -> None:
-    """Check what both classes take.
+    """Check the options of both classes.
 
     Raises:
-        UserError: another depth, or a width that cannot be split into groups.
+        UserError: the depth is unknown, or the groups do not divide the width.
     """
     if depth not in DEPTHS:
         raise UserError(f"depth must be one of {list(DEPTHS)}, not {depth!r}.")
@@ -50,13 +50,13 @@ class FreeWidthResNet(ResNet):
     Args:
         depth: 50, 101 or 152.
         base_channels: width of the first stage's bottlenecks, all groups together.
-        out_channels: channels that the first stage gives, a multiple of ``base_channels``. Both
+        out_channels: output channels of the first stage, a multiple of ``base_channels``. Both
             double from stage to stage.
         groups: of the 3x3 convolutions.
         kwargs: options of ResNet.
 
     Raises:
-        UserError: an unknown depth, widths that do not fit.
+        UserError: the depth is unknown, or the widths do not fit.
     """
 
     def __init__(

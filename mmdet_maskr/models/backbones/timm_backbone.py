@@ -1,4 +1,4 @@
-"""Any of timm's models that gives feature maps, as a backbone.
+"""Any timm model that returns feature maps, as a backbone.
 
 timm is optional, and imports torchvision: ``pip install "mmdet-maskr[timm]"``.
 """
@@ -54,28 +54,28 @@ def _is_within(name: str, names: Sequence[str]) -> bool:
 class TimmBackbone(BaseModule):
     """A model of timm with ``features_only``: ConvNeXt, MobileNetV4, MViTv2, Swin V2, ...
 
-    ``channels`` and ``strides`` are those of the maps that come out. Maps are (B, C, H, W), of
-    models that compute in another order too.
+    ``channels`` and ``strides`` describe the output feature maps. Maps are always (B, C, H, W),
+    also for models with another memory order.
 
     Args:
-        model_name: of the architecture, as timm lists it.
-        out_indices: timm's numbers of the maps that come out; None for all from stride 4 on.
+        model_name: name of the architecture in timm.
+        out_indices: timm's indices of the feature maps to return; None for all from stride 4.
         in_channels: bands of the images.
-        frozen_stages: the first so many of timm's maps, and all layers before them, are not
-            trained; 0 or -1 for none.
-        norm_eval: statistics of batch normalization stay as they are in training.
-        drop_path_rate: timm's, of stochastic depth.
-        with_cp: save memory by computing layers twice, where the model can.
-        options: further ones of the model, as timm has them, such as
-            ``dict(strict_img_size=False)`` of Swin V2 for images of any size.
-        init_cfg: ``dict(type='Pretrained', checkpoint='timm://')`` for the weights that timm has by
-            the model's name, ``'timm://convnext_tiny.in12k'`` for others of the same architecture,
-            or a file with timm's names (.pth or .safetensors). What does not fit is refused; the
-            classifier may be left over. The stem's weights are made for ``in_channels`` by timm.
+        frozen_stages: freeze this number of timm's stages and all layers before them; 0 or -1 for
+            none.
+        norm_eval: keep the batch normalization statistics fixed in training.
+        drop_path_rate: stochastic depth of timm.
+        with_cp: activation checkpointing, if the model supports it.
+        options: further options of the timm model, such as ``dict(strict_img_size=False)`` for Swin
+            V2 and images of any size.
+        init_cfg: ``dict(type='Pretrained', checkpoint='timm://')`` for timm's default weights of
+            the model, ``'timm://convnext_tiny.in12k'`` for other weights of the same architecture,
+            or a file with timm's parameter names (.pth or .safetensors). Weights that do not fit
+            are an error; the classifier may be unused. timm adapts the stem to ``in_channels``.
 
     Raises:
         MissingPackageError: timm is not installed.
-        UserError: timm has no such model, it gives no maps, or takes other options.
+        UserError: timm does not have the model, or the model has no feature maps or other options.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class TimmBackbone(BaseModule):
         """timm's initialization, or pretrained weights.
 
         Raises:
-            UserError: they cannot be had, or are of another model.
+            UserError: the weights cannot be loaded, or belong to another model.
         """
         pretrained = pretrained_of(self.init_cfg)
         if pretrained is not None:
@@ -252,10 +252,10 @@ class TimmBackbone(BaseModule):
             return rename(dict(state))
 
     def layer_ids(self) -> dict[str, int]:
-        """Depth of each parameter, from 0 of the stem on, for a decay of the learning rate.
+        """Depth of each parameter, 0 for the stem, for layer-wise learning rate decay.
 
         Raises:
-            UserError: timm does not tell them for this model.
+            UserError: timm does not list the layers of this model.
         """
         whole = self._create(self.model_name)
         matcher = getattr(whole, "group_matcher", None)
@@ -275,10 +275,10 @@ class TimmBackbone(BaseModule):
 
     # ------------------------------------------------------------------------------------- forward
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, ``in_channels``, H, W) -> maps of ``channels`` at ``strides``.
+        """Images (B, ``in_channels``, H, W) -> feature maps with ``channels`` at ``strides``.
 
         Raises:
-            UserError: the model takes images of one size alone.
+            UserError: the model does not accept images of this size.
         """
         try:
             maps = self.body(x)
@@ -295,7 +295,7 @@ class TimmBackbone(BaseModule):
         return tuple(maps)
 
     def train(self, mode: bool = True) -> TimmBackbone:
-        """Training mode, but for what is frozen."""
+        """Training mode, except for frozen layers."""
         super().train(mode)
         fixed = {id(p) for m in self.frozen for p in m.parameters(recurse=False)}
         for module in self.frozen:

@@ -23,11 +23,11 @@ Norm = partial(nn.LayerNorm, eps=1e-6)
 
 @MODELS.register_module()
 class PlainViT(BaseModule):
-    """ViT on images of any size: attention in windows, and over the whole image in a few blocks.
+    """ViT for images of any size: windowed attention, and global attention in a few blocks.
 
-    One map of stride ``patch_size`` comes out, without a last normalization; the class token of a
-    pretrained file is not used. Parameters are named as in Detectron2's ``ViT`` (its
-    ``backbone.net.*`` is ``backbone.*`` here) and, but for ``rel_pos_*``, as in MAE's files.
+    Returns one feature map with stride ``patch_size``, without a final normalization. The class
+    token of a pretrained file is not used. Parameter names are those of Detectron2's ``ViT`` (its
+    ``backbone.net.*`` is ``backbone.*`` here) and, except for ``rel_pos_*``, those of MAE's files.
 
     Symbols: B images, C channels, H x W patches.
 
@@ -37,8 +37,9 @@ class PlainViT(BaseModule):
         num_heads: heads of the attention; divides C.
         mlp_ratio: width of the MLP in a block, relative to C.
         patch_size: side of a patch in pixels.
-        img_size: side of the images that the relative positions of global blocks are made for.
-        pretrain_img_size: side of the images of the pretraining: size of the table of positions.
+        img_size: side of the images for which the relative positions of global blocks are made.
+        pretrain_img_size: side of the pretraining images, which sets the size of the position
+            table.
         window_size: side of a window in patches.
         global_blocks: indices of the blocks that attend over the whole image.
         drop_path_rate: rate of the last block; it grows linearly from 0.
@@ -46,7 +47,7 @@ class PlainViT(BaseModule):
         init_cfg: ``dict(type='Pretrained', checkpoint=...)``: a file of MAE or of this class.
 
     Raises:
-        UserError: channels that the heads do not divide, a global block that is not there.
+        UserError: the heads do not divide the channels, or a global block does not exist.
     """
 
     def __init__(
@@ -90,10 +91,10 @@ class PlainViT(BaseModule):
         )
 
     def init_weights(self) -> None:
-        """Truncated normal weights, or those of a pretrained file.
+        """Initialize with truncated normal weights, or load a pretrained file.
 
         Raises:
-            UserError: the file lacks a weight, or has one of another shape.
+            UserError: a weight is missing in the file or has another shape.
         """
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         for module in self.modules():
@@ -153,7 +154,7 @@ class Block(nn.Module):
         mlp_channels: width of the MLP.
         window_size: side in patches; 0 for attention over the whole image.
         table_size: see WindowAttention.
-        drop_path_rate: how often a branch is left out in training.
+        drop_path_rate: probability to drop a branch in training.
     """
 
     def __init__(
@@ -201,10 +202,10 @@ class MLP(nn.Module):
 
 
 def positions_for(table: Tensor, height: int, width: int) -> Tensor:
-    """The pretraining's positions on another grid, by bicubic interpolation.
+    """Resize the pretrained positions to another grid, by bicubic interpolation.
 
     Args:
-        table: (1, 1 + n * n, C), the first of them the class token's, which is left out.
+        table: (1, 1 + n * n, C); the first entry is the class token's and is left out.
         height: H.
         width: W.
 

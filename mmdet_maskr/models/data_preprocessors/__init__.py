@@ -1,4 +1,4 @@
-"""Data preprocessors that mmdet lacks."""
+"""Data preprocessors that mmdet does not have."""
 
 from mmdet_maskr.models.data_preprocessors.bands import BandsDataPreprocessor
 from mmdet_maskr.models.data_preprocessors.batched import BatchedDataPreprocessor

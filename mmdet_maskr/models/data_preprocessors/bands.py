@@ -14,16 +14,16 @@ from mmdet_maskr.errors import UserError
 
 @MODELS.register_module()
 class BandsDataPreprocessor(DetDataPreprocessor):
-    """mmdet's DetDataPreprocessor for bands other than three colors, which that one refuses.
+    """mmdet's DetDataPreprocessor for images with any number of bands.
 
     Args:
-        mean: of each of C bands, in the numbers of the files.
-        std: as many, above 0.
-        options: DetDataPreprocessor's other ones, but for the exchange of red and blue.
+        mean: mean of each of the C bands, in the units of the files.
+        std: standard deviation of each band, above 0.
+        options: other options of DetDataPreprocessor, except swapping red and blue.
 
     Raises:
-        UserError: other numbers of means and deviations, none or one that is not positive; an
-            exchange of colors.
+        UserError: mean and std have different lengths or are empty; a standard deviation is not
+            positive; colors would be swapped.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], **options) -> None:

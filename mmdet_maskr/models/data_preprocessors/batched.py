@@ -1,4 +1,4 @@
-"""Normalization of a batch in few passes."""
+"""Normalization of a batch in few passes over memory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class _InFewPasses(ImgDataPreprocessor):
     pad_to_sizes: Sequence[tuple[int, ...]] = ()  # (H, W), smaller ones first
 
     def forward(self, data: dict, training: bool = False) -> dict | list:
-        """mmengine's images, bit by bit.
+        """The same images as mmengine's, bit for bit.
 
-        Its exchange of colors by a list of three numbers copies these to a GPU and waits, and it
-        writes each image five times. What is no list of colored images, is padded by another
-        number than 0 or is not normalized is left to it.
+        mmengine swaps colors with an index list, which is copied to the GPU with a synchronization,
+        and writes each image five times. Inputs other than a list of color images, padding with
+        other values than 0, and images without normalization are left to mmengine.
         """
         data = self.cast_data(data)
         images = data["inputs"]
@@ -88,18 +88,18 @@ class _InFewPasses(ImgDataPreprocessor):
 
 @MODELS.register_module()
 class BatchedDataPreprocessor(DetDataPreprocessor, _InFewPasses):
-    """mmdet's DetDataPreprocessor, with the same images in fewer passes and without a wait.
+    """DetDataPreprocessor with the same images in fewer passes and no GPU synchronization.
 
-    Options are those of DetDataPreprocessor. A further one:
+    It has the options of DetDataPreprocessor and one more:
 
     Args:
-        pad_to_sizes: (H, W) that batches of a training are padded to, the one with the fewest
-            pixels that is large enough: few shapes, which :class:`.CompileHook` needs. None for no
-            more than ``pad_size_divisor`` asks for, as in testing.
+        pad_to_sizes: sizes (H, W) to pad training batches to; the smallest one that fits is used.
+            This gives few shapes, which :class:`.CompileHook` needs. None pads only to
+            ``pad_size_divisor``, as in testing.
 
     Raises:
-        UserError: sizes that are no multiples of ``pad_size_divisor``; in training, a batch that
-            is larger than all of them.
+        UserError: a size is not a multiple of ``pad_size_divisor``, or a training batch is larger
+            than all sizes.
     """
 
     def __init__(

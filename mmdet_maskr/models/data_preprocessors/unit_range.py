@@ -1,4 +1,4 @@
-"""Normalization of pixels from 0 to 1, as torchvision does it."""
+"""Normalization of pixels from 0 to 1, as in torchvision."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mmdet.registry import MODELS
 
 @MODELS.register_module()
 class UnitRangePreprocessor(DetDataPreprocessor):
-    """DetDataPreprocessor whose ``mean`` and ``std`` are those of pixels divided by 255.
+    """DetDataPreprocessor with ``mean`` and ``std`` for pixels divided by 255.
 
-    The same with statistics 255 times as large rounds otherwise: in the last digit of the image,
-    and, through fifty layers, in the fourth digit of logits.
+    Statistics that are 255 times as large would round differently: in the last digit of the image
+    and, after fifty layers, in the fourth digit of logits.
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Divide by 255, then do what DetDataPreprocessor does."""
+        """Divide by 255, then continue as DetDataPreprocessor."""
         inputs = data["inputs"]
         if isinstance(inputs, torch.Tensor):
             scaled = self._scaled(inputs)

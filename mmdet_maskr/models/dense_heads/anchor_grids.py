@@ -1,7 +1,8 @@
-"""Anchors of any map's size from grids that are kept, without copies to the device.
+"""Anchors for feature maps of any size from cached grids, without copies to the device.
 
-mmdet makes all anchors of a batch anew and copies those of a cell to the device each time. Anchors
-depend on the cell alone: those of a map are the upper left part of those of a larger one.
+mmdet computes all anchors for each batch, and copies the anchors of a cell to the device each time.
+But anchors depend only on the cell: the anchors of a map are the upper left part of those of a
+larger map.
 
 Symbols: A anchors of a cell, N of all levels.
 """
@@ -29,7 +30,7 @@ class AnchorGrids:
     """The anchors of a generator.
 
     Args:
-        generator: mmdet's or this package's; others are asked each time.
+        generator: an anchor generator of mmdet or this package; others compute anchors each time.
     """
 
     def __init__(self, generator: Any) -> None:
@@ -77,7 +78,7 @@ class AnchorGrids:
         return levels
 
     def all_anchors(self, sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
-        """:meth:`anchors` of all levels as one (N, 4); those asked for last are kept."""
+        """:meth:`anchors` of all levels as one (N, 4); the last result is cached."""
         key = (tuple(map(tuple, sizes)), like.dtype, like.device)
         if is_traced():
             return torch.cat(self.anchors(sizes, like))
@@ -113,17 +114,17 @@ class AnchorGrids:
         img_shape: tuple[int, int],
         border: float,
     ) -> Tensor | None:
-        """(N,) bool, which anchors are not in an image's padding; None for all.
+        """(N,) bool, whether each anchor lies outside of the image's padding; None for all.
 
         Args:
             sizes: height and width of each level's map.
             anchors: (N, 4).
             pad_shape: height and width of the image with its own padding.
             img_shape: of the image alone.
-            border: pixels that an anchor may be outside of it; negative for any number.
+            border: pixels that an anchor may extend beyond it; negative for no limit.
 
         Raises:
-            UserError: there is none.
+            UserError: there are no such anchors.
         """
         own = self._generator
         whole = all(

@@ -1,4 +1,4 @@
-"""The region proposal network: exact in mixed precision, and with faster NMS on a CPU."""
+"""The region proposal network: exact with mixed precision, faster on a CPU."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ SPLIT_THRESHOLD = 10000  # from so many boxes on, mmcv's batched_nms goes level 
 
 @MODELS.register_module()
 class SampledRPNHead(RPNHead):
-    """mmdet's RPNHead, with float32 results for features of any type.
+    """mmdet's RPNHead, with float32 results for features of any dtype.
 
-    Thousands of proposals are ranked by their logits: bfloat16 has 8 significant bits, so most
-    would be ties, and mmcv's NMS has no kernel for it on a CPU. Options and parameters are those
-    of RPNHead.
+    Proposals are ranked by their logits. bfloat16 has only 8 significant bits, so most of thousands
+    of logits would be ties, and mmcv's NMS has no bfloat16 kernel for CPUs. Options and parameters
+    are those of RPNHead.
 
-    Losses are those of the sampled anchors alone (:func:`.sampled_losses.sampled_losses`), summed
-    over levels, and proposals are chosen for the images of a batch together. On a CPU the best
-    boxes of each pyramid level go through NMS on their own (:func:`nms_per_level`): the same
-    proposals, in less time. In training there, gradients are computed at the sampled anchors alone
-    too (:mod:`.sampled_backward`): the same gradients, for a third of the head's work and without
-    its activations in memory.
+    Losses are computed only at the sampled anchors (:func:`.sampled_losses.sampled_losses`) and
+    summed over levels. Proposals are selected for all images of a batch together. On a CPU, NMS
+    runs separately for each pyramid level (:func:`nms_per_level`), with the same proposals in less
+    time. Training on a CPU also computes gradients only at the sampled anchors
+    (:mod:`.sampled_backward`): the same gradients, for a third of the head's work and without its
+    activations in memory.
 
     With ``convention='detectron2'`` or ``'torchvision'`` in ``test_cfg.rpn`` or
-    ``train_cfg.rpn_proposal``, proposals are those of these codebases, in their order; see
+    ``train_cfg.rpn_proposal``, proposals and their order are the same as in these codebases, see
     :mod:`mmdet_maskr.conventions`.
 
     Args:
-        conv_cfg: type of the 3x3 convolution, as in mmcv's ConvModule; 'SeparableConv2d' takes a
+        conv_cfg: type of the 3x3 convolution, as in mmcv's ConvModule; 'SeparableConv2d' needs a
             ninth of the operations.
 
     Raises:
-        UserError: an unknown convention, or one with softmax instead of sigmoid or with options of
-            NMS that it does not have; ``conv_cfg`` with several convolutions.
+        UserError: the convention is unknown, or does not support softmax or the options of NMS;
+            ``conv_cfg`` is set with several convolutions.
     """
 
     def __init__(self, *args, conv_cfg: OptConfigType = None, **kwargs) -> None:
@@ -104,7 +104,7 @@ class SampledRPNHead(RPNHead):
         return logits, deltas
 
     def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
-        """Logits and deltas of all levels; on a GPU from one convolution where that does.
+        """Logits and deltas of all levels; on a GPU from one convolution, if possible.
 
         Args:
             x: for each level (B, C, H, W).
@@ -189,7 +189,7 @@ class SampledRPNHead(RPNHead):
         batch_gt_instances_ignore: list[InstanceData] | None = None,
         features: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor | list[Tensor]]:
-        """mmdet's losses; with a sampler each is a list of one sum in place of one a level.
+        """mmdet's losses; with a sampler, each is a list with one sum over all levels.
 
         Args:
             cls_scores, bbox_preds: of each level, as from :meth:`forward`.

@@ -18,14 +18,14 @@ SCORES = ("probability", "logit")
 class HeatmapCodec:
     """One-hot targets for keypoints in RoIs, and keypoints for heatmap logits.
 
-    Both directions are Detectron2's, whose decoding is torchvision's too.
+    Both directions are as in Detectron2; decoding is also as in torchvision.
 
     Args:
-        score: what :meth:`decode` gives as a keypoint's score: 'probability' (Detectron2; about
-            that of the best cell, relative to the S x S cells) or 'logit' (torchvision).
+        score: score of a keypoint from :meth:`decode`: 'probability' (Detectron2; approximately the
+            probability of the best of the S x S cells) or 'logit' (torchvision).
 
     Raises:
-        UserError: another ``score``.
+        UserError: ``score`` has another value.
     """
 
     def __init__(self, score: str = "probability") -> None:
@@ -35,7 +35,7 @@ class HeatmapCodec:
 
     @staticmethod
     def valid(keypoints: Tensor, boxes: Tensor) -> Tensor:
-        """Which keypoints (N, K, 3) are labeled (visibility > 0) and in their box, edges included.
+        """Whether each keypoint is labeled (visibility > 0) and in its box, including edges.
 
         Args:
             keypoints: (N, K, 3) x, y, visibility.
@@ -58,7 +58,7 @@ class HeatmapCodec:
             size: S.
 
         Returns:
-            (N, K) int64, row * S + column; means something only where :meth:`valid`.
+            (N, K) int64, row * S + column; only meaningful for :meth:`valid` keypoints.
         """
         corner, sides = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
         # a point on the right or lower edge belongs to the last cell

@@ -34,7 +34,7 @@ class HeatmapKeypointHead(BaseModule):
         num_convs: number of 3x3 convolutions.
         in_channels: channels of the RoI features.
         conv_out_channels: width of the convolutions.
-        upsample_ratio: of the bilinear upsampling after the deconvolution; 1 for none.
+        upsample_ratio: factor of the bilinear upsampling after the deconvolution; 1 for none.
         keypoint_labels: labels of the classes that have keypoints; None for all. Others get neither
             keypoint loss nor keypoints.
         loss_normalizer: the sum of the cross entropies is divided by the number of 'visible'
@@ -46,7 +46,7 @@ class HeatmapKeypointHead(BaseModule):
         norm_cfg: their normalization.
 
     Raises:
-        UserError: an option out of its range, with the accepted values.
+        UserError: an option is out of range; the message has the accepted values.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class HeatmapKeypointHead(BaseModule):
                     nn.init.zeros_(layer.bias)
 
     def has_keypoints(self, labels: Tensor) -> Tensor:
-        """Which of ``labels`` (D,) are of classes that have keypoints, (D,) bool."""
+        """Whether the classes of ``labels`` (D,) have keypoints, (D,) bool."""
         if self.keypoint_labels is None:
             return torch.ones_like(labels, dtype=torch.bool)
         return torch.isin(labels, constant(self.keypoint_labels, labels))
@@ -125,8 +125,8 @@ class HeatmapKeypointHead(BaseModule):
         Args:
             logits: (N, K, S, S).
             cells: (N, K) target cells, see :meth:`.HeatmapCodec.encode`.
-            valid: (N, K) which keypoints count.
-            full_count: what the 'fixed' normalizer divides by; no other needs it.
+            valid: (N, K) whether each keypoint counts.
+            full_count: divisor of the 'fixed' normalizer; not used by others.
 
         Returns:
             The loss; zero, with a graph, where no keypoint is valid.

@@ -1,4 +1,4 @@
-"""Depthwise-separable convolutions: what light necks and heads have in place of dense ones."""
+"""Depthwise-separable convolutions for light necks and heads."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from mmdet_maskr.errors import UserError
 
 
 class SeparableConv2d(nn.Module):
-    """A convolution of each channel on its own, and a 1x1 convolution that mixes them.
+    """A depthwise convolution, followed by a 1x1 convolution.
 
-    For k x k kernels, C channels in and D out it takes C (k k + D) multiplications a cell, in
-    place of C D k k (Howard et al. 2017, MobileNets). Without normalization between, as in
-    EfficientDet.
+    For k x k kernels with C input and D output channels, it needs C (k k + D) multiplications per
+    cell instead of C D k k (Howard et al. 2017, MobileNets). There is no normalization in between,
+    as in EfficientDet.
 
     Args:
         in_channels: C.
         out_channels: D.
         kernel_size: k, larger than 1.
         stride: of the depthwise convolution.
-        padding: of it.
-        dilation: of it.
+        padding: of the depthwise convolution.
+        dilation: of the depthwise convolution.
         groups: 1.
         bias: of the 1x1 convolution.
 
     Raises:
-        UserError: several groups.
+        UserError: groups is not 1.
     """
 
     transposed = False

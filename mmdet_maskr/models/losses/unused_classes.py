@@ -1,4 +1,4 @@
-"""Class logits that no label uses, but that take part in the softmax."""
+"""Cross-entropy with logits of unused classes in the softmax."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mmdet_maskr.errors import UserError
 class UnusedClassesCrossEntropyLoss(CrossEntropyLoss):
     """Cross-entropy over K classes, the background, and U classes that never occur, in this order.
 
-    torchvision's COCO models have a logit for each id up to 90, of which COCO uses 80. Without the
-    others' share of the softmax, scores would be other than there.
+    torchvision's COCO models have a logit for each id up to 90, but COCO uses only 80. Without the
+    unused logits in the softmax, scores would differ from torchvision's.
 
     Args:
         num_unused: U.
         kwargs: further options of CrossEntropyLoss; a softmax only.
 
     Raises:
-        UserError: a sigmoid, or a number that is not positive.
+        UserError: the loss uses a sigmoid, or num_unused is not positive.
     """
 
     custom_cls_channels = True  # mmdet's box heads then ask for channels and scores
