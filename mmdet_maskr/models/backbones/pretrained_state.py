@@ -60,7 +60,7 @@ def check_state(
     """Compare names and shapes.
 
     Args:
-        wanted: the state dict of the backbone.
+        wanted: the :meth:`torch.nn.Module.state_dict` of the backbone.
         state: the state dict of the file.
         spare: prefixes of names in the file that may be unused, such as the classifier's.
         source: the file, for messages.
