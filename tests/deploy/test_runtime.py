@@ -156,7 +156,7 @@ def test_options_of_checkpoints(exported: Path, photos: Path, tmp_path: Path, ca
         ((exported, photos, "--optimize"), "--optimize is not for an exported model"),
         ((exported, photos, "--batch-size", 2), "--batch-size is not for an exported model"),
         ((exported, photos, "--config", "a.py"), "--config is not for an exported model"),
-        ((exported,), "one of them"),
+        ((exported,), "either photos or a video"),
         ((photos,), "needs a model"),
         ((exported, photos, "--device", "tpu"), "tpu"),
     ):

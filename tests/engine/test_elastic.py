@@ -104,7 +104,7 @@ def test_one_of_two_nodes_is_stopped(tmp_path: Path, repo: Path, shapes_root: Pa
     agents = launch_nodes(repo, shapes_root, work_dir, hooks)
     outputs = [output_of(agent) for agent in agents]
     assert [agent.returncode for agent in agents] == [143, 143], "\n".join(outputs)[-5000:]
-    saved = re.findall(r"SIGTERM: saved (\S+) after iteration \d and leaving", "".join(outputs))
+    saved = re.findall(r"SIGTERM: saved (\S+) after iteration \d and exiting", "".join(outputs))
     assert saved and "restart 1" not in "".join(outputs)
     assert (work_dir / "last_checkpoint").read_text().endswith(saved[0])
 

@@ -1,4 +1,4 @@
-"""Our mask head with the link between stages that Hybrid Task Cascade needs."""
+"""ComposedMaskHead with the link between stages for Hybrid Task Cascade."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from mmdet_maskr.models.mask_heads.conv_mask_head import ConvMaskHead
 class InterleavedMaskHead(ConvMaskHead):
     """ComposedMaskHead for mmdet's HybridTaskCascadeRoIHead (Chen et al. 2019, section 3.2).
 
-    That RoI head passes the features of one stage's mask head to the next and asks for features,
-    logits or both, which other mask heads do not take. Parameter names are HTCMaskHead's.
+    That RoI head passes features from the mask head of one stage to the next, and asks for
+    features, logits or both. Other mask heads do not support this. Parameter names are those of
+    HTCMaskHead.
 
     Args:
-        with_conv_res: whether features of the stage before come in (all stages but the first).
+        with_conv_res: whether the head gets features of the previous stage (all stages except the
+            first).
         options: ComposedMaskHead's, with ``tower='fcn'`` and ``activation='sigmoid'``.
 
     Raises:
-        UserError: another tower or activation.
+        UserError: the tower or activation is not supported.
     """
 
     def __init__(self, with_conv_res: bool = True, **options) -> None:
@@ -52,15 +54,15 @@ class InterleavedMaskHead(ConvMaskHead):
 
         Args:
             x: (N, C, s, s) RoI features.
-            res_feat: (N, W, s, s) features of the stage before.
-            return_logits: give (N, K, m, m).
-            return_feat: give (N, W, s, s).
+            res_feat: (N, W, s, s) features of the previous stage.
+            return_logits: return logits (N, K, m, m).
+            return_feat: return features (N, W, s, s).
 
         Returns:
-            What is asked for; a list of both, logits first.
+            The requested output; if both, a list with the logits first.
 
         Raises:
-            UserError: nothing is asked for, or features come to a head without ``conv_res``.
+            UserError: no output is requested, or a head without ``conv_res`` gets features.
         """
         if not (return_logits or return_feat):
             raise UserError(

@@ -25,24 +25,24 @@ from mmdet_maskr.structures.targets import known_of, targets_of
 class ComposedMaskHead(BaseModule):
     """Mask head of {FCN, MLP, res5} x {per-class, class-agnostic, softmax}.
 
-    With ``tower='fcn'`` it has the options, parameter names and initial weights of mmdet's
-    FCNMaskHead and computes the same; checkpoints load both ways. Given labels (ParallelRoIHead
-    gives them), the per-class predictor computes one channel for each RoI instead of K.
+    With ``tower='fcn'``, it has the options, parameter names, initial weights and outputs of
+    mmdet's FCNMaskHead; checkpoints load both ways. If labels are given (as by ParallelRoIHead),
+    the per-class predictor computes one channel per RoI instead of K.
 
-    This is the base of the forms that towers have, and building it gives that of the tower:
-    :class:`.ConvMaskHead` or :class:`.MLPMaskHead`.
+    This is the base class. Building it returns the class for the tower: :class:`.ConvMaskHead` or
+    :class:`.MLPMaskHead`.
 
     Args:
         tower: 'fcn', 'mlp' or 'res5' (see :mod:`.towers`).
         num_convs: convolutions of the FCN, 0 to 8. Default 4, and 0 for the other towers.
         num_fcs: layers of the MLP.
-        fc_out_channels: their width.
+        fc_out_channels: width of the MLP's layers.
         in_channels: channels of the RoI features.
-        conv_kernel_size: of the FCN.
+        conv_kernel_size: kernel size of the FCN.
         conv_out_channels: width of the FCN and of the deconvolution.
-        roi_feat_size: s, side of the RoI features in bins. The MLP needs it (default 14); else it
-            is checked where given.
-        mask_size: m. Default: what the tower gives of s; the MLP gives any (default 28).
+        roi_feat_size: s, side of the RoI features in bins. The MLP needs it (default 14); other
+            towers only check it.
+        mask_size: m. Default: what the tower returns for s; for the MLP any value (default 28).
         num_classes: K.
         class_agnostic: one mask for all classes.
         activation: 'sigmoid' (masks do not compete) or 'softmax' (over K classes and background).
@@ -54,10 +54,11 @@ class ComposedMaskHead(BaseModule):
             ``dict(type='NormedConv2d', tempearture=20)``. Others than 'Conv' compute all channels.
         loss_mask: mmdet's CrossEntropyLoss (use_mask=True), DiceLoss, FocalLoss or another loss on
             (N, m * m) logits; for softmax CrossEntropyLoss(use_mask=False).
-        init_cfg: must be None, as FCNMaskHead's: initial weights are fixed.
+        init_cfg: must be None, as in FCNMaskHead: the head initializes its weights itself.
 
     Raises:
-        UserError: options that are unknown or contradict each other, with the accepted values.
+        UserError: options are unknown or contradict each other; the message has the accepted
+        values.
     """
 
     scale_factor: int | None = None  # m / s; None where m is free
@@ -142,7 +143,7 @@ class ComposedMaskHead(BaseModule):
         raise NotImplementedError
 
     def given_size(self, roi_feat_size: int) -> tuple[int, str]:
-        """m that RoI features of s x s give, and which options say so."""
+        """The mask size m for RoI features of s x s, and the options that set it."""
         raise NotImplementedError
 
     @property
@@ -157,10 +158,10 @@ class ComposedMaskHead(BaseModule):
 
         Args:
             roi_feat_size: s.
-            mask_size: what is asked for: ``train_cfg.rcnn.mask_size``, one or two numbers.
+            mask_size: the configured size, ``train_cfg.rcnn.mask_size``, one or two numbers.
 
         Raises:
-            UserError: the tower does not take s, or cannot give the size asked for.
+            UserError: the tower does not support s, or cannot return this size.
         """
         if self.roi_feat_size not in (None, roi_feat_size):
             raise UserError(
@@ -226,7 +227,7 @@ class ComposedMaskHead(BaseModule):
         batch_gt_instances: InstanceList,
         rcnn_train_cfg: ConfigDict,
     ) -> dict:
-        """The mask loss of the positive RoIs of a batch, of objects whose mask is known.
+        """The mask loss of the positive RoIs of a batch; objects without a mask are left out.
 
         Args:
             mask_preds: logits (N, 1 or all channels, m, m) from :meth:`forward`.
@@ -235,8 +236,8 @@ class ComposedMaskHead(BaseModule):
             rcnn_train_cfg: ``mask_size`` and, optional, ``soft_mask_target``.
 
         Returns:
-            ``loss_mask`` (a dictionary of the loss, zero with a graph where none is known) and
-            ``mask_targets``.
+            ``loss_mask`` (a dictionary with the loss; if no object has a mask, it is zero but keeps
+            the graph) and ``mask_targets``.
 
         Raises:
             UserError: a label outside [0, K), or masks of another size than ``mask_size``.
@@ -263,7 +264,7 @@ class ComposedMaskHead(BaseModule):
         return dict(loss_mask=dict(loss_mask=loss), mask_targets=targets)
 
     def check_sigmoids(self) -> None:
-        """Check that masks may be sigmoids of the logits, as mmdet's cascades take them.
+        """Check that masks are sigmoids of the logits, as mmdet's cascades assume.
 
         Raises:
             UserError: they are a softmax over classes.
@@ -292,8 +293,8 @@ class ComposedMaskHead(BaseModule):
                 ``labels`` (D,).
             batch_img_metas: for each image ``ori_shape`` and ``scale_factor``.
             rcnn_test_cfg: see :func:`.paste.paste`.
-            rescale: give boxes and masks in pixels of the original image.
-            activate_map: ``mask_preds`` are sigmoids already.
+            rescale: return boxes and masks in pixels of the original image.
+            activate_map: whether ``mask_preds`` are already sigmoids.
 
         Returns:
             ``results_list`` with ``masks``: (D, H, W) bool, or RLEMasks.
@@ -315,13 +316,13 @@ class ComposedMaskHead(BaseModule):
 
 
 def last_mask_head(roi_head: nn.Module | None) -> nn.Module | None:
-    """The head that gives the masks: of a cascade the last stage's; None where there is none."""
+    """The mask head that returns the masks (the last stage of a cascade), or None."""
     head = getattr(roi_head, "mask_head", None)
     return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
 def check_rle(head: nn.Module | None, rcnn_test_cfg: ConfigDict | None) -> None:
-    """Check that a mask head gives what ``test_cfg.rcnn.mask_output`` asks for.
+    """Check that a mask head supports ``test_cfg.rcnn.mask_output``.
 
     Args:
         head: from :func:`last_mask_head`.

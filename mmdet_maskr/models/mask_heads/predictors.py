@@ -1,8 +1,8 @@
 """Predictors of the mask branch: the last layer, its loss, and what it says about a class.
 
-Masks of K classes need not compete: with a sigmoid each class has its own mask, and neither loss
-nor prediction looks at any other class's (section 3). So only that channel is computed here: cost
-and memory do not grow with K.
+Masks of K classes need not compete: with a sigmoid, each class has its own mask, and loss and
+prediction use only the mask of the RoI's class (section 3). So only this channel is computed, and
+cost and memory do not depend on K.
 
 Symbols: N RoIs, K classes, C channels, m x m the mask.
 """

@@ -1,4 +1,4 @@
-"""Necks that mmdet lacks: the simple feature pyramid of plain backbones."""
+"""Necks that mmdet does not have: the simple feature pyramid for plain backbones."""
 
 from mmdet_maskr.models.necks.simple_feature_pyramid import ChannelLayerNorm, SimpleFeaturePyramid
 

@@ -50,7 +50,7 @@ class NormedConv(nn.Conv2d):
 
 @MODELS.register_module()
 class SimpleFeaturePyramid(BaseModule):
-    """Maps of stride 4, 8, 16, 32 (and coarser), each from the same map of stride 16.
+    """Feature maps of stride 4, 8, 16, 32 (and coarser), all from one map of stride 16.
 
     By deconvolutions of stride 2, the map itself, or max pooling; then a 1x1 and a 3x3 convolution
     with layer normalization. There is no top-down path: the plain backbone's last map has all the
@@ -65,7 +65,7 @@ class SimpleFeaturePyramid(BaseModule):
         init_cfg: for mmengine's BaseModule; default: torch's own initialization of the layers.
 
     Raises:
-        UserError: fewer than 4 levels, a stride that is no power of two.
+        UserError: there are fewer than 4 levels, or the stride is not a power of two.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class SimpleFeaturePyramid(BaseModule):
         """One map (B, C, H, W) -> ``num_outs`` maps, finest first.
 
         Raises:
-            UserError: another number of maps than one.
+            UserError: there is not exactly one input map.
         """
         if len(inputs) != 1:
             raise UserError(

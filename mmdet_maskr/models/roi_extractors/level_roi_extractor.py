@@ -28,35 +28,35 @@ MEMORY_FORMATS = dict(
 class LevelRoIExtractor(BaseRoIExtractor):
     """Pool RoIs from a feature pyramid, or from a single map such as that of a C4 or C5 backbone.
 
-    With its defaults and strides from 4 on it gives what mmdet's SingleRoIExtractor gives, from the
-    same options, and has no parameters either, so that checkpoints fit both. It differs in that
+    With default options and strides from 4, it returns the same as mmdet's SingleRoIExtractor with
+    the same options. Neither has parameters, so checkpoints fit both. Differences:
 
     - ``roi_layer=dict(type='RoIAlign' | 'RoIPool' | 'RoIWarp', ...)`` are the layers of
       :mod:`mmdet_maskr.ops`: on a CPU, RoIAlign pools from all levels in one product;
     - RoIs keep float32 in mixed precision: mmdet rounds them to the features' type, which moves
       them by up to 4 pixels in bfloat16;
     - the rule for levels can be Detectron2's or torchvision's to the last digit;
-    - bad RoIs raise.
+    - invalid RoIs raise an error.
 
     Args:
         roi_layer: type and options of the RoI layer; ``output_size`` at least.
         out_channels: C, channels of every map.
-        featmap_strides: stride of each level, finest first. Level index i stands for the FPN level
+        featmap_strides: stride of each level, finest first. Level index i is the FPN level
             log2(featmap_strides[0]) + i.
-        finest_scale: sqrt(area), in pixels, of the smallest RoIs that leave the finest level,
-            at any stride: SingleRoIExtractor's option, in place of the next two.
+        finest_scale: sqrt(area), in pixels, of the smallest RoIs above the finest level, at any
+            stride. This is SingleRoIExtractor's option; it replaces the next two.
         canonical_size: sqrt(area), in pixels, of the RoIs that belong to the canonical level.
         canonical_level: level k has stride 2**k. 224 and 4, the defaults, are the FPN paper's, and
             the same rule as finest_scale=56, mmdet's default, at strides 4, 8, ...
-        level_rule: 'mmdet', 'detectron2' or 'torchvision': where the epsilon stands.
-        memory_format: of the pooled RoIs. 'preserve' follows the maps; 'channels_last' also pools
-            from maps as channels_last, which is free where the model before it runs so;
+        level_rule: 'mmdet', 'detectron2' or 'torchvision': the position of the epsilon.
+        memory_format: memory format of the pooled RoIs. 'preserve' keeps that of the maps;
+            'channels_last' also converts the maps, which is free if the model already uses it;
             'contiguous' is NCHW.
         init_cfg: for mmengine's BaseModule; there is nothing to initialize.
 
     Raises:
-        UserError: an unknown layer, rule, format or option of the layer, strides that do not grow,
-            both ways to give the rule; with the value and what is accepted.
+        UserError: the layer, rule, format or an option of the layer is unknown; strides do not
+            increase; both ways to set the rule are used. The message has the accepted values.
     """
 
     def __init__(
@@ -133,14 +133,15 @@ class LevelRoIExtractor(BaseRoIExtractor):
             feats: for each level (B, C, H_l, W_l).
             rois: (N, 5): image index in the batch, then x1, y1, x2, y2 in pixels of the network's
                 input.
-            roi_scale_factor: pool from boxes enlarged by this about their centers; the level is
-                that of the RoI itself.
+            roi_scale_factor: factor to enlarge boxes about their centers before pooling; the level
+                is that of the original RoI.
 
         Returns:
-            (N, C, height, width) in the maps' type. Depends on every level, also without RoIs.
+            (N, C, height, width) in the dtype of the maps. The result depends on every level, also
+            without RoIs.
 
         Raises:
-            UserError: another number of levels or channels; RoIs that cannot be pooled.
+            UserError: the number of levels or channels is wrong, or RoIs cannot be pooled.
         """
         if len(feats) != self.num_inputs:
             raise UserError(

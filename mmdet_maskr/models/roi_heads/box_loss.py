@@ -1,7 +1,7 @@
-"""The box branch's losses, with the numbers of RoIs that the host knows.
+"""The box branch's losses, with numbers of RoIs that are known on the host.
 
-mmdet's BBoxHead looks for the positive RoIs among the labels, and divides by a number of labels
-that it counts: a GPU is waited for six times. Of sampled RoIs both are known beforehand.
+mmdet's BBoxHead finds the positive RoIs by their labels and counts labels to normalize, which takes
+six GPU synchronizations. For sampled RoIs, both numbers are already known.
 
 Symbols: R RoIs of a batch, N positive ones, K classes.
 """

@@ -1,4 +1,4 @@
-"""A cascade that predicts as Detectron2's does (Cai and Vasconcelos 2018)."""
+"""A cascade with Detectron2's predictions (Cai and Vasconcelos 2018)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from mmdet_maskr.models.roi_heads.detections import in_float32, predict_boxes
 class AveragedCascadeRoIHead(CascadeRoIHead):
     """mmdet's CascadeRoIHead, which averages probabilities of its stages instead of logits.
 
-    Masks come from the last stage's head alone, not from the average of all. Detectron2 has only
-    one mask head; a converted model has its weights in all stages. Training is mmdet's.
-    ``test_cfg.rcnn.convention`` is that of :class:`.ParallelRoIHead`.
+    Masks come only from the head of the last stage, not from an average. Detectron2 has one mask
+    head; a converted model has its weights in all stages. Training is as in mmdet.
+    ``test_cfg.rcnn.convention`` works as in :class:`.ParallelRoIHead`.
 
     Raises:
-        UserError: an unknown ``test_cfg.rcnn.convention`` or ``mask_output``; options of NMS that
-            the convention does not have.
+        UserError: ``test_cfg.rcnn.convention`` or ``mask_output`` is unknown, or the convention
+            does not support the options of NMS.
     """
 
     _averages = False  # whether probabilities are wanted of a stage, to be averaged

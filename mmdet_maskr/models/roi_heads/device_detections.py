@@ -1,7 +1,7 @@
-"""Detections by mmdet's rules on a GPU, which is waited for twice an image.
+"""Detections by mmdet's rules on a GPU, with two synchronizations per image.
 
-mmdet decodes the boxes of all classes and moves each constant to the device. Here those that pass
-the score threshold are decoded, which gives the same boxes.
+mmdet decodes the boxes of all classes and copies each constant to the device. Here, only boxes
+above the score threshold are decoded; the results are the same.
 
 Symbols: R RoIs of an image, K classes, C candidates.
 """

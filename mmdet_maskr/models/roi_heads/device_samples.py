@@ -1,4 +1,4 @@
-"""Samples RoIs of all images of a batch together, with one wait for the GPU.
+"""Samples RoIs of all images of a batch together, with one GPU synchronization.
 
 Symbols: B images, G ground truths, P proposals of an image, M candidates at most.
 """
@@ -19,7 +19,7 @@ from mmdet_maskr.ops.padding import padded
 
 
 class DeviceSamplingResult(SamplingResult):
-    """mmdet's SamplingResult of tensors that are there already.
+    """mmdet's SamplingResult, made from existing tensors.
 
     Args:
         pos_inds, neg_inds: (n,), (m,) candidates, in no order.
@@ -74,7 +74,7 @@ def sample(
 
     Args:
         assigner: its options are used; see :func:`suits`.
-        sampler: likewise. Draws are others than its own.
+        sampler: its options are used; samples differ from its own.
         proposals: of each image (P, 4) xyxy.
         gt_instances: of each image ``bboxes`` (G, 4) and ``labels`` (G,).
         ignored_instances: of each image ``bboxes`` that are not background.

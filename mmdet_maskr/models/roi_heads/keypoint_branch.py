@@ -1,4 +1,4 @@
-"""The keypoint branch of the RoI head: which RoIs it sees, its loss, its predictions."""
+"""The keypoint branch of the RoI head: its RoIs, loss and predictions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mmdet_maskr.ops.constants import constant
 
 
 class KeypointBranch:
-    """Methods that give an RoI head a keypoint branch.
+    """Methods that add a keypoint branch to a RoI head.
 
-    Without an RoI extractor of its own, the branch uses the box branch's.
+    Without its own RoI extractor, the branch uses that of the box branch.
     """
 
     # the RoI head's
@@ -34,7 +34,7 @@ class KeypointBranch:
         """Build the head and the RoI extractor.
 
         Raises:
-            UserError: the loss is divided by a number that the sampler does not have.
+            UserError: the loss normalizer needs a number that the sampler does not have.
         """
         if keypoint_roi_extractor is not None:
             self.keypoint_roi_extractor = MODELS.build(keypoint_roi_extractor)
@@ -88,7 +88,7 @@ class KeypointBranch:
             The dictionary ``loss_keypoint``.
 
         Raises:
-            UserError: ground truth without keypoints, or with another K.
+            UserError: the ground truth has no keypoints, or another K.
         """
         head = self.keypoint_head
         rois, keypoints, valid = [], [], []

@@ -1,4 +1,4 @@
-"""Box, mask and further branches side by side on each RoI (He et al. 2017, section 3)."""
+"""Box, mask and other branches in parallel on each RoI (He et al. 2017, section 3)."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
     detections and leaves their boxes as they are; adding one changes neither :meth:`loss` nor
     :meth:`predict`.
 
-    Takes StandardRoIHead's options and has its parameter names, so mmdet's Mask R-CNN checkpoints
-    load unchanged. Further options:
+    It has StandardRoIHead's options and parameter names, so mmdet's Mask R-CNN checkpoints load
+    unchanged. Additional options:
 
     Args:
         keypoint_head: config of the keypoint head; None for no keypoints.
         keypoint_roi_extractor: config of its RoI extractor; None to use the box branch's.
 
-    With ``train_cfg.rcnn.pad_rois=n``, box and mask heads are trained on numbers of RoIs that are
-    multiples of n, with empty RoIs that no loss sees: few shapes, as :class:`.CompileHook` needs.
+    With ``train_cfg.rcnn.pad_rois=n``, box and mask heads train on a multiple of n RoIs. The
+    padding is empty RoIs that no loss uses. This gives few shapes, as :class:`.CompileHook` needs.
 
-    With ``test_cfg.rcnn.convention='detectron2'`` or ``'torchvision'`` detections are those of
-    these codebases, see :mod:`mmdet_maskr.conventions`.
+    With ``test_cfg.rcnn.convention='detectron2'`` or ``'torchvision'``, detections are the same as
+    in these codebases, see :mod:`mmdet_maskr.conventions`.
 
     Raises:
-        UserError: no ``bbox_head``: every other branch needs its boxes; a mask size that the mask
-            head cannot give; an unknown ``test_cfg.mask_output`` or ``convention``; options of NMS
-            that the convention does not have; ``pad_rois`` that is not positive, or with batch norm
-            in a head, whose statistics the empty RoIs would change.
+        UserError: there is no ``bbox_head``, whose boxes all other branches need; the mask head
+            does not support the mask size; ``test_cfg.mask_output`` or ``convention`` is unknown;
+            the convention does not support the options of NMS; ``pad_rois`` is not positive, or a
+            head has batch normalization, whose statistics the empty RoIs would change.
     """
 
     instance_branches: tuple[str, ...] = ("mask", "keypoint")
@@ -177,7 +177,7 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
         return losses
 
     def bbox_loss(self, x: tuple[Tensor], sampling_results: list[SamplingResult]) -> dict:
-        """mmdet's, without a wait for the GPU where the head is one of mmdet's usual ones."""
+        """mmdet's box loss, without a GPU synchronization for mmdet's usual heads."""
         if not box_loss.suits(self.bbox_head):
             return super().bbox_loss(x, sampling_results)
         rois = rois_of([[result.pos_priors, result.neg_priors] for result in sampling_results])
