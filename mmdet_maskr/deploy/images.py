@@ -75,7 +75,7 @@ def _read_bands(source: str | Path | np.ndarray, bands: int) -> np.ndarray:
     if isinstance(source, np.ndarray):
         image = checked(source, "the array")
         if image.shape[2] != bands:
-            raise UserError(f"the array has {image.shape[2]} bands, and the model takes {bands}.")
+            raise UserError(f"the array has {image.shape[2]} bands, but the model takes {bands}.")
         return image
     try:
         image = read_bands(source)
@@ -83,7 +83,7 @@ def _read_bands(source: str | Path | np.ndarray, bands: int) -> np.ndarray:
         reason = str(error).removeprefix(f"image {source} ").rstrip(".")
         raise Unreadable(str(source), reason) from error
     if image.shape[2] != bands:
-        raise Unreadable(str(source), f"it has {image.shape[2]} bands, and the model takes {bands}")
+        raise Unreadable(str(source), f"it has {image.shape[2]} bands, but the model takes {bands}")
     return image
 
 
