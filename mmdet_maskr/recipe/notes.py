@@ -31,7 +31,9 @@ def told(prepared: Prepared, facts: Facts) -> str:
         lines.append("  no object has a mask: training boxes"
                      + " and keypoints" * bool(facts.keypoints))  # fmt: skip
     if facts.bands is not None:
-        lines.append(f"  photos of {' and '.join(facts.bands.types)} are loaded with all their bits")
+        lines.append(
+            f"  photos of {' and '.join(facts.bands.types)} are loaded with all their bits"
+        )
     lines += [f"WARNING: {text}" for text in _warnings(prepared, facts)]
     return "\n".join(lines)
 
