@@ -29,13 +29,18 @@ def file_of(checkpoint: Path, rank: int) -> Path:
 
 
 def write(checkpoint: Path, rank: int, gradients: dict[str, Tensor]) -> str:
-    """Write the gradients of a rank, durably.
+    """Write the gradients of a rank durably.
+
+    Args:
+        checkpoint: path of the checkpoint that they belong to.
+        rank: the rank.
+        gradients: gradients by parameter name, each with the shape of its parameter (D1, D2, ...).
 
     Returns:
-        What the checkpoint has to remember, so that those of another one are not taken for its own.
+        A mark to store in the checkpoint, which tells its files from those of another checkpoint.
 
     Raises:
-        OSError: as from writing.
+        OSError: the file cannot be written.
     """
     mark = os.urandom(8).hex()
     content = io.BytesIO()

@@ -26,12 +26,12 @@ def padded(rows: Sequence[Tensor], fill: float = 0, least: int = 0) -> Tensor:
 
 
 def with_rows(rows: Tensor, count: int) -> Tensor:
-    """A tensor (n, ...) as (count, ...), with zeros below; itself where it has as many."""
+    """Pad a tensor (N, ...) with zero rows to (count, ...); unchanged if N is ``count``."""
     if len(rows) == count:
         return rows
     return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
 
 
 def first_rows(tensors: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """The first rows of each tensor, which has others below by :func:`with_rows`."""
+    """The first ``count`` rows of each tensor, without the padding of :func:`with_rows`."""
     return {name: value[:count] for name, value in tensors.items()}

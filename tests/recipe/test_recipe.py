@@ -552,7 +552,7 @@ def test_light_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     start = start_of(CPU, "pypi://efficientnet-lite0")
     assert start[:2] == (None, "pypi://efficientnet-lite0") and start.small
     assert Config.fromfile(start.config).model.backbone.arch == "lite0"
-    with pytest.raises(UserError, match="light models begin with pypi://efficientnet-lite0 or"):
+    with pytest.raises(UserError, match="light models start from pypi://efficientnet-lite0 or"):
         start_of(CPU, "pypi://efficientnet-lite1")
     root, work = photos(tmp_path / "photos", count=6), tmp_path / "work"
     monkeypatch.setattr(run, "build_runner", lambda *args, **options: pytest.fail("it trains"))
