@@ -27,7 +27,8 @@ _SUFFIX = re.compile(
     r"([_-](cp|gt))?[_-]?(masks?|labels?|instances?|instanceids|seg)$", re.IGNORECASE
 )
 _NUMBER = re.compile(r"[_-](obj(ect)?)?\d+$", re.IGNORECASE)
-_OF_PHOTO = re.compile(r"[_-](img|image|photo|rgb)$", re.IGNORECASE)
+_PREFIX = re.compile(r"^(masks?|labels?|seg|gt)[_-]", re.IGNORECASE)
+_OF_PHOTO = re.compile(r"^(img|image|photo)[_-]|[_-](img|image|photo|rgb)$", re.IGNORECASE)
 _KINDS = (".png", ".tif", ".tiff", ".bmp", ".gif")
 _NO_CLASSES = ("background", "_background_", "void", "unlabeled", "__ignore__")
 MOST_OBJECTS = 5000  # of an image
@@ -71,9 +72,9 @@ def _names_of(photo: Path) -> set[str]:
 
 
 def _bare(mask: Path) -> str:
-    """The name of a mask's photo, by its own; empty where it does not end as masks' names do."""
+    """The name of a mask's photo, by its own; empty where nothing in that is as in masks' names."""
     stem = mask.stem.lower()
-    bare = _SUFFIX.sub("", stem)
+    bare = _PREFIX.sub("", _SUFFIX.sub("", stem))
     return bare if bare != stem else ""
 
 

@@ -10,6 +10,7 @@ from mmdet_maskr.datasets.formats.records import Collection, Object, split_of
 from mmdet_maskr.errors import UserError
 
 NAME = "Labelbox"
+_ELSEWHERE = "masks that lie on Labelbox's servers, left out"
 
 
 def find(folder: Folder) -> list[Path]:
@@ -32,7 +33,8 @@ def read(folder: Folder, sources: list[Path]) -> Collection:
     So are photos that nobody has labeled, or that were skipped.
 
     Raises:
-        UserError: an export of 2018, of which it is not known from which corner y counts.
+        UserError: an export of 2018, of which it is not known from which corner y counts; one all
+            of whose objects are masks on Labelbox's servers.
     """
     found = Collection(NAME)
     for path in sources:
@@ -53,6 +55,11 @@ def read(folder: Folder, sources: list[Path]) -> Collection:
                     made = _object(entry, found)
                     if made is not None:
                         photo.objects.append(made)
+    if found.assumed[_ELSEWHERE] and not any(photo.objects for photo in found.photos):
+        raise UserError(
+            f"{sources[0]} has masks as addresses on Labelbox's servers alone, which want a key: "
+            "save them as images with Labelbox's library, one for each object in a folder `masks`."
+        )
     return found
 
 
@@ -92,8 +99,8 @@ def _object(entry: dict, found: Collection) -> Object | None:
         made.polygons = [[float(point[axis]) for point in entry["polygon"] for axis in "xy"]]
     elif box:
         made.box = [float(box[key]) for key in ("left", "top", "width", "height")]
-    elif entry.get("mask") or entry.get("instanceURI"):
-        found.assumed["masks that lie on Labelbox's servers, left out"] += 1
+    elif any(entry.get(key) for key in ("mask", "composite_mask", "instanceURI")):
+        found.assumed[_ELSEWHERE] += 1
         return None
     else:
         found.assumed["objects without an area, left out"] += 1

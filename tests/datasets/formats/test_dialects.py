@@ -125,6 +125,22 @@ def test_photos_that_nobody_has_labeled(tmp_path: Path):
     assert sum(found.assumed.values()) == 1
 
 
+def test_masks_on_the_servers_of_labelbox(tmp_path: Path):
+    """Some are left out, and counted; without any other object it is said what to do."""
+    writers.photo(tmp_path / "a.png")
+    one = row("a.png", external_id="a.png")
+    objects = one["projects"]["p"]["labels"][0]["annotations"]["objects"]
+    away = dict(name="leaf", annotation_kind="ImageSegmentationMask")
+    objects += [dict(away, mask=dict(url="https://x/1")), dict(away, composite_mask=dict(url="y"))]
+    writers.dump(tmp_path / "x.json", [one])
+    found = read_folder(tmp_path)
+    assert labels_of(found) == {"a.png": ["leaf"]} and sum(found.assumed.values()) == 2
+    del objects[0]
+    writers.dump(tmp_path / "x.json", [one])
+    with pytest.raises(UserError, match=r"x\.json has masks as addresses"):
+        read_folder(tmp_path)
+
+
 def test_older_labelbox(tmp_path: Path):
     writers.photo(tmp_path / "a.png")
     writers.photo(tmp_path / "b.png")
@@ -254,6 +270,17 @@ def test_an_image_for_each_object(tmp_path: Path, place: str):
     masks = [item.crop.pixels for photo in found.photos for item in photo.objects]
     drawn = [writers.mask_of(outline) for items in writers.OBJECTS.values() for _, outline in items]
     assert all(np.array_equal(*pair) for pair in zip(masks, drawn, strict=True))
+
+
+def test_names_with_a_word_before(tmp_path: Path):
+    for number, objects in enumerate(writers.OBJECTS.values()):
+        writers.photo(tmp_path / "images" / f"image_{number:03d}.tif")
+        values = np.zeros((writers.HEIGHT, writers.WIDTH), np.uint8)
+        for i, (_, outline) in enumerate(objects, start=1):
+            values[writers.mask_of(outline)] = i
+        writers.labels(tmp_path / "masks" / f"mask_{number:03d}.tif", values)
+    found = read_folder(tmp_path)
+    assert [len(photo.objects) for photo in found.photos] == [2, 1, 2]
 
 
 def test_value_without_a_name(tmp_path: Path):
