@@ -94,7 +94,7 @@ class CompileHook(Hook):
             )
         if self._captures and getattr(wrapper, "_accumulative_counts", 1) > 1:
             raise UserError(
-                "CompileHook.graphs cannot go with optim_wrapper.accumulative_counts: the next "
+                "CompileHook.graphs does not work with optim_wrapper.accumulative_counts: the next "
                 "step would overwrite the gradients. Set graphs=False."
             )
 

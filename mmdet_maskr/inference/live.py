@@ -149,7 +149,7 @@ class _Reader:
             pixels = None if self._reader is None else self._reader.read()[1]
             if pixels is not None:
                 if pause > PAUSES[0]:
-                    print(f"{live.title} goes on.", flush=True)
+                    print(f"{live.title} is back.", flush=True)
                 return pixels
             self.release()
             left = live.reconnect - (time.monotonic() - last)

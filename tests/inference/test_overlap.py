@@ -251,7 +251,7 @@ def test_a_camera_that_breaks_off(camera: type[Camera], monkeypatch, capsys):
     assert 0.5 <= time.monotonic() - begin < 10
     assert 3 + 0.5 / 0.04 - 2 <= len(camera.addresses) <= 3 + 50
     said = capsys.readouterr().out
-    assert said.count("has broken off") == 2 and said.count("goes on") == 1
+    assert said.count("has broken off") == 2 and said.count("is back") == 1
     assert "has ended after 6 frames" in said and "secret" not in said
 
 

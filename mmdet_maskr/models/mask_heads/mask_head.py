@@ -58,7 +58,7 @@ class ComposedMaskHead(BaseModule):
 
     Raises:
         UserError: options are unknown or contradict each other; the message has the accepted
-        values.
+            values.
     """
 
     scale_factor: int | None = None  # m / s; None where m is free

@@ -97,13 +97,13 @@ class ParallelRoIHead(KeypointBranch, StandardRoIHead):
             raise UserError(f"train_cfg.rcnn.pad_rois={step!r} must be a number of RoIs from 1 on.")
         if not box_loss.suits(self.bbox_head):
             raise UserError(
-                f"train_cfg.rcnn.pad_rois cannot go with {type(self.bbox_head).__name__}, whose "
-                "losses are its own."
+                f"train_cfg.rcnn.pad_rois does not work with {type(self.bbox_head).__name__}, "
+                "which has its own losses."
             )
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 raise UserError(
-                    "train_cfg.rcnn.pad_rois cannot go with batch norm in roi_head: empty RoIs "
+                    "train_cfg.rcnn.pad_rois does not work with batch norm in roi_head: empty RoIs "
                     "would be in its statistics. Use norm_cfg=dict(type='GN', num_groups=32)."
                 )
 
