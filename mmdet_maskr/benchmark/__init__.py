@@ -1,1 +1,4 @@
-"""Comparisons of speed and memory with stock mmdet and mmcv, for ``maskr benchmark``."""
+"""Measurements for ``maskr benchmark``.
+
+Most compare speed and memory with stock mmdet and mmcv; :mod:`.seams` counts what tiles return.
+"""

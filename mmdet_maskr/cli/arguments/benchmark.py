@@ -2,7 +2,7 @@
 
 All candidates run in turn in one process, with the same inputs and the same number of threads.
 Times are medians, with minimum and maximum. Peak memory is the increase of the resident size during
-one run in a fresh process.
+one run in a fresh process. Seams measures what is found, and no time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mmdet_maskr.benchmark.live import add_live
 from mmdet_maskr.benchmark.mask import add_mask_head, add_mask_paste
 from mmdet_maskr.benchmark.ops import add_ops
 from mmdet_maskr.benchmark.roi_align import add_roi_align
+from mmdet_maskr.benchmark.seams import add_seams
 from mmdet_maskr.benchmark.startup import add_startup
 from mmdet_maskr.benchmark.train_step import add_train_step
 from mmdet_maskr.benchmark.video import add_video
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_export,
         add_live,
         add_video,
+        add_seams,
     )
     for add in parts:
         add(subparsers)
