@@ -206,7 +206,7 @@ def test_conditions_are_recorded(repo: Path, table: Table, tmp_path: Path):
     for key, value, text in (("data_root", None, "without --data-root"), ("gpus", 8, "--gpus 8")):
         (other,) = jobs_of(rows, [0], replace(settings, **{key: value}))
         assert other.folder == job.folder
-        with pytest.raises(UserError, match=rf"seed_0 was begun with --.*{text}: .*--work-dir"):
+        with pytest.raises(UserError, match=rf"seed_0 was started with --.*{text}: .*--work-dir"):
             other.check_conditions()
 
 

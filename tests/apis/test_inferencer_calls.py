@@ -248,7 +248,7 @@ def test_where_models_are_from(repo: Path, tmp_path: Path):
             r"no weights of ours are published for maskr_r50_fpn_1x.*weights=",
         ),
         (("maskr_r50_fpn_1y", None), r"no model of this name.*did you mean maskr_r50_fpn_1x"),
-        ((config, "nowhere.pth"), r"there is not a checkpoint .*nowhere\.pth"),
+        ((config, "nowhere.pth"), r"there is no checkpoint .*nowhere\.pth"),
         ((None, None), "pass a config as model"),
         ((both[1], both[1]), "are both checkpoints"),
         ((repo / "docs", None), r"has no config\.py"),
