@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import sys
 import threading
 import time
+from typing import TextIO
 
 from mmdet.registry import HOOKS
 from mmengine.dist import get_rank, get_world_size
@@ -95,18 +97,20 @@ class HangGuardHook(Hook):
 
     def _watch(self) -> None:
         pause = min(10.0, self._limit / 4)
+        file = _error_file()
         while not self._ended.wait(pause):
             if not self._armed:
                 faulthandler.cancel_dump_traceback_later()
                 continue
             # for hangs in compiled code that keeps Python, this thread included, from running
-            faulthandler.dump_traceback_later(self._limit + 3 * pause, exit=True)
+            if file is not None:
+                faulthandler.dump_traceback_later(self._limit + 3 * pause, exit=True, file=file)
             silent = time.monotonic() - self._last_sign
             if silent > self._limit:
-                self._end(silent)
+                self._end(silent, file)
         faulthandler.cancel_dump_traceback_later()
 
-    def _end(self, silent: float) -> None:
+    def _end(self, silent: float, file: TextIO | None) -> None:
         print(
             f"\nerror: rank {get_rank()} hangs: no progress for {silent:.0f} s, since "
             f"iteration {self._iteration + 1} (HangGuardHook.minutes={self._limit / 60:g}). "
@@ -114,5 +118,15 @@ class HangGuardHook(Hook):
             file=sys.stderr,
             flush=True,
         )
-        faulthandler.dump_traceback(sys.stderr, all_threads=True)
+        if file is not None:
+            faulthandler.dump_traceback(file, all_threads=True)
         os._exit(EXIT_CODE)
+
+
+def _error_file() -> TextIO | None:
+    """stderr where it has a file descriptor, which a notebook's has not; else the process's."""
+    for file in filter(None, (sys.stderr, sys.__stderr__)):
+        with contextlib.suppress(OSError, ValueError):
+            file.fileno()
+            return file
+    return None

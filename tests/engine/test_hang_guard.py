@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from forked import finish, fork
 from mmengine.config import Config
 from toy_training import ToyMetric, rank_runner, run_ranks
 
-from mmdet_maskr.engine.hang_guard import EXIT_CODE
+from mmdet_maskr.engine.hang_guard import EXIT_CODE, HangGuardHook
 from mmdet_maskr.engine.timeouts import seconds_of_waiting
 
 SECONDS = 2.5
@@ -49,8 +53,22 @@ def test_validation_on_two_ranks(tmp_path: Path, in_evaluation: bool):
     codes = run_ranks(tmp_path, 2, run)
     log = (tmp_path / "rank_1.log").read_text()
     assert codes == [0 if in_evaluation else EXIT_CODE] * 2, log
-    assert ("rank 1 stands still" in log) is not in_evaluation
+    assert ("rank 1 hangs" in log) is not in_evaluation
     assert "not longer than" not in log
+
+
+def test_a_notebook_has_no_file_for_errors(tmp_path: Path):
+    """Its stderr is no file; the guard writes to the process's, and works on."""
+
+    def run() -> None:
+        sys.stderr = io.StringIO()
+        guard = HangGuardHook(minutes=SECONDS / 60)
+        guard._arm(SimpleNamespace(iter=0))
+        guard._watch()
+
+    assert finish(fork(run, tmp_path / "log"), 50) == EXIT_CODE
+    log = (tmp_path / "log").read_text()
+    assert "test_hang_guard.py" in log and "Exception" not in log
 
 
 def test_guard_and_timeout_are_compared(tmp_path: Path):
