@@ -22,10 +22,11 @@ from mmdet.datasets.transforms import (
     ShearY,
 )
 from mmdet.registry import TRANSFORMS
-from mmdet.structures.bbox import HorizontalBoxes, get_box_tensor
+from mmdet.structures.bbox import HorizontalBoxes, autocast_box_type, get_box_tensor
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 
 from mmdet_maskr.datasets.transforms.affine import warp_masks
+from mmdet_maskr.errors import UserError
 
 Masks: TypeAlias = BitmapMasks | PolygonMasks
 
@@ -97,18 +98,22 @@ class MasksFollowBoxes(BaseTransform):
     """Mixin: the step of the next class, with masks that follow their boxes.
 
     Without ``gt_masks`` just that step. Its image may be mixed with those of ``mix_results``.
+
+    Raises:
+        UserError: an image of ``mix_results`` has objects and no masks.
     """
 
+    @autocast_box_type()
     def transform(self, results: dict) -> dict | None:
         """The step, then each mask moved as its box was."""
         masks = results.get("gt_masks")
         if masks is None:
             return super().transform(results)
-        for image in (results, *results.get("mix_results", ())):
-            own = image.pop("gt_masks")
-            singles = [own[[i]] for i in range(len(own))]
-            moves = [np.eye(3)] * len(own)
-            image["gt_bboxes"] = _BoxesWithMasks.of(image["gt_bboxes"], singles, moves)
+        # copies: an image may be mixed with itself, or be there twice
+        others = [self._with_masks(image) for image in results.get("mix_results", ())]
+        results = self._with_masks(results)
+        if others:
+            results["mix_results"] = others
         before = results["gt_bboxes"].moves
         moved = super().transform(results)
         if moved is None:
@@ -119,6 +124,20 @@ class MasksFollowBoxes(BaseTransform):
         moved["gt_masks"] = masks if untouched else boxes.moved_masks(masks, shape)
         moved["gt_bboxes"] = HorizontalBoxes(boxes.tensor)
         return moved
+
+    def _with_masks(self, image: dict) -> dict:
+        """A copy of an image's results whose boxes hold the masks."""
+        boxes = image["gt_bboxes"]
+        masks: Any = image.get("gt_masks")
+        if masks is None and len(boxes):
+            raise UserError(
+                f"{type(self).__name__} mixes images with and without gt_masks: load masks of all "
+                "(with_mask=True) or of none."
+            )
+        singles = [masks[[i]] for i in range(len(boxes))]
+        moves = [np.eye(3)] * len(boxes)
+        kept = {name: value for name, value in image.items() if name != "gt_masks"}
+        return dict(kept, gt_bboxes=_BoxesWithMasks.of(boxes, singles, moves))
 
 
 @TRANSFORMS.register_module()

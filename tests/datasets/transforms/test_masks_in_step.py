@@ -153,6 +153,58 @@ def test_without_masks_as_mmdets(name: str):
     np.testing.assert_array_equal(ours["gt_bboxes"].tensor, mmdets["gt_bboxes"].tensor)
 
 
+@pytest.mark.parametrize("name", ["InstanceMosaic", "InstanceMixUp"])
+def test_an_image_mixed_with_itself(name: str):
+    """As mmdet's own tests do; the same as with copies of it, and the image is left as it is."""
+    found = []
+    for copies in (True, False):
+        results = scene(False, (0, 1, 2))
+        others = [results] * (3 if name == "InstanceMosaic" else 1)
+        results["mix_results"] = [copy.deepcopy(own) for own in others] if copies else others
+        transform = TRANSFORMS.build(dict(type=name, **copy.deepcopy(OURS[name])))
+        set_random_seed(0)
+        found.append(transform(results))
+        assert len(results["gt_masks"]) == len(results["gt_bboxes"]) == 3
+    ours, expected = found
+    assert len(ours["gt_masks"]) == len(expected["gt_masks"]) > 3
+    np.testing.assert_array_equal(ours["gt_masks"].masks, expected["gt_masks"].masks)
+    np.testing.assert_array_equal(ours["gt_bboxes"].tensor, expected["gt_bboxes"].tensor)
+    np.testing.assert_array_equal(ours["img"], expected["img"])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_boxes_as_arrays_stay_arrays(name: str):
+    """As through mmdet's transforms, and they are those of boxes."""
+    found = []
+    for as_array in (True, False):
+        results = scene(False, (0, 1, 2))
+        others = [scene(False, (0, 1)) for _ in range(3 if "Mosaic" in name else 1)]
+        for image in (results, *others):
+            if as_array:
+                image["gt_bboxes"] = image["gt_bboxes"].numpy()
+        transform = TRANSFORMS.build(dict(type=name, **copy.deepcopy(OURS[name])))
+        set_random_seed(0)
+        moved = transform(dict(results, mix_results=others))
+        found.append((moved["gt_bboxes"], moved["gt_masks"].masks))
+    (boxes, masks), (expected, expected_masks) = found
+    assert type(boxes) is np.ndarray and boxes.dtype == np.float32
+    np.testing.assert_array_equal(boxes, expected.numpy())
+    np.testing.assert_array_equal(masks, expected_masks)
+
+
+@pytest.mark.parametrize("name", ["InstanceMosaic", "InstanceMixUp"])
+def test_images_with_and_without_masks_are_not_mixed(name: str):
+    others = [scene(False, (0, 1)) for _ in range(3 if name == "InstanceMosaic" else 1)]
+    del others[-1]["gt_masks"]
+    results = dict(scene(False, (0, 1, 2)), mix_results=others)
+    with pytest.raises(UserError, match=rf"{name} mixes .*with_mask=True"):
+        TRANSFORMS.build(dict(type=name, **copy.deepcopy(OURS[name])))(results)
+    keys = ("gt_bboxes", "gt_bboxes_labels", "gt_ignore_flags")  # no objects, no masks to lose
+    others[-1].update({key: others[-1][key][:0] for key in keys})
+    moved = TRANSFORMS.build(dict(type=name, **copy.deepcopy(OURS[name])))(results)
+    assert len(moved["gt_masks"]) == len(moved["gt_bboxes"]) > 0
+
+
 def build(*transforms: dict) -> Compose:
     return Compose(copy.deepcopy(list(transforms)))
 
@@ -160,7 +212,7 @@ def build(*transforms: dict) -> Compose:
 @pytest.mark.parametrize("name", [*ALWAYS, *POLYGONS_ONLY])
 def test_stock_transforms_are_refused_when_built(name: str):
     config = dict(type=name, **{**ALWAYS, **POLYGONS_ONLY}[name])
-    with pytest.raises(UserError, match=rf"{name} of mmdet after that .* Use "):
+    with pytest.raises(UserError, match=rf"{name} of mmdet does not move .* Use "):
         check_pipeline(build(load(polygons=True), config))
     if name in ALWAYS:
         with pytest.raises(UserError, match=name):
@@ -175,7 +227,7 @@ def test_ours_pass_for_masks_and_not_for_keypoints(name: str):
     config = dict(type=name, **OURS[name])
     check_pipeline(build(load(polygons=True), config))
     keypoints = dict(type="LoadKeypointAnnotations", with_bbox=True, with_mask=True)
-    with pytest.raises(UserError, match=f"loads keypoints, but {name} after"):
+    with pytest.raises(UserError, match=f"loads keypoints, but {name} may not move"):
         check_pipeline(build(keypoints, config))
 
 
