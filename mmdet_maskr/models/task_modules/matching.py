@@ -145,7 +145,7 @@ def match_in_parts(
 
     Args:
         assigner: its options are used; see :func:`is_standard`.
-        boxes: (A, 4) xyxy.
+        boxes: (A, 4) xyxy, one at least.
         truths: (G, 4) xyxy, one at least.
         ignored: (I, 4) xyxy, whose boxes are not background, or None.
         valid: (A,) bool, False for boxes that are not there, or None for all.
