@@ -127,7 +127,7 @@ def test_training_sees_all_bits(root: Path, config: Config):
 
 def test_augmentations_of_colors_are_refused(root: Path, config: Config):
     steps = [*config.train_pipeline[:2], dict(type="PhotoMetricDistortion")]
-    with pytest.raises(UserError, match="PhotoMetricDistortion is for three colors"):
+    with pytest.raises(UserError, match="PhotoMetricDistortion works only with three colors"):
         ShapesDataset(
             ann_file="annotations/instances_train.json", data_root=str(root),
             data_prefix=dict(img="train/"), pipeline=steps,

@@ -148,7 +148,7 @@ def test_other_mask_heads_are_refused(config: Config):
     cfg = copy.deepcopy(config)
     cfg.roi_head.update(type="StandardRoIHead")
     cfg.roi_head.mask_head.update(type="FCNMaskHead")
-    with pytest.raises(UserError, match=r"3 objects of train_dataloader .*\.mask_head would learn"):
+    with pytest.raises(UserError, match=r"3 objects of train_dataloader .*\.mask_head would train"):
         check_box_only(MODELS.build(cfg), 3, "train")
     check_box_only(MODELS.build(cfg), 0, "train")
     check_box_only(MODELS.build(copy.deepcopy(config)), 3, "train")

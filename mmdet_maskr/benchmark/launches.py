@@ -20,6 +20,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from mmdet_maskr.atomic_files import write_whole
+from mmdet_maskr.bands import EIGHT_BITS
 from mmdet_maskr.benchmark.pretended_gpu import Counts, on_gpu, pretended_gpu
 from mmdet_maskr.benchmark.random_model import (
     PEER,
@@ -58,8 +59,17 @@ def bands_of(model: nn.Module) -> int:
 
 
 def photo_for(model: nn.Module, height: int, width: int) -> np.ndarray:
-    """(H, W, bands) uint8: a synthetic photo, whose colors are repeated for further bands."""
-    return synthetic_photo(height, width)[:, :, np.arange(bands_of(model)) % 3]
+    """(H, W, bands): a synthetic photo, whose colors are repeated for further bands.
+
+    Numbers are uint8, or float32 of 16 bits where the model's images have more than 8.
+    """
+    photo = synthetic_photo(height, width)[:, :, np.arange(bands_of(model)) % 3]
+    return photo * np.float32(257) if _is_deep(model) else photo
+
+
+def _is_deep(model: nn.Module) -> bool:
+    means = getattr(model.data_preprocessor, "mean", None)
+    return means is not None and float(means.max()) > EIGHT_BITS
 
 
 def training_batch(
@@ -79,7 +89,8 @@ def training_batch(
     bands = bands_of(model)
     inputs, samples = [], []
     for index in range(batch):
-        inputs.append(torch.from_numpy(rng.integers(256, size=(bands, *size)).astype(np.uint8)))
+        noise = torch.from_numpy(rng.integers(256, size=(bands, *size)).astype(np.uint8))
+        inputs.append(noise * 257.0 if _is_deep(model) else noise)
         sides = min(size) * (0.1 * 6 ** rng.random((objects, 2)))
         corner = rng.random((objects, 2)) * (np.array([width, height]) - sides)
         boxes = np.concatenate([corner, corner + sides], axis=1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_configs_on_device import SIZE, thin_model
+from test_configs_on_device import SIZE, build_from, thin_model
 from torch import Tensor, nn
 
 from mmdet_maskr.benchmark.launches import (
@@ -142,8 +142,8 @@ def findings(model: nn.Module, autocast: torch.dtype | None) -> tuple[set[str], 
 def usual(tmp_path_factory: pytest.TempPathFactory) -> list[Counter]:
     """Where the host waits for a model without faults, of which nothing else is found either."""
     folder = tmp_path_factory.mktemp("usual")
-    assert findings(thin_model(NAME, folder), torch.float16)[0] == set()
-    found, both = findings(thin_model(NAME, folder), None)
+    assert findings(build_from(thin_model(NAME, folder)), torch.float16)[0] == set()
+    found, both = findings(build_from(thin_model(NAME, folder)), None)
     assert found == set()
     return [counts.syncs for counts in both]
 
@@ -151,7 +151,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> list[Counter]:
 @pytest.mark.parametrize("name", FAULTS)
 def test_planted_faults_are_found(name: str, tmp_path: Path, usual: list[Counter]):
     fault = FAULTS[name]
-    model = thin_model(NAME, tmp_path)
+    model = build_from(thin_model(NAME, tmp_path))
     fault.plant(model)
     found, both = findings(model, fault.autocast)
     if fault.found != WAIT:

@@ -146,7 +146,7 @@ def test_wrong_size_names_the_file(root: Path):
     data = dataset(root)
     data[2]
     cv2.imwrite(str(root / "train" / "000003.png"), np.zeros((96, 64, 3), np.uint8))
-    with pytest.raises(UserError, match=r"000003\.png \(id 3\) is of 64 x 96 .* but 96 x 96"):
+    with pytest.raises(UserError, match=r"000003\.png \(id 3\) has 64 x 96 .* but 96 x 96"):
         data[2]
 
 

@@ -139,7 +139,7 @@ def test_config_without_data_root(tmp_path: Path):
         ("test.py", ["{config}", "none.pth"], "error: there is no checkpoint none.pth."),
         ("test.py", ["{config}", "x", "--out", "x.txt"], "must end in .pkl or .pickle"),
         ("train.py", ["{config}", "--launcher", "slurm"], "--launcher slurm needs GPUs"),
-        ("train.py", ["{config}", "--launcher", "pytorch"], "that torchrun (bash tools/dist_tr"),
+        ("train.py", ["{config}", "--launcher", "pytorch"], "started by torchrun (bash tools/"),
         ("train.py", ["{config}", "--work-dir", "/proc/work"], "folder /proc/work cannot be wri"),
         ("train.py", ["{config}", "--data-root", "nowhere"], "there is no annotation file"),
         (

@@ -100,7 +100,7 @@ def test_heads_without_settings_for_training():
     detector.rpn_head.train_cfg = detector.roi_head.train_cfg = dict(assigner=None)
     check_train_cfg(detector)
     detector.roi_head.train_cfg = None
-    with pytest.raises(UserError, match=r"model\.train_cfg\.rcnn is None, and roi_head"):
+    with pytest.raises(UserError, match=r"model\.train_cfg\.rcnn is None, but roi_head"):
         check_train_cfg(detector)
 
 

@@ -62,7 +62,7 @@ def test_validation_after_the_end(tmp_path: Path, begin: int, told: int):
     runner.logger.addHandler(handler := logging.Handler())
     handler.emit = lambda record: lines.append(record.getMessage())
     runner.train()
-    assert sum("does nothing: validation begins after" in line for line in lines) == told
+    assert sum("has no effect: validation begins after" in line for line in lines) == told
     assert len(list(tmp_path.glob("best*.pth"))) == 1 - told
 
 

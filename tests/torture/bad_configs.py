@@ -215,13 +215,13 @@ DATA = [
               r"trains on bboxes and masks and keypoints"),
     BadConfig("keypoints left behind", PIPELINE.format(
         load="dict(type='LoadKeypointAnnotations', with_bbox=True, with_mask=True), "
-        "dict(type='RandomFlip', prob=1.0),"), r"keypoints, and RandomFlip after that"),
+        "dict(type='RandomFlip', prob=1.0),"), r"keypoints, but RandomFlip does not move"),
     BadConfig("images not loaded", PIPELINE.format(load="").replace(
-        "dict(type='LoadImageFromFile'),", ""), r"gives \['data_samples'\], not inputs"),
+        "dict(type='LoadImageFromFile'),", ""), r"returns \['data_samples'\], not inputs"),
     BadConfig("not packed", "train_dataloader = dict(batch_size=8, num_workers=0, dataset=dict("
               "pipeline=[dict(type='LoadImageFromFile')]))",
               r"does the pipeline end with PackDetInputs"),
-    BadConfig("annotations cut off", "", r"instances_train\.json, line .* no JSON",
+    BadConfig("annotations cut off", "", r"instances_train\.json, line .* not JSON",
               prepare=_ground_truth('{"images": [')),
     BadConfig("annotations of another kind", "", r"instances_train\.json holds a list",
               prepare=_ground_truth("[]")),

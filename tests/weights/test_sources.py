@@ -82,12 +82,12 @@ def test_damaged_files(tmp_path: Path, suffix: str):
 def test_files_without_weights(tmp_path: Path):
     with pytest.raises(UserError, match="there is no checkpoint"):
         load_file(tmp_path / "none.pkl")
-    with pytest.raises(UserError, match="holds a list"):
+    with pytest.raises(UserError, match="contains a list"):
         load_file(written(tmp_path, [1, 2]))
     with pytest.raises(UserError, match="contains no weights"):
         foreign_state_dict(load_file(written(tmp_path, {"epoch": 3})), "model.pkl")
     mixed = {"model": {"weight": np.zeros(2), "name": np.array(["a"])}}
-    with pytest.raises(UserError, match="name is a ndarray, no array of numbers"):
+    with pytest.raises(UserError, match="name is a ndarray, not an array of numbers"):
         foreign_state_dict(load_file(written(tmp_path, mixed)), "model.pkl")
 
 

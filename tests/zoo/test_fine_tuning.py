@@ -132,7 +132,7 @@ def test_a_config_of_other_pixels_is_refused(data: Path, repo: Path, shapes_root
         command = [path, "--work-dir", work, "--weights", NAME]
         code, out = run_tool(repo / "tools" / tool, command, data)
         assert code == 2, out
-        assert "takes pixels as BGR of mean [103.53, 116.28, 123.675]" in out
+        assert "expects pixels as BGR of mean [103.53, 116.28, 123.675]" in out
         assert "bgr_to_rgb=False" in out and "model.backbone.style='caffe'" in out
     with pytest.raises(UserError, match="gives it RGB of mean"):
         MaskRInferencer(path, NAME, device="cpu")

@@ -80,7 +80,7 @@ def test_another_number_of_keypoints(missing: bool):
 def test_a_data_set_without_keypoints():
     results = bare(PHOTO, [])
     del results["keypoint_flip_indices"]
-    with pytest.raises(ValueError, match=r"photo\.jpg: the dataset gives no keypoints.*Coco"):
+    with pytest.raises(ValueError, match=r"photo\.jpg: the dataset has no keypoints.*Coco"):
         run(results, load())
 
 

@@ -175,7 +175,7 @@ def test_keypoints_loaded_inside_a_wrapper_count_after_it():
         dict(type="RandomChoice", transforms=[[load()], [load(with_keypoints=False)]]),
         dict(type="Compose", transforms=[load()]),
     ):
-        with pytest.raises(ValueError, match="RandomFlip after that"):
+        with pytest.raises(ValueError, match="RandomFlip does not move"):
             check_pipeline(build(wrapper, FLIP))
     # each branch of test-time augmentation loads for itself
     augment = dict(
