@@ -35,8 +35,8 @@ WEIGHTS_SECONDS = 3600.0
 class Watch:
     """Ends connections of a download when their time is over, no matter what they wait for.
 
-    Those of redirects are looked at when they are made: a name that led elsewhere when it was
-    checked may lead to this machine a moment later.
+    The address of a redirect is checked again when it is connected to, because a host name can
+    resolve to another address a moment later.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -73,8 +73,8 @@ class Watch:
         if not public and self._first != (host, False):
             opened.close()
             raise UserError(
-                f"a redirect leads to {host}, which is now at {peer}, an address of a network of "
-                "its own: if that is meant, give this address itself."
+                f"a redirect leads to {host}, which now has the address {peer} in a private "
+                "network. If this is intended, pass that address directly."
             )
         return opened
 

@@ -191,7 +191,7 @@ def test_names_that_lead_elsewhere_after_the_check(monkeypatch: pytest.MonkeyPat
         [("a.org", public), ("b.org", "::ffff:127.0.0.1")],
         [("a.org", private), ("b.org", private)],
     ):
-        with pytest.raises(UserError, match="of a network of its own"):
+        with pytest.raises(UserError, match="in a private network"):
             connect(*steps)
         assert closed.pop() == steps[-1][1]
 

@@ -39,8 +39,7 @@ class IndexedKeypoints(NamedTuple):
             (M, K, 3) float32: x, y, v as in the file.
         """
         places = self.starts[numbers, None] + np.arange(3 * self.num_keypoints)  # (M, 3 K)
-        with np.errstate(over="ignore"):  # becomes infinite
-            points = self.source.arrays["keypoints"][places].astype(np.float32)
+        points = self.source.arrays["keypoints"][places].astype(np.float32)
         return points.reshape(-1, self.num_keypoints, 3)
 
 
@@ -101,13 +100,13 @@ def find_keypoints(
     starts[having] = ends[own] - 3 * num_keypoints
     if (np.diff(ends, prepend=0)[own] != 3 * num_keypoints).any():
         return None
-    # 3. finite numbers, a known visibility, and their count as in the file
+    # 3. a known visibility, and the count as in the file; the index has finite numbers alone
     keypoints = IndexedKeypoints(source, starts, num_keypoints)
     labeled = np.zeros(index.num_annotations, np.int32)
     for first in range(0, len(having), _AT_ONCE):
         some = having[first : first + _AT_ONCE]
         points = keypoints.points(some)
-        if not (np.isfinite(points).all() and np.isin(points[..., 2], (0, 1, 2)).all()):
+        if not np.isin(points[..., 2], (0, 1, 2)).all():
             return None
         labeled[some] = (points[..., 2] > 0).sum(1)
     count = source.arrays["num_keypoints"][own]

@@ -1,4 +1,4 @@
-"""The state beyond mmengine's checkpoint that makes a resumed run equal an undisturbed one.
+"""The state beyond mmengine's checkpoint that makes a resumed run equal an uninterrupted one.
 
 mmengine stores weights, optimizer, schedules and message hub. Added here, under ``exact_resume``
 and in plain tensors and numbers: each rank's random states and buffers, gradients that are being
@@ -153,7 +153,7 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
 
 
 def _gradients_of(runner: Runner, ranks: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """This rank's gradients that were being accumulated; that of the first tells who lost them."""
+    """This rank's accumulated gradients; rank 0 logs which ranks have lost theirs."""
     rank = get_rank()
     if not any("gradients_mark" in own for own in ranks):
         return ranks[rank].get("gradients", {})
@@ -170,7 +170,7 @@ def _gradients_of(runner: Runner, ranks: list[dict[str, Any]]) -> dict[str, Tens
     if lost:
         runner.logger.warning(
             f"gradients that were being accumulated are lost: {lost} The next step is smaller than "
-            "that of an undisturbed run."
+            "that of an uninterrupted run."
         )
     return found
 

@@ -55,6 +55,20 @@ def build_from(settings: str) -> torch.nn.Module:
     return build(ConfigDict(ast.literal_eval(settings)))
 
 
+def types_of_losses(model: torch.nn.Module) -> set[torch.dtype]:
+    """Types of the losses that a model will give; the set fills as it does."""
+    kinds: set[torch.dtype] = set()
+    parse = model.parse_losses
+
+    def watched(losses: dict):
+        for value in losses.values():
+            kinds.update(v.dtype for v in (value if isinstance(value, list) else [value]))
+        return parse(losses)
+
+    model.parse_losses = watched
+    return kinds
+
+
 def check_found(sample: DetDataSample) -> None:
     """Instances with scores in float32, or a panoptic map."""
     if "pred_panoptic_seg" in sample:
@@ -91,19 +105,11 @@ def test_mixed_precision(name: str, dtype: torch.dtype, tmp_path: Path):
 def check_mixed_precision(settings: str, dtype: torch.dtype) -> None:
     """Losses are in float32, and no sum over more than 2,048 elements is in float16."""
     model = build_from(settings)
-    kinds = []
-    parse = model.parse_losses
-
-    def watched(losses: dict):
-        for value in losses.values():
-            kinds.extend(v.dtype for v in (value if isinstance(value, list) else [value]))
-        return parse(losses)
-
-    model.parse_losses = watched
+    kinds = types_of_losses(model)
     counts, losses = count_training_step(
         model, lambda: training_batch(model, SIZE, 3), guarded=True, autocast=dtype, steps=1
     )
-    assert set(kinds) == {torch.float32}
+    assert kinds == {torch.float32}
     assert all(map(math.isfinite, losses.values()))
     assert not counts.half_sums
     counts, found = count_prediction(model, photo_for(model, *SIZE), autocast=dtype, runs=1)

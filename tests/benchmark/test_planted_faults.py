@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_configs_on_device import SIZE, build_from, thin_model
+from test_configs_on_device import SIZE, build_from, thin_model, types_of_losses
 from torch import Tensor, nn
 
 from mmdet_maskr.benchmark.launches import (
@@ -113,15 +113,7 @@ FAULTS = {
 
 def findings(model: nn.Module, autocast: torch.dtype | None) -> tuple[set[str], list[Counts]]:
     """What a step and a prediction show, and their counts."""
-    kinds: set[torch.dtype] = set()
-    parse = model.parse_losses
-
-    def watched(losses: dict):
-        for value in losses.values():
-            kinds.update(v.dtype for v in (value if isinstance(value, list) else [value]))
-        return parse(losses)
-
-    model.parse_losses = watched
+    kinds = types_of_losses(model)
     try:
         counts, _ = count_training_step(
             model, lambda: training_batch(model, SIZE, 3), guarded=True, autocast=autocast, steps=1

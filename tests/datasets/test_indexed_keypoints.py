@@ -19,10 +19,14 @@ from mmdet_maskr.errors import UserError
 META: dict[str, Any] = dict(classes=("bird", "nest"), keypoint_classes=("bird",), **BIRD)
 
 
+def at_once(kind: type) -> type:
+    """The same dataset, which reads everything at once."""
+    return type("AtOnce", (kind,), dict(READS_INDEX=False, METAINFO=kind.METAINFO))
+
+
 def both(kind: type, **options: Any) -> tuple[Any, Any]:
     """A dataset on the index, and the same with everything read at once."""
-    at_once = type("AtOnce", (kind,), dict(READS_INDEX=False, METAINFO=kind.METAINFO))
-    found = tuple(k(**dict(dict(pipeline=[]), **options)) for k in (kind, at_once))
+    found = tuple(k(**dict(dict(pipeline=[]), **options)) for k in (kind, at_once(kind)))
     assert not isinstance(found[1].data_list, IndexedItems)
     return found
 
@@ -88,10 +92,22 @@ def birds() -> dict:
     )
 
 
+def options_of(root: Path) -> dict[str, Any]:
+    files = dict(data_root=str(root), ann_file="ann.json", data_prefix=dict(img=""))
+    return dict(files, crowds="keep", metainfo=META)
+
+
 def small(root: Path, content: dict, **options: Any) -> tuple[Any, Any]:
     write(root, content)
-    files = dict(data_root=str(root), ann_file="ann.json", data_prefix=dict(img=""), crowds="keep")
-    return both(CocoKeypointDataset, **dict(files, metainfo=META, **options))
+    return both(CocoKeypointDataset, **options_of(root), **options)
+
+
+def assert_refused(root: Path, content: dict, match: str, **options: Any) -> None:
+    """By each of the two."""
+    write(root, content)
+    for kind in (CocoKeypointDataset, at_once(CocoKeypointDataset)):
+        with pytest.raises(UserError, match=match):
+            kind(pipeline=[], **options_of(root), **options)
 
 
 @pytest.mark.parametrize("least", [0, 1, 3])
@@ -146,16 +162,14 @@ def changed(**changes: Any) -> Callable[[dict], None]:
 def test_what_is_wrong_is_said_as_before(tmp_path: Path, change: Callable[[dict], None]):
     content = birds()
     change(content)
-    with pytest.raises(UserError, match="annotation 11 of"):
-        small(tmp_path, content)
+    assert_refused(tmp_path, content, "annotation 11 of")
 
 
 def test_a_class_without_any_keypoints(tmp_path: Path):
     content = birds()
     for entry in content["annotations"]:
         entry.pop("keypoints", None), entry.pop("num_keypoints", None)
-    with pytest.raises(UserError, match="none of the 7 annotations of 'bird'"):
-        small(tmp_path, content)
+    assert_refused(tmp_path, content, "none of the 7 annotations of 'bird'")
     content["categories"][0]["keypoints"] = list(BIRD["keypoints"])  # not labeled yet
     ours, others = small(tmp_path, content)
     assert isinstance(ours.data_list, IndexedItems)
@@ -168,13 +182,11 @@ def test_files_that_do_not_fit(tmp_path: Path):
         entry.pop("num_keypoints", None)
     boxes = [{k: v for k, v in a.items() if k != "keypoints"} for a in content["annotations"]]
 
-    def join(points: list[dict]) -> Any:
-        (tmp_path / "points.json").write_text(json.dumps(dict(content, annotations=points)))
-        return small(tmp_path, dict(content, annotations=boxes), keypoint_ann_file="points.json")
-
-    with pytest.raises(UserError, match=r"not in .*, e\.g\. those with ids \[99\]"):
-        join([dict(annotation(99))])
-    with pytest.raises(UserError, match="annotation 11 is a 'bird' in image 1 by"):
-        join([annotation(11, 2)])
-    with pytest.raises(UserError, match="annotation 14 is a 'nest' in image 1 by"):
-        join([annotation(14)])
+    for points, match in (
+        (annotation(99), r"not in .*, e\.g\. those with ids \[99\]"),
+        (annotation(11, 2), "annotation 11 is a 'bird' in image 1 by"),
+        (annotation(14), "annotation 14 is a 'nest' in image 1 by"),
+    ):
+        (tmp_path / "points.json").write_text(json.dumps(dict(content, annotations=[points])))
+        joined = dict(content, annotations=boxes)
+        assert_refused(tmp_path, joined, match, keypoint_ann_file="points.json")

@@ -35,7 +35,7 @@ class InstanceCopyPaste(BaseTransform):
 
     In a ``MultiImageMixDataset`` the objects come from another image, drawn at random; in a plain
     pipeline from the image itself. There is no cache: what a sample becomes depends on the seed
-    and its position alone, so that a resumed training sees what an undisturbed one does.
+    and its position alone, so that a resumed training sees what an uninterrupted one does.
 
     Put it after the annotations are loaded and before ``FilterAnnotations`` and packing.
 
