@@ -33,6 +33,7 @@ def test_pieces_and_duplicates_are_counted():
     result = returned(objects, found)
     assert np.allclose(result.ious, [0.9, 59 / 60, 0])
     assert result.more.tolist() == [2, 0, 0]
+    assert np.allclose(returned([bar(0, 60), bar(60, 100)], [bar(0, 100)]).ious, [0.6, 0])
     assert returned([], found).ious.size == 0
     assert returned(objects, []).more.tolist() == [0, 0, 0]
 
